@@ -1,0 +1,178 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/dtype.h"
+#include "base/view.h"
+#include "kernels/packed_matrix.h"
+#include "kernels/unit_tree.h"
+
+namespace trireme {
+
+// The contract of every compute backend: one table of operations, filled with the scalar reference first and overridden
+// upward by what the machine has (kernels/select.h). Rules that all fillings keep:
+//  - the bits of a row do not depend on how many rows are beside it, on its place among them, or on `Launch`;
+//  - sums run in the order that docs/numerics.md gives;
+//  - nothing is allocated, locked or logged; all memory belongs to the caller and outlives the call.
+
+// Which part of an operation this call does. CPU: part `part` of `parts`, called once on every thread of a team.
+// CUDA: part 0 of 1, enqueued on `stream`.
+struct Launch {
+  int part = 0;
+  int parts = 1;
+  void* stream = nullptr;
+};
+
+// The inputs of products. f32: MatrixView<float>; bf16: rounded to nearest even; int8: per row, groups of 32 columns.
+enum class ActivationForm : uint8_t { f32, bf16, int8 };
+
+inline constexpr int kInt8Group = 32;  // columns that share an activation scale (docs/numerics.md)
+// 32 columns of one row: x[i] is about scale * code[i], scale = max |x| / 127. A NaN or infinity in x makes scale NaN.
+struct Int8Group {
+  int8_t code[kInt8Group];
+  float scale;
+  float scaled_sum;         // scale * (float)(sum of code): multiplies a weight's minimum
+  int32_t minus_8_sum;      // -8 * sum of code:   what zero 8 takes away   (Q4_0)
+  int32_t minus_128_sum;    // -128 * sum of code: what zero 128 takes away (Q8_0)
+};
+static_assert(sizeof(Int8Group) == 48);
+
+// Rows ready to be multiplied: [rows, columns] in one of the forms. Row i starts at data + i * row_bytes.
+struct Activations {
+  ActivationForm form = ActivationForm::f32;
+  std::byte* data = nullptr;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t row_bytes = 0;  // a multiple of 16
+};
+// Bytes of a row of `columns` (int8: rounded up to whole groups; the rest of the last group is coded 0).
+int64_t activation_row_bytes(ActivationForm form, int64_t columns);
+ActivationForm activation_form(PackedForm form);  // what a product with such weights takes
+
+struct Embed {
+  std::span<const int32_t> tokens;  // [rows]
+  int32_t first_token = 0;          // row 0 of the table is this token; other tokens than the table's leave `out` alone
+  PackedView table;                 // [tokens held, hidden]
+  MatrixView<float> out;            // [rows, hidden]
+};
+
+struct RmsNorm {
+  MatrixView<const float> x;      // [rows, columns]
+  std::span<const float> weight;  // [columns]
+  float epsilon = 0;
+  MatrixView<float> out;          // [rows, columns]; may be x
+};
+
+struct Encode {
+  MatrixView<const float> x;  // [rows, columns]
+  Activations out;            // bf16 or int8 (f32 needs no encoding)
+};
+
+// y = x w^T: [rows, n], summed along the contraction's tree. A part of the contraction leaves several sums ("roots").
+struct MatMul {
+  Activations x;                            // [rows, k]; k = contraction->total_columns, form = activation_form(w.form)
+  PackedView w;                             // [n, k]
+  const Contraction* contraction = nullptr;
+  float* y = nullptr;                       // [roots][rows, n]
+  int64_t y_stride = 0;                     // floats from a row to the next, >= n
+  int64_t root_stride = 0;                  // floats from a root to the next; unused when there is one
+};
+
+// Rotary positions: pairs (i, i + rotary / 2) of the first `rotary` values of a head, as in transformers.
+struct RopeTable {
+  const float* cosine = nullptr;  // [positions, rotary / 2]
+  const float* sine = nullptr;    // [positions, rotary / 2]
+  int rotary = 0;                 // <= head_dim, even
+};
+
+inline constexpr int kBlockTokens = 32;  // positions in a KV block; also the attention's block of sums
+
+// One layer's pages. K is transposed inside a block so that a vector lane is a position.
+struct KvPages {
+  DType type = DType::f32;  // f32 or bf16
+  std::byte* k = nullptr;   // [blocks][kv_heads][head_dim][kBlockTokens]
+  std::byte* v = nullptr;   // [blocks][kv_heads][kBlockTokens][head_dim]
+  int kv_heads = 0;         // held on this rank
+  int head_dim = 0;
+};
+
+// Rotates q in place; rotates k, rounds k and v to the cache's type (nearest even) and writes them at their slots.
+struct RopeAppend {
+  MatrixView<float> q;                  // [rows, heads * head_dim]
+  MatrixView<const float> k;            // [rows, kv_heads * head_dim]
+  MatrixView<const float> v;            // [rows, kv_heads * head_dim]
+  std::span<const int32_t> positions;   // [rows]
+  std::span<const int64_t> slots;       // [rows] block * kBlockTokens + position % kBlockTokens
+  RopeTable rope;
+  KvPages pages;
+};
+
+// A run of consecutive rows that belong to one sequence: row i stands at position first_position + i and sees all
+// positions up to its own.
+struct AttentionSpan {
+  int32_t first_row = 0;
+  int32_t rows = 0;
+  int32_t first_position = 0;
+  const int32_t* block_table = nullptr;  // [ceil((first_position + rows) / kBlockTokens)]
+};
+
+struct Attention {
+  MatrixView<const float> q;            // [rows, heads * head_dim], rotated
+  std::span<const AttentionSpan> spans; // cover every row once
+  std::span<const int32_t> kv_head_of;  // [heads] index into the pages' kv_heads, ascending
+  float scale = 0;                      // 1 / sqrt(head_dim)
+  KvPages pages;
+  MatrixView<float> out;                // [rows, heads * head_dim]
+};
+
+struct SiluMul {
+  MatrixView<const float> gate;  // [rows, columns]
+  MatrixView<const float> up;    // [rows, columns]
+  MatrixView<float> out;         // [rows, columns]
+};
+
+// Finishes the tree: nodes' sums come in unit order from whoever held them, added as `program` says, then
+// out += sum (accumulate) or out = sum. Elementwise over rows.
+struct TreeCombine {
+  std::span<const float* const> nodes;  // [nodes] each [rows, columns] with the same stride
+  const TreeProgram* program = nullptr; // leaves exactly one root
+  int64_t stride = 0;                   // floats, of every node
+  MatrixView<float> out;                // [rows, columns]
+  bool accumulate = false;
+};
+
+// The best token of a row among those held, by score, ties by lower id. score = logit at temperature 0, else
+// logit / temperature + Gumbel noise keyed by (key, position, token) (kernels/random.h).
+struct SampleRow {
+  const float* logits = nullptr;  // [tokens held]
+  float temperature = 0;
+  uint64_t key = 0;               // of (seed, request)
+  int32_t position = 0;
+};
+struct SampledToken {
+  float score = 0;
+  int32_t token = -1;             // -1: none held, or the row has a NaN
+};
+struct Sample {
+  std::span<const SampleRow> rows;
+  int32_t first_token = 0;
+  int32_t tokens = 0;
+  std::span<SampledToken> out;    // [rows]
+};
+
+struct Kernels {
+  std::string_view level;  // "reference", "avx2", "avx512", part of the numerics fingerprint
+  void (*embed)(const Launch&, const Embed&) = nullptr;
+  void (*rms_norm)(const Launch&, const RmsNorm&) = nullptr;
+  void (*encode)(const Launch&, const Encode&) = nullptr;
+  void (*matmul)(const Launch&, const MatMul&) = nullptr;
+  void (*rope_append)(const Launch&, const RopeAppend&) = nullptr;
+  void (*attention)(const Launch&, const Attention&) = nullptr;
+  void (*silu_mul)(const Launch&, const SiluMul&) = nullptr;
+  void (*tree_combine)(const Launch&, const TreeCombine&) = nullptr;
+  void (*sample)(const Launch&, const Sample&) = nullptr;
+};
+
+}  // namespace trireme

@@ -1,0 +1,78 @@
+#include "base/thread_pool.h"
+
+#include <immintrin.h>
+#include <pthread.h>
+#include <sched.h>
+
+namespace trireme {
+
+namespace {
+
+// Spins before a waiting thread gives its CPU away: some 20 us, longer than the gap between two operations of a step,
+// short enough that ranks which share a core do not starve each other. Then yields (some 10 ms) before it sleeps.
+constexpr int kSpins = 2000;
+constexpr int kYields = 2000;
+
+void pin(pthread_t thread, int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<size_t>(cpu), &set);
+  pthread_setaffinity_np(thread, sizeof set, &set);  // best effort: an unpinned thread is slower, never wrong
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads, std::span<const int> cpus) : threads_(threads < 1 ? 1 : threads) {
+  if (!cpus.empty()) pin(pthread_self(), cpus[0]);
+  for (int i = 1; i < threads_; i++) {
+    workers_.emplace_back([this, i] { serve(i); });
+    if (static_cast<size_t>(i) < cpus.size()) pin(workers_.back().native_handle(), cpus[static_cast<size_t>(i)]);
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true);
+  generation_.fetch_add(1);
+  generation_.notify_all();
+  for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::run_erased(Work work, const void* context) {
+  if (threads_ == 1) return work(context, 0);
+  work_ = work;
+  context_ = context;
+  remaining_.store(threads_ - 1, std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();  // a system call only when a worker sleeps
+  work(context, 0);
+  for (int spins = 0; remaining_.load(std::memory_order_acquire) != 0; spins++)
+    spins < kSpins ? _mm_pause() : static_cast<void>(sched_yield());
+}
+
+void ThreadPool::serve(int part) {
+  for (uint32_t seen = 0;;) {
+    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; spins++) {
+      if (spins < kSpins)
+        _mm_pause();
+      else if (spins < kSpins + kYields)
+        sched_yield();
+      else
+        generation_.wait(seen, std::memory_order_acquire);
+    }
+    seen++;
+    if (stop_.load()) return;
+    work_(context_, part);
+    remaining_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+std::vector<int> allowed_cpus() {
+  cpu_set_t set;
+  std::vector<int> cpus;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return cpus;
+  for (int i = 0; i < CPU_SETSIZE; i++)
+    if (CPU_ISSET(static_cast<size_t>(i), &set)) cpus.push_back(i);
+  return cpus;
+}
+
+}  // namespace trireme

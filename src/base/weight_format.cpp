@@ -1,0 +1,14 @@
+#include "base/weight_format.h"
+
+#include <fmt/format.h>
+
+namespace trireme {
+
+std::string format_name(const WeightFormat& format) {
+  if (!format.quantized()) return std::string(dtype_name(format.type));
+  return fmt::format("q{} group {} {} ({})", format.bits, format.group,
+                     format.has_minimum ? "with minimum" : fmt::format("zero {}", format.zero),
+                     dtype_name(format.type));
+}
+
+}  // namespace trireme

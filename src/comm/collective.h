@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include "comm/communicator.h"
+
+namespace trireme {
+
+// The data plane of one tensor-parallel group. Every rank owns a window; an exchange shows pieces of it to the others.
+// It moves bytes and never adds them. Two windows are used in turn, so that a rank may fill the next one while a slow
+// peer still reads the last; what an exchange showed stays valid until the second next exchange begins.
+class Collective {
+ public:
+  virtual ~Collective() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual size_t window_bytes() const = 0;
+
+  // To be filled for the next exchange. 64-byte aligned.
+  virtual std::byte* window() = 0;
+
+  // `count` runs of `bytes`, `stride` bytes apart, from `offset` on; bytes 0: nothing.
+  struct Piece {
+    size_t offset = 0, bytes = 0, stride = 0, count = 1;
+  };
+  // Shows to[r] of my window to rank r, and waits until from[r] of rank r's window is here. Collective; to[r] here is
+  // from[me] there. [size] each; own entries are ignored. Has the Waiter's deadline.
+  virtual void exchange(std::span<const Piece> to, std::span<const Piece> from) = 0;
+
+  // The window of the last exchange: rank r's, at the offsets r used. Own window for r == rank().
+  virtual const std::byte* shown(int r) const = 0;
+
+  virtual const char* transport() const = 0;  // "self", "shm", "ucx" or "shm+ucx"
+};
+
+// One direction between two ranks of neighbouring pipeline stages. Messages keep their order.
+class Channel {
+ public:
+  virtual ~Channel() = default;
+  // Copies the message and returns; waits only while all slots are full.
+  virtual void send(std::span<const std::byte> message) = 0;
+  // Waits for the next message, which must have exactly this size.
+  virtual void receive(std::span<std::byte> message) = 0;
+  virtual const char* transport() const = 0;  // "shm" or "ucx"
+};
+
+// Makes the data planes: shared memory between ranks that prove by a handshake that they share it, UCX between others.
+// One per process; owns the shared segments and the UCX worker; registers their progress with the waiter.
+class Fabric {
+ public:
+  // Collective over `world`. `job_token`: equal on all ranks, unique to the job (names of shared segments).
+  static std::unique_ptr<Fabric> create(Communicator& world);
+  virtual ~Fabric() = default;
+
+  virtual bool shares_memory(int world_rank) const = 0;  // proved, with this rank
+
+  // Collective over the members (world ranks, equal on all of them, in the group's order).
+  virtual std::unique_ptr<Collective> collective(std::span<const int> members, size_t window_bytes) = 0;
+  // Each called by both ends, in the same order relative to other calls between the same two ranks.
+  virtual std::unique_ptr<Channel> sender(int to_world_rank, size_t slot_bytes, int slots) = 0;
+  virtual std::unique_ptr<Channel> receiver(int from_world_rank, size_t slot_bytes, int slots) = 0;
+};
+
+}  // namespace trireme

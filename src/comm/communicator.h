@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/wait.h"
+
+namespace trireme {
+
+// MPI's start and end. Exactly one per process, in main; asks for MPI_THREAD_MULTIPLE and sets MPI_ERRORS_RETURN.
+class MpiSession {
+ public:
+  MpiSession(int* argc, char*** argv);
+  ~MpiSession();  // MPI_Finalize, unless abort() was called or an exception is in flight
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+  [[noreturn]] static void abort(int exit_code);  // ends all ranks; flushes nothing
+};
+
+// The control plane: one MPI communicator, every call non-blocking below and bounded by the Waiter's deadline above.
+// Owns its handle (a duplicate or a split); moves only. All calls are collective except send and receive.
+class Communicator {
+ public:
+  static Communicator world(Waiter& waiter);
+  Communicator(Communicator&&) noexcept;
+  Communicator& operator=(Communicator&&) noexcept;
+  ~Communicator();
+
+  int rank() const;
+  int size() const;
+  Waiter& waiter() const;
+
+  Communicator split(int color, int key) const;
+  Communicator split_shared() const;  // ranks that MPI believes share memory; prove it (shared_window.h)
+
+  void barrier() const;
+  void broadcast(std::vector<std::byte>& data, int root) const;   // resized on the others
+  std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> mine) const;  // [size], lengths may differ
+  int64_t all_min(int64_t mine) const;
+  int64_t all_max(int64_t mine) const;
+  int64_t all_sum(int64_t mine) const;
+  // Ranks fail together: every rank passes its fault ("" = none); if any has one, all throw Error(code of the lowest
+  // failing rank) with that rank's text. Call it before a collective that a fault on one rank would leave others in.
+  void agree(const std::string& fault, int exit_code) const;
+
+  // Messages. A send returns at once and keeps its own copy until it is gone; pending sends make progress inside every
+  // wait. tag: 0 ... 32767.
+  void send(int to, int tag, std::span<const std::byte> data);
+  struct Message {
+    int from = 0;
+    std::vector<std::byte> data;
+  };
+  std::optional<Message> try_receive(int tag);           // from anyone
+  std::vector<std::byte> receive(int from, int tag, const char* what);  // waits, with the deadline
+  void flush();                                           // until all sends are gone
+
+ private:
+  struct State;
+  explicit Communicator(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace trireme

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "comm/collective.h"
+#include "device/device.h"
+#include "kernels/kernels.h"
+
+namespace trireme {
+
+// The sum after a row-parallel product, along the canonical unit tree, equal bits on every rank of the group whatever
+// the borders. Each rank's product leaves the roots of its maximal nodes in the window; all ranks see all roots (small),
+// or each rank adds a slice of the rows' elements and the slices are gathered (large): a choice of motion, not of order.
+class TreeReduce {
+ public:
+  // held[r]: the units of rank r, consecutive, covering [0, units). columns: of the result. max_rows: of a step.
+  TreeReduce(Collective& group, Device& device, const Kernels& kernels, int units, std::span<const UnitRange> held,
+             int64_t columns, int64_t max_rows);
+
+  // Window bytes that a group needs for this reduce.
+  static size_t window_bytes(int units, std::span<const UnitRange> held, int64_t columns, int64_t max_rows);
+
+  // Where this rank's product writes its roots for the next reduce: [roots][rows, columns], root_stride(rows) apart.
+  float* roots();
+  int64_t root_stride(int64_t rows) const { return rows * columns_; }
+
+  // residual += the sum of all ranks' roots. residual: [rows, columns], dense or strided.
+  void add_to(MatrixView<float> residual);
+
+ private:
+  Collective& group_;
+  Device& device_;
+  const Kernels& kernels_;
+  int64_t columns_;
+  std::vector<int> root_count_;   // [size]
+  TreeProgram program_;           // over all ranks' roots, in rank order
+};
+
+}  // namespace trireme

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace trireme {
+
+// Every wait of a rank goes through one Waiter: it spins briefly, then yields the CPU, lets all data planes make
+// progress meanwhile, and has a deadline. Belongs to the rank's main thread.
+class Waiter {
+ public:
+  explicit Waiter(std::chrono::milliseconds deadline) : deadline_(deadline) {}
+
+  // Called again and again while waiting (UCX progress, completion of MPI sends). Returns its place for remove().
+  void add_progress(std::function<void()> progress) { progress_.push_back(std::move(progress)); }
+
+  // Until done() is true. Throws Error(stuck) naming `what` ("step 17: reduce of layer 3 from rank 2 on n2") when the
+  // deadline passes. `what` is called only then.
+  template <typename Done, typename What>
+  void until(const Done& done, const What& what) {
+    for (int i = 0; i < kSpins; i++) {
+      if (done()) return;
+      pause();
+    }
+    auto start = std::chrono::steady_clock::now();
+    while (!done()) {
+      progress();
+      yield();
+      if (std::chrono::steady_clock::now() - start > deadline_) expire(what());
+    }
+    waited_ += std::chrono::steady_clock::now() - start;
+  }
+
+  void progress() {
+    for (auto& p : progress_) p();
+  }
+  std::chrono::milliseconds deadline() const { return deadline_; }
+  void set_deadline(std::chrono::milliseconds deadline) { deadline_ = deadline; }
+  double waited_seconds() const { return std::chrono::duration<double>(waited_).count(); }  // beyond the spins
+
+ private:
+  // Spins before the first yield: about 5 us, the round trip of two cores; more would starve ranks that share one.
+  static constexpr int kSpins = 200;
+  static void pause();
+  static void yield();
+  [[noreturn]] void expire(const std::string& what) const;
+
+  std::chrono::milliseconds deadline_;
+  std::chrono::steady_clock::duration waited_{};
+  std::vector<std::function<void()>> progress_;
+};
+
+}  // namespace trireme
