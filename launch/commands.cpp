@@ -34,7 +34,8 @@ constexpr Command kCommands[] = {
      render_command},
     {"topology", kTopology, MpiUse::if_launched, "", "the probed machine as text",
      "  trireme topology\n"
-     "  mpirun -n 4 trireme topology --dump machine.txt\n",
+     "  trireme topology --synthetic 'package:2 numa:1 core:8 pu:2'\n"
+     "  mpirun -n 4 trireme topology\n",
      topology_command},
     {"bench", kBench, MpiUse::always, "WHAT", "decode, prefill, collective, load or limits, each beside its limit",
      "  trireme bench decode -m smollm2.h5 --batch 16\n"

@@ -51,9 +51,7 @@ const OptionSpec kTable[] = {
   {"tokens", "bos", 0, "", "", kTokenize, &Options::bos, "put the begin-of-text token first"},
   {"tokens", "special", 0, "text|parse", "text", kTokenize, &Options::special, "special-token text is plain text, or parsed"},
 
-  {"machine", "dump", 0, "FILE", "", kTopology, &Options::dump, "write the probed machine"},
-  {"machine", "read", 0, "FILE", "", kTopology, &Options::read, "show a written machine instead of this one"},
-  {"machine", "synthetic", 0, "SPEC", "", kTopology, &Options::synthetic, "show an invented machine"},
+  {"machine", "synthetic", 0, "SPEC", "", kTopology, &Options::synthetic, "show an invented machine: package:2 numa:1 core:8 pu:2"},
 
   {"bench", "prompt-tokens", 0, "N", "512", kBench, &Options::prompt_tokens, "length of every prompt", 1, 1 << 20},
   {"bench", "batch", 0, "N", "1", kBench, &Options::batch, "sequences that decode together", 1, 65536},

@@ -146,8 +146,6 @@ void check_contradictions(const Options& options) {
       !options.given("temperature"))
     fail(ExitCode::usage, "--top-p and --top-k have no effect on greedy decoding; give --temperature above 0 as well");
   if (options.restart && options.output == "-") fail(ExitCode::usage, "--restart needs an output file, not -");
-  if (!options.read.empty() && !options.synthetic.empty())
-    fail(ExitCode::usage, "--read and --synthetic both say which machine to show; keep one");
   if (options.given("text") && !options.input.empty())
     fail(ExitCode::usage, "--text and the file '{}' both say what to tokenize; keep one", options.input);
 }

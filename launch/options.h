@@ -44,7 +44,7 @@ struct Options {
   bool bos = false;
   std::string special;  // "text" or "parse"
 
-  std::string dump, read, synthetic;  // topology
+  std::string synthetic;  // topology
 
   int64_t prompt_tokens = 0, batch = 0, steps = 0, repeats = 0, bytes = 0;  // bench
   bool json = false;

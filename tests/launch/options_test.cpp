@@ -84,7 +84,7 @@ TEST_CASE("every kind of value is taken") {
 }
 
 TEST_CASE("command line beats environment beats config file beats default, and each value knows its origin") {
-  ConfigFile file("max-seqs = 3\nthreads = 7\nseed = 5  # comment\ndump = other-command.txt\n");
+  ConfigFile file("max-seqs = 3\nthreads = 7\nseed = 5  # comment\nspecial = parse\n");
   Words environment{"TRIREME_MAX_SEQS=4", "TRIREME_SEED=6", "PATH=/bin", "TRIREME_TEST_MODEL=x",
                     "TRIREME_CONFIG=" + file.path};
   Options options = parse_run({"--seed", "8"}, environment);
