@@ -1,0 +1,74 @@
+#include "launch/commands.h"
+
+#include "launch/nearest.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr Command kCommands[] = {
+    {"run", kRun, MpiUse::always, "INPUT", "a corpus through a model, to completion",
+     "  trireme run docs.jsonl -m smollm2.gguf -o out.jsonl --instruction \"Summarize this document.\"\n"
+     "  mpirun -n 8 trireme run texts/ -m model.h5 -o out.jsonl --tp 2 --pp 2 --instruction @task.txt\n"
+     "  srun --mpi=pmix --kill-on-bad-exit=1 trireme run docs.jsonl -m model.h5 -o out.jsonl --digest\n"
+     "  zcat docs.jsonl.gz | trireme run - -m model.h5 -o out.jsonl --max-tokens 0 --prompt-logprobs 0\n",
+     run_command},
+    {"convert", kConvert, MpiUse::always, "SRC", "a GGUF file or Hugging Face folder to a checkpoint",
+     "  trireme convert SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2.h5\n"
+     "  mpirun -n 4 trireme convert llama-70b.gguf -o llama-70b.h5\n",
+     convert_command},
+    {"inspect", kInspect, MpiUse::never, "FILE", "what is in a checkpoint or GGUF: shapes, units, bytes, digests",
+     "  trireme inspect smollm2.h5\n"
+     "  trireme inspect SmolLM2-135M-Instruct.Q4_1.gguf --json\n",
+     inspect_command},
+    {"tokenize", kTokenize, MpiUse::never, "[FILE|-]",
+     "lines of {\"text\"} or {\"token_ids\"} in, the same with the other added out",
+     "  trireme tokenize -m smollm2.h5 --text \"Hello, world\"\n"
+     "  trireme tokenize -m smollm2.h5 docs.jsonl > tokens.jsonl\n"
+     "  echo '{\"token_ids\": [28, 905]}' | trireme tokenize -m smollm2.h5\n",
+     tokenize_command},
+    {"render", kRender, MpiUse::never, "[FILE|-]",
+     "lines of {\"messages\"} or {\"text\"} in, with \"prompt\" and \"token_ids\" added out",
+     "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | trireme render -m smollm2.h5\n"
+     "  trireme render -m smollm2.h5 docs.jsonl --instruction \"Summarize this document.\"\n",
+     render_command},
+    {"topology", kTopology, MpiUse::if_launched, "", "the probed machine as text",
+     "  trireme topology\n"
+     "  trireme topology --synthetic 'package:2 numa:1 core:8 pu:2'\n"
+     "  mpirun -n 4 trireme topology\n",
+     topology_command},
+    {"bench", kBench, MpiUse::always, "WHAT", "decode, prefill, collective, load or limits, each beside its limit",
+     "  trireme bench decode -m smollm2.h5 --batch 16\n"
+     "  trireme bench prefill -m smollm2.h5 --prompt-tokens 512 --json\n"
+     "  mpirun -n 2 trireme bench collective --bytes 16384\n"
+     "  trireme bench load -m smollm2.h5\n"
+     "  trireme bench limits\n",
+     bench_command},
+    {"doctor", kDoctor, MpiUse::if_launched, "",
+     "versions, ranks, devices and limits of every node, and what is wrong with them",
+     "  trireme doctor\n"
+     "  mpirun -n 4 trireme doctor\n",
+     doctor_command},
+    {"status", kStatus, MpiUse::never, "OUT.jsonl", "where a run stands or why it ended, from its files alone",
+     "  trireme status summaries.jsonl\n"
+     "  trireme status summaries.jsonl --json\n",
+     status_command},
+};
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+const Command* find_command(std::string_view name) {
+  for (const Command& command : kCommands)
+    if (command.name == name) return &command;
+  return nullptr;
+}
+
+std::string command_hint(std::string_view name) {
+  std::vector<std::string> names;
+  for (const Command& command : kCommands) names.emplace_back(command.name);
+  return did_you_mean(name, names);
+}
+
+}  // namespace trireme

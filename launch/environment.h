@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace trireme {
+
+// What the process was started with and where. environment.cpp and main() are the only readers of argv and environment.
+struct Environment {
+  std::vector<std::string> entries;  // "NAME=value"
+  std::string host;
+  std::string cache_folder;  // ${XDG_CACHE_HOME:-$HOME/.cache}/trireme, "" without a home
+  std::string launcher;      // "mpirun", "srun", "pmix" or "" (bare)
+  int rank = 0, ranks = 1;   // as the launcher says; MPI has the last word
+  int64_t slurm_tasks = 0;   // of the job step, 0: not under Slurm
+
+  static Environment read();
+  std::string value(const std::string& name) const;  // "" when unset
+};
+
+}  // namespace trireme

@@ -1,0 +1,98 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <optional>
+#include <thread>
+
+#include "base/error.h"
+#include "comm/communicator.h"
+#include "launch/commands.h"
+#include "launch/help.h"
+#include "launch/options.h"
+#include "launch/versions.h"
+
+namespace trireme {
+
+namespace {
+
+struct Fault {
+  ExitCode code;
+  std::string text;
+};
+
+Fault current_fault() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return {ExitCode::out_of_memory, "out of memory; use fewer ranks on this host or a smaller --kv-gib"};
+  } catch (const std::exception& error) {
+    return {ExitCode::internal,
+            fmt::format("internal error: {}; please report it with the command line", error.what())};
+  }
+}
+
+// One line per job: the lowest failing rank prints and ends the others, which hold back until then. Who prints later
+// had a fault of its own that no lower rank shared.
+void report(const Fault& fault, const std::string& command, const Environment& environment) {
+  constexpr auto kHoldBack = std::chrono::milliseconds(1000);  // above the time an abort takes to reach all ranks
+  if (environment.rank > 0) std::this_thread::sleep_for(kHoldBack + std::chrono::milliseconds(environment.rank));
+  std::string where = environment.ranks > 1 ? fmt::format(" (rank {} on {})", environment.rank, environment.host) : "";
+  fmt::print(stderr, "trireme{}{}: {}{}\n", command.empty() ? "" : " ", command, fault.text, where);
+  std::fflush(stderr);
+}
+
+bool answered(const Options& options, const Environment& environment) {
+  const Command* command = find_command(options.command);
+  std::string text;
+  if (options.help)
+    text = command ? command_help(*command, options.verbose) : general_help();
+  else if (options.version)
+    text = version_text(options.verbose);
+  else if (options.print_config && command)
+    text = printed_config(options);
+  else if (!command)
+    text = general_help();
+  if (!text.empty() && environment.rank == 0) fmt::print("{}", text);
+  return !text.empty();
+}
+
+int run(const Options& options, const Environment& environment, int argc, char** argv) {
+  const Command& command = *find_command(options.command);
+  bool use_mpi = command.mpi == MpiUse::always || (command.mpi == MpiUse::if_launched && !environment.launcher.empty());
+  std::optional<MpiSession> mpi;
+  try {
+    if (use_mpi) mpi.emplace(&argc, &argv);
+    return command.run(options, environment);
+  } catch (...) {
+    Fault fault = current_fault();
+    report(fault, options.command, environment);
+    if (mpi) MpiSession::abort(static_cast<int>(fault.code));
+    return static_cast<int>(fault.code);
+  }
+}
+
+}  // namespace
+
+}  // namespace trireme
+
+int main(int argc, char** argv) {
+  using namespace trireme;
+  Environment environment = Environment::read();
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  Options options;
+  try {
+    options = parse_options(arguments, environment.entries);
+    if (answered(options, environment))
+      return options.command.empty() && arguments.empty() ? static_cast<int>(ExitCode::usage) : 0;
+  } catch (...) {
+    Fault fault = current_fault();
+    report(fault, "", environment);
+    return static_cast<int>(fault.code);
+  }
+  return run(options, environment, argc, argv);
+}

@@ -1,0 +1,91 @@
+#include "launch/option_table.h"
+
+#include "launch/commands.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr uint32_t kEngine = kRun | kBench;
+constexpr uint32_t kModel = kRun | kTokenize | kRender | kBench;
+constexpr double kMany = 1e15;
+
+// clang-format off
+const OptionSpec kTable[] = {
+  {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5), GGUF file or Hugging Face folder"},
+  {"files", "output", 'o', "FILE", "", kRun | kConvert, &Options::output, "where results (JSON lines) or the checkpoint go"},
+  {"files", "restart", 0, "", "", kRun, &Options::restart, "throw away the run that stands at the output and begin anew"},
+  {"files", "allow-errors", 0, "", "", kRun, &Options::allow_errors, "exit 0 even when some rows are errors"},
+
+  {"layout", "tp", 0, "N|auto", "auto", kEngine, &Options::tp, "tensor parallel: ranks that share every layer", 1, kMany},
+  {"layout", "pp", 0, "N|auto", "auto", kEngine, &Options::pp, "pipeline parallel: stages of layers", 1, kMany},
+  {"layout", "dp", 0, "N|auto", "auto", kEngine, &Options::dp, "data parallel: replicas; tp * pp * dp = ranks", 1, kMany},
+  {"layout", "stage-split", 0, "N,N,...", "", kEngine, &Options::stage_split, "layers of each stage, first stage first", 1, kMany},
+
+  {"engine", "threads", 0, "N|auto", "auto", kEngine, &Options::threads, "threads of a rank (auto: the CPUs its mask allows)", 1, 4096},
+  {"engine", "max-seqs", 0, "N", "16", kEngine, &Options::max_seqs, "sequences in flight on a replica", 1, 65536},
+  {"engine", "max-step-tokens", 0, "N", "256", kEngine, &Options::max_step_tokens, "tokens of one step: the prefill chunk", 1, 1 << 20},
+  {"engine", "kv-gib", 0, "X|auto", "auto", kEngine, &Options::kv_gib, "KV cache of a rank in GiB", 0, 1 << 20, true},
+  {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs"},
+  {"engine", "numerics", 0, "exact|standard|fast", "standard", kEngine, &Options::numerics, "precision of products and KV cache (docs/numerics.md)"},
+  {"engine", "level", 0, "auto|reference|avx2|avx512", "auto", kEngine, &Options::level, "highest kernel level to use"},
+  {"engine", "deadline-s", 0, "X", "120", kRun | kBench | kConvert, &Options::deadline_s, "seconds that a step may take before the job ends with 71", 0, 1e6, true},
+
+  {"sampling", "max-tokens", 0, "N", "256", kRun, &Options::max_tokens, "tokens to generate at most; 0 scores the prompt", 0, kMany},
+  {"sampling", "temperature", 0, "T", "0", kRun, &Options::temperature, "0: greedy", 0, 100},
+  {"sampling", "top-p", 0, "P", "1", kRun, &Options::top_p, "keep the likeliest tokens up to this probability", 0, 1, true},
+  {"sampling", "top-k", 0, "K", "0", kRun, &Options::top_k, "keep the K likeliest tokens; 0: all", 0, kMany},
+  {"sampling", "seed", 0, "N", "0", kRun, &Options::seed, "of the sampling noise", 0, kMany},
+  {"sampling", "stop", 0, "TEXT", "", kRun, &Options::stop, "end a text before this; may be given several times"},
+  {"sampling", "ignore-eos", 0, "", "", kRun, &Options::ignore_eos, "go on after the end-of-text token"},
+
+  {"results", "tokens", 0, "", "", kRun, &Options::tokens, "add the generated token ids"},
+  {"results", "logprobs", 0, "K", "", kRun, &Options::logprobs, "add the log-probs of generated tokens and of the K best", 0, 1000},
+  {"results", "prompt-logprobs", 0, "K", "", kRun, &Options::prompt_logprobs, "likewise of the prompt", 0, 1000},
+  {"results", "digest", 0, "", "", kRun, &Options::digest, "add a hash of all logits: equal digests are equal bits"},
+
+  {"text", "system", 0, "TEXT|@FILE", "", kRun | kRender, &Options::system, "system text of every document"},
+  {"text", "instruction", 0, "TEXT|@FILE", "", kRun | kRender, &Options::instruction, "what to do with every document"},
+
+  {"tokens", "text", 0, "TEXT", "", kTokenize, &Options::text, "tokenize this text alone"},
+  {"tokens", "bos", 0, "", "", kTokenize, &Options::bos, "put the begin-of-text token first"},
+  {"tokens", "special", 0, "text|parse", "text", kTokenize, &Options::special, "special-token text is plain text, or parsed"},
+
+  {"machine", "synthetic", 0, "SPEC", "", kTopology, &Options::synthetic, "show an invented machine: package:2 numa:1 core:8 pu:2"},
+
+  {"bench", "prompt-tokens", 0, "N", "512", kBench, &Options::prompt_tokens, "length of every prompt", 1, 1 << 20},
+  {"bench", "batch", 0, "N", "1", kBench, &Options::batch, "sequences that decode together", 1, 65536},
+  {"bench", "steps", 0, "N", "64", kBench, &Options::steps, "decode steps of one sample", 1, 1 << 20},
+  {"bench", "repeats", 0, "N", "5", kBench, &Options::repeats, "samples, after one to warm up", 1, 10000},
+  {"bench", "bytes", 0, "N", "16384", kBench, &Options::bytes, "bytes of each rank's message", 4, 1 << 30},
+  {"bench", "json", 0, "", "", kBench | kInspect | kStatus | kTopology, &Options::json, "print JSON lines"},
+
+  {"general", "config", 0, "FILE", "", kAllCommands, &Options::config, "read options from FILE: lines `name = value`"},
+  {"general", "log-level", 0, "debug|info|warn|error", "info", kAllCommands, &Options::log_level, "what goes to stderr"},
+  {"general", "print-config", 0, "", "", kAllCommands, &Options::print_config, "print every option, its value and origin, and end"},
+  {"general", "help", 'h', "", "", kAllCommands, &Options::help, "print this"},
+  {"general", "version", 0, "", "", kAllCommands, &Options::version, "print the version; with --verbose of every library too"},
+  {"general", "verbose", 'v', "", "", kAllCommands, &Options::verbose, "say more"},
+
+  {"tests", "kv-blocks", 0, "N", "0", kEngine, &Options::kv_blocks, "test hook: size of the KV cache in blocks; 0: by --kv-gib", 0, 1 << 30},
+  {"tests", "preempt-every", 0, "N", "0", kEngine, &Options::preempt_every, "test hook: force a preemption every N steps; 0: never", 0, kMany},
+};
+// clang-format on
+
+}  // namespace
+
+std::span<const OptionSpec> option_table() { return kTable; }
+
+const OptionSpec* find_option(std::string_view name) {
+  for (const OptionSpec& spec : kTable)
+    if (spec.name == name) return &spec;
+  return nullptr;
+}
+
+std::string environment_name(std::string_view option) {
+  std::string name = "TRIREME_";
+  for (char c : option) name += c == '-' ? '_' : c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  return name;
+}
+
+}  // namespace trireme

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/request.h"
+
+namespace trireme {
+
+// What the user asked for. Filled by parse_options() alone, from launch/option_table.cpp, which holds every default;
+// docs/operations.md and --help say what the fields mean. Counts that may be chosen for the user are 0 for "auto".
+struct Options {
+  std::string command;  // "run"
+  std::string input;    // the positional argument: INPUT, SRC, FILE or WHAT; "" when absent
+
+  std::string model, output;
+  bool restart = false, allow_errors = false;
+
+  int64_t tp = 0, pp = 0, dp = 0;
+  std::vector<int64_t> stage_split;  // layers of each stage, or empty
+
+  int64_t threads = 0;          // of a rank
+  int64_t max_seqs = 0;         // sequences in flight on a replica
+  int64_t max_step_tokens = 0;  // of one step: the prefill chunk
+  double kv_gib = 0;            // of a rank, 0: auto
+  std::string device, numerics;
+  std::string level;  // the highest kernel level to use, "auto": what the CPU has
+  double deadline_s = 0;
+
+  int64_t max_tokens = 0, top_k = 0, seed = 0;
+  double temperature = 0, top_p = 0;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+
+  bool tokens = false, digest = false;
+  int64_t logprobs = -1, prompt_logprobs = -1;  // -1: none
+  std::string system, instruction;              // TEXT or @FILE: see text_or_file()
+
+  std::string text;  // tokenize --text; empty text may be given
+  bool bos = false;
+  std::string special;  // "text" or "parse"
+
+  std::string synthetic;  // topology
+
+  int64_t prompt_tokens = 0, batch = 0, steps = 0, repeats = 0, bytes = 0;  // bench
+  bool json = false;
+
+  int64_t kv_blocks = 0, preempt_every = 0;  // test hooks, 0: off
+
+  std::string log_level, config;
+  bool help = false, version = false, verbose = false, print_config = false;
+
+  // Where each value of this command's options came from: "default", "TRIREME_TP", "job.conf", "command line".
+  std::map<std::string, std::string, std::less<>> origin;
+
+  bool given(std::string_view option) const;  // by the user, not by default
+  SamplingParams sampling() const;            // the defaults of every row
+};
+
+// arguments: argv without the program's name. environment: "NAME=value". Command line > environment > --config file >
+// default. Throws Error(usage) in one line for what is unknown, missing, malformed, out of range or contradictory.
+Options parse_options(std::span<const std::string> arguments, std::span<const std::string> environment);
+
+// `value`, or the content of FILE when it is "@FILE" ("@@text" is "@text"). Throws Error(no_input) naming `option`.
+std::string text_or_file(const std::string& value, std::string_view option);
+
+}  // namespace trireme

@@ -1,0 +1,168 @@
+#include "launch/options.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <set>
+
+#include "base/error.h"
+#include "launch/commands.h"
+#include "launch/nearest.h"
+#include "launch/option_table.h"
+
+namespace trireme {
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+Options parse(const Words& words, const Words& environment = {}) { return parse_options(words, environment); }
+Options parse_run(Words words, const Words& environment = {}) {
+  words.insert(words.begin(), {"run", "docs.jsonl"});
+  return parse(words, environment);
+}
+
+// The text of the refusal, which must be a usage error (or another code) in one line; "" when it was taken.
+std::string refusal(const Words& words, const Words& environment = {}, ExitCode code = ExitCode::usage) {
+  try {
+    parse_options(words, environment);
+  } catch (const Error& error) {
+    std::string text = error.what();
+    CHECK(error.code() == code);
+    CHECK(text.find('\n') == std::string::npos);
+    return text;
+  }
+  return "";
+}
+bool says(const std::string& text, std::string_view part) {
+  INFO(text);
+  return text.find(part) != std::string::npos;
+}
+
+struct ConfigFile {
+  std::string path = "options_test.conf";
+  explicit ConfigFile(const std::string& text) { std::ofstream(path) << text; }
+  ~ConfigFile() { std::remove(path.c_str()); }
+};
+
+}  // namespace
+
+TEST_CASE("a run gets the defaults of the contract") {
+  Options options = parse_run({"-m", "model.h5", "-o", "out.jsonl"});
+  CHECK(options.command == "run");
+  CHECK(options.input == "docs.jsonl");
+  CHECK(options.model == "model.h5");
+  CHECK(options.output == "out.jsonl");
+  CHECK(options.tp == 0);
+  CHECK(options.max_seqs == 16);
+  CHECK(options.max_step_tokens == 256);
+  CHECK(options.numerics == "standard");
+  CHECK(options.deadline_s == 120);
+  SamplingParams sampling = options.sampling();
+  CHECK(sampling.max_tokens == 256);
+  CHECK(sampling.temperature == 0);
+  CHECK(sampling.top_p == 1);
+  CHECK(sampling.top_k == 0);
+  CHECK(sampling.logprobs == -1);
+  CHECK_FALSE(sampling.digest);
+}
+
+TEST_CASE("every kind of value is taken") {
+  Options options = parse_run({"--tp=2", "--pp", "auto", "--kv-gib", "1.5", "--digest", "--stop", "a", "--stop", "b c",
+                               "--stage-split", "9,9,12", "--logprobs", "0", "--numerics", "exact", "--system", ""});
+  CHECK(options.tp == 2);
+  CHECK(options.pp == 0);
+  CHECK(options.kv_gib == 1.5);
+  CHECK(options.digest);
+  CHECK(options.stop == Words{"a", "b c"});
+  CHECK(options.stage_split == std::vector<int64_t>{9, 9, 12});
+  CHECK(options.logprobs == 0);
+  CHECK(options.numerics == "exact");
+  CHECK(options.given("system"));
+  CHECK(parse({"tokenize", "--text", "-5 degrees"}).text == "-5 degrees");
+}
+
+TEST_CASE("command line beats environment beats config file beats default, and each value knows its origin") {
+  ConfigFile file("max-seqs = 3\nthreads = 7\nseed = 5  # comment\nspecial = parse\n");
+  Words environment{"TRIREME_MAX_SEQS=4", "TRIREME_SEED=6", "PATH=/bin", "TRIREME_TEST_MODEL=x",
+                    "TRIREME_CONFIG=" + file.path};
+  Options options = parse_run({"--seed", "8"}, environment);
+  CHECK(options.threads == 7);
+  CHECK(options.max_seqs == 4);
+  CHECK(options.seed == 8);
+  CHECK(options.origin["threads"] == file.path);
+  CHECK(options.origin["max-seqs"] == "TRIREME_MAX_SEQS");
+  CHECK(options.origin["seed"] == "command line");
+  CHECK(options.origin["top-k"] == "default");
+}
+
+TEST_CASE("a stronger source replaces a list instead of adding to it") {
+  CHECK(parse_run({"--stop", "x"}, {"TRIREME_STOP=y"}).stop == Words{"x"});
+}
+
+TEST_CASE("unknown names are refused with the nearest one") {
+  CHECK(says(refusal({"run", "a", "--max-seq", "3"}), "did you mean --max-seqs?"));
+  CHECK(says(refusal({"run", "a", "--tpp=3"}), "did you mean --tp?"));
+  CHECK(says(refusal({"rnu", "a"}), "did you mean run?"));
+  CHECK(says(refusal({"tokenise"}), "did you mean tokenize?"));
+  CHECK(says(refusal({"run", "a"}, {"TRIREME_MAXSEQS=3"}), "did you mean TRIREME_MAX_SEQS?"));
+  CHECK(says(refusal({"tokenize", "--tp", "2"}), "option of other commands"));
+  ConfigFile file("max-sequences = 3\n");
+  CHECK(says(refusal({"run", "a", "--config", file.path}), file.path));
+}
+
+TEST_CASE("a prefix is not guessed") { CHECK(says(refusal({"run", "a", "--max-t", "3"}), "--max-t")); }
+
+TEST_CASE("bad values are refused, naming option, source, what was seen and what is possible") {
+  CHECK(says(refusal({"run", "a", "--tp", "two"}),
+             "option --tp is 'two'; it takes a whole number of at least 1, or auto"));
+  CHECK(says(refusal({"run", "a"}, {"TRIREME_TP=0"}), "(from TRIREME_TP)"));
+  CHECK(says(refusal({"run", "a", "--top-p", "0"}), "above 0 and up to 1"));
+  CHECK(says(refusal({"run", "a", "--temperature", "-1"}), "from 0 to 100"));
+  CHECK(says(refusal({"run", "a", "--temperature", "nan"}), "'nan'"));
+  CHECK(says(refusal({"run", "a", "--numerics", "quick"}), "exact, standard, fast"));
+  CHECK(says(refusal({"run", "a", "--stage-split", "9,,9"}), "stage-split"));
+  CHECK(says(refusal({"run", "a", "--tp"}), "--tp"));
+  CHECK(says(refusal({"run", "a"}, {"TRIREME_DIGEST=perhaps"}), "true or false"));
+  CHECK(says(refusal({"run", "a", "--seed", "99999999999999999999"}), "seed"));
+}
+
+TEST_CASE("contradictions are refused") {
+  CHECK(says(refusal({"run", "a", "--tp", "2", "--tp", "4"}), "given twice"));
+  CHECK(says(refusal({"run", "a", "--pp", "2", "--stage-split", "9,9,12"}), "3 stages"));
+  CHECK(says(refusal({"run", "a", "--top-k", "5"}), "--temperature"));
+  CHECK(says(refusal({"run", "a", "b"}), "'b'"));
+  CHECK(says(refusal({"run"}), "needs INPUT"));
+  CHECK(says(refusal({"doctor", "x"}), "no arguments"));
+  CHECK(says(refusal({"tokenize", "f", "--text", "t"}), "--text"));
+  CHECK(says(refusal({"run", "a", "--config", "absent.conf"}, {}, ExitCode::no_input), "absent.conf"));
+}
+
+TEST_CASE("the table is sound: no name or letter twice, every default is a possible value, every option has help") {
+  std::set<std::string_view> names;
+  std::set<char> letters;
+  for (const OptionSpec& spec : option_table()) {
+    INFO(spec.name);
+    CHECK(names.insert(spec.name).second);
+    if (spec.letter) CHECK(letters.insert(spec.letter).second);
+    CHECK_FALSE(spec.help.empty());
+    Options options;
+    if (!spec.fallback.empty()) {
+      CHECK_NOTHROW(assign(options, spec, spec.fallback, "default"));
+      CHECK(values_of(options, spec) == Words{std::string(spec.fallback)});
+    }
+  }
+  for (const Command& command : commands()) CHECK(command.examples.find(command.name) != std::string_view::npos);
+}
+
+TEST_CASE("text options read files") {
+  ConfigFile file("Summarize.");
+  CHECK(text_or_file("@" + file.path, "--instruction") == "Summarize.");
+  CHECK(text_or_file("@@home", "--instruction") == "@home");
+  CHECK(text_or_file("plain", "--instruction") == "plain");
+  CHECK_THROWS_AS(text_or_file("@absent.txt", "--instruction"), Error);
+  CHECK_THROWS_AS(text_or_file("@.", "--instruction"), Error);
+}
+
+}  // namespace trireme
