@@ -1,0 +1,89 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "comm/collective.h"
+#include "comm/communicator.h"
+#include "device/device.h"
+#include "engine/engine.h"
+#include "launch/options.h"
+#include "model/stage.h"
+#include "text/tokenizer.h"
+
+namespace trireme {
+
+// Where a rank stands.
+struct Coordinates {
+  int tp = 0, pp = 0, dp = 0;
+};
+
+// Everything that stands between the options and the first step, in the order of its making: set-up chooses here, and
+// the hot path never asks again. One per process that runs a model; every rank makes it at once.
+class Session {
+ public:
+  // Collective over `world`. Throws on all ranks alike, before the weights load, when the layout cannot be.
+  Session(const Options& options, Communicator& world, const std::string& checkpoint_path);
+
+  Communicator& world() { return world_; }
+  const Options& options() const { return options_; }
+  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  const ModelConfig& config() const { return config_; }
+  const Coordinates& here() const { return here_; }
+  int tp() const { return tp_; }
+  int pp() const { return pp_; }
+  int dp() const { return dp_; }
+  bool leads_replica() const { return here_.tp == 0 && here_.pp == 0; }
+  std::vector<int> leaders() const;  // world ranks of all replicas' leaders, in the order of dp
+  Runner& runner() { return *runner_; }
+  Replica replica() { return {*replica_ranks_, result_rank_}; }
+  SchedulerLimits scheduler_limits() const;
+
+  // The numerics fingerprint, agreed by all ranks: runs with the same one may be joined and compared.
+  const std::string& fingerprint() const { return fingerprint_; }
+  // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
+  std::string layout_text() const;
+  std::string memory_text() const;
+
+ private:
+  void choose_layout();
+  void choose_kernels();
+  void agree_on_cache();
+  void load_weights();
+  void build_stage();
+
+  Options options_;
+  Communicator& world_;
+  std::unique_ptr<Fabric> fabric_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  ModelConfig config_;
+  UnitTable units_;
+  bool exact_ = false;
+  int tp_ = 1, pp_ = 1, dp_ = 1;
+  Coordinates here_;
+  std::vector<Coordinates> coordinates_;  // [world]
+  std::vector<int> cpus_;                 // to pin to; empty: not pinned
+  int threads_ = 1;
+  int64_t memory_bytes_ = 0;              // that this rank may use
+  StagePlace place_;
+  StepLimits limits_;
+  Kernels kernels_;
+  std::string fingerprint_;
+  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<StageWeights> weights_;
+  std::unique_ptr<Rope> rope_;
+  int64_t kv_blocks_ = 0;
+  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Collective> group_;
+  std::unique_ptr<Channel> previous_, next_;
+  std::unique_ptr<Stage> stage_;
+  std::unique_ptr<Sampler> sampler_;
+  std::unique_ptr<Runner> runner_;
+  std::optional<Communicator> replica_ranks_;
+  int result_rank_ = 0;
+};
+
+}  // namespace trireme
