@@ -9,10 +9,10 @@ namespace trireme {
 
 namespace {
 
-[[maybe_unused]] bool has_avx2() {
+bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
-[[maybe_unused]] bool has_avx512() {
+bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
@@ -24,7 +24,10 @@ struct Rung {
   bool (*available)();
   void (*fill)(Kernels&);
 };
-constexpr Rung kRungs[] = {{"reference", always, fill_reference}};  // lowest first
+constexpr Rung kRungs[] = {  // lowest first
+    {"reference", always, fill_reference},
+    {"avx512", has_avx512, fill_avx512},
+};
 
 }  // namespace
 

@@ -39,7 +39,8 @@ float unit_bf16(const MatMul& a, const std::byte* row, int64_t n, int64_t begin,
   const BF16* w = reinterpret_cast<const BF16*>(a.w.data);
   float sum = 0;
   for (int64_t k = begin; k < end; k += 2) {
-    if (k + 1 < end) sum = fused_flushed(to_float(x[k + 1]), to_float(w[bf16_index(a.w, n, k + 1)]), sum);
+    bool pair = k + 1 < end;  // else the odd column is padding: zeros, which still turn a sum of -0 into +0
+    sum = fused_flushed(pair ? to_float(x[k + 1]) : 0, pair ? to_float(w[bf16_index(a.w, n, k + 1)]) : 0, sum);
     sum = fused_flushed(to_float(x[k]), to_float(w[bf16_index(a.w, n, k)]), sum);
   }
   return sum;

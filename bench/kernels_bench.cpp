@@ -1,0 +1,142 @@
+// kernels_bench [THREADS...]: products of SmolLM2's shapes beside the peak and the bandwidth probed in the same run.
+// Checks results against the reference before it times anything. Default: 1 and 2 threads.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/buffer.h"
+#include "base/thread_pool.h"
+#include "bench/peak.h"
+#include "kernels/select.h"
+
+using namespace trireme;
+
+namespace {
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+struct Format {
+  const char* name;
+  PackedForm form;
+  bool has_minimum;
+  int zero;
+  Peak peak;
+};
+constexpr Format kFormats[] = {{"q4 with minimum", PackedForm::q4, true, 0, Peak::int8},
+                               {"q8", PackedForm::q8, false, 128, Peak::int8},
+                               {"bf16", PackedForm::bf16, false, 0, Peak::bf16},
+                               {"f32", PackedForm::f32, false, 0, Peak::f32}};
+struct Shape {
+  int64_t n, k, unit;
+};
+constexpr Shape kShapes[] = {{960, 576, 64}, {576, 576, 64}, {3072, 576, 64}, {576, 1536, 64}, {49152, 576, 64}};
+
+// A packed matrix of any bytes that are finite numbers, and encoded rows.
+struct Product {
+  Buffer weights, rows, y;
+  Contraction tree;
+  MatMul call;
+
+  Product(const Format& f, const Shape& s, int64_t m)
+      : weights(static_cast<size_t>(packed_bytes(f.form, f.has_minimum, s.n, s.k)) + 4096, "weights"),
+        rows(static_cast<size_t>(m * activation_row_bytes(activation_form(f.form), s.k)), "rows"),
+        y(static_cast<size_t>(m * s.n * 4), "products"),
+        tree(contraction(s.k, s.unit)) {
+    std::mt19937 random(1);
+    for (uint32_t& u : weights.span<uint32_t>()) u = static_cast<uint32_t>(random()) & 0xbfffbfffu & 0x3f7f3f7fu;
+    std::vector<float> x(static_cast<size_t>(m * s.k));
+    for (float& v : x) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
+    ActivationForm form = activation_form(f.form);
+    call = {{form, rows.data(), m, s.k, activation_row_bytes(form, s.k)},
+            {f.form, f.has_minimum, f.zero, s.n, s.k, weights.data()}, &tree, y.as<float>(), s.n, 0};
+    if (form == ActivationForm::f32)
+      std::memcpy(rows.data(), x.data(), x.size() * 4);
+    else
+      select_kernels("reference").encode({}, {MatrixView<const float>(x.data(), m, s.k), call.x});
+  }
+};
+
+// The first and last rows, all outputs of a few panels, against the reference.
+bool agrees(const Kernels& kernels, ThreadPool& pool, const Product& p) {
+  pool.run([&](int part) { kernels.matmul({part, pool.size(), nullptr}, p.call); });
+  MatMul small = p.call;
+  small.w.n = std::min<int64_t>(128, p.call.w.n);
+  std::vector<float> expected(static_cast<size_t>(small.w.n));
+  for (int64_t row : {int64_t{0}, p.call.x.rows - 1}) {
+    small.x.data = p.call.x.data + row * p.call.x.row_bytes;
+    small.x.rows = 1;
+    small.y = expected.data();
+    select_kernels("reference").matmul({}, small);
+    if (std::memcmp(p.call.y + row * p.call.y_stride, expected.data(), expected.size() * 4) != 0) return false;
+  }
+  return true;
+}
+
+struct Timing {
+  double best, median;
+};
+
+// Copies of the weights in turn, more than the caches hold, so that a product reads memory as it does in a model.
+Timing time_product(const Kernels& kernels, ThreadPool& pool, const Product& p, const Buffer& arena) {
+  auto bytes = (static_cast<size_t>(packed_bytes(p.call.w)) + 4095) / 4096 * 4096;
+  size_t copies = std::max<size_t>(1, (arena.bytes() - 4096) / bytes);
+  for (size_t i = 0; i < copies; i++) std::memcpy(arena.data() + i * bytes, p.call.w.data, bytes);
+  double work = static_cast<double>(p.call.x.rows * p.call.w.n * p.call.w.k);
+  int repeats = std::max(static_cast<int>(2e8 / work), work < 1e8 ? static_cast<int>(copies) : 1);
+  std::vector<double> times;
+  for (int round = 0; round < 9; round++) {
+    double start = seconds();
+    for (int i = 0; i < repeats; i++) {
+      MatMul call = p.call;
+      call.w.data = arena.data() + static_cast<size_t>(i) % copies * bytes;
+      pool.run([&](int part) { kernels.matmul({part, pool.size(), nullptr}, call); });
+    }
+    if (round > 0) times.push_back((seconds() - start) / repeats);
+  }
+  std::sort(times.begin(), times.end());
+  return {times[0], times[times.size() / 2]};
+}
+
+void bench(const Kernels& kernels, int threads, const Buffer& arena) {
+  ThreadPool pool(threads, allowed_cpus());
+  double bandwidth = read_bytes_per_second(pool, arena);
+  fmt::print("\n{} threads, level {}: read {:.1f} GB/s\n", threads, kernels.level, bandwidth / 1e9);
+  fmt::print("{:16} {:>4} {:>5} {:>6} {:>10} {:>10} {:>8} {:>7} {:>7}\n", "format", "M", "K", "N", "best us", "median", "Gop/s",
+             "% peak", "% read");
+  for (const Format& f : kFormats) {
+    double peak = operations_per_second(pool, f.peak);
+    fmt::print("{}: peak {:.0f} Gop/s\n", f.name, peak / 1e9);
+    for (const Shape& s : kShapes)
+      for (int64_t m : {1, 4, 16, 128, 512}) {
+        if (m == 512 && s.n > 4096) continue;
+        Product p(f, s, m);
+        if (!agrees(kernels, pool, p)) {
+          fmt::print("WRONG: {} M {} K {} N {} differs from the reference\n", f.name, m, s.k, s.n);
+          continue;
+        }
+        Timing t = time_product(kernels, pool, p, arena);
+        double operations = 2.0 * static_cast<double>(m * s.n * s.k), bytes = static_cast<double>(packed_bytes(p.call.w));
+        fmt::print("{:16} {:4} {:5} {:6} {:10.1f} {:10.1f} {:8.0f} {:7.1f} {:7.1f}\n", f.name, m, s.k, s.n, t.best * 1e6,
+                   t.median * 1e6, operations / t.best / 1e9, 100 * operations / t.best / peak, 100 * bytes / t.best / bandwidth);
+        std::fflush(stdout);
+      }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<int> threads;
+  for (int i = 1; i < argc; i++) threads.push_back(std::atoi(argv[i]));
+  if (threads.empty()) threads = {1, 2};
+  Buffer arena(size_t{256} << 20, "copies of weights");
+  std::memset(arena.data(), 1, arena.bytes());
+  Kernels kernels = select_kernels(available_levels().back());
+  for (int n : threads) bench(kernels, n, arena);
+}

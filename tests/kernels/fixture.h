@@ -1,0 +1,105 @@
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "kernels/select.h"
+
+namespace trireme::testing {
+
+// Deterministic inputs: the engine's sequence is fixed by the standard, and the floats are made from it by hand.
+class Source {
+ public:
+  explicit Source(uint32_t seed) : engine_(seed) {}
+  uint32_t bits() { return static_cast<uint32_t>(engine_()); }
+  int below(int n) { return static_cast<int>(bits() % static_cast<uint32_t>(n)); }
+  // About normal: the sum of four uniforms.
+  float value(float size = 1) {
+    float sum = 0;
+    for (int i = 0; i < 4; i++) sum += static_cast<float>(bits() >> 8) * 0x1p-24f - 0.5f;
+    return sum * 1.7f * size;
+  }
+  std::vector<float> values(size_t count, float size = 1) {
+    std::vector<float> out(count);
+    for (float& x : out) x = value(size);
+    return out;
+  }
+  // Zeros, subnormals, tiny and huge values among ordinary ones.
+  std::vector<float> extremes(size_t count) {
+    constexpr float odd[] = {0.0f, -0.0f, 1e-42f, -3e-39f, 1e-20f, -1e-30f, 1e15f, -3e14f, 1.0f, -127.0f};
+    std::vector<float> out = values(count);
+    for (float& x : out)
+      if (below(3) == 0) x = odd[below(10)];
+    return out;
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+// Memory aligned to 64 bytes with a canary at either end; `intact` says whether nobody wrote there.
+class Guarded {
+ public:
+  explicit Guarded(size_t bytes) : bytes_(bytes), memory_(bytes + 3 * kMargin, kCanary) {
+    auto address = reinterpret_cast<uintptr_t>(memory_.data());
+    begin_ = (address + kMargin + 63) / 64 * 64 - address;
+    std::memset(data(), 0, bytes);
+  }
+  std::byte* data() { return reinterpret_cast<std::byte*>(memory_.data() + begin_); }
+  float* floats() { return reinterpret_cast<float*>(data()); }
+  size_t bytes() const { return bytes_; }
+  bool intact() const {
+    for (size_t i = 0; i < memory_.size(); i++)
+      if ((i < begin_ || i >= begin_ + bytes_) && memory_[i] != kCanary) return false;
+    return true;
+  }
+
+ private:
+  static constexpr size_t kMargin = 256;
+  static constexpr uint8_t kCanary = 0xA5;
+  size_t bytes_, begin_;
+  std::vector<uint8_t> memory_;
+};
+
+// Equal bits, or both NaN (the sign and payload of a NaN are the machine's business).
+inline bool same(float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (a != a && b != b); }
+
+inline bool same_floats(const float* a, const float* b, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (!same(a[i], b[i])) return false;
+  return true;
+}
+
+// A packed matrix of random weights in one of the forms that products know, and what it was packed from.
+struct Weights {
+  WeightFormat format;
+  PackedView view;
+  Guarded memory;
+  std::vector<std::byte> values, scales, minimums;
+  StoredBlock block;
+};
+
+inline WeightFormat plain(DType type) { return {.type = type}; }
+inline WeightFormat quantized(int bits, int group, int zero) { return {DType::f16, bits, group, zero, false}; }
+inline WeightFormat with_minimum(int bits, int group) { return {DType::f16, bits, group, 0, true}; }
+
+Weights random_weights(const WeightFormat& format, bool exact, int64_t n, int64_t k, uint32_t seed);
+
+// Rows encoded for products with such weights, by the reference.
+struct Rows {
+  Activations view;
+  Guarded memory;
+};
+Rows encode_rows(PackedForm form, const std::vector<float>& x, int64_t rows, int64_t columns);
+
+// Calls f as a team of `parts` would, one part after the other.
+template <typename F>
+void each_part(int parts, const F& f) {
+  for (int part = 0; part < parts; part++) f(Launch{part, parts, nullptr});
+}
+
+}  // namespace trireme::testing
