@@ -33,9 +33,12 @@ class Tokenizer {
   bool is_special(int32_t id) const;
   // The raw bytes a token stands for; special tokens their content.
   std::string token_bytes(int32_t id) const;
+  // The token that the file's post-processor puts before a text; -1: none. encode() never adds it.
+  int32_t bos_id() const;
+
+  struct State;  // the tables; tokenizer.cpp
 
  private:
-  struct State;
   std::unique_ptr<State> state_;
 };
 

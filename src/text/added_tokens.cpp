@@ -1,0 +1,149 @@
+#include "text/added_tokens.h"
+
+#include <fmt/format.h>
+#include <utf8proc.h>
+
+#include <algorithm>
+
+#include "text/utf8.h"
+
+namespace trireme {
+namespace {
+
+constexpr size_t max_content_bytes = 1024;  // bounds the work per byte of a text
+constexpr size_t max_tokens = 1 << 20;
+
+bool is_white_space(char32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+// Of a word: letters, marks, numbers and connecting punctuation.
+bool is_word_character(char32_t code_point) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code_point));
+  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC;
+}
+
+bool word_ends_at(std::string_view text, size_t end) {
+  if (end == 0) return false;
+  size_t start = code_point_start(text, end);
+  return is_word_character(next_code_point(text, start));
+}
+
+bool word_begins_at(std::string_view text, size_t begin) {
+  return begin < text.size() && is_word_character(next_code_point(text, begin));
+}
+
+size_t skip_blanks_back(std::string_view text, size_t end) {
+  while (end > 0) {
+    const size_t start = code_point_start(text, end);
+    size_t position = start;
+    if (!is_white_space(next_code_point(text, position))) break;
+    end = start;
+  }
+  return end;
+}
+
+size_t skip_blanks(std::string_view text, size_t begin) {
+  for (size_t position = begin; position < text.size(); begin = position)
+    if (!is_white_space(next_code_point(text, position))) break;
+  return begin;
+}
+
+}  // namespace
+
+void AddedTokens::Trie::add(std::string_view text, int32_t token) {
+  int32_t node = 0;
+  for (const char byte : text) {
+    const auto key = static_cast<uint8_t>(byte);
+    int32_t next = child(node, key);
+    if (next < 0) {
+      next = static_cast<int32_t>(nodes.size());
+      auto& children = nodes[node].children;
+      children.insert(std::lower_bound(children.begin(), children.end(), std::pair{key, -1}), {key, next});
+      nodes.emplace_back();
+    }
+    node = next;
+  }
+  nodes[node].token = token;
+  first_bytes[static_cast<uint8_t>(text[0])] = true;
+}
+
+int32_t AddedTokens::Trie::child(int32_t node, uint8_t byte) const {
+  const auto& children = nodes[node].children;
+  const auto found = std::lower_bound(children.begin(), children.end(), std::pair{byte, -1});
+  return found != children.end() && found->first == byte ? found->second : -1;
+}
+
+AddedTokens::AddedTokens(const JsonField& field, const Normalizer& normalizer, Vocabulary& vocabulary) {
+  if (field.is_null()) return;
+  if (field.array().size() > max_tokens) field.damaged("too long", fmt::format("at most {} tokens", max_tokens));
+  for (const JsonField& element : field.elements()) {
+    AddedToken token = read(element, vocabulary);
+    if (token.content.empty()) continue;
+    const std::string text = token.normalized ? normalizer.normalize(token.content) : token.content;
+    tries_[token.normalized].add(text, static_cast<int32_t>(tokens_.size()));
+    tokens_.push_back(std::move(token));
+  }
+}
+
+AddedToken AddedTokens::read(const JsonField& field, Vocabulary& vocabulary) {
+  AddedToken token;
+  token.content = field["content"].text();
+  token.id = static_cast<int32_t>(field["id"].integer(0, Vocabulary::max_id));
+  if (token.content.size() > max_content_bytes)
+    field["content"].damaged(fmt::format("{} bytes long", token.content.size()), fmt::format("at most {}", max_content_bytes));
+  token.special = field["special"].flag_or(false);
+  token.single_word = field["single_word"].flag_or(false);
+  token.lstrip = field["lstrip"].flag_or(false);
+  token.rstrip = field["rstrip"].flag_or(false);
+  token.normalized = field["normalized"].flag_or(!token.special);
+  if (!token.content.empty()) vocabulary.add(token.content, token.id, field);
+  return token;
+}
+
+bool AddedTokens::counts(const AddedToken& token, const MarkedText& source, size_t begin, size_t end) const {
+  if (token.special && source.origin(begin, end) != MarkedText::Origin::trusted) return false;
+  return !token.single_word || (!word_ends_at(source.text, begin) && !word_begins_at(source.text, end));
+}
+
+AddedTokens::Match AddedTokens::longest(const Trie& trie, const MarkedText& source, size_t begin) const {
+  Match best{-1, begin};
+  int32_t node = 0;
+  for (size_t end = begin; end < source.text.size();) {
+    node = trie.child(node, static_cast<uint8_t>(source.text[end++]));
+    if (node < 0) break;
+    const int32_t token = trie.nodes[node].token;
+    // Text that ends in an untrusted piece may not hide a special token that a trusted piece goes on to write.
+    const auto hides = [&] { return tokens_[token].special && source.origin(begin, end) == MarkedText::Origin::mixed; };
+    if (token >= 0 && !hides()) best = {token, end};
+  }
+  return best;
+}
+
+void AddedTokens::split(const MarkedText& source, Stage stage, const TextSink& text, const TokenSink& token) const {
+  const Trie& trie = tries_[stage == Stage::normalized];
+  size_t done = 0;
+  for (size_t position = 0; position < source.text.size();) {
+    if (!trie.first_bytes[static_cast<uint8_t>(source.text[position])]) {
+      ++position;
+      continue;
+    }
+    const Match match = longest(trie, source, position);
+    if (match.token < 0) {
+      ++position;
+      continue;
+    }
+    const AddedToken& found = tokens_[match.token];
+    if (counts(found, source, position, match.end)) {
+      const size_t begin = found.lstrip ? std::max(skip_blanks_back(source.text, position), done) : position;
+      if (done < begin) text(done, begin);
+      token(found.id);
+      done = found.rstrip ? skip_blanks(source.text, match.end) : match.end;
+    }
+    position = match.end;
+  }
+  if (done < source.text.size()) text(done, source.text.size());
+}
+
+}  // namespace trireme
