@@ -10,7 +10,7 @@ namespace trireme {
 
 // The data plane of one tensor-parallel group. Every rank owns a window; an exchange shows pieces of it to the others.
 // It moves bytes and never adds them. Two windows are used in turn, so that a rank may fill the next one while a slow
-// peer still reads the last; what an exchange showed stays valid until the second next exchange begins.
+// peer still reads the last; what an exchange showed stays valid until this rank begins the next one.
 class Collective {
  public:
   virtual ~Collective() = default;
@@ -26,8 +26,9 @@ class Collective {
   struct Piece {
     size_t offset = 0, bytes = 0, stride = 0, count = 1;
   };
-  // Shows to[r] of my window to rank r, and waits until from[r] of rank r's window is here. Collective; to[r] here is
-  // from[me] there. [size] each; own entries are ignored. Has the Waiter's deadline.
+  // Shows to[r] of my window to rank r, and waits until from[r] of rank r's window is here and every rank that shares
+  // memory with me has come. Collective; to[r] here is from[me] there. [size] each; own entries are ignored. Has the
+  // Waiter's deadline.
   virtual void exchange(std::span<const Piece> to, std::span<const Piece> from) = 0;
 
   // The window of the last exchange: rank r's, at the offsets r used. Own window for r == rank().
@@ -51,11 +52,13 @@ class Channel {
 // One per process; owns the shared segments and the UCX worker; registers their progress with the waiter.
 class Fabric {
  public:
-  // Collective over `world`. `job_token`: equal on all ranks, unique to the job (names of shared segments).
-  static std::unique_ptr<Fabric> create(Communicator& world);
+  // Collective over `world`, which must outlive it. pretend_host_ranks > 0: as if only that many consecutive ranks
+  // shared memory, so that the network's road can be walked on one machine (tests, comparisons).
+  static std::unique_ptr<Fabric> create(Communicator& world, int pretend_host_ranks = 0);
   virtual ~Fabric() = default;
 
   virtual bool shares_memory(int world_rank) const = 0;  // proved, with this rank
+  virtual int domain() const = 0;  // lowest world rank that shares memory with this one: equal where memory is shared
 
   // Collective over the members (world ranks, equal on all of them, in the group's order).
   virtual std::unique_ptr<Collective> collective(std::span<const int> members, size_t window_bytes) = 0;

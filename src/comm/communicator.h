@@ -39,7 +39,7 @@ class Communicator {
   Communicator split_shared() const;  // ranks that MPI believes share memory; prove it (shared_window.h)
 
   void barrier() const;
-  void broadcast(std::vector<std::byte>& data, int root) const;   // resized on the others
+  void broadcast(std::vector<std::byte>& data, int root) const;                           // resized on the others
   std::vector<std::vector<std::byte>> all_gather(std::span<const std::byte> mine) const;  // [size], lengths may differ
   int64_t all_min(int64_t mine) const;
   int64_t all_max(int64_t mine) const;
@@ -55,9 +55,9 @@ class Communicator {
     int from = 0;
     std::vector<std::byte> data;
   };
-  std::optional<Message> try_receive(int tag);           // from anyone
+  std::optional<Message> try_receive(int tag);                          // from anyone
   std::vector<std::byte> receive(int from, int tag, const char* what);  // waits, with the deadline
-  void flush();                                           // until all sends are gone
+  void flush();                                                         // until all sends are gone
 
  private:
   struct State;

@@ -10,8 +10,9 @@
 namespace trireme {
 
 // The sum after a row-parallel product, along the canonical unit tree, equal bits on every rank of the group whatever
-// the borders. Each rank's product leaves the roots of its maximal nodes in the window; all ranks see all roots (small),
-// or each rank adds a slice of the rows' elements and the slices are gathered (large): a choice of motion, not of order.
+// the borders. Each rank's product leaves the roots of its maximal nodes in the window; all ranks see all roots
+// (small), or each rank adds a slice of the rows' elements and the slices are gathered (large): a choice of motion, not
+// of order.
 class TreeReduce {
  public:
   // held[r]: the units of rank r, consecutive, covering [0, units). columns: of the result. max_rows: of a step.
@@ -29,12 +30,19 @@ class TreeReduce {
   void add_to(MatrixView<float> residual);
 
  private:
+  void add_whole(MatrixView<float> residual);
+  void add_by_slices(MatrixView<float> residual);
+  void combine(int64_t first_row, int64_t rows, MatrixView<float> out, bool accumulate);
+
   Collective& group_;
   Device& device_;
   const Kernels& kernels_;
   int64_t columns_;
-  std::vector<int> root_count_;   // [size]
-  TreeProgram program_;           // over all ranks' roots, in rank order
+  std::vector<int> root_count_;               // [size]
+  TreeProgram program_;                       // over all ranks' roots, in rank order
+  TreeProgram single_;                        // over one sum: adds it to the residual
+  std::vector<const float*> nodes_;           // [all roots] where they are shown
+  std::vector<Collective::Piece> to_, from_;  // [size]
 };
 
 }  // namespace trireme

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <vector>
@@ -14,7 +15,11 @@ class Waiter {
   explicit Waiter(std::chrono::milliseconds deadline) : deadline_(deadline) {}
 
   // Called again and again while waiting (UCX progress, completion of MPI sends). Returns its place for remove().
-  void add_progress(std::function<void()> progress) { progress_.push_back(std::move(progress)); }
+  size_t add_progress(std::function<void()> progress) {
+    progress_.push_back(std::move(progress));
+    return progress_.size() - 1;
+  }
+  void remove(size_t place) { progress_[place] = nullptr; }
 
   // Until done() is true. Throws Error(stuck) naming `what` ("step 17: reduce of layer 3 from rank 2 on n2") when the
   // deadline passes. `what` is called only then.
@@ -34,7 +39,8 @@ class Waiter {
   }
 
   void progress() {
-    for (auto& p : progress_) p();
+    for (auto& p : progress_)
+      if (p) p();
   }
   std::chrono::milliseconds deadline() const { return deadline_; }
   void set_deadline(std::chrono::milliseconds deadline) { deadline_ = deadline; }

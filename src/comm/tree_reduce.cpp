@@ -1,0 +1,120 @@
+#include "comm/tree_reduce.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace trireme {
+
+namespace {
+
+// From this size of the result on, ranks add a slice each and exchange the sums (two exchanges, each byte read about
+// twice) instead of each reading all roots of all ranks (one exchange).
+constexpr int64_t kSliceBytes = 128 << 10;
+
+size_t bytes_of(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
+
+int max_roots(int units, std::span<const UnitRange> held) {
+  size_t most = 1;  // a slice's sum needs room, too
+  for (UnitRange range : held) most = std::max(most, maximal_nodes(units, range).size());
+  return static_cast<int>(most);
+}
+
+}  // namespace
+
+TreeReduce::TreeReduce(Collective& group, Device& device, const Kernels& kernels, int units,
+                       std::span<const UnitRange> held, int64_t columns, int64_t max_rows)
+    : group_(group),
+      device_(device),
+      kernels_(kernels),
+      columns_(columns),
+      single_{{0}, 1},
+      to_(held.size()),
+      from_(held.size()) {
+  must(static_cast<int>(held.size()) == group.size(), "each rank of the group holds units");
+  must(window_bytes(units, held, columns, max_rows) <= group.window_bytes(),
+       "the group's windows hold the roots of a step");
+  std::vector<UnitRange> all;
+  for (UnitRange range : held) {
+    auto roots = maximal_nodes(units, range);
+    root_count_.push_back(static_cast<int>(roots.size()));
+    all.insert(all.end(), roots.begin(), roots.end());
+  }
+  program_ = tree_program(units, all);
+  must(program_.roots == 1, "the ranks' units cover the tree");
+  nodes_.resize(all.size());
+}
+
+size_t TreeReduce::window_bytes(int units, std::span<const UnitRange> held, int64_t columns, int64_t max_rows) {
+  int64_t bytes = 0;
+  must(!__builtin_mul_overflow(columns * static_cast<int64_t>(sizeof(float)), max_rows, &bytes) &&
+           !__builtin_mul_overflow(bytes, static_cast<int64_t>(max_roots(units, held)), &bytes),
+       "the roots of a step fit 64 bits");
+  return static_cast<size_t>(bytes);
+}
+
+float* TreeReduce::roots() { return reinterpret_cast<float*>(group_.window()); }
+
+void TreeReduce::add_to(MatrixView<float> residual) {
+  bool sliced = group_.size() > 1 && residual.rows >= group_.size() && residual.rows * columns_ * 4 >= kSliceBytes;
+  sliced ? add_by_slices(residual) : add_whole(residual);
+}
+
+// Every rank sees all roots and adds them all.
+void TreeReduce::add_whole(MatrixView<float> residual) {
+  size_t me = static_cast<size_t>(group_.rank());
+  for (size_t r = 0; r < to_.size(); r++) {
+    to_[r] = {0, bytes_of(root_count_[me] * root_stride(residual.rows)), 0, 1};
+    from_[r] = {0, bytes_of(root_count_[r] * root_stride(residual.rows)), 0, 1};
+  }
+  device_.synchronize();
+  group_.exchange(to_, from_);
+  combine(0, residual.rows, residual, true);
+}
+
+// Every rank adds its slice of the rows, then shows the sums. The same additions: only who makes them differs.
+void TreeReduce::add_by_slices(MatrixView<float> residual) {
+  auto slice = [&](size_t r) { return part_of(residual.rows, static_cast<int>(r), group_.size()); };
+  auto piece = [&](size_t slice_of, int roots) {
+    Range rows = slice(slice_of);
+    return Collective::Piece{bytes_of(rows.begin * columns_), bytes_of((rows.end - rows.begin) * columns_),
+                             bytes_of(root_stride(residual.rows)), static_cast<size_t>(roots)};
+  };
+  size_t ranks = to_.size(), me = static_cast<size_t>(group_.rank());
+  for (size_t r = 0; r < ranks; r++) {
+    to_[r] = piece(r, root_count_[me]);
+    from_[r] = piece(me, root_count_[r]);
+  }
+  device_.synchronize();
+  group_.exchange(to_, from_);
+  Range mine = slice(me);
+  combine(mine.begin, residual.rows,
+          {reinterpret_cast<float*>(group_.window()) + mine.begin * columns_, mine.end - mine.begin, columns_}, false);
+
+  for (size_t r = 0; r < ranks; r++) {
+    to_[r] = piece(me, 1);
+    from_[r] = piece(r, 1);
+  }
+  device_.synchronize();
+  group_.exchange(to_, from_);
+  for (size_t r = 0; r < ranks; r++) {
+    Range rows = slice(r);
+    const float* sums = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r))) + rows.begin * columns_;
+    device_.launch(
+        kernels_.tree_combine,
+        TreeCombine{{&sums, 1}, &single_, columns_, residual.rows_from(rows.begin, rows.end - rows.begin), true});
+  }
+}
+
+// The tree over rows [first_row, first_row + out.rows) of what the last exchange showed of a step with `rows` rows.
+void TreeReduce::combine(int64_t first_row, int64_t rows, MatrixView<float> out, bool accumulate) {
+  size_t node = 0;
+  for (size_t r = 0; r < root_count_.size(); r++) {
+    const float* shown = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r))) + first_row * columns_;
+    for (int i = 0; i < root_count_[r]; i++) nodes_[node++] = shown + i * root_stride(rows);
+  }
+  device_.launch(kernels_.tree_combine, TreeCombine{nodes_, &program_, columns_, out, accumulate});
+}
+
+}  // namespace trireme

@@ -1,0 +1,18 @@
+#include "comm/wait.h"
+
+#include <immintrin.h>
+#include <sched.h>
+
+#include "base/error.h"
+
+namespace trireme {
+
+void Waiter::pause() { _mm_pause(); }
+void Waiter::yield() { sched_yield(); }
+
+void Waiter::expire(const std::string& what) const {
+  fail(ExitCode::stuck, "waited {} s for {}; a rank is slow, stopped or cut off: see the other ranks' last lines",
+       std::chrono::duration<double>(deadline_).count(), what);
+}
+
+}  // namespace trireme
