@@ -162,6 +162,12 @@ struct Sample {
   std::span<SampledToken> out;    // [rows]
 };
 
+// max + log(sum of exp(x - max)) of whole rows, in a fixed lane order (docs/numerics.md).
+struct LogSumExp {
+  MatrixView<const float> x;  // [rows, columns]
+  std::span<float> out;       // [rows]
+};
+
 struct Kernels {
   std::string_view level;  // "reference", "avx2", "avx512", part of the numerics fingerprint
   void (*embed)(const Launch&, const Embed&) = nullptr;
@@ -173,6 +179,7 @@ struct Kernels {
   void (*silu_mul)(const Launch&, const SiluMul&) = nullptr;
   void (*tree_combine)(const Launch&, const TreeCombine&) = nullptr;
   void (*sample)(const Launch&, const Sample&) = nullptr;
+  void (*log_sum_exp)(const Launch&, const LogSumExp&) = nullptr;
 };
 
 }  // namespace trireme

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstring>
 #include <string>
 
 #include "base/buffer.h"
@@ -19,6 +20,7 @@ class Device {
   Device& operator=(const Device&) = delete;
 
   virtual Buffer allocate(size_t bytes, const char* what) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;  // in order with the operations
   virtual void synchronize() = 0;
   virtual std::string name() const = 0;
 
@@ -41,6 +43,7 @@ class CpuDevice final : public Device {
  public:
   CpuDevice(int threads, std::span<const int> cpus) : pool_(threads, cpus) {}
   Buffer allocate(size_t bytes, const char* what) override { return Buffer(bytes, what); }
+  void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void synchronize() override {}
   std::string name() const override { return "cpu"; }
   ThreadPool& pool() { return pool_; }

@@ -1,0 +1,22 @@
+#include "kernels/kernels.h"
+
+namespace trireme {
+
+int64_t activation_row_bytes(ActivationForm form, int64_t columns) {
+  if (form == ActivationForm::int8)
+    return (columns + kInt8Group - 1) / kInt8Group * static_cast<int64_t>(sizeof(Int8Group));
+  int64_t bytes = columns * (form == ActivationForm::f32 ? 4 : 2);
+  return (bytes + 15) / 16 * 16;
+}
+
+ActivationForm activation_form(PackedForm form) {
+  switch (form) {
+    case PackedForm::f32: return ActivationForm::f32;
+    case PackedForm::bf16: return ActivationForm::bf16;
+    case PackedForm::q8:
+    case PackedForm::q4: break;
+  }
+  return ActivationForm::int8;
+}
+
+}  // namespace trireme

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+namespace trireme {
+
+// exp and log of FP32, ours, so that no libm has a say in the bits. Each instruction set repeats these very steps, lane
+// by lane; errors are below 2 ulp (tests/kernels/elementary_test.cpp).
+inline constexpr float kLog2E = 0x1.715476p+0f;
+inline constexpr float kLn2High = 0x1.62e4p-1f;  // 15 bits: n * kLn2High is exact for |n| < 512
+inline constexpr float kLn2Low = 0x1.7f7d1cp-20f;
+
+// Below and above, exp is 0 and infinity in FP32.
+inline constexpr float kExpLowest = -110.0f, kExpHighest = 89.0f;
+inline constexpr float kExpTaylor[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+
+inline float power_of_two(int n) { return std::bit_cast<float>(static_cast<uint32_t>(n + 127) << 23); }
+
+// e^x = 2^n e^r, |r| <= ln 2 / 2. A NaN stays one.
+inline float exp_float(float x) {
+  if (x < kExpLowest) x = kExpLowest;
+  if (x > kExpHighest) x = kExpHighest;
+  if (x != x) return x;
+  float n = std::nearbyint(x * kLog2E);
+  float r = std::fma(n, -kLn2Low, std::fma(n, -kLn2High, x));
+  float sum = kExpTaylor[0];
+  for (int i = 1; i < 8; i++) sum = std::fma(sum, r, kExpTaylor[i]);
+  int exponent = static_cast<int>(n), half = exponent >> 1;  // in two steps: 2^n alone may not be a normal number
+  return sum * power_of_two(half) * power_of_two(exponent - half);
+}
+
+// log x = e ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), m in [sqrt(1/2), sqrt(2)): x positive and normal.
+inline constexpr float kAtanhSeries[] = {1.0f / 9, 1.0f / 7, 1.0f / 5, 1.0f / 3};
+inline constexpr uint32_t kSqrtHalfBits = 0x3f3504f3u;
+
+inline float log_float(float x) {
+  uint32_t shifted = std::bit_cast<uint32_t>(x) - kSqrtHalfBits;
+  int exponent = static_cast<int32_t>(shifted) >> 23;
+  float m = std::bit_cast<float>((shifted & 0x007fffffu) + kSqrtHalfBits);
+  float f = m - 1.0f, s = f / (m + 1.0f), s2 = s * s, e = static_cast<float>(exponent);
+  float sum = kAtanhSeries[0];
+  for (int i = 1; i < 4; i++) sum = std::fma(sum, s2, kAtanhSeries[i]);
+  float twice = s + s;
+  float log_m = std::fma(twice * s2, sum, twice);
+  return std::fma(e, kLn2High, std::fma(e, kLn2Low, log_m));
+}
+
+}  // namespace trireme

@@ -1,0 +1,25 @@
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace trireme {
+
+// The rungs of the ladder (kernels/select.h): each fills the operations it has and leaves the others as they are. All of
+// them give the reference's bits; a rung is only faster.
+void fill_reference(Kernels& kernels);
+void fill_avx2(Kernels& kernels);
+void fill_avx512(Kernels& kernels);
+
+// The reference's operations that come in files of their own.
+void reference_matmul(const Launch& launch, const MatMul& a);
+void reference_rope_append(const Launch& launch, const RopeAppend& a);
+void reference_attention(const Launch& launch, const Attention& a);
+
+// 16 sums, or 32, added in the one order of all levels: halves, pairwise. Destroys `lanes`.
+inline float sum_lanes(float* lanes, int count) {
+  for (int half = count / 2; half >= 1; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] = lanes[i] + lanes[i + half];
+  return lanes[0];
+}
+
+}  // namespace trireme

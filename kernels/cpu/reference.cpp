@@ -1,0 +1,148 @@
+// The scalar reference: what every other level is compared with, bit for bit. It is written for reading; the order of
+// each sum below is the definition (docs/numerics.md).
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/elementary.h"
+#include "kernels/cpu/levels.h"
+#include "kernels/random.h"
+
+namespace trireme {
+
+namespace {
+
+void embed(const Launch& launch, const Embed& a) {
+  Range rows = part_of(a.out.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++) {
+    int64_t token = int64_t{a.tokens[static_cast<size_t>(i)]} - a.first_token;
+    if (token < 0 || token >= a.table.n) continue;
+    for (int64_t k = 0; k < a.table.k; k++) a.out.row(i)[k] = packed_value(a.table, token, k);
+  }
+}
+
+void rms_norm(const Launch& launch, const RmsNorm& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++) {
+    const float* x = a.x.row(i);
+    float lanes[16] = {};
+    for (int64_t k = 0; k < a.x.columns; k++) lanes[k % 16] = std::fma(x[k], x[k], lanes[k % 16]);
+    float mean = sum_lanes(lanes, 16) / static_cast<float>(a.x.columns);
+    float factor = 1.0f / std::sqrt(mean + a.epsilon);
+    for (int64_t k = 0; k < a.x.columns; k++) a.out.row(i)[k] = x[k] * factor * a.weight[static_cast<size_t>(k)];
+  }
+}
+
+void encode_bf16(const float* x, int64_t columns, int64_t row_bytes, BF16* out) {
+  for (int64_t k = 0; k < row_bytes / 2; k++) out[k] = k < columns ? to_bf16(x[k]) : BF16{0};
+}
+
+// Smaller groups than this are taken for zeros: 127 / amax must not overflow.
+constexpr float kSmallestGroup = 0x1p-100f;
+
+void encode_group(const float* x, int64_t columns, Int8Group& group) {
+  float amax = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < columns; i++) {
+    amax = std::fmax(amax, std::fabs(x[i]));
+    finite = finite && std::isfinite(x[i]);
+  }
+  group = {};
+  group.scale = group.scaled_sum = finite ? 0 : std::numeric_limits<float>::quiet_NaN();
+  if (!finite || amax < kSmallestGroup) return;
+  float inverse = 127.0f / amax;
+  int sum = 0;
+  for (int64_t i = 0; i < columns; i++) {
+    group.code[i] = static_cast<int8_t>(std::nearbyint(x[i] * inverse));
+    sum += group.code[i];
+  }
+  group.scale = amax / 127.0f;
+  group.scaled_sum = group.scale * static_cast<float>(sum);
+  group.minus_8_sum = -8 * sum;
+  group.minus_128_sum = -128 * sum;
+}
+
+void encode(const Launch& launch, const Encode& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++) {
+    std::byte* row = a.out.data + i * a.out.row_bytes;
+    if (a.out.form == ActivationForm::bf16) encode_bf16(a.x.row(i), a.x.columns, a.out.row_bytes, reinterpret_cast<BF16*>(row));
+    if (a.out.form != ActivationForm::int8) continue;
+    for (int64_t k = 0; k < a.x.columns; k += kInt8Group)
+      encode_group(a.x.row(i) + k, std::min<int64_t>(kInt8Group, a.x.columns - k), reinterpret_cast<Int8Group*>(row)[k / kInt8Group]);
+  }
+}
+
+void silu_mul(const Launch& launch, const SiluMul& a) {
+  Range rows = part_of(a.gate.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    for (int64_t k = 0; k < a.gate.columns; k++) {
+      float gate = a.gate.row(i)[k];
+      a.out.row(i)[k] = gate / (1.0f + exp_float(-gate)) * a.up.row(i)[k];
+    }
+}
+
+// Added a run of columns at a time, with the stack of sums on this thread's stack.
+constexpr int64_t kCombineColumns = 64;
+constexpr int kCombineDepth = 32;  // the tree over any int of units is no deeper
+
+void combine_run(const TreeCombine& a, int64_t row, int64_t column, int64_t count) {
+  float stack[kCombineDepth][kCombineColumns];
+  int depth = 0;
+  for (size_t node = 0; node < a.nodes.size(); node++) {
+    const float* x = a.nodes[node] + row * a.stride + column;
+    for (int64_t k = 0; k < count; k++) stack[depth][k] = x[k];
+    depth++;
+    for (int pops = a.program->pops[node]; pops > 0; pops--, depth--)
+      for (int64_t k = 0; k < count; k++) stack[depth - 2][k] = stack[depth - 2][k] + stack[depth - 1][k];
+  }
+  float* out = a.out.row(row) + column;
+  for (int64_t k = 0; k < count; k++) out[k] = a.accumulate ? out[k] + stack[0][k] : stack[0][k];
+}
+
+void tree_combine(const Launch& launch, const TreeCombine& a) {
+  int64_t runs = (a.out.columns + kCombineColumns - 1) / kCombineColumns;
+  Range mine = part_of(a.out.rows * runs, launch.part, launch.parts);
+  for (int64_t i = mine.begin; i < mine.end; i++) {
+    int64_t column = i % runs * kCombineColumns;
+    combine_run(a, i / runs, column, std::min(kCombineColumns, a.out.columns - column));
+  }
+}
+
+SampledToken sample_row(const SampleRow& row, int32_t first_token, int32_t tokens) {
+  SampledToken best;
+  for (int32_t t = 0; t < tokens; t++) {
+    float score = row.logits[t];
+    if (std::isnan(score)) return {};
+    if (row.temperature > 0) {
+      float u = uniform_float(token_word(row.key, row.position, first_token + t));
+      score = score / row.temperature + -log_float(-log_float(u));
+    }
+    if (best.token < 0 || score > best.score) best = {score, first_token + t};
+  }
+  return best;
+}
+
+void sample(const Launch& launch, const Sample& a) {
+  Range rows = part_of(static_cast<int64_t>(a.rows.size()), launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    a.out[static_cast<size_t>(i)] = sample_row(a.rows[static_cast<size_t>(i)], a.first_token, a.tokens);
+}
+
+}  // namespace
+
+void fill_reference(Kernels& kernels) {
+  kernels = {.level = "reference",
+             .embed = embed,
+             .rms_norm = rms_norm,
+             .encode = encode,
+             .matmul = reference_matmul,
+             .rope_append = reference_rope_append,
+             .attention = reference_attention,
+             .silu_mul = silu_mul,
+             .tree_combine = tree_combine,
+             .sample = sample};
+}
+
+}  // namespace trireme

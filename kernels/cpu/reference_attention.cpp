@@ -1,0 +1,125 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/elementary.h"
+#include "kernels/cpu/levels.h"
+
+namespace trireme {
+
+namespace {
+
+// Pairs (i, i + rotary / 2) turned by the angles of a position; the rest of a head goes through.
+void rotate_head(const RopeTable& rope, int64_t position, const float* x, int head_dim, float* out) {
+  int half = rope.rotary / 2;
+  for (int i = 0; i < half; i++) {
+    float cosine = rope.cosine[position * half + i], sine = rope.sine[position * half + i];
+    float a = x[i], b = x[i + half];
+    out[i] = std::fma(a, cosine, -(b * sine));
+    out[i + half] = std::fma(b, cosine, a * sine);
+  }
+  for (int i = rope.rotary; i < head_dim; i++) out[i] = x[i];
+}
+
+void write_page(DType type, std::byte* page, int64_t index, float value) {
+  if (type == DType::bf16)
+    reinterpret_cast<BF16*>(page)[index] = to_bf16(value);
+  else
+    reinterpret_cast<float*>(page)[index] = value;
+}
+
+float read_page(DType type, const std::byte* page, int64_t index) {
+  return type == DType::bf16 ? to_float(reinterpret_cast<const BF16*>(page)[index])
+                             : reinterpret_cast<const float*>(page)[index];
+}
+
+constexpr int kMaxHeadDim = 512;
+
+void append_head(const RopeAppend& a, int64_t row, int head) {
+  const KvPages& pages = a.pages;
+  int64_t slot = a.slots[static_cast<size_t>(row)], lane = slot % kBlockTokens;
+  int64_t tile = (slot / kBlockTokens * pages.kv_heads + head) * pages.head_dim * kBlockTokens;
+  float k[kMaxHeadDim];
+  rotate_head(a.rope, a.positions[static_cast<size_t>(row)], a.k.row(row) + head * pages.head_dim, pages.head_dim, k);
+  const float* v = a.v.row(row) + head * pages.head_dim;
+  for (int d = 0; d < pages.head_dim; d++) {
+    write_page(pages.type, pages.k, tile + d * kBlockTokens + lane, k[d]);
+    write_page(pages.type, pages.v, tile + lane * pages.head_dim + d, v[d]);
+  }
+}
+
+// What a block of positions, or a run of blocks, says about one query: the largest score, the sum of
+// exp(score - largest), and the values summed with these weights.
+struct Softmax {
+  float largest, sum, out[kMaxHeadDim];
+};
+
+// The block's first `visible` positions; the others are never read.
+void attend_block(const Attention& a, const float* q, int64_t tile, int visible, Softmax& block) {
+  const KvPages& pages = a.pages;
+  float p[kBlockTokens] = {};
+  block.largest = -std::numeric_limits<float>::infinity();
+  for (int j = 0; j < visible; j++) {
+    float dot = 0;
+    for (int d = 0; d < pages.head_dim; d++) dot = std::fma(q[d], read_page(pages.type, pages.k, tile + d * kBlockTokens + j), dot);
+    p[j] = dot * a.scale;
+    block.largest = p[j] > block.largest ? p[j] : block.largest;
+  }
+  for (int j = 0; j < visible; j++) p[j] = exp_float(p[j] - block.largest);
+  for (int d = 0; d < pages.head_dim; d++) {
+    float out = 0;
+    for (int j = 0; j < visible; j++) out = std::fma(p[j], read_page(pages.type, pages.v, tile + j * pages.head_dim + d), out);
+    block.out[d] = out;
+  }
+  block.sum = sum_lanes(p, kBlockTokens);
+}
+
+void join(Softmax& all, const Softmax& block, int head_dim) {
+  float largest = block.largest > all.largest ? block.largest : all.largest;
+  float old_factor = exp_float(all.largest - largest), new_factor = exp_float(block.largest - largest);
+  all.sum = std::fma(all.sum, old_factor, block.sum * new_factor);
+  for (int d = 0; d < head_dim; d++) all.out[d] = std::fma(all.out[d], old_factor, block.out[d] * new_factor);
+  all.largest = largest;
+}
+
+void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) {
+  int head_dim = a.pages.head_dim, kv_head = a.kv_head_of[static_cast<size_t>(head)];
+  int64_t row = span.first_row + i, positions = span.first_position + i + 1;
+  const float* q = a.q.row(row) + int64_t{head} * head_dim;
+  Softmax all, block;
+  for (int64_t b = 0; b * kBlockTokens < positions; b++) {
+    int64_t tile = (int64_t{span.block_table[b]} * a.pages.kv_heads + kv_head) * head_dim * kBlockTokens;
+    int visible = static_cast<int>(std::min<int64_t>(kBlockTokens, positions - b * kBlockTokens));
+    attend_block(a, q, tile, visible, b == 0 ? all : block);
+    if (b > 0) join(all, block, head_dim);
+  }
+  float* out = a.out.row(row) + int64_t{head} * head_dim;
+  for (int d = 0; d < head_dim; d++) out[d] = all.out[d] / all.sum;
+}
+
+}  // namespace
+
+void reference_rope_append(const Launch& launch, const RopeAppend& a) {
+  int head_dim = a.pages.head_dim;
+  int64_t heads = a.q.columns / head_dim;
+  Range rows = part_of(a.q.rows, launch.part, launch.parts);
+  for (int64_t row = rows.begin; row < rows.end; row++) {
+    for (int64_t h = 0; h < heads; h++) {
+      float* q = a.q.row(row) + h * head_dim;
+      rotate_head(a.rope, a.positions[static_cast<size_t>(row)], q, head_dim, q);
+    }
+    for (int h = 0; h < a.pages.kv_heads; h++) append_head(a, row, h);
+  }
+}
+
+void reference_attention(const Launch& launch, const Attention& a) {
+  int64_t heads = static_cast<int64_t>(a.kv_head_of.size());
+  for (const AttentionSpan& span : a.spans) {
+    Range mine = part_of(span.rows * heads, launch.part, launch.parts);
+    for (int64_t item = mine.begin; item < mine.end; item++)
+      attend(a, span, item / heads, static_cast<int>(item % heads));
+  }
+}
+
+}  // namespace trireme

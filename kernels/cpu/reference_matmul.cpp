@@ -1,0 +1,92 @@
+#include <cmath>
+
+#include "base/thread_pool.h"
+#include "kernels/cpu/levels.h"
+#include "kernels/packed_layout.h"
+
+namespace trireme {
+
+namespace {
+
+// The sum over columns [begin, end) of a unit for one row and one output, a chain of fused operations from +0.
+
+float unit_f32(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
+  const float* x = reinterpret_cast<const float*>(row);
+  const float* w = reinterpret_cast<const float*>(a.w.data);
+  float sum = 0;
+  for (int64_t k = begin; k < end; k++) sum = std::fma(x[k], w[f32_index(a.w, n, k)], sum);
+  return sum;
+}
+
+// VDPBF16PS works on pairs, the odd column first, each product fused and rounded to nearest even; subnormal operands
+// and results count as zeros, whatever MXCSR says (Intel SDM; AMD Zen 5 gives the same bits, measured).
+constexpr float kSmallestNormal = 0x1p-126f;
+float flush(float x) { return std::fabs(x) < kSmallestNormal ? std::copysign(0.0f, x) : x; }
+
+float fused_flushed(float x, float y, float sum) {
+  x = flush(x), y = flush(y);
+  float result = std::fma(x, y, sum);
+  // A result is subnormal when it is so after rounding to 24 bits at unbounded exponent: ask again, scaled up.
+  if (std::fabs(result) == kSmallestNormal) {
+    (std::fabs(x) < 1 ? x : y) *= 0x1p64f;
+    if (std::fabs(std::fma(x, y, sum * 0x1p64f)) < kSmallestNormal * 0x1p64f) return std::copysign(0.0f, result);
+  }
+  return flush(result);
+}
+
+float unit_bf16(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
+  const BF16* x = reinterpret_cast<const BF16*>(row);
+  const BF16* w = reinterpret_cast<const BF16*>(a.w.data);
+  float sum = 0;
+  for (int64_t k = begin; k < end; k += 2) {
+    if (k + 1 < end) sum = fused_flushed(to_float(x[k + 1]), to_float(w[bf16_index(a.w, n, k + 1)]), sum);
+    sum = fused_flushed(to_float(x[k]), to_float(w[bf16_index(a.w, n, k)]), sum);
+  }
+  return sum;
+}
+
+// Inside a group the sum of products is an exact integer, below 2^24: FP32 holds it.
+float unit_int8(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
+  int lane = static_cast<int>(n % kGroupPanel);
+  float sum = 0;
+  for (int64_t k = begin; k < end; k += kGroupColumns) {
+    const Int8Group& x = reinterpret_cast<const Int8Group*>(row)[k / kGroupColumns];
+    const std::byte* w = group_data(a.w, n, k);
+    int dot = a.w.zero == 8 ? x.minus_8_sum : a.w.zero == 128 ? x.minus_128_sum : 0;
+    for (int i = 0; i < kGroupColumns; i++) dot += packed_code(a.w.form, w, lane, i) * x.code[i];
+    sum = std::fma(static_cast<float>(dot), to_float(group_scales(a.w, w)[lane]) * x.scale, sum);
+    if (a.w.has_minimum) sum = std::fma(to_float(group_minimums(a.w, w)[lane]), x.scaled_sum, sum);
+  }
+  return sum;
+}
+
+using UnitSum = float (*)(const MatMul&, const std::byte*, int64_t, int64_t, int64_t);
+
+UnitSum unit_sum(PackedForm form) {
+  return form == PackedForm::f32 ? unit_f32 : form == PackedForm::bf16 ? unit_bf16 : unit_int8;
+}
+
+constexpr int kMaxDepth = 32;  // the tree over any int of units is no deeper
+
+void output(const MatMul& a, UnitSum sum_of, int64_t row, int64_t n) {
+  const Contraction& c = *a.contraction;
+  float stack[kMaxDepth];
+  int depth = 0;
+  int64_t begin = 0;
+  for (size_t u = 0; u < c.columns.size(); u++) {
+    stack[depth++] = sum_of(a, a.x.data + row * a.x.row_bytes, n, begin, begin + c.columns[u]);
+    begin += c.columns[u];
+    for (int pops = c.program.pops[u]; pops > 0; pops--, depth--) stack[depth - 2] = stack[depth - 2] + stack[depth - 1];
+  }
+  for (int root = 0; root < depth; root++) a.y[root * a.root_stride + row * a.y_stride + n] = stack[root];
+}
+
+}  // namespace
+
+void reference_matmul(const Launch& launch, const MatMul& a) {
+  Range mine = part_of(a.w.n, launch.part, launch.parts);
+  for (int64_t row = 0; row < a.x.rows; row++)
+    for (int64_t n = mine.begin; n < mine.end; n++) output(a, unit_sum(a.w.form), row, n);
+}
+
+}  // namespace trireme

@@ -1,0 +1,114 @@
+#include "kernels/packed_matrix.h"
+
+#include <algorithm>
+
+#include "kernels/packed_layout.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr int kBlockColumns = 32;  // columns decoded at once: a group, and one or two cache lines of a stored row
+
+float scale_value(DType type, const std::byte* p, int64_t i) {
+  switch (type) {
+    case DType::f32: return reinterpret_cast<const float*>(p)[i];
+    case DType::f16: return to_float(reinterpret_cast<const F16*>(p)[i]);
+    case DType::bf16: return to_float(reinterpret_cast<const BF16*>(p)[i]);
+    case DType::u8: break;
+  }
+  return 0;
+}
+
+int stored_code(const StoredBlock& b, int64_t row, int64_t column) {
+  const std::byte* codes = b.values + row * b.format.row_bytes(b.stored_columns);
+  if (b.format.bits == 8) return std::to_integer<int>(codes[column]);
+  return std::to_integer<int>(codes[column / 2]) >> (column % 2 * 4) & 15;
+}
+
+// value = code * scale + minimum, or (code - zero) * scale: two FP32 roundings at most, in this order.
+void decode_row(const StoredBlock& b, int64_t row, int64_t column, int count, float* out) {
+  const WeightFormat& f = b.format;
+  if (!f.quantized()) {
+    for (int i = 0; i < count; i++) out[i] = scale_value(f.type, b.values, row * b.stored_columns + column + i);
+    return;
+  }
+  int64_t groups = b.stored_columns / f.group;
+  for (int i = 0; i < count; i++) {
+    int64_t g = row * groups + (column + i) / f.group;
+    int code = stored_code(b, row, column + i);
+    float scale = scale_value(f.type, b.scales, g);
+    out[i] = f.has_minimum ? static_cast<float>(code) * scale + scale_value(f.type, b.minimums, g)
+                           : static_cast<float>(code - f.zero) * scale;
+  }
+}
+
+void pack_f32(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
+  float values[kBlockColumns];
+  decode_row(b, row, column, count, values);
+  float* out = reinterpret_cast<float*>(w.data);
+  for (int i = 0; i < count; i++) out[f32_index(w, n, k + i)] = values[i];
+}
+
+void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
+  const BF16* values = reinterpret_cast<const BF16*>(b.values) + row * b.stored_columns + column;
+  BF16* out = reinterpret_cast<BF16*>(w.data);
+  for (int i = 0; i < count; i++) out[bf16_index(w, n, k + i)] = values[i];
+}
+
+void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
+  std::byte* group = group_data(w, n, k);
+  int lane = static_cast<int>(n % kGroupPanel);
+  for (int i = 0; i < count; i++) {
+    std::byte code{static_cast<uint8_t>(stored_code(b, row, column + i))};
+    std::byte& out = group[code_offset(w.form, lane, i)];
+    out = w.form == PackedForm::q8 ? code : out | (code << nibble_shift(i));
+  }
+  int64_t g = row * (b.stored_columns / b.format.group) + column / b.format.group;
+  group_scales(w, group)[lane] = reinterpret_cast<const F16*>(b.scales)[g];
+  if (w.has_minimum) group_minimums(w, group)[lane] = reinterpret_cast<const F16*>(b.minimums)[g];
+}
+
+}  // namespace
+
+PackedForm packed_form(const WeightFormat& format, bool exact) {
+  if (exact) return PackedForm::f32;
+  if (!format.quantized()) return format.type == DType::bf16 ? PackedForm::bf16 : PackedForm::f32;
+  bool zero_known = format.has_minimum || format.zero == 0 || format.zero == 8 || format.zero == 128;
+  if (format.group % kGroupColumns != 0 || format.type != DType::f16 || !zero_known) return PackedForm::f32;
+  return format.bits == 4 ? PackedForm::q4 : PackedForm::q8;
+}
+
+int64_t packed_bytes(PackedForm form, bool has_minimum, int64_t n, int64_t k) {
+  int64_t wide = (n + kWidePanel - 1) / kWidePanel, narrow = (n + kGroupPanel - 1) / kGroupPanel;
+  switch (form) {
+    case PackedForm::f32: return wide * k * kWidePanel * 4;
+    case PackedForm::bf16: return wide * ((k + 1) / 2) * kWidePanel * 4;
+    case PackedForm::q8:
+    case PackedForm::q4: break;
+  }
+  return narrow * ((k + kGroupColumns - 1) / kGroupColumns) * group_bytes(form, has_minimum);
+}
+
+void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64_t k0) {
+  auto pack = w.form == PackedForm::f32 ? pack_f32 : w.form == PackedForm::bf16 ? pack_bf16 : pack_group;
+  // A strip of rows and a run of columns at a time, so that the lines they are scattered over stay in the cache.
+  for (int64_t strip = 0; strip < block.rows; strip += kWidePanel)
+    for (int64_t column = 0; column < block.columns; column += kBlockColumns)
+      for (int64_t row = strip; row < std::min<int64_t>(block.rows, strip + kWidePanel); row++) {
+        int count = static_cast<int>(std::min<int64_t>(kBlockColumns, block.columns - column));
+        pack(block, w, row, column, count, n0 + row, k0 + column);
+      }
+}
+
+float packed_value(const PackedView& w, int64_t n, int64_t k) {
+  if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
+  if (w.form == PackedForm::bf16) return to_float(reinterpret_cast<const BF16*>(w.data)[bf16_index(w, n, k)]);
+  const std::byte* group = group_data(w, n, k);
+  int lane = static_cast<int>(n % kGroupPanel), code = packed_code(w.form, group, lane, static_cast<int>(k % kGroupColumns));
+  float scale = to_float(group_scales(w, group)[lane]);
+  if (w.has_minimum) return static_cast<float>(code) * scale + to_float(group_minimums(w, group)[lane]);
+  return static_cast<float>(code - w.zero) * scale;
+}
+
+}  // namespace trireme

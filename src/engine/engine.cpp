@@ -1,0 +1,139 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/hash.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr int kPlanTag = 1, kResultTag = 2;
+constexpr std::chrono::seconds kSignOfLife{1};
+
+}  // namespace
+
+Engine::Engine(Replica replica, Runner& runner, const Tokenizer& tokenizer, const ModelConfig& config, const SchedulerLimits& limits)
+    : replica_(replica), runner_(runner), tokenizer_(tokenizer), config_(config), scheduler_(limits) {}
+
+void Engine::submit(Request request) {
+  auto sequence = std::make_unique<Sequence>(std::move(request), tokenizer_);
+  const Request& r = sequence->request;
+  Completion& c = sequence->completion;
+  c.row = r.row;
+  c.prompt_tokens = std::ssize(r.prompt);
+  if (r.sampling.prompt_logprobs >= 0) c.prompt_logprobs.push_back(std::nullopt);
+  if (c.prompt_tokens > config_.max_positions || !scheduler_.fits(r)) {
+    c.finish_reason = "error";
+    c.error_code = "too_long";
+    c.error_message = fmt::format("{} prompt tokens and up to {} new ones need {} positions; the model's context has {}, the KV cache {}",
+                                  c.prompt_tokens, r.sampling.max_tokens, scheduler_.positions_needed(r), config_.max_positions,
+                                  scheduler_.blocks().total() * kBlockTokens);
+    finished_.push_back(std::move(c));
+    return;
+  }
+  scheduler_.add(std::move(sequence));
+}
+
+void Engine::step() {
+  const int most = scheduler_.limits().in_flight;
+  for (StepPlan plan; in_flight_ < most && scheduler_.schedule(plan);) run(std::move(plan));
+  if (in_flight_ == 0) {
+    if (std::chrono::steady_clock::now() - last_plan_ > kSignOfLife) run({});
+    return;
+  }
+  if (!own_results_.empty()) {
+    postprocess(own_results_.front());
+    own_results_.erase(own_results_.begin());
+  } else {
+    postprocess(parse_result(replica_.ranks.receive(replica_.result_rank, kResultTag, "the result of a step")));
+  }
+}
+
+void Engine::run(StepPlan plan) {
+  plan.number = next_step_++;
+  const bool has_rows = !plan.items.empty();
+  const std::vector<std::byte> bytes = serialize(plan);
+  for (int r = 1; r < replica_.ranks.size(); r++) replica_.ranks.send(r, kPlanTag, bytes);
+  last_plan_ = std::chrono::steady_clock::now();
+  if (plan.stop) return;
+  if (auto result = runner_.run(plan)) own_results_.push_back(std::move(*result));
+  if (has_rows) in_flight_++;
+}
+
+void Engine::stop() {
+  StepPlan plan;
+  plan.stop = 1;
+  run(std::move(plan));
+  replica_.ranks.flush();
+}
+
+void Engine::postprocess(const StepResult& result) {
+  in_flight_--;
+  for (const ItemResult& item : result.items) {
+    Sequence& sequence = scheduler_.in_slot(item.slot);
+    for (const TokenLogprob& entry : item.prompt_logprobs) sequence.completion.prompt_logprobs.push_back(entry);
+    if (sequence.request.sampling.digest) sequence.completion.digest = hex16(item.digest);
+    if (item.token != ItemResult::kNone) append(sequence, item);
+  }
+}
+
+void Engine::append(Sequence& s, const ItemResult& item) {
+  const SamplingParams& sampling = s.request.sampling;
+  Completion& c = s.completion;
+  if (item.token == ItemResult::kNumericalError) {
+    c.error_code = "numerical_error";
+    c.error_message = fmt::format("the logits after position {} are not numbers; check the model with `trireme inspect`", s.length() - 1);
+    return finish(s, "error");
+  }
+  if (sampling.max_tokens == 0) return finish(s, "length");
+  scheduler_.token_sampled(s, item.token);
+  if (!sampling.ignore_eos && std::find(config_.eos_token_ids.begin(), config_.eos_token_ids.end(), item.token) != config_.eos_token_ids.end())
+    return finish(s, "stop");
+  c.token_ids.push_back(item.token);
+  c.logprobs.insert(c.logprobs.end(), item.logprobs.begin(), item.logprobs.end());
+  c.text += s.decoder.push(item.token);
+  s.text_ends.push_back(c.text.size());
+  if (cut_at_stop_text(s)) return finish(s, "stop");
+  if (s.generated() >= sampling.max_tokens || s.length() >= config_.max_positions) finish(s, "length");
+}
+
+// A stop text may begin in an earlier token: the text is cut before it, and the tokens that lie wholly behind the cut go.
+bool Engine::cut_at_stop_text(Sequence& s) {
+  Completion& c = s.completion;
+  size_t cut = std::string::npos;
+  for (const std::string& stop : s.request.sampling.stop) {
+    size_t before = s.text_ends.size() > 1 ? s.text_ends[s.text_ends.size() - 2] : 0;
+    size_t from = before > stop.size() ? before - stop.size() : 0;  // what came earlier has been searched
+    cut = std::min(cut, c.text.find(stop, from));
+  }
+  if (cut == std::string::npos) return false;
+  c.text.resize(cut);
+  size_t kept = 0;  // tokens whose text begins before the cut
+  while (kept < s.text_ends.size() && (kept == 0 ? 0 : s.text_ends[kept - 1]) < cut) kept++;
+  c.token_ids.resize(kept);
+  if (c.logprobs.size() > kept) c.logprobs.resize(kept);
+  return true;
+}
+
+void Engine::finish(Sequence& sequence, const char* reason) {
+  std::unique_ptr<Sequence> done = scheduler_.finish(sequence);
+  Completion& c = done->completion;
+  c.finish_reason = reason;
+  if (std::string_view(reason) != "stop" || c.text.size() == (done->text_ends.empty() ? 0 : done->text_ends.back()))
+    c.text += done->decoder.finish();
+  if (c.finish_reason == "error") c.text.clear();
+  c.completion_tokens = std::ssize(c.token_ids);
+  finished_.push_back(std::move(c));
+}
+
+void follow(Replica replica, Runner& runner) {
+  for (uint64_t number = 1;; number++) {
+    const StepPlan plan = parse_plan(replica.ranks.receive(0, kPlanTag, "the leader's next step plan"), number);
+    if (plan.stop) return;
+    if (auto result = runner.run(plan)) replica.ranks.send(0, kResultTag, serialize(*result));
+  }
+}
+
+}  // namespace trireme

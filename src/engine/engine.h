@@ -1,0 +1,61 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "engine/runner.h"
+#include "engine/scheduler.h"
+
+namespace trireme {
+
+// The ranks of one replica as the engine sees them: rank 0 leads, one rank (rank 0 of the last stage) has the results.
+struct Replica {
+  Communicator& ranks;
+  int result_rank = 0;
+  bool leads() const { return ranks.rank() == 0; }
+};
+
+// The leader: takes requests, decides every step, tells the followers, takes its own part in it, and gives completions.
+// A step is three verbs: schedule, run, postprocess. Up to limits.in_flight steps are on their way at once.
+class Engine {
+ public:
+  Engine(Replica replica, Runner& runner, const Tokenizer& tokenizer, const ModelConfig& config, const SchedulerLimits& limits);
+
+  // A request that can never run comes back at once as a completion with an error.
+  void submit(Request request);
+  size_t pending() const { return scheduler_.waiting() + scheduler_.running(); }
+  bool idle() const { return scheduler_.empty(); }
+
+  // Schedules and runs what it can, then takes the oldest step's result. Nothing to do: tells the followers that it
+  // lives, at most once a second.
+  void step();
+  std::vector<Completion> take_finished() { return std::exchange(finished_, {}); }
+  void stop();  // ends the followers
+
+  const Scheduler& scheduler() const { return scheduler_; }
+
+ private:
+  void run(StepPlan plan);
+  void postprocess(const StepResult& result);
+  void append(Sequence& sequence, const ItemResult& item);
+  bool stopped(Sequence& sequence, int32_t token);
+  bool cut_at_stop_text(Sequence& sequence);
+  void finish(Sequence& sequence, const char* reason);
+
+  Replica replica_;
+  Runner& runner_;
+  const Tokenizer& tokenizer_;
+  const ModelConfig& config_;
+  Scheduler scheduler_;
+  uint64_t next_step_ = 1;
+  int in_flight_ = 0;
+  std::vector<StepResult> own_results_;  // when this rank samples itself
+  std::chrono::steady_clock::time_point last_plan_;
+  std::vector<Completion> finished_;
+};
+
+// The followers' mirror image: receive a plan, run it, send the result if it is here; until the plan says stop.
+void follow(Replica replica, Runner& runner);
+
+}  // namespace trireme

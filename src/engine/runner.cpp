@@ -1,0 +1,71 @@
+#include "engine/runner.h"
+
+#include <chrono>
+
+#include "base/error.h"
+
+namespace trireme {
+
+Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Channel* previous, Channel* next, Device& device,
+               Waiter& waiter, const StepLimits& limits, int slots)
+    : config_(config), stage_(stage), sampler_(sampler), previous_(previous), next_(next), device_(device), waiter_(waiter),
+      block_tables_(static_cast<size_t>(slots)), residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
+  for (auto& table : block_tables_) table.reserve(static_cast<size_t>(config.max_positions / kBlockTokens + 1));
+  tokens_.reserve(static_cast<size_t>(limits.rows));
+  positions_.reserve(static_cast<size_t>(limits.rows));
+  kv_slots_.reserve(static_cast<size_t>(limits.rows));
+  spans_.reserve(static_cast<size_t>(slots));
+}
+
+size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
+  return static_cast<size_t>(limits.rows * config.hidden_size) * sizeof(float);
+}
+
+std::optional<StepResult> Runner::run(const StepPlan& plan) {
+  const auto start = std::chrono::steady_clock::now();
+  const double waited = waiter_.waited_seconds();
+  const StepBatch batch = lay_out(plan);
+  if (batch.tokens.empty()) return std::nullopt;
+
+  MatrixView<float> x(residual_.as<float>(), std::ssize(batch.tokens), config_.hidden_size);
+  const size_t bytes = batch.tokens.size() * static_cast<size_t>(config_.hidden_size) * sizeof(float);
+  if (previous_) previous_->receive({residual_.data(), bytes});
+  stage_.forward(batch, x);
+  device_.synchronize();
+  std::optional<StepResult> result;
+  if (next_) next_->send({residual_.data(), bytes});
+  if (sampler_) result = sampler_->run(plan, x);
+  if (result && result->items.empty()) result.reset();
+
+  const bool prefill = batch.tokens.size() > plan.items.size();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  (prefill ? times_.prefill : times_.decode) += seconds;
+  (prefill ? times_.prefill_tokens : times_.decode_tokens) += std::ssize(batch.tokens);
+  times_.waiting += waiter_.waited_seconds() - waited;
+  return result;
+}
+
+StepBatch Runner::lay_out(const StepPlan& plan) {
+  tokens_.clear();
+  positions_.clear();
+  kv_slots_.clear();
+  spans_.clear();
+  for (const PlanItem& item : plan.items) {
+    must(item.slot >= 0 && static_cast<size_t>(item.slot) < block_tables_.size(), "a plan's slot exists");
+    auto& table = block_tables_[static_cast<size_t>(item.slot)];
+    if (item.restart) table.clear();
+    table.insert(table.end(), item.new_blocks.begin(), item.new_blocks.end());
+    const int32_t count = static_cast<int32_t>(item.tokens.size());
+    must(item.position + count <= std::ssize(table) * kBlockTokens, "a plan brings the blocks that its rows need");
+    spans_.push_back({static_cast<int32_t>(tokens_.size()), count, item.position, table.data()});
+    for (int32_t t = 0; t < count; t++) {
+      const int32_t position = item.position + t;
+      tokens_.push_back(item.tokens[static_cast<size_t>(t)]);
+      positions_.push_back(position);
+      kv_slots_.push_back(int64_t{table[static_cast<size_t>(position / kBlockTokens)]} * kBlockTokens + position % kBlockTokens);
+    }
+  }
+  return {tokens_, positions_, kv_slots_, spans_};
+}
+
+}  // namespace trireme

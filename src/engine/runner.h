@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "comm/collective.h"
+#include "engine/sampler.h"
+#include "engine/step_plan.h"
+#include "model/stage.h"
+
+namespace trireme {
+
+// Seconds of this rank since the start, for the summary.
+struct StepTimes {
+  double prefill = 0;   // in steps with a prefill chunk
+  double decode = 0;    // in steps with decode rows alone
+  double waiting = 0;   // of these, for other ranks (beyond brief spins)
+  int64_t prefill_tokens = 0;
+  int64_t decode_tokens = 0;
+};
+
+// One rank's part of a step: the same on the leader and on its followers. Keeps every slot's block table, which the
+// plans extend; turns a plan into rows; passes the residual stream from stage to stage.
+class Runner {
+ public:
+  // previous / next: the neighbouring stages' channels, null at the ends. sampler: last stage only.
+  Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Channel* previous, Channel* next, Device& device,
+         Waiter& waiter, const StepLimits& limits, int slots);
+
+  // Bytes of the largest message between stages.
+  static size_t hop_bytes(const ModelConfig& config, const StepLimits& limits);
+
+  // The result on rank 0 of the last stage's group, nothing elsewhere.
+  std::optional<StepResult> run(const StepPlan& plan);
+
+  const StepTimes& times() const { return times_; }
+
+ private:
+  StepBatch lay_out(const StepPlan& plan);
+
+  const ModelConfig& config_;
+  Stage& stage_;
+  Sampler* sampler_;
+  Channel* previous_;
+  Channel* next_;
+  Device& device_;
+  Waiter& waiter_;
+  StepTimes times_;
+
+  std::vector<std::vector<int32_t>> block_tables_;  // [slots]
+  std::vector<int32_t> tokens_, positions_;         // [rows]
+  std::vector<int64_t> kv_slots_;                   // [rows]
+  std::vector<AttentionSpan> spans_;
+  Buffer residual_;                                 // [rows, hidden] FP32
+};
+
+}  // namespace trireme

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "job/corpus.h"
+#include "job/document.h"
+#include "job/id_set.h"
+
+namespace trireme {
+
+// Reads rows as documents. Keeps simdjson's buffers between rows (given back after a long one).
+class DocumentParser {
+ public:
+  DocumentParser();
+  ~DocumentParser();
+  DocumentOrError parse(Row row);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// A corpus as documents: reads, parses, and turns the second row with an id into an error row.
+class DocumentReader {
+ public:
+  explicit DocumentReader(std::unique_ptr<Corpus> corpus) : corpus_(std::move(corpus)) {}
+  std::optional<DocumentOrError> next();
+  size_t id_bytes() const { return ids_.bytes(); }
+
+ private:
+  std::unique_ptr<Corpus> corpus_;
+  DocumentParser parser_;
+  IdSet ids_;
+};
+
+}  // namespace trireme

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "comm/tree_reduce.h"
+#include "device/device.h"
+#include "kernels/kernels.h"
+#include "model/kv_cache.h"
+#include "model/rope.h"
+#include "model/weights.h"
+
+namespace trireme {
+
+// The rows of one step, equal on every rank of a replica. All arrays belong to the caller.
+struct StepBatch {
+  std::span<const int32_t> tokens;       // [rows]
+  std::span<const int32_t> positions;    // [rows]
+  std::span<const int64_t> slots;        // [rows] where K and V go
+  std::span<const AttentionSpan> spans;  // cover every row once, in order
+};
+
+// How large a step may be; every buffer is sized by it at start.
+struct StepLimits {
+  int64_t rows = 0;        // tokens of a step
+  int64_t logit_rows = 0;  // rows whose logits are computed at once
+};
+
+// One rank's share of one pipeline stage: the layers' arithmetic. The same code runs on every device; the tables it was
+// given at set-up decide where. Nothing here allocates, locks or logs.
+class Stage {
+ public:
+  // All references outlive the stage. group: the tensor-parallel ranks of this stage.
+  Stage(const ModelConfig& config, const UnitTable& units, const StagePlace& place, const StageWeights& weights,
+        const KvCache& cache, const Rope& rope, Collective& group, Device& device, const Kernels& kernels,
+        const StepLimits& limits);
+
+  // Window bytes that the group needs.
+  static size_t window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits);
+
+  // x: the residual stream, [rows, hidden], FP32, equal on all ranks of the group. Written by the first stage, else
+  // what the stage before sent.
+  void forward(const StepBatch& batch, MatrixView<float> x);
+
+  // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held] at `logits`.
+  void head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits);
+
+  const RankShare& share() const { return share_; }
+
+ private:
+  void embed(const StepBatch& batch, MatrixView<float> x);
+  void norm(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out);
+  void project(MatrixView<const float> x, const Projection& projection, MatrixView<float> out);
+  void product(MatrixView<const float> x, const PackedView& w, const Contraction& contraction, float* y,
+               int64_t y_stride, int64_t root_stride);
+
+  const ModelConfig& config_;
+  StagePlace place_;
+  const StageWeights& weights_;
+  const KvCache& cache_;
+  RopeTable rope_;
+  Collective& group_;
+  Device& device_;
+  const Kernels& kernels_;
+  RankShare share_;
+  std::vector<RankShare> shares_;  // [tp]
+  Contraction over_hidden_, over_heads_, over_intermediate_;
+  TreeReduce reduce_heads_, reduce_intermediate_;
+  std::vector<int32_t> kv_head_of_;  // [heads held]
+
+  // Scratch, [rows, ...] of the largest step.
+  Buffer memory_;
+  float* normed_ = nullptr;        // [rows, hidden]
+  float* qkv_ = nullptr;           // [rows, (heads + 2 kv_heads) * head_dim]
+  float* attended_ = nullptr;      // [rows, heads * head_dim]
+  float* gate_up_ = nullptr;       // [rows, 2 * intermediate]
+  float* activated_ = nullptr;     // [rows, intermediate]
+  std::byte* encoded_ = nullptr;   // [rows, widest input] in any activation form
+  std::vector<int32_t> owned_tokens_;            // [rows] tokens of this step that this rank embeds
+  std::vector<Collective::Piece> to_, from_;     // [tp]
+};
+
+}  // namespace trireme

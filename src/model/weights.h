@@ -1,0 +1,71 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "checkpoint/checkpoint.h"
+#include "device/device.h"
+#include "kernels/kernels.h"
+#include "model/units.h"
+
+namespace trireme {
+
+// Where a rank stands in the model: its tensor-parallel share of the layers of its pipeline stage.
+struct StagePlace {
+  int tp = 1, tp_rank = 0;
+  int first_layer = 0, end_layer = 0;
+  bool first = true;  // embeds
+  bool last = true;   // norm, head, sample
+};
+
+// Column-parallel matrices over the same input, side by side in one output: q, k, v; gate, up. Neighbours of one packed
+// form are one matrix.
+struct Projection {
+  struct Part {
+    PackedView w;              // [n, k]
+    int64_t first_output = 0;  // column of the output
+  };
+  std::vector<Part> parts;
+  int64_t outputs = 0;
+};
+
+struct LayerWeights {
+  std::span<const float> attention_norm;  // [hidden]
+  Projection qkv;                         // [(heads + 2 kv_heads) * head_dim, hidden], of the heads held
+  PackedView o;                           // [hidden, heads * head_dim]
+  std::span<const float> mlp_norm;        // [hidden]
+  Projection gate_up;                     // [2 * intermediate, hidden], of the columns held
+  PackedView down;                        // [hidden, intermediate]
+};
+
+// One rank's weights of one stage, packed for the kernels. Owns the memory.
+class StageWeights {
+ public:
+  // Reads this rank's units, and nothing else, from the checkpoint. exact: every product in FP32.
+  StageWeights(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units, const StagePlace& place,
+               bool exact, Device& device);
+
+  PackedView embedding;               // [tokens held, hidden]; first stage
+  std::vector<LayerWeights> layers;   // of this stage
+  std::span<const float> final_norm;  // [hidden]; last stage
+  PackedView head;                    // [tokens held, hidden]; last stage; the embedding when tied
+
+  size_t bytes() const { return memory_.bytes(); }
+  const Checkpoint::ReadStats& read_stats() const { return stats_; }
+
+  // Bytes that a rank at `place` will hold, from the checkpoint's index alone.
+  static int64_t packed_bytes_of(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units,
+                                 const StagePlace& place, bool exact);
+
+ private:
+  StageWeights() = default;
+  Buffer memory_;
+  Checkpoint::ReadStats stats_;
+};
+
+// The quantization group of the row-parallel weights (1 if plain): what the unit table was made with.
+int row_parallel_group(const Checkpoint& checkpoint);
+
+}  // namespace trireme

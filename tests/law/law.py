@@ -1,0 +1,230 @@
+"""Runs one corpus through many layouts and compares every output, byte by byte, with the run on one rank, one thread.
+
+A failure prints the command that shows it. The last line says how many runs were compared."""
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+import corpora
+import cover
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("TRIREME_BUILD", os.path.join(ROOT, "build"))
+LAB = os.path.join(ROOT, "tests", "lab")
+OUTPUTS = ["--tokens", "--digest", "--logprobs", "3", "--prompt-logprobs", "1"]
+
+# Shapes nobody would ship: odd head counts, KV groups that straddle ranks, a last unit that is cut short, vocabularies
+# that fill no panel. name: (layers, heads, kv heads, head dim, hidden, intermediate, vocab, weights, tied)
+TINY = {
+    "q4_1": (3, 9, 3, 32, 288, 416, 259, "q4_1", True),
+    "bf16": (4, 7, 7, 16, 112, 200, 263, "bf16", False),
+    "q8_0": (5, 8, 1, 32, 96, 288, 300, "q8_0", True),
+    "f16": (7, 10, 5, 24, 120, 230, 257, "f16", False),
+}
+
+
+def environment():
+    env = dict(os.environ)
+    env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
+               OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_hwloc_base_binding_policy="none")
+    return env
+
+
+class Law:
+    def __init__(self, folder, verbose):
+        self.folder, self.verbose = folder, verbose
+        self.compared, self.failures, self.refused, self.runs = 0, [], 0, 0
+        self.references = {}
+
+    def command(self, model, run, out):
+        tp, pp, dp = run["layout"]
+        rows = f"{self.folder}/{model.name}{'-shuffled' if run['shuffle'] else ''}.jsonl"
+        trireme = [os.path.join(BUILD, "trireme"), "run", rows, "-m", model.checkpoint, "-o", out, "--tp", str(tp), "--pp", str(pp),
+                   "--dp", str(dp), "--threads", str(run["threads"]), "--max-seqs", str(run["max_seqs"]),
+                   "--max-step-tokens", str(run["chunk"]), "--numerics", run["numerics"], "--restart", "--log-level", "error",
+                   "--allow-errors", *OUTPUTS]
+        if run["preempt"]:
+            trireme += ["--preempt-every", str(run["preempt"]), "--kv-blocks", str(model.tight_blocks)]
+        if run.get("level"):
+            trireme += ["--level", run["level"]]
+        ranks = tp * pp * dp
+        if run.get("hosts", 1) > 1:
+            per_host = -(-ranks // run["hosts"])
+            return [os.path.join(LAB, "lab-mpirun.sh"), str(per_host), "-n", str(ranks), "--map-by", "slot", *trireme]
+        return trireme if ranks == 1 else ["mpirun", "-n", str(ranks), *trireme]
+
+    def output(self, model, run):
+        """The result lines of a run, in the order of the unshuffled input."""
+        self.runs += 1
+        out = f"{self.folder}/out-{self.runs}.jsonl"
+        command = self.command(model, run, out)
+        try:
+            done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600, check=False)
+        except subprocess.TimeoutExpired:
+            return None, f"{' '.join(command)}\n  no end within 600 s"
+        if done.returncode != 0:
+            return None, f"{' '.join(command)}\n  exit code {done.returncode}: {done.stderr.strip()[-800:]}"
+        with open(out, encoding="utf-8") as f:
+            lines = sorted(f.read().splitlines())
+        os.remove(out)
+        shutil.rmtree(out + ".run", ignore_errors=True)
+        return lines, " ".join(command)
+
+    def check(self, model, run):
+        key = (model.name, run["numerics"], run.get("level"))
+        if key not in self.references:
+            plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1)
+            lines, text = self.output(model, plain)
+            if lines is None:
+                raise SystemExit(f"law: the reference run failed:\n{text}")
+            if any('"digest"' not in line for line in lines):
+                raise SystemExit(f"law: a row of the reference run has no digest:\n{text}")
+            self.references[key] = lines
+        start = time.monotonic()
+        lines, text = self.output(model, run)
+        self.compared += 1
+        if lines is None:
+            self.failures.append(text)
+        elif lines != self.references[key]:
+            different = sum(a != b for a, b in zip(lines, self.references[key])) + abs(len(lines) - len(self.references[key]))
+            self.failures.append(f"{text}\n  {different} of {len(self.references[key])} rows differ from one rank")
+        bad = lines is None or lines != self.references[key]
+        if self.verbose or bad:
+            print(f"{'DIFFERS' if bad else 'equal'} {model.name} {run} {time.monotonic() - start:.1f} s", flush=True)
+
+    def check_refused(self, model, layout, reason):
+        run = dict(PLAIN, layout=layout)
+        self.runs += 1
+        command = self.command(model, run, f"{self.folder}/refused.jsonl")
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
+        self.refused += 1
+        code = 78
+        if done.returncode != code or reason not in done.stderr:
+            self.failures.append(f"{' '.join(command)}\n  expected exit code {code} and '{reason}', got {done.returncode}: {done.stderr.strip()[-400:]}")
+
+
+PLAIN = dict(layout=(1, 1, 1), threads=1, max_seqs=16, chunk=256, shuffle=False, preempt=0, numerics="standard")
+
+
+class Model:
+    def __init__(self, law, name, checkpoint, layers, heads, rows, tight_blocks):
+        self.name, self.checkpoint, self.layers, self.heads, self.tight_blocks = name, checkpoint, layers, heads, tight_blocks
+        self.rows = rows
+        corpora.write(f"{law.folder}/{name}.jsonl", rows)
+        shuffled = list(rows)
+        random.Random(5).shuffle(shuffled)
+        corpora.write(f"{law.folder}/{name}-shuffled.jsonl", shuffled)
+
+    def allows(self, run):
+        tp, pp, _ = run["layout"]
+        return tp <= self.units and pp <= self.layers
+
+    units = 7  # every model here has at least 7 units a layer unless it says otherwise
+
+
+def tiny_models(law, count, longest):
+    for name, (layers, heads, kv_heads, head_dim, hidden, intermediate, vocab, weights, tied) in TINY.items():
+        gguf, checkpoint = f"{law.folder}/{name}.gguf", f"{law.folder}/{name}.h5"
+        subprocess.run([os.path.join(BUILD, "tests/checkpoint/make_tiny_model"), gguf, "--layers", str(layers), "--heads", str(heads),
+                        "--kv-heads", str(kv_heads), "--head-dim", str(head_dim), "--hidden", str(hidden), "--intermediate", str(intermediate),
+                        "--vocab", str(vocab), "--type", weights, "--seed", "3", *(["--tied"] if tied else [])], check=True)
+        subprocess.run([os.path.join(BUILD, "trireme"), "convert", gguf, "-o", checkpoint], env=environment(), check=True, capture_output=True)
+        # The cache of a preempted run holds the longest row and a few more.
+        yield Model(law, name, checkpoint, layers, heads, corpora.rows(vocab, longest, count), tight_blocks=longest // 32 + 6)
+
+
+def smollm2(law, count, longest):
+    path = os.environ.get("TRIREME_TEST_MODEL", os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "trireme",
+                                                             "SmolLM2-135M-Instruct.Q4_1.gguf"))
+    if not os.path.exists(path):
+        print(f"law: skipped on SmolLM2: no {path} (launch/quickstart.sh fetches it)")
+        return None
+    checkpoint = f"{law.folder}/smollm2.h5"
+    subprocess.run([os.path.join(BUILD, "trireme"), "convert", path, "-o", checkpoint], env=environment(), check=True, capture_output=True)
+    return Model(law, "smollm2", checkpoint, 30, 9, corpora.rows(49152, longest, count), tight_blocks=longest // 32 + 8)
+
+
+DIMENSIONS = dict(threads=[1, 2], max_seqs=[1, 3, 16], chunk=[1, 17, 256, 2048], shuffle=[False, True], preempt=[0, 5],
+                  numerics=["standard", "exact"])
+
+
+def quick(law):
+    models = list(tiny_models(law, 20, 300))
+    dimensions = dict(DIMENSIONS, layout=cover.layouts(7), model=range(len(models)))
+    for run in cover.pairwise(dimensions, lambda run: models[run["model"]].allows(run)):
+        model = models[run.pop("model")]
+        law.check(model, run)
+    refusals(law, models)
+    model = smollm2(law, 6, 100)
+    if model:
+        for layout in [(2, 1, 1), (1, 2, 1), (3, 1, 1), (2, 2, 1)]:
+            law.check(model, dict(PLAIN, layout=layout, chunk=17))
+
+
+def refusals(law, models):
+    by_name = {m.name: m for m in models}
+    law.check_refused(by_name["q4_1"], (1, 4, 1), "layers")
+    law.check_refused(by_name["bf16"], (8, 1, 1), "units")
+
+
+def everything(law, samples, seed):
+    models = list(tiny_models(law, 24, 1500))
+    big = smollm2(law, 24, 1500)
+    if big:
+        models.append(big)
+    refusals(law, models)
+    rng = random.Random(seed)
+    print(f"law: random sample of {samples} runs a model, seed {seed}", flush=True)
+    for model in models:
+        slow = model is big
+        for layout in cover.layouts(7):
+            run = dict(PLAIN, layout=layout, threads=rng.choice([1, 2]), chunk=rng.choice([17, 256, 2048]), max_seqs=rng.choice([3, 16]))
+            if model.allows(run):
+                law.check(model, run)
+        for _ in range(samples // 4 if slow else samples):
+            run = {name: rng.choice(values) for name, values in DIMENSIONS.items()}
+            run["layout"] = rng.choice(cover.layouts(4 if slow else 7))
+            if model.allows(run):
+                law.check(model, run)
+    two_hosts(law, models)
+
+
+def two_hosts(law, models):
+    """Two emulated hosts (network namespaces), UCX between them, tensor parallelism across them included."""
+    up = subprocess.run([os.path.join(LAB, "lab.sh"), "up", "2"], capture_output=True, text=True, check=False)
+    if up.returncode != 0:
+        print(f"law: skipped over two hosts: {up.stderr.strip()}")
+        return
+    try:
+        for model in models:
+            for layout in [(2, 1, 1), (1, 2, 1), (1, 1, 2), (4, 1, 1), (2, 2, 1), (3, 1, 1), (2, 1, 2)]:
+                law.check(model, dict(PLAIN, layout=layout, hosts=2))
+    finally:
+        subprocess.run([os.path.join(LAB, "lab.sh"), "down"], check=False)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every layout, a random sample of the rest, emulated hosts")
+    parser.add_argument("--samples", type=int, default=40, help="random runs a tiny model with --all (default 40)")
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 100000, help="of the random sample")
+    parser.add_argument("--verbose", action="store_true", help="a line a run")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="trireme-law-") as folder:
+        law = Law(folder, args.verbose or args.all)
+        start = time.monotonic()
+        everything(law, args.samples, args.seed) if args.all else quick(law)
+        for failure in law.failures:
+            print(f"FAILED {failure}")
+        print(f"law: {law.compared} runs compared, {law.refused} layouts refused as they must be, {len(law.failures)} failed, "
+              f"{time.monotonic() - start:.0f} s")
+    return 1 if law.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
