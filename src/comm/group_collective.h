@@ -37,6 +37,7 @@ struct GroupMember {
 class GroupCollective final : public Collective {
  public:
   GroupCollective(int rank, std::vector<GroupMember> members, size_t window_bytes, Waiter& waiter, UcxWorker* ucx);
+  ~GroupCollective() override;  // waits for its last messages to leave, unless the job is failing
 
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(members_.size()); }

@@ -86,7 +86,10 @@ UcxWorker::UcxWorker() : state_(std::make_unique<State>()) {
 
 UcxWorker::~UcxWorker() {
   // In a failed job messages may be under way from memory that is gone: the process ends without touching them.
-  if (std::uncaught_exceptions() > 0) return static_cast<void>(state_.release());
+  if (std::uncaught_exceptions() > 0) {
+    static_cast<void>(state_.release());
+    return;
+  }
   ucp_request_param_t params{};
   ucp_tag_recv_info_t info{};
   // What nobody asked for any more (the last credits of channels).
