@@ -31,9 +31,15 @@ File File::open_to_read(const std::string& path) {
 }
 
 File File::create(const std::string& path) {
+  File file = open_or_create(path);
+  file.truncate();
+  return file;
+}
+
+File File::open_or_create(const std::string& path) {
   File file;
   file.path_ = path;
-  file.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  file.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (file.fd_ < 0)
     fail(ExitCode::cannot_create, "cannot create {}: {} (errno {}); the folder must exist and be writable", path,
          errno_text(), errno);
@@ -69,6 +75,10 @@ void File::write(std::string_view data) {
     else if (errno != EINTR)
       fail_io("write", path_);
   }
+}
+
+void File::truncate() {
+  if (::ftruncate(fd_, 0) != 0) fail_io("truncate", path_);
 }
 
 void File::sync() {
