@@ -17,6 +17,7 @@
 #include "launch/commands.h"
 #include "launch/model_file.h"
 #include "launch/session.h"
+#include "launch/together.h"
 #include "text/chat_template.h"
 
 namespace trireme {
@@ -77,7 +78,7 @@ class Job {
     while (auto row = reader_->next()) {
       if (auto* document = std::get_if<Document>(&*row)) return std::move(*document);
       const RowError& error = std::get<RowError>(*row);
-      accept({.row = error.header.row, .line = error_line(error), .failed = true});
+      accept({.row = error.header.row, .line = error_line(error), .is_error = true});
     }
     return std::nullopt;
   }
@@ -85,7 +86,7 @@ class Job {
   void accept(FinishedRow row) {
     store_->append(row.row, row.line);
     tally_.rows_done++;
-    tally_.rows_failed += row.failed;
+    tally_.rows_failed += row.is_error;
     tally_.prompt_tokens += row.prompt_tokens;
     tally_.completion_tokens += row.completion_tokens;
   }
@@ -168,7 +169,7 @@ class Leader {
   void submit(Document& document) {
     auto prepared = preparer_->prepare(document);
     if (auto* error = std::get_if<RowError>(&prepared)) {
-      queue_.deliver({.row = error->header.row, .line = error_line(*error), .failed = true});
+      queue_.deliver({.row = error->header.row, .line = error_line(*error), .is_error = true});
       return;
     }
     headers_.emplace(document.header.row, std::move(document.header));
@@ -178,7 +179,7 @@ class Leader {
   void deliver() {
     for (const Completion& c : engine_->take_finished()) {
       auto header = headers_.extract(c.row);
-      queue_.deliver({.row = c.row, .line = result_line(header.mapped(), c, session_.options().tokens), .failed = !c.error_code.empty(),
+      queue_.deliver({.row = c.row, .line = result_line(header.mapped(), c, session_.options().tokens), .is_error = !c.error_code.empty(),
                       .prompt_tokens = c.prompt_tokens, .completion_tokens = c.completion_tokens});
     }
   }

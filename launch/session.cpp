@@ -133,13 +133,13 @@ std::vector<int> Session::leaders() const {
 }
 
 std::string Session::layout_text() const {
-  return fmt::format("tp {}, pp {}, dp {} ({}), {} thread{} a rank, kernels {}, numerics {}", tp_, pp_, dp_, group_->transport(), threads_,
+  return fmt::format("tp {}, pp {}, dp {}, {} thread{} a rank, kernels {}, numerics {}", tp_, pp_, dp_, threads_,
                      threads_ == 1 ? "" : "s", kernels_.level, options_.numerics);
 }
 
 std::string Session::memory_text() const {
-  return fmt::format("weights {} MiB, KV cache {} MiB ({} blocks of {} positions) on rank 0", weights_->bytes() >> 20, cache_->bytes() >> 20,
-                     kv_blocks_, kBlockTokens);
+  return fmt::format("rank 0: weights {} MiB, KV cache {} MiB ({} blocks of {} positions), group by {}", weights_->bytes() >> 20,
+                     cache_->bytes() >> 20, kv_blocks_, kBlockTokens, group_->transport());
 }
 
 }  // namespace trireme
