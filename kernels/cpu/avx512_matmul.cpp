@@ -2,7 +2,7 @@
 // of outputs stays in registers over a unit's columns, and the finished unit goes onto the stack of the unit tree.
 #include <immintrin.h>
 
-#include "kernels/cpu/inner.h"
+#include "kernels/cpu/avx512_panels.h"
 
 namespace trireme {
 
