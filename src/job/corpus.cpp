@@ -26,7 +26,7 @@ constexpr std::string_view kBlank = " \t\r\f\v";
 bool is_blank(std::string_view text) { return text.find_first_not_of(kBlank) == text.npos; }
 
 void set_too_long(Row& row, const char* what) {
-  row.text = std::string();
+  std::string().swap(row.text);  // an assignment would keep the memory
   row.error_code = "too_long_line";
   row.error_message = fmt::format("the {} is longer than 16 MiB; split the document", what);
 }
@@ -78,7 +78,7 @@ class JsonlCorpus : public Corpus {
       filled_ = source_->read(buffer_);
     } catch (const Error& error) {
       if (error.code() != ExitCode::bad_data) throw;
-      row.text = std::string();
+      std::string().swap(row.text);
       row.error_code = "damaged_input";
       row.error_message = error.what();
     }
@@ -120,7 +120,7 @@ class FolderCorpus : public Corpus {
       row.text.resize(file.read_at(0, row.text));
       row.text.shrink_to_fit();
     } catch (const Error& error) {
-      row.text = std::string();
+      std::string().swap(row.text);
       row.error_code = "unreadable";
       row.error_message = error.what();
       return;

@@ -48,7 +48,10 @@ void check_scalar(ondemand::value& value) {
   if (token.starts_with('"')) {
     std::string_view text = value.get_string();  // throws for a bad escape or a lone surrogate
     static_cast<void>(text);
-  } else if (token != "true" && token != "false" && token != "null" && !is_number(token)) {
+  } else if (is_number(token)) {
+    // Most readers of our output have doubles and nothing larger.
+    if (value.get_double().error()) throw RowFault{"bad_json", fmt::format("the number {} is too large", token.substr(0, 40))};
+  } else if (token != "true" && token != "false" && token != "null") {
     throw RowFault{"bad_json", fmt::format("{} is no JSON value", token.substr(0, 40))};
   }
 }

@@ -49,11 +49,11 @@ File take_lock(const std::string& path) {
   return lock;
 }
 
-std::optional<nlohmann::json> read_json(const std::string& path) {
+// A damaged file is an empty object: it says nothing of what it should.
+std::optional<nlohmann::json> read_object(const std::string& path) {
   if (!exists(path)) return std::nullopt;
   auto json = nlohmann::json::parse(read_whole_file(path), nullptr, false);
-  if (!json.is_object()) return std::nullopt;
-  return json;
+  return json.is_object() ? json : nlohmann::json::object();
 }
 
 }  // namespace
@@ -64,6 +64,7 @@ std::string manifest_differences(const nlohmann::json& before, const nlohmann::j
   for (auto& [key, value] : old_values.items()) keys.insert(key);
   for (auto& [key, value] : new_values.items()) keys.insert(key);
   std::string differences;
+  keys.erase("");  // how flatten() spells an empty object
   for (const std::string& key : keys) {
     auto show = [&](const nlohmann::json& values) { return values.contains(key) ? values[key].dump() : "absent"; };
     std::string old_text = show(old_values), new_text = show(new_values);
@@ -94,8 +95,8 @@ bool RunFolder::complete() const {
 }
 
 RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
-  std::optional<nlohmann::json> before = read_json(path("manifest.json"));
-  nlohmann::json old_identity = before ? before->value("identity", nlohmann::json()) : nlohmann::json();
+  std::optional<nlohmann::json> before = read_object(path("manifest.json"));
+  nlohmann::json old_identity = before ? before->value("identity", nlohmann::json::object()) : nlohmann::json();
   nlohmann::json identity = manifest.identity;
   std::string differences = before ? manifest_differences(old_identity, identity) : "";
   if (!differences.empty() && !restart) {
@@ -149,6 +150,6 @@ void RunFolder::write_status(const nlohmann::ordered_json& status, bool now) {
   status_written_ = time;
 }
 
-std::optional<nlohmann::json> RunFolder::status() const { return read_json(path("status.json")); }
+std::optional<nlohmann::json> RunFolder::status() const { return read_object(path("status.json")); }
 
 }  // namespace trireme

@@ -49,7 +49,7 @@ class RunFolder {
 
   // status.json, replaced as a whole; at most once a second unless `now`.
   void write_status(const nlohmann::ordered_json& status, bool now);
-  std::optional<nlohmann::json> status() const;  // of the run the folder holds; nothing when absent or damaged
+  std::optional<nlohmann::json> status() const;  // of the run the folder holds; nothing when absent, {} when damaged
 
  private:
   bool complete() const;

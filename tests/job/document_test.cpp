@@ -127,7 +127,8 @@ TEST_CASE("malformed rows: each is one error row with a code, and says what is w
       {R"({"text":"a","max_tokens":"10"})", "bad_field", "max_tokens"},
       {R"({"text":"a","max_tokens":99999999999999999999999})", "bad_field", "max_tokens"},
       {R"({"text":"a","temperature":-0.1})", "bad_field", "temperature"},
-      {R"({"text":"a","temperature":1e999})", "bad_field", "temperature"},
+      {R"({"text":"a","temperature":1e999})", "bad_json", "the number 1e999 is too large"},
+      {R"({"text":"a","temperature":1e99})", "bad_field", "temperature"},
       {R"({"text":"a","temperature":"hot"})", "bad_field", "temperature must be a number from 0 to 100, not \"hot\""},
       {R"({"text":"a","top_p":0})", "bad_field", "top_p"},
       {R"({"text":"a","top_p":1.01})", "bad_field", "top_p"},
@@ -214,8 +215,8 @@ TEST_CASE("sampling overrides, only what the row says") {
 }
 
 TEST_CASE("other fields are carried as they were written, without the space between them") {
-  CHECK(good(R"({"a": 1.0, "id":"x", "text":"", "b" : { "c" : [ 1 , "two words" ] } , "d":123456789012345678901234567890, "e":1e999,"f":null})")
-            .header.input == R"({"a":1.0,"b":{"c":[1,"two words"]},"d":123456789012345678901234567890,"e":1e999,"f":null})");
+  CHECK(good(R"({"a": 1.0, "id":"x", "text":"", "b" : { "c" : [ 1 , "two words" ] } , "d":123456789012345678901234567890, "e":1e-999,"f":null})")
+            .header.input == R"({"a":1.0,"b":{"c":[1,"two words"]},"d":123456789012345678901234567890,"e":1e-999,"f":null})");
   CHECK(good(R"({"text":""})").header.input.empty());
   CHECK(good("{\"text\":\"\",\"a\":[1,\r2]}").header.input == R"({"a":[1,2]})");
   CHECK(good(R"({"text":"","a\"b":"\u0000\ud83d\ude00"})").header.input == R"({"a\"b":"\u0000\ud83d\ude00"})");
