@@ -137,8 +137,9 @@ class FolderCorpus : public Corpus {
 bool is_folder(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0)
-    fail(ExitCode::no_input, "no input {}: {} (errno {}); give a JSONL file, a folder of .txt and .md files, or - for standard input",
-         path, errno_text(), errno);
+    fail(ExitCode::no_input,
+         "no input {}: {} (errno {}); give a JSONL file, a folder of .txt and .md files, or - for standard input", path,
+         errno_text(), errno);
   if (S_ISDIR(info.st_mode)) return true;
   if (!S_ISREG(info.st_mode))
     fail(ExitCode::no_input, "input {} is neither a file nor a folder; pipe it in and give - as the input", path);
@@ -230,6 +231,8 @@ std::unique_ptr<Corpus> Corpus::open(const std::string& path) {
   return std::make_unique<JsonlCorpus>(path);
 }
 
-InputSummary survey_input(const std::string& path) { return is_folder(path) ? survey_folder(path) : survey_jsonl(path); }
+InputSummary survey_input(const std::string& path) {
+  return is_folder(path) ? survey_folder(path) : survey_jsonl(path);
+}
 
 }  // namespace trireme

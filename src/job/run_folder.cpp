@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <algorithm>
+#include <cerrno>
 #include <set>
 
 namespace trireme {
@@ -19,8 +19,8 @@ bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0;
 
 void make_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return;
-  fail(ExitCode::cannot_create, "cannot create folder {}: {} (errno {}); the folder above must exist and be writable", path,
-       errno_text(), errno);
+  fail(ExitCode::cannot_create, "cannot create folder {}: {} (errno {}); the folder above must exist and be writable",
+       path, errno_text(), errno);
 }
 
 void remove_file(const std::string& path) {
@@ -78,10 +78,12 @@ std::string manifest_differences(const nlohmann::json& before, const nlohmann::j
 
 RunFolder::RunFolder(const std::string& out_path) : out_path_(out_path), folder_(out_path + ".run") {
   if (out_path.empty() || out_path == "-")
-    fail(ExitCode::usage, "the output must be a file, not \"{}\": its run folder stands beside it; try -o OUT.jsonl", out_path);
+    fail(ExitCode::usage, "the output must be a file, not \"{}\": its run folder stands beside it; try -o OUT.jsonl",
+         out_path);
   if (exists(out_path) && !exists(path("manifest.json")))
-    fail(ExitCode::cannot_create, "{} exists, and no run folder {} says that it is ours; move it away or choose another output",
-         out_path, folder_);
+    fail(ExitCode::cannot_create,
+         "{} exists, and no run folder {} says that it is ours; move it away or choose another output", out_path,
+         folder_);
   make_folder(folder_);
   lock_ = take_lock(path("lock"));
   make_folder(path("parts"));
@@ -102,8 +104,8 @@ RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
   if (!differences.empty() && !restart) {
     remove_file(path("stdin.new"));
     fail(ExitCode::configuration,
-         "{} holds another run:\n{}\nrepeat that run's command, choose another output, or drop it with --restart", folder_,
-         differences);
+         "{} holds another run:\n{}\nrepeat that run's command, choose another output, or drop it with --restart",
+         folder_, differences);
   }
   if (before && !restart && complete()) {
     remove_file(path("stdin.new"));

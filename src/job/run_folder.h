@@ -37,8 +37,8 @@ class RunFolder {
   // differences when that was another one, unless `restart`.
   Start begin(const Manifest& manifest, bool restart);
 
-  // Copies standard input into the folder, so that the run can be repeated; a path that Corpus can open. Before begin(),
-  // which keeps it; `path_of_stdin` is its place from then on.
+  // Copies standard input into the folder, so that the run can be repeated; a path that Corpus can open. Before
+  // begin(), which keeps it; `path_of_stdin` is its place from then on.
   std::string spool_stdin(int fd = 0);
   std::string path_of_stdin() const { return path("stdin"); }
 

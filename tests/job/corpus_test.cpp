@@ -76,7 +76,9 @@ TEST_CASE("odd ends and starts") {
   CHECK(read_all(folder.put("empty", "")).empty());
   CHECK(read_all(folder.put("newlines", "\n\n\n")).empty());
   CHECK(texts(read_all(folder.put("no_end", "a"))) == std::vector<std::string>{"a"});
-  auto marked = read_all(folder.put("bom", "\xef\xbb\xbf" "a\n"));
+  auto marked = read_all(folder.put("bom",
+                                    "\xef\xbb\xbf"
+                                    "a\n"));
   REQUIRE(marked.size() == 1);
   CHECK(marked[0].text == "a");
   CHECK(marked[0].byte == 3);
@@ -144,8 +146,8 @@ TEST_CASE("a bomb of one line costs no memory") {
 
 TEST_CASE("a folder: .txt and .md, no hidden ones, in bytewise order of the relative path") {
   TempFolder folder;
-  for (const char* name : {"b.txt", "a/z.txt", "a.txt", "a/y/1.md", "a-b.md", ".hidden.txt", ".git/c.txt", "no.pdf", "A.txt",
-                           "\xc3\xa9.txt", "a/.x/h.txt"})
+  for (const char* name : {"b.txt", "a/z.txt", "a.txt", "a/y/1.md", "a-b.md", ".hidden.txt", ".git/c.txt", "no.pdf",
+                           "A.txt", "\xc3\xa9.txt", "a/.x/h.txt"})
     folder.put(std::string("root/") + name, std::string("content of ") + name);
   std::filesystem::create_directory_symlink(folder.path("root"), folder.path("root/ring"));
   std::filesystem::create_symlink(folder.path("root/b.txt"), folder.path("root/c.txt"));
@@ -154,7 +156,8 @@ TEST_CASE("a folder: .txt and .md, no hidden ones, in bytewise order of the rela
     CHECK(row.is_file);
     paths.push_back(row.path);
   }
-  CHECK(paths == std::vector<std::string>{"A.txt", "a-b.md", "a.txt", "a/y/1.md", "a/z.txt", "b.txt", "c.txt", "\xc3\xa9.txt"});
+  CHECK(paths ==
+        std::vector<std::string>{"A.txt", "a-b.md", "a.txt", "a/y/1.md", "a/z.txt", "b.txt", "c.txt", "\xc3\xa9.txt"});
   CHECK(read_all(folder.path("root"))[1].text == "content of a-b.md");
 }
 

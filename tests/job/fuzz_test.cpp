@@ -27,11 +27,20 @@ std::string mutate(std::string line, std::mt19937& random) {
   for (unsigned changes = random() % 4; changes > 0 && !line.empty(); changes--) {
     size_t at = random() % line.size();
     switch (random() % 5) {
-      case 0: line[at] = spice[random() % spice.size()]; break;
-      case 1: line.erase(at, 1 + random() % 8); break;
-      case 2: line.insert(at, 1, spice[random() % spice.size()]); break;
-      case 3: line.resize(at); break;
-      default: line.insert(at, line.substr(random() % line.size(), 1 + random() % 20));
+      case 0:
+        line[at] = spice[random() % spice.size()];
+        break;
+      case 1:
+        line.erase(at, 1 + random() % 8);
+        break;
+      case 2:
+        line.insert(at, 1, spice[random() % spice.size()]);
+        break;
+      case 3:
+        line.resize(at);
+        break;
+      default:
+        line.insert(at, line.substr(random() % line.size(), 1 + random() % 20));
     }
   }
   line.erase(std::remove(line.begin(), line.end(), '\n'), line.end());
@@ -81,7 +90,8 @@ TEST_CASE("random and mutated lines: each non-blank one is exactly one row, and 
   }
   CHECK(rows == expected);
   CHECK(documents > 100);
-  for (const char* code : {"bad_json", "bad_utf8", "bad_field", "duplicate_id", "unsupported", "nul_byte"}) CHECK(codes.count(code));
+  for (const char* code : {"bad_json", "bad_utf8", "bad_field", "duplicate_id", "unsupported", "nul_byte"})
+    CHECK(codes.count(code));
 }
 
 // What simdjson lets through must be what another parser accepts, and the other way round.

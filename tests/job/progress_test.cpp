@@ -13,7 +13,8 @@ std::string watch(bool terminal, uint64_t documents, double interval) {
   std::string seen;
   Progress progress([&](std::string_view text) { seen += text; }, terminal, interval);
   for (uint64_t i = 0; i <= documents * 100; i++)
-    progress.update({documents, i / 100, i / 2000, static_cast<int64_t>(i), static_cast<int64_t>(i)}, static_cast<double>(i) / 100);
+    progress.update({documents, i / 100, i / 2000, static_cast<int64_t>(i), static_cast<int64_t>(i)},
+                    static_cast<double>(i) / 100);
   return seen;
 }
 

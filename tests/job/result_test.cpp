@@ -45,7 +45,8 @@ std::string decimal(const std::string& text) {
 template <typename T>
 bool same_number(T value, const std::string& expected) {
   std::string ours = json_of(value);
-  bool written_out = ours.find_first_of(".e") == ours.npos && std::strtod(ours.c_str(), nullptr) == static_cast<double>(value);
+  bool written_out =
+      ours.find_first_of(".e") == ours.npos && std::strtod(ours.c_str(), nullptr) == static_cast<double>(value);
   return decimal(ours) == decimal(expected) || written_out;
 }
 
@@ -90,8 +91,9 @@ TEST_CASE("a plain result") {
   completion.prompt_tokens = 812;
   completion.completion_tokens = 2;
   completion.token_ids = {5, 6};
-  CHECK(result_line(header, completion, false) ==
-        R"({"id":"a\"1","input":{"title":"T"},"text":"Hi\n","finish_reason":"stop","usage":{"prompt_tokens":812,"completion_tokens":2}})");
+  CHECK(
+      result_line(header, completion, false) ==
+      R"({"id":"a\"1","input":{"title":"T"},"text":"Hi\n","finish_reason":"stop","usage":{"prompt_tokens":812,"completion_tokens":2}})");
 }
 
 TEST_CASE("a result with everything asked for") {
@@ -104,10 +106,11 @@ TEST_CASE("a result with everything asked for") {
   completion.logprobs = {{5, -0.1f, {{5, -0.1f}, {9, -2.4f}}}};
   completion.prompt_logprobs = {std::nullopt, TokenLogprob{3, -1.5f, {}}};
   completion.digest = "0123456789abcdef";
-  CHECK(result_line(header, completion, true) ==
-        R"({"id":7,"text":"","finish_reason":"length","usage":{"prompt_tokens":2,"completion_tokens":1},"token_ids":[5],)"
-        R"("logprobs":[{"id":5,"logprob":-0.1,"top":[[5,-0.1],[9,-2.4]]}],)"
-        R"("prompt_logprobs":[null,{"id":3,"logprob":-1.5,"top":[]}],"digest":"0123456789abcdef"})");
+  CHECK(
+      result_line(header, completion, true) ==
+      R"({"id":7,"text":"","finish_reason":"length","usage":{"prompt_tokens":2,"completion_tokens":1},"token_ids":[5],)"
+      R"("logprobs":[{"id":5,"logprob":-0.1,"top":[[5,-0.1],[9,-2.4]]}],)"
+      R"("prompt_logprobs":[null,{"id":3,"logprob":-1.5,"top":[]}],"digest":"0123456789abcdef"})");
 }
 
 TEST_CASE("an error row") {

@@ -15,7 +15,8 @@ using namespace trireme;
 namespace {
 
 Manifest manifest(int64_t max_tokens = 256) {
-  return {{{"input", {{"rows", 3}, {"digest", "ab"}}}, {"options", {{"max_tokens", max_tokens}}}}, {{"layout", "1x1x1"}}};
+  return {{{"input", {{"rows", 3}, {"digest", "ab"}}}, {"options", {{"max_tokens", max_tokens}}}},
+          {{"layout", "1x1x1"}}};
 }
 
 template <typename Action>

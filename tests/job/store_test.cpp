@@ -21,7 +21,9 @@ TEST_CASE("results come out in input order, whatever order they finished in") {
     if (shuffled) std::shuffle(order.begin(), order.end(), std::mt19937(7));
     ResultStore store(folder.path("part"));
     // Some lines are longer than any buffer.
-    auto line = [](uint64_t row) { return std::to_string(row) + std::string(row % 5000 == 0 ? 1'500'000 : row % 100, 'x'); };
+    auto line = [](uint64_t row) {
+      return std::to_string(row) + std::string(row % 5000 == 0 ? 1'500'000 : row % 100, 'x');
+    };
     for (uint64_t row : order) store.append(row, line(row));
     store.publish(folder.path("out"));
     std::string expected;
@@ -87,7 +89,8 @@ not json
     auto* error = std::get_if<RowError>(&*result);
     codes.push_back(error ? error->code : "");
   }
-  CHECK(codes == std::vector<std::string>{"", "", "duplicate_id", "", "duplicate_id", "bad_field", "duplicate_id", "bad_json", ""});
+  CHECK(codes == std::vector<std::string>{"", "", "duplicate_id", "", "duplicate_id", "bad_field", "duplicate_id",
+                                          "bad_json", ""});
 }
 
 TEST_CASE("a full disk is exit code 74, a missing folder 73, both with path and errno") {
