@@ -19,7 +19,7 @@ class Transport {
   };
   virtual ~Transport() = default;
   virtual void send(int to, int tag, std::span<const std::byte> data) = 0;  // returns at once, keeps its own copy
-  virtual std::optional<Message> try_receive(int tag) = 0;                  // from anyone; each sender's keep their order
+  virtual std::optional<Message> try_receive(int tag) = 0;  // from anyone; each sender's keep their order
 };
 
 // Where the leader of a replica gets documents and puts results; the same on rank 0 and elsewhere. Never waits.

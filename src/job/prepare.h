@@ -14,16 +14,17 @@
 namespace trireme {
 
 struct PrepareOptions {
-  std::string system;         // "" = none
-  std::string instruction;    // "" = none
-  SamplingParams sampling;    // what a row does not override
+  std::string system;       // "" = none
+  std::string instruction;  // "" = none
+  SamplingParams sampling;  // what a row does not override
 };
 
 // Documents to requests for one model: template, tokens, sampling, and the checks that need the model.
 class Preparer {
  public:
   // chat_template: null when the model has none. All but the options must outlive this.
-  Preparer(const ModelConfig& config, const Tokenizer& tokenizer, const ChatTemplate* chat_template, PrepareOptions options)
+  Preparer(const ModelConfig& config, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
+           PrepareOptions options)
       : config_(config), tokenizer_(tokenizer), template_(chat_template), options_(std::move(options)) {}
 
   std::variant<Request, RowError> prepare(const Document& document) const;

@@ -22,7 +22,9 @@ std::string duration(double seconds) {
   return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
 }
 
-std::string plural(uint64_t count, std::string_view noun) { return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s"); }
+std::string plural(uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
 
 }  // namespace
 
@@ -54,9 +56,10 @@ std::string summary_text(const Tally& tally, const PhaseSeconds& s) {
       "documents   {} in {}, {}\n"
       "tokens      {} in, {} out, {:.1f} tok/s ({:.1f} out)\n"
       "seconds     {:.1f} prefill, {:.1f} decode, {:.1f} communication, {:.1f} waiting\n",
-      tally.rows_done, duration(s.total), plural(tally.rows_failed, "error"), tally.prompt_tokens, tally.completion_tokens,
-      tokens_per_second(tally, s.total), s.total > 0 ? static_cast<double>(tally.completion_tokens) / s.total : 0, s.prefill,
-      s.decode, s.communication, s.waiting);
+      tally.rows_done, duration(s.total), plural(tally.rows_failed, "error"), tally.prompt_tokens,
+      tally.completion_tokens, tokens_per_second(tally, s.total),
+      s.total > 0 ? static_cast<double>(tally.completion_tokens) / s.total : 0, s.prefill, s.decode, s.communication,
+      s.waiting);
 }
 
 Progress::Progress(Write write, bool terminal, double interval_seconds)
@@ -69,7 +72,7 @@ Progress Progress::to_stderr(double interval_seconds) {
 
 bool Progress::due(const Tally& tally, double seconds) {
   double interval = terminal_ ? std::min(kRedrawSeconds, interval_seconds_) : interval_seconds_;
-  bool first = last_seconds_ < 0, next_tenth = tenth(tally) > last_tenth_;
+  bool first = last_seconds_<0, next_tenth = tenth(tally)> last_tenth_;
   if (!first && !next_tenth && seconds - last_seconds_ < interval) return false;
   last_seconds_ = seconds;
   last_tenth_ = tenth(tally);

@@ -34,8 +34,8 @@ class ResultStore {
   static constexpr size_t kChunkRows = 1 << 16;
   std::vector<std::unique_ptr<uint64_t[]>> offsets_;  // [chunks][kChunkRows], offset + 1; 0: not there
   File part_;
-  std::string buffer_;      // the end of the part file, not yet written
-  uint64_t written_ = 0;    // bytes of the part file before the buffer
+  std::string buffer_;    // the end of the part file, not yet written
+  uint64_t written_ = 0;  // bytes of the part file before the buffer
   uint64_t size_ = 0;
 };
 

@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <algorithm>
+#include <cerrno>
 #include <set>
 
 namespace trireme {
@@ -19,8 +19,8 @@ bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0;
 
 void make_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return;
-  fail(ExitCode::cannot_create, "cannot create folder {}: {} (errno {}); the folder above must exist and be writable", path,
-       errno_text(), errno);
+  fail(ExitCode::cannot_create, "cannot create folder {}: {} (errno {}); the folder above must exist and be writable",
+       path, errno_text(), errno);
 }
 
 void remove_file(const std::string& path) {
@@ -49,11 +49,11 @@ File take_lock(const std::string& path) {
   return lock;
 }
 
-std::optional<nlohmann::json> read_json(const std::string& path) {
+// A damaged file is an empty object: it says nothing of what it should.
+std::optional<nlohmann::json> read_object(const std::string& path) {
   if (!exists(path)) return std::nullopt;
   auto json = nlohmann::json::parse(read_whole_file(path), nullptr, false);
-  if (!json.is_object()) return std::nullopt;
-  return json;
+  return json.is_object() ? json : nlohmann::json::object();
 }
 
 }  // namespace
@@ -64,6 +64,7 @@ std::string manifest_differences(const nlohmann::json& before, const nlohmann::j
   for (auto& [key, value] : old_values.items()) keys.insert(key);
   for (auto& [key, value] : new_values.items()) keys.insert(key);
   std::string differences;
+  keys.erase("");  // how flatten() spells an empty object
   for (const std::string& key : keys) {
     auto show = [&](const nlohmann::json& values) { return values.contains(key) ? values[key].dump() : "absent"; };
     std::string old_text = show(old_values), new_text = show(new_values);
@@ -77,10 +78,12 @@ std::string manifest_differences(const nlohmann::json& before, const nlohmann::j
 
 RunFolder::RunFolder(const std::string& out_path) : out_path_(out_path), folder_(out_path + ".run") {
   if (out_path.empty() || out_path == "-")
-    fail(ExitCode::usage, "the output must be a file, not \"{}\": its run folder stands beside it; try -o OUT.jsonl", out_path);
+    fail(ExitCode::usage, "the output must be a file, not \"{}\": its run folder stands beside it; try -o OUT.jsonl",
+         out_path);
   if (exists(out_path) && !exists(path("manifest.json")))
-    fail(ExitCode::cannot_create, "{} exists, and no run folder {} says that it is ours; move it away or choose another output",
-         out_path, folder_);
+    fail(ExitCode::cannot_create,
+         "{} exists, and no run folder {} says that it is ours; move it away or choose another output", out_path,
+         folder_);
   make_folder(folder_);
   lock_ = take_lock(path("lock"));
   make_folder(path("parts"));
@@ -94,15 +97,15 @@ bool RunFolder::complete() const {
 }
 
 RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
-  std::optional<nlohmann::json> before = read_json(path("manifest.json"));
-  nlohmann::json old_identity = before ? before->value("identity", nlohmann::json()) : nlohmann::json();
+  std::optional<nlohmann::json> before = read_object(path("manifest.json"));
+  nlohmann::json old_identity = before ? before->value("identity", nlohmann::json::object()) : nlohmann::json();
   nlohmann::json identity = manifest.identity;
   std::string differences = before ? manifest_differences(old_identity, identity) : "";
   if (!differences.empty() && !restart) {
     remove_file(path("stdin.new"));
     fail(ExitCode::configuration,
-         "{} holds another run:\n{}\nrepeat that run's command, choose another output, or drop it with --restart", folder_,
-         differences);
+         "{} holds another run:\n{}\nrepeat that run's command, choose another output, or drop it with --restart",
+         folder_, differences);
   }
   if (before && !restart && complete()) {
     remove_file(path("stdin.new"));
@@ -149,6 +152,6 @@ void RunFolder::write_status(const nlohmann::ordered_json& status, bool now) {
   status_written_ = time;
 }
 
-std::optional<nlohmann::json> RunFolder::status() const { return read_json(path("status.json")); }
+std::optional<nlohmann::json> RunFolder::status() const { return read_object(path("status.json")); }
 
 }  // namespace trireme

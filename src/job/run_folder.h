@@ -37,8 +37,8 @@ class RunFolder {
   // differences when that was another one, unless `restart`.
   Start begin(const Manifest& manifest, bool restart);
 
-  // Copies standard input into the folder, so that the run can be repeated; a path that Corpus can open. Before begin(),
-  // which keeps it; `path_of_stdin` is its place from then on.
+  // Copies standard input into the folder, so that the run can be repeated; a path that Corpus can open. Before
+  // begin(), which keeps it; `path_of_stdin` is its place from then on.
   std::string spool_stdin(int fd = 0);
   std::string path_of_stdin() const { return path("stdin"); }
 
@@ -49,7 +49,7 @@ class RunFolder {
 
   // status.json, replaced as a whole; at most once a second unless `now`.
   void write_status(const nlohmann::ordered_json& status, bool now);
-  std::optional<nlohmann::json> status() const;  // of the run the folder holds; nothing when absent or damaged
+  std::optional<nlohmann::json> status() const;  // of the run the folder holds; nothing when absent, {} when damaged
 
  private:
   bool complete() const;

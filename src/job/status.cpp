@@ -23,11 +23,13 @@ nlohmann::ordered_json Status::to_json(int64_t unix_seconds) const {
   json["tokens_per_second"] = tokens_per_second(tally, seconds);
   double left = seconds_left(tally, seconds);
   bool known = state == "running" && left >= 0;
-  json["predicted_end"] =
-      known ? nlohmann::ordered_json(utc_time(unix_seconds + static_cast<int64_t>(std::ceil(left)))) : nlohmann::ordered_json();
+  json["predicted_end"] = known ? nlohmann::ordered_json(utc_time(unix_seconds + static_cast<int64_t>(std::ceil(left))))
+                                : nlohmann::ordered_json();
   json["updated"] = utc_time(unix_seconds);
-  json["phase_seconds"] = {{"prefill", phases.prefill}, {"decode", phases.decode},
-                           {"communication", phases.communication}, {"waiting", phases.waiting}};
+  json["phase_seconds"] = {{"prefill", phases.prefill},
+                           {"decode", phases.decode},
+                           {"communication", phases.communication},
+                           {"waiting", phases.waiting}};
   json["memory_bytes"] = memory_bytes();
   json["peak_memory_bytes"] = peak_memory_bytes();
   if (!ranks.is_null()) json["ranks"] = ranks;

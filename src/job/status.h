@@ -11,11 +11,11 @@ namespace trireme {
 struct Status {
   std::string state = "running";  // "running", "done", "failed" or "drained"
   Tally tally;
-  double seconds = 0;             // since the job began
-  int exit_code = -1;             // -1: still running
-  std::string message;            // why it failed; else ""
-  PhaseSeconds phases;            // once it has ended
-  nlohmann::ordered_json ranks;   // what the caller knows of each rank: memory, device, KV use; null when nothing
+  double seconds = 0;            // since the job began
+  int exit_code = -1;            // -1: still running
+  std::string message;           // why it failed; else ""
+  PhaseSeconds phases;           // once it has ended
+  nlohmann::ordered_json ranks;  // what the caller knows of each rank: memory, device, KV use; null when nothing
 
   // The predicted end is a date by this host's clock; `unix_seconds` is its time now.
   nlohmann::ordered_json to_json(int64_t unix_seconds) const;

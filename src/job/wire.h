@@ -18,8 +18,7 @@ namespace trireme {
 class WireWriter {
  public:
   template <typename T>
-    requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
-  void put(T number) {
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) void put(T number) {
     auto bytes = std::as_bytes(std::span(&number, 1));
     data_.insert(data_.end(), bytes.begin(), bytes.end());
   }
@@ -41,8 +40,7 @@ class WireReader {
   explicit WireReader(std::span<const std::byte> data) : data_(data) {}
 
   template <typename T>
-    requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
-  T get() {
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) T get() {
     T number;
     std::memcpy(&number, take(sizeof number).data(), sizeof number);
     return number;

@@ -34,7 +34,9 @@ RowError bad(std::string_view line) {
   return std::get<RowError>(std::move(result));
 }
 
-std::string nested(int depth) { return R"({"text":"a","x":)" + std::string(depth, '[') + std::string(depth, ']') + "}"; }
+std::string nested(int depth) {
+  return R"({"text":"a","x":)" + std::string(depth, '[') + std::string(depth, ']') + "}";
+}
 
 std::string stops(int count) {
   std::string line = R"({"text":"a","stop":[)";
@@ -109,7 +111,8 @@ TEST_CASE("malformed rows: each is one error row with a code, and says what is w
       {R"({"messages":[{"role":"user"}]})", "bad_field", "a role and a content"},
       {R"({"messages":[{"content":"hi"}]})", "bad_field", "a role and a content"},
       {R"({"messages":[{"role":"","content":"hi"}]})", "bad_field", "must not be empty"},
-      {R"({"messages":[{"role":"user","content":[{"type":"text"}]}]})", "bad_field", "content of a message must be a string"},
+      {R"({"messages":[{"role":"user","content":[{"type":"text"}]}]})", "bad_field",
+       "content of a message must be a string"},
       {R"({"token_ids":"1 2"})", "bad_field", "token_ids must be an array"},
       {R"({"token_ids":[1,2.5]})", "bad_field", "a token id must be an integer, not 2.5"},
       {R"({"token_ids":[1,"2"]})", "bad_field", "a token id must be an integer"},
@@ -127,7 +130,8 @@ TEST_CASE("malformed rows: each is one error row with a code, and says what is w
       {R"({"text":"a","max_tokens":"10"})", "bad_field", "max_tokens"},
       {R"({"text":"a","max_tokens":99999999999999999999999})", "bad_field", "max_tokens"},
       {R"({"text":"a","temperature":-0.1})", "bad_field", "temperature"},
-      {R"({"text":"a","temperature":1e999})", "bad_field", "temperature"},
+      {R"({"text":"a","temperature":1e999})", "bad_json", "the number 1e999 is too large"},
+      {R"({"text":"a","temperature":1e99})", "bad_field", "temperature"},
       {R"({"text":"a","temperature":"hot"})", "bad_field", "temperature must be a number from 0 to 100, not \"hot\""},
       {R"({"text":"a","top_p":0})", "bad_field", "top_p"},
       {R"({"text":"a","top_p":1.01})", "bad_field", "top_p"},
@@ -141,7 +145,8 @@ TEST_CASE("malformed rows: each is one error row with a code, and says what is w
       {stops(100000), "bad_field", "stop has more than 64 texts"},
       {R"({"text":"a","ignore_eos":1})", "bad_field", "ignore_eos must be true or false"},
       // the batch-request format has its room
-      {R"({"custom_id":"c","method":"POST","url":"/v1/chat/completions","body":{"n":1}})", "unsupported", "batch-request"},
+      {R"({"custom_id":"c","method":"POST","url":"/v1/chat/completions","body":{"n":1}})", "unsupported",
+       "batch-request"},
   };
   for (const Case& c : cases) {
     CAPTURE(c.line.substr(0, 100));
@@ -192,8 +197,9 @@ TEST_CASE("ids keep their type") {
 }
 
 TEST_CASE("sampling overrides, only what the row says") {
-  Document document = good(R"({"text":"","max_tokens":0,"temperature":1,"top_p":0.5,"top_k":3,"seed":18446744073709551615,)"
-                           R"("stop":["a","b"],"ignore_eos":true})");
+  Document document =
+      good(R"({"text":"","max_tokens":0,"temperature":1,"top_p":0.5,"top_k":3,"seed":18446744073709551615,)"
+           R"("stop":["a","b"],"ignore_eos":true})");
   SamplingParams params;
   document.sampling.apply_to(params);
   CHECK(params.max_tokens == 0);
@@ -214,8 +220,11 @@ TEST_CASE("sampling overrides, only what the row says") {
 }
 
 TEST_CASE("other fields are carried as they were written, without the space between them") {
-  CHECK(good(R"({"a": 1.0, "id":"x", "text":"", "b" : { "c" : [ 1 , "two words" ] } , "d":123456789012345678901234567890, "e":1e999,"f":null})")
-            .header.input == R"({"a":1.0,"b":{"c":[1,"two words"]},"d":123456789012345678901234567890,"e":1e999,"f":null})");
+  CHECK(
+      good(
+          R"({"a": 1.0, "id":"x", "text":"", "b" : { "c" : [ 1 , "two words" ] } , "d":123456789012345678901234567890, "e":1e-999,"f":null})")
+          .header.input ==
+      R"({"a":1.0,"b":{"c":[1,"two words"]},"d":123456789012345678901234567890,"e":1e-999,"f":null})");
   CHECK(good(R"({"text":""})").header.input.empty());
   CHECK(good("{\"text\":\"\",\"a\":[1,\r2]}").header.input == R"({"a":[1,2]})");
   CHECK(good(R"({"text":"","a\"b":"\u0000\ud83d\ude00"})").header.input == R"({"a\"b":"\u0000\ud83d\ude00"})");
