@@ -12,8 +12,8 @@ namespace trireme {
 
 namespace {
 
-constexpr int kScoreQueries = 2;  // queries whose scores against 32 positions stay in registers
-constexpr int kValueQueries = 2, kValueVectors = 2;  // likewise queries x vectors of the output
+// Of attention, in registers: queries against 32 positions, or against so many vectors of the output.
+constexpr int kTileQueries = 2, kValueVectors = 2;
 
 struct F {
   __m256 low, high;
