@@ -20,10 +20,12 @@ float scale_value(DType type, const std::byte* p, int64_t i) {
   return 0;
 }
 
-int stored_code(const StoredBlock& b, int64_t row, int64_t column) {
-  const std::byte* codes = b.values + row * b.format.row_bytes(b.stored_columns);
-  if (b.format.bits == 8) return std::to_integer<int>(codes[column]);
-  return std::to_integer<int>(codes[column / 2]) >> (column % 2 * 4) & 15;
+// Codes of `count` consecutive columns; the first is even.
+void unpack_codes(const StoredBlock& b, int64_t row, int64_t column, int count, uint8_t* codes) {
+  const std::byte* stored = b.values + row * b.format.row_bytes(b.stored_columns) + b.format.row_bytes(column);
+  for (int i = 0; i < count; i++)
+    codes[i] = b.format.bits == 8 ? std::to_integer<uint8_t>(stored[i])
+                                  : static_cast<uint8_t>(std::to_integer<int>(stored[i / 2]) >> (i % 2 * 4) & 15);
 }
 
 // value = code * scale + minimum, or (code - zero) * scale: two FP32 roundings at most, in this order.
@@ -33,21 +35,23 @@ void decode_row(const StoredBlock& b, int64_t row, int64_t column, int count, fl
     for (int i = 0; i < count; i++) out[i] = scale_value(f.type, b.values, row * b.stored_columns + column + i);
     return;
   }
-  int64_t groups = b.stored_columns / f.group;
-  for (int i = 0; i < count; i++) {
-    int64_t g = row * groups + (column + i) / f.group;
-    int code = stored_code(b, row, column + i);
-    float scale = scale_value(f.type, b.scales, g);
-    out[i] = f.has_minimum ? static_cast<float>(code) * scale + scale_value(f.type, b.minimums, g)
-                           : static_cast<float>(code - f.zero) * scale;
+  uint8_t codes[kBlockColumns];
+  unpack_codes(b, row, column, count, codes);
+  int64_t row_groups = row * (b.stored_columns / f.group);
+  for (int i = 0; i < count;) {
+    int64_t in_row = (column + i) / f.group, g = row_groups + in_row;
+    int end = static_cast<int>(std::min<int64_t>(count, (in_row + 1) * f.group - column));
+    float scale = scale_value(f.type, b.scales, g), minimum = f.has_minimum ? scale_value(f.type, b.minimums, g) : 0;
+    for (; i < end; i++)
+      out[i] = f.has_minimum ? static_cast<float>(codes[i]) * scale + minimum : static_cast<float>(codes[i] - f.zero) * scale;
   }
 }
 
 void pack_f32(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
   float values[kBlockColumns];
   decode_row(b, row, column, count, values);
-  float* out = reinterpret_cast<float*>(w.data);
-  for (int i = 0; i < count; i++) out[f32_index(w, n, k + i)] = values[i];
+  float* out = reinterpret_cast<float*>(w.data) + f32_index(w, n, k);
+  for (int i = 0; i < count; i++) out[i * kWidePanel] = values[i];
 }
 
 void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
@@ -57,12 +61,16 @@ void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t c
 }
 
 void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
+  uint8_t codes[kGroupColumns] = {};
+  unpack_codes(b, row, column, count, codes);
   std::byte* group = group_data(w, n, k);
   int lane = static_cast<int>(n % kGroupPanel);
-  for (int i = 0; i < count; i++) {
-    std::byte code{static_cast<uint8_t>(stored_code(b, row, column + i))};
+  for (int i = 0; i < kGroupColumns; i++) {
     std::byte& out = group[code_offset(w.form, lane, i)];
-    out = w.form == PackedForm::q8 ? code : out | (code << nibble_shift(i));
+    if (w.form == PackedForm::q8)
+      out = std::byte{codes[i]};
+    else if (nibble_shift(i) == 0)
+      out = static_cast<std::byte>(codes[i] | codes[i + 4] << 4);
   }
   int64_t g = row * (b.stored_columns / b.format.group) + column / b.format.group;
   group_scales(w, group)[lane] = reinterpret_cast<const F16*>(b.scales)[g];

@@ -26,6 +26,7 @@ struct Rung {
 };
 constexpr Rung kRungs[] = {  // lowest first
     {"reference", always, fill_reference},
+    {"avx2", has_avx2, fill_avx2},
     {"avx512", has_avx512, fill_avx512},
 };
 

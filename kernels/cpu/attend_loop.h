@@ -1,5 +1,5 @@
 // Attention of a tile of queries over the blocks they see, written once over 16 lanes (see row_loops.h, included before).
-// K and V of a block are brought to FP32 once for all queries; then scores and weights of all queries, then values.
+// Scores and weights of all queries, then values. Where many queries share a block, its K and V are brought to FP32 once.
 
 namespace trireme {
 
@@ -8,8 +8,8 @@ namespace {
 constexpr int kBlock = 32;  // positions, kBlockTokens of kernels.h
 
 struct AttendState {
-  alignas(64) float k[kAttendHeadDim * kBlock];                   // [head_dim][32] of the block
-  alignas(64) float v[kBlock * kAttendHeadDim];                   // [32][width]
+  alignas(64) float k[kAttendHeadDim * kBlock];                   // [head_dim][32] of the block, when copied
+  alignas(64) float v[kBlock * kAttendHeadDim];                   // [32][width], likewise
   alignas(64) float out[kAttendQueries * kAttendHeadDim];         // [queries][width]
   alignas(64) float p[kAttendQueries * kBlock];                   // weights of the block's positions
   alignas(64) float largest[kAttendQueries], sum[kAttendQueries]; // over the blocks so far
@@ -20,30 +20,41 @@ struct AttendState {
   int queries, width;           // width: head_dim in whole vectors
 };
 
-INLINE F load_value(const std::byte* p, int64_t i, int64_t count, bool bf16) {
-  if (!bf16) return load(reinterpret_cast<const float*>(p) + i, count);
-  const uint16_t* halves = reinterpret_cast<const uint16_t*>(p) + i;
-  if (count >= 16) return from_bits(shift_left<16>(load_halves(halves)));
+// A block as scores and values read it: in place, or the copy in FP32.
+struct Block {
+  const std::byte *k, *v;  // [head_dim][32], [32][width]
+};
+
+template <bool kBf16>
+INLINE F load_value(const std::byte* p, int64_t i) {
+  if constexpr (kBf16) return from_bits(shift_left<16>(load_halves(reinterpret_cast<const uint16_t*>(p) + i)));
+  return load(reinterpret_cast<const float*>(p) + i);
+}
+template <bool kBf16>
+INLINE F load_value(const std::byte* p, int64_t i, int64_t count) {
+  if (count >= 16) return load_value<kBf16>(p, i);
+  if constexpr (!kBf16) return load(reinterpret_cast<const float*>(p) + i, count);
   uint16_t rest[16] = {};
-  for (int64_t lane = 0; lane < count; lane++) rest[lane] = halves[lane];
+  for (int64_t lane = 0; lane < count; lane++) rest[lane] = (reinterpret_cast<const uint16_t*>(p) + i)[lane];
   return from_bits(shift_left<16>(load_halves(rest)));
 }
 
-void read_block(const AttendTile& a, int64_t block, AttendState& s) {
-  const std::byte *k = a.k + a.block_table[block] * a.block_bytes, *v = a.v + a.block_table[block] * a.block_bytes;
-  for (int i = 0; i < a.head_dim * kBlock; i += 16) store(s.k + i, load_value(k, i, 16, a.bf16));
+template <bool kBf16>
+Block copy_block(const AttendTile& a, Block block, AttendState& s) {
+  for (int i = 0; i < a.head_dim * kBlock; i += 16) store(s.k + i, load_value<kBf16>(block.k, i));
   for (int j = 0; j < kBlock; j++)
     for (int d = 0; d < a.head_dim; d += 16)
-      store(s.v + j * s.width + d, load_value(v, j * a.head_dim + d, a.head_dim - d, a.bf16));
+      store(s.v + j * s.width + d, load_value<kBf16>(block.v, j * a.head_dim + d, a.head_dim - d));
+  return {reinterpret_cast<const std::byte*>(s.k), reinterpret_cast<const std::byte*>(s.v)};
 }
 
 // Scores of N queries against all lanes of the block; lanes that a query does not see then count as -infinity.
-template <int N>
-INLINE void score(const AttendTile& a, AttendState& s, int first) {
+template <bool kBf16, int N>
+INLINE void score(const AttendTile& a, const Block& block, AttendState& s, int first) {
   F dot[N][2];
   UNROLL for (int n = 0; n < N; n++) dot[n][0] = dot[n][1] = set(0.0f);
   for (int d = 0; d < a.head_dim; d++) {
-    F k0 = load(s.k + d * kBlock), k1 = load(s.k + d * kBlock + 16);
+    F k0 = load_value<kBf16>(block.k, d * kBlock), k1 = load_value<kBf16>(block.k, d * kBlock + 16);
     UNROLL for (int n = 0; n < N; n++) {
       F q = set(s.q[first + n][d]);
       dot[n][0] = fma(q, k0, dot[n][0]);
@@ -84,8 +95,8 @@ INLINE void join_sums(AttendState& s, bool first_block) {
 
 // The block's values at columns [d, d + 16 W), weighted, for N queries. A query's own number of positions is kept to: what
 // stands in the others may be anything.
-template <int N, int W>
-INLINE void add_values(AttendState& s, int first, int d, bool first_block) {
+template <bool kBf16, int N, int W>
+INLINE void add_values(const Block& block, AttendState& s, int first, int d, bool first_block) {
   F out[N][W];
   UNROLL for (int n = 0; n < N; n++)
     UNROLL for (int w = 0; w < W; w++) out[n][w] = set(0.0f);
@@ -93,7 +104,7 @@ INLINE void add_values(AttendState& s, int first, int d, bool first_block) {
   for (int n = 0; n < N; n++) common = s.visible[first + n] < common ? s.visible[first + n] : common;
   for (int j = 0; j < common; j++) {
     F v[W];
-    UNROLL for (int w = 0; w < W; w++) v[w] = load(s.v + j * s.width + d + 16 * w);
+    UNROLL for (int w = 0; w < W; w++) v[w] = load_value<kBf16>(block.v, j * s.width + d + 16 * w);
     UNROLL for (int n = 0; n < N; n++) {
       F p = set(s.p[(first + n) * kBlock + j]);
       UNROLL for (int w = 0; w < W; w++) out[n][w] = fma(p, v[w], out[n][w]);
@@ -103,7 +114,7 @@ INLINE void add_values(AttendState& s, int first, int d, bool first_block) {
     int query = first + n;
     for (int j = common; j < s.visible[query]; j++)
       UNROLL for (int w = 0; w < W; w++)
-        out[n][w] = fma(set(s.p[query * kBlock + j]), load(s.v + j * s.width + d + 16 * w), out[n][w]);
+        out[n][w] = fma(set(s.p[query * kBlock + j]), load_value<kBf16>(block.v, j * s.width + d + 16 * w), out[n][w]);
     UNROLL for (int w = 0; w < W; w++) {
       float* total = s.out + query * s.width + d + 16 * w;
       F sum = out[n][w];
@@ -113,28 +124,59 @@ INLINE void add_values(AttendState& s, int first, int d, bool first_block) {
   }
 }
 
-template <int N>
-INLINE void add_all_values(AttendState& s, int first, bool first_block) {
+template <bool kBf16, int N>
+INLINE void add_all_values(const Block& block, AttendState& s, int first, bool first_block) {
   int d = 0;
-  for (; d + 16 * kValueVectors <= s.width; d += 16 * kValueVectors) add_values<N, kValueVectors>(s, first, d, first_block);
-  for (; d < s.width; d += 16) add_values<N, 1>(s, first, d, first_block);
+  for (; d + 16 * kValueVectors <= s.width; d += 16 * kValueVectors)
+    add_values<kBf16, N, kValueVectors>(block, s, first, d, first_block);
+  for (; d < s.width; d += 16) add_values<kBf16, N, 1>(block, s, first, d, first_block);
 }
 
-void attend_block(const AttendTile& a, AttendState& s, int64_t block) {
+// Calls f(number, first) for queries [first, end) in tiles: whole ones of N, then what is left as one.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+template <int N, typename Each>
+INLINE void each_tile(int first, int end, const Each& f) {
+  for (; first + N <= end; first += N) f(Count<N>(), first);
+  if constexpr (N > 1) each_tile<N - 1>(first, end, f);
+}
+
+template <bool kBf16>
+void attend_block(const AttendTile& a, const Block& block, AttendState& s, bool first_block) {
+  // Queries that see nothing of this block come first (earlier rows); they are no-ops.
   int first = 0;
-  // Queries that see nothing of this block stand first (earlier rows); they are no-ops.
   while (first < s.queries && s.visible[first] <= 0) first++;
-  int query = first;
-  for (; query + kScoreQueries <= s.queries; query += kScoreQueries) score<kScoreQueries>(a, s, query);
-  for (; query < s.queries; query++) score<1>(a, s, query);
-  // A query that sees nothing joins nothing: factors 1 and 0 would do, but its sums are simply put back.
-  float largest[kAttendQueries], sum[kAttendQueries];
-  for (int i = 0; i < first; i++) largest[i] = s.largest[i], sum[i] = s.sum[i];
-  join_sums(s, block == 0);
-  for (int i = 0; i < first; i++) s.largest[i] = largest[i], s.sum[i] = sum[i];
-  query = first;
-  for (; query + kValueQueries <= s.queries; query += kValueQueries) add_all_values<kValueQueries>(s, query, block == 0);
-  for (; query < s.queries; query++) add_all_values<1>(s, query, block == 0);
+  each_tile<kTileQueries>(first, s.queries, [&](auto n, int query) { score<kBf16, n.value>(a, block, s, query); });
+  for (int i = 0; i < first; i++) s.block_largest[i] = -__builtin_inff(), s.block_sum[i] = 0;
+  join_sums(s, first_block);
+  each_tile<kTileQueries>(first, s.queries, [&](auto n, int query) { add_all_values<kBf16, n.value>(block, s, query, first_block); });
+}
+
+INLINE void prefetch(const std::byte* p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
+}
+
+template <bool kBf16>
+void attend_blocks(const AttendTile& a, AttendState& s) {
+  const int64_t positions = a.first_position + a.rows, bytes = a.head_dim * kBlock * (kBf16 ? 2 : 4);
+  const bool in_place = s.width == a.head_dim && (!kBf16 || s.queries <= kTileQueries);
+  for (int64_t b = 0; b * kBlock < positions; b++) {
+    for (int i = 0; i < s.queries; i++) {
+      int64_t seen = a.first_position + i / a.heads + 1 - b * kBlock;
+      s.visible[i] = static_cast<int>(seen > kBlock ? kBlock : seen);
+    }
+    if ((b + 1) * kBlock < positions) {
+      prefetch(a.k + a.block_table[b + 1] * a.block_bytes, bytes);
+      prefetch(a.v + a.block_table[b + 1] * a.block_bytes, bytes);
+    }
+    Block block{a.k + a.block_table[b] * a.block_bytes, a.v + a.block_table[b] * a.block_bytes};
+    if (in_place)
+      attend_block<kBf16>(a, block, s, b == 0);
+    else
+      attend_block<false>(a, copy_block<kBf16>(a, block, s), s, b == 0);
+  }
 }
 
 void attend(const AttendTile& a) {
@@ -143,15 +185,7 @@ void attend(const AttendTile& a) {
   s.width = (a.head_dim + 15) / 16 * 16;
   for (int i = 0; i < kAttendQueries; i++) s.block_largest[i] = s.block_sum[i] = 0;
   for (int i = 0; i < s.queries; i++) s.q[i] = a.q + i / a.heads * a.q_stride + i % a.heads * a.head_dim;
-  int64_t positions = a.first_position + a.rows;
-  for (int64_t block = 0; block * kBlock < positions; block++) {
-    for (int i = 0; i < s.queries; i++) {
-      int64_t seen = a.first_position + i / a.heads + 1 - block * kBlock;
-      s.visible[i] = static_cast<int>(seen > kBlock ? kBlock : seen);
-    }
-    read_block(a, block, s);
-    attend_block(a, s, block);
-  }
+  a.bf16 ? attend_blocks<true>(a, s) : attend_blocks<false>(a, s);
   for (int i = 0; i < s.queries; i++) {
     float* out = a.out + i / a.heads * a.out_stride + i % a.heads * a.head_dim;
     for (int d = 0; d < a.head_dim; d += 16)

@@ -86,6 +86,6 @@ struct InnerLoops {
   void (*sample_row)(const SampleLoop&);
 };
 
-extern const InnerLoops avx512_loops;
+extern const InnerLoops avx2_loops, avx512_loops;
 
 }  // namespace trireme

@@ -13,8 +13,8 @@ namespace trireme {
 
 namespace {
 
-constexpr int kScoreQueries = 6;  // queries whose scores against 32 positions stay in registers
-constexpr int kValueQueries = 6, kValueVectors = 4;  // likewise queries x vectors of the output
+// Of attention, in registers: queries against 32 positions, or against so many vectors of the output.
+constexpr int kTileQueries = 6, kValueVectors = 4;
 
 struct F {
   __m512 v;

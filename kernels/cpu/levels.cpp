@@ -4,6 +4,7 @@
 
 namespace trireme {
 
+void fill_avx2(Kernels& kernels) { fill_from<avx2_loops>(kernels); }
 void fill_avx512(Kernels& kernels) { fill_from<avx512_loops>(kernels); }
 
 }  // namespace trireme

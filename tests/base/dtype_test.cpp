@@ -1,0 +1,39 @@
+#include "base/dtype.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+namespace trireme::testing {
+
+TEST_CASE("bf16 rounds to nearest, ties to even, and keeps NaN and infinity") {
+  CHECK(to_bf16(1.0f).bits == 0x3f80);
+  CHECK(to_bf16(std::bit_cast<float>(0x3f808000u)).bits == 0x3f80);  // halfway, even below
+  CHECK(to_bf16(std::bit_cast<float>(0x3f818000u)).bits == 0x3f82);  // halfway, even above
+  CHECK(to_bf16(std::bit_cast<float>(0x3f808001u)).bits == 0x3f81);
+  CHECK(to_bf16(3.4e38f).bits == 0x7f80);
+  CHECK(to_bf16(-INFINITY).bits == 0xff80);
+  CHECK(to_bf16(std::bit_cast<float>(0x7f800001u)).bits == 0x7fc0);
+}
+
+TEST_CASE("every bf16 value survives FP32") {
+  for (uint32_t bits = 0; bits < 0x10000; bits++) {
+    BF16 x{static_cast<uint16_t>(bits)};
+    if (!std::isnan(to_float(x))) CHECK(to_bf16(to_float(x)).bits == bits);
+  }
+}
+
+TEST_CASE("every FP16 value is its sign, exponent and mantissa") {
+  for (uint32_t bits = 0; bits < 0x10000; bits++) {
+    int sign = bits & 0x8000u ? -1 : 1, exponent = static_cast<int>(bits >> 10 & 31), mantissa = static_cast<int>(bits & 1023);
+    double exact = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+    float seen = to_float(F16{static_cast<uint16_t>(bits)});
+    if (exponent < 31)
+      CHECK(seen == static_cast<float>(sign * exact));
+    else
+      CHECK((mantissa ? std::isnan(seen) : seen == static_cast<float>(sign) * INFINITY));
+    CHECK(std::signbit(seen) == (sign < 0));
+  }
+}
+
+}  // namespace trireme::testing

@@ -1,0 +1,50 @@
+#include "base/thread_pool.h"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <vector>
+
+namespace trireme::testing {
+
+TEST_CASE("run calls the function once on every thread and returns when all are done") {
+  for (int threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    CHECK(pool.size() == threads);
+    std::vector<int> calls(static_cast<size_t>(threads), 0);
+    for (int round = 1; round <= 200; round++) {
+      pool.run([&](int part) { calls[static_cast<size_t>(part)]++; });
+      for (int count : calls) CHECK(count == round);
+    }
+  }
+}
+
+TEST_CASE("a pool that slept wakes up") {
+  ThreadPool pool(2);
+  std::atomic<int> calls = 0;
+  pool.run([&](int) { calls++; });
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  pool.run([&](int) { calls++; });
+  CHECK(calls == 4);
+}
+
+TEST_CASE("a pool of less than one thread is the caller") { CHECK(ThreadPool(0).size() == 1); }
+
+TEST_CASE("parts are contiguous, cover everything and differ by one at most") {
+  for (int64_t count : {0, 1, 7, 64, 1000})
+    for (int parts : {1, 2, 3, 8}) {
+      int64_t end = 0;
+      for (int part = 0; part < parts; part++) {
+        Range r = part_of(count, part, parts);
+        CHECK(r.begin == end);
+        CHECK(r.end - r.begin - count / parts <= 1);
+        CHECK(r.end - r.begin >= count / parts);
+        end = r.end;
+      }
+      CHECK(end == count);
+    }
+}
+
+TEST_CASE("this process may run somewhere") { CHECK_FALSE(allowed_cpus().empty()); }
+
+}  // namespace trireme::testing
