@@ -1,41 +1,29 @@
 #include "topology/host.h"
 
 #include <fmt/format.h>
-#include <hwloc.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
-#include <sstream>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "topology/hwloc_topology.h"
+#include "topology/probe.h"
 
 namespace trireme {
 
 namespace {
 
-// Owns an hwloc topology.
-class HwlocTopology {
+// The questions a Host asks.
+class Questions {
  public:
-  explicit HwlocTopology(const std::string& synthetic) {
-    if (hwloc_topology_init(&handle_) != 0) fail(ExitCode::internal, "hwloc cannot start: {}", errno_text());
-    if (!synthetic.empty() && hwloc_topology_set_synthetic(handle_, synthetic.c_str()) != 0) {
-      hwloc_topology_destroy(handle_);
-      fail(ExitCode::usage, "hwloc cannot read the machine '{}'; write it like 'package:2 numa:1 core:8 pu:2'", synthetic);
-    }
-    if (hwloc_topology_load(handle_) != 0) {
-      hwloc_topology_destroy(handle_);
-      fail(ExitCode::internal, "hwloc cannot probe this machine: {}", errno_text());
-    }
+  explicit Questions(const std::string& synthetic) : topology_(synthetic) {}
+  int count(hwloc_obj_type_t type) const { return std::max(0, hwloc_get_nbobjs_by_type(topology_.handle(), type)); }
+  hwloc_obj_t find(hwloc_obj_type_t type, unsigned index) const {
+    return hwloc_get_obj_by_type(topology_.handle(), type, index);
   }
-  ~HwlocTopology() { hwloc_topology_destroy(handle_); }
-  HwlocTopology(const HwlocTopology&) = delete;
-  HwlocTopology& operator=(const HwlocTopology&) = delete;
-
-  int count(hwloc_obj_type_t type) const { return std::max(0, hwloc_get_nbobjs_by_type(handle_, type)); }
-  hwloc_obj_t find(hwloc_obj_type_t type, unsigned index) const { return hwloc_get_obj_by_type(handle_, type, index); }
   uint64_t cache_bytes(hwloc_obj_type_t type) const {
     hwloc_obj_t cache = find(type, 0);
     return cache ? cache->attr->cache.size : 0;
@@ -45,10 +33,10 @@ class HwlocTopology {
     const char* model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : nullptr;
     return model ? model : "";
   }
-  uint64_t memory_bytes() const { return hwloc_get_root_obj(handle_)->total_memory; }
+  uint64_t memory_bytes() const { return hwloc_get_root_obj(topology_.handle())->total_memory; }
 
  private:
-  hwloc_topology_t handle_ = nullptr;
+  HwlocTopology topology_;
 };
 
 std::string first_line(const std::string& path) {
@@ -56,22 +44,6 @@ std::string first_line(const std::string& path) {
   std::string line;
   std::getline(file, line);
   return line;
-}
-
-uint64_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string key, line; file >> key && std::getline(file, line);)
-    if (key == "MemAvailable:") return std::strtoull(line.c_str(), nullptr, 10) * 1024;
-  return 0;
-}
-
-// The control group's limit, where there is one ("max" and huge numbers mean none).
-uint64_t memory_limit() {
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    uint64_t limit = std::strtoull(first_line(path).c_str(), nullptr, 10);
-    if (limit > 0) return limit;
-  }
-  return UINT64_MAX;
 }
 
 // "always [madvise] never" -> "madvise"
@@ -85,7 +57,7 @@ std::string gib(uint64_t bytes) { return fmt::format("{:.1f} GiB", static_cast<d
 }  // namespace
 
 Host probe_host(const std::string& synthetic) {
-  HwlocTopology topology(synthetic);
+  Questions topology(synthetic);
   Host host;
   char name[256] = "";
   gethostname(name, sizeof name - 1);
@@ -98,16 +70,18 @@ Host probe_host(const std::string& synthetic) {
   host.l2_bytes = topology.cache_bytes(HWLOC_OBJ_L2CACHE);
   host.l3_bytes = topology.cache_bytes(HWLOC_OBJ_L3CACHE);
   host.l3_caches = topology.count(HWLOC_OBJ_L3CACHE);
-  host.memory_bytes = std::min(topology.memory_bytes(), memory_limit());
+  host.memory_bytes = topology.memory_bytes();
   if (!synthetic.empty()) return host;
 
+  Memory memory = probe_memory("/");
+  host.memory_bytes = static_cast<uint64_t>(memory.total_bytes);
+  host.memory_available_bytes = static_cast<uint64_t>(memory.available_bytes);
   host.allowed_cpus = allowed_cpus();
   for (unsigned i = 0; hwloc_obj_t node = topology.find(HWLOC_OBJ_NUMANODE, i); i++) {
     auto holds = [&](int cpu) { return hwloc_bitmap_isset(node->cpuset, static_cast<unsigned>(cpu)); };
     if (std::any_of(host.allowed_cpus.begin(), host.allowed_cpus.end(), holds))
       host.allowed_numa_nodes.push_back(static_cast<int>(node->os_index));
   }
-  host.memory_available_bytes = std::min(available_memory(), host.memory_bytes);
   struct statvfs shm {};
   if (statvfs("/dev/shm", &shm) == 0) {
     host.shm_bytes = shm.f_blocks * shm.f_frsize;
@@ -130,12 +104,15 @@ std::string cpu_list(const std::vector<int>& cpus) {
 }
 
 std::string host_text(const Host& host) {
-  std::string text = fmt::format("  cpu            {} packages, {} NUMA nodes, {} cores, {} logical CPUs{}\n", host.packages,
-                                 host.numa_nodes, host.cores, host.cpus, host.cpu_model.empty() ? "" : " (" + host.cpu_model + ")");
-  text += fmt::format("  caches         L2 {} KiB, {} x L3 {} KiB\n", host.l2_bytes / 1024, host.l3_caches, host.l3_bytes / 1024);
+  std::string text =
+      fmt::format("  cpu            {} packages, {} NUMA nodes, {} cores, {} logical CPUs{}\n", host.packages,
+                  host.numa_nodes, host.cores, host.cpus, host.cpu_model.empty() ? "" : " (" + host.cpu_model + ")");
+  text += fmt::format("  caches         L2 {} KiB, {} x L3 {} KiB\n", host.l2_bytes / 1024, host.l3_caches,
+                      host.l3_bytes / 1024);
   text += fmt::format("  memory         {}", gib(host.memory_bytes));
   text += host.memory_available_bytes ? fmt::format(", {} available\n", gib(host.memory_available_bytes)) : "\n";
-  if (host.shm_bytes) text += fmt::format("  /dev/shm       {}, {} free\n", gib(host.shm_bytes), gib(host.shm_free_bytes));
+  if (host.shm_bytes)
+    text += fmt::format("  /dev/shm       {}, {} free\n", gib(host.shm_bytes), gib(host.shm_free_bytes));
   if (!host.huge_pages.empty()) text += fmt::format("  huge pages     {}\n", host.huge_pages);
   return text;
 }

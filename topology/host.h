@@ -13,12 +13,12 @@ struct Host {
   int packages = 0, numa_nodes = 0, cores = 0, cpus = 0;  // cpus: logical
   uint64_t l2_bytes = 0, l3_bytes = 0;                    // of one cache
   int l3_caches = 0;
-  std::vector<int> allowed_cpus;        // the mask that the launcher gave this process
-  std::vector<int> allowed_numa_nodes;  // those that the allowed CPUs belong to
-  uint64_t memory_bytes = 0;            // of the machine, or of the control group where that is less
-  uint64_t memory_available_bytes = 0;  // now
+  std::vector<int> allowed_cpus;               // the mask that the launcher gave this process
+  std::vector<int> allowed_numa_nodes;         // those that the allowed CPUs belong to
+  uint64_t memory_bytes = 0;                   // of the machine, or of the control group where that is less
+  uint64_t memory_available_bytes = 0;         // now
   uint64_t shm_bytes = 0, shm_free_bytes = 0;  // /dev/shm
-  std::string huge_pages;               // "always", "madvise", "never" or ""
+  std::string huge_pages;                      // "always", "madvise", "never" or ""
 };
 
 // Asks hwloc and the kernel. `synthetic`: an hwloc description ("package:2 numa:1 core:8 pu:2") that takes the place of
