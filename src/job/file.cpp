@@ -19,6 +19,12 @@ namespace {
   fail(ExitCode::io_error, "cannot {} {}: {} (errno {}){}", what, path, errno_text(), errno, advice);
 }
 
+void rename_to(const File& file, const std::string& path) {
+  if (::rename(file.path().c_str(), path.c_str()) == 0) return;
+  fail(ExitCode::cannot_create, "cannot rename {} to {}: {} (errno {}); the finished data are in the former",
+       file.path(), path, errno_text(), errno);
+}
+
 }  // namespace
 
 File File::open_to_read(const std::string& path) {
@@ -98,18 +104,16 @@ std::string folder_of(const std::string& path) {
 
 void publish_file(File& file, const std::string& path) {
   file.sync();
-  if (::rename(file.path().c_str(), path.c_str()) != 0)
-    fail(ExitCode::cannot_create, "cannot rename {} to {}: {} (errno {}); the finished data are in the former",
-         file.path(), path, errno_text(), errno);
+  rename_to(file, path);
   File folder = File::open_to_read(folder_of(path));
   // Some network file systems cannot sync a folder; the rename itself stands there.
   if (::fsync(folder.fd()) != 0 && errno != EINVAL && errno != EROFS) fail_io("sync", folder.path());
 }
 
-void replace_file(const std::string& path, std::string_view data) {
+void replace_file(const std::string& path, std::string_view data, Durable durable) {
   File file = File::create(path + ".tmp");
   file.write(data);
-  publish_file(file, path);
+  durable == Durable::yes ? publish_file(file, path) : rename_to(file, path);
 }
 
 std::string read_whole_file(const std::string& path) {

@@ -41,8 +41,10 @@ class File {
   std::string path_;
 };
 
-// Puts `data` under `path` so that a reader, or a crash, sees the old file or the new one and nothing between.
-void replace_file(const std::string& path, std::string_view data);
+// Puts `data` under `path` so that a reader sees the old file or the new one and nothing between; so does whoever comes
+// after a crash of the host, when it must be durable (two syncs: milliseconds, on a busy file system many).
+enum class Durable { no, yes };
+void replace_file(const std::string& path, std::string_view data, Durable durable = Durable::yes);
 // The same for a file written by others: syncs it, renames it to `path` (same folder) and syncs the folder.
 void publish_file(File& file, const std::string& path);
 std::string read_whole_file(const std::string& path);

@@ -19,7 +19,7 @@ std::optional<Document> Ledger::next() {
   }
   input_ended_ = true;
   if (rows_read_ != tally_.rows_total)
-    fail(ExitCode::no_input, "the input changed while it was read: {} rows when the run began, {} now; run again",
+    fail(ExitCode::bad_data, "the input changed while it was read: {} rows when the run began, {} now; run again",
          tally_.rows_total, rows_read_);
   return std::nullopt;
 }

@@ -148,7 +148,7 @@ std::string RunFolder::spool_stdin(int fd) {
 void RunFolder::write_status(const nlohmann::ordered_json& status, bool now) {
   auto time = std::chrono::steady_clock::now();
   if (!now && status_written_ && time - *status_written_ < kStatusInterval) return;
-  replace_file(path("status.json"), status.dump(2) + "\n");
+  replace_file(path("status.json"), status.dump(2) + "\n", now ? Durable::yes : Durable::no);
   status_written_ = time;
 }
 
