@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+
+#include "comm/communicator.h"
+
+namespace trireme {
+
+// The checkpoint behind `-m`: a .h5 as it is; a GGUF file is converted once, beside it or (where that is read-only) in
+// the cache folder, which is said with its size after the space was checked. Collective over `world`.
+std::string checkpoint_of(const std::string& model, Communicator& world);
+
+}  // namespace trireme
