@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "kernels/select.h"
+#include "launch/together.h"
 
 namespace trireme {
 
@@ -26,10 +27,28 @@ Session::Session(const Options& options, Communicator& world, const std::string&
   limits_.logit_rows = std::min(kLogitRows, limits_.rows);
   choose_layout();
   choose_kernels();
+}
+
+void Session::load() {
   device_ = std::make_unique<CpuDevice>(threads_, cpus_);
   agree_on_cache();
-  load_weights();
+  together(world_, [this] { weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, *device_); });
+  rope_ = std::make_unique<Rope>(config_, config_.max_positions);
   build_stage();
+}
+
+// PLACEHOLDER until topology/placement lands.
+void Session::choose_layout() {
+  tp_ = options_.tp ? static_cast<int>(options_.tp) : 1;
+  pp_ = options_.pp ? static_cast<int>(options_.pp) : 1;
+  dp_ = world_.size() / tp_ / pp_;
+  for (int r = 0; r < world_.size(); r++) coordinates_.push_back({r % tp_, r / tp_ % pp_, r / tp_ / pp_});
+  here_ = coordinates_[static_cast<size_t>(world_.rank())];
+  std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
+  const std::vector<int> borders = layer_borders(config_.num_layers, pp_, split);
+  place_ = {tp_, here_.tp, borders[static_cast<size_t>(here_.pp)], borders[static_cast<size_t>(here_.pp) + 1], here_.pp == 0, here_.pp + 1 == pp_};
+  threads_ = options_.threads ? static_cast<int>(options_.threads) : 1;
+  memory_bytes_ = int64_t{4} << 30;
 }
 
 // The highest kernel level that every rank has, so that all compute the same bits.
@@ -66,19 +85,6 @@ void Session::agree_on_cache() {
     fail(ExitCode::out_of_memory, "no memory for a KV cache: a block of {} positions takes {} MiB on a rank; use more ranks, or give --kv-gib",
          kBlockTokens, block >> 20);
   cache_ = std::make_unique<KvCache>(*device_, layers, share.num_kv_heads, config_.head_dim, type, kv_blocks_);
-}
-
-void Session::load_weights() {
-  std::string fault;
-  int code = 0;
-  try {
-    weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, *device_);
-  } catch (const Error& error) {
-    fault = error.what();
-    code = static_cast<int>(error.code());
-  }
-  world_.agree(fault, code);
-  rope_ = std::make_unique<Rope>(config_, config_.max_positions);
 }
 
 // Groups, channels and the stage. Every rank makes them in the same order: replica by replica, stage by stage.
@@ -127,13 +133,13 @@ std::vector<int> Session::leaders() const {
 }
 
 std::string Session::layout_text() const {
-  return fmt::format("tp {}, pp {}, dp {} ({}), {} thread{} a rank, kernels {}, numerics {}", tp_, pp_, dp_, group_->transport(), threads_,
+  return fmt::format("tp {}, pp {}, dp {}, {} thread{} a rank, kernels {}, numerics {}", tp_, pp_, dp_, threads_,
                      threads_ == 1 ? "" : "s", kernels_.level, options_.numerics);
 }
 
 std::string Session::memory_text() const {
-  return fmt::format("weights {} MiB, KV cache {} MiB ({} blocks of {} positions) on rank 0", weights_->bytes() >> 20, cache_->bytes() >> 20,
-                     kv_blocks_, kBlockTokens);
+  return fmt::format("rank 0: weights {} MiB, KV cache {} MiB ({} blocks of {} positions), group by {}", weights_->bytes() >> 20,
+                     cache_->bytes() >> 20, kv_blocks_, kBlockTokens, group_->transport());
 }
 
 }  // namespace trireme

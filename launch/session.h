@@ -25,8 +25,11 @@ struct Coordinates {
 // the hot path never asks again. One per process that runs a model; every rank makes it at once.
 class Session {
  public:
-  // Collective over `world`. Throws on all ranks alike, before the weights load, when the layout cannot be.
+  // Layout, kernels and fingerprint, from the checkpoint's index alone. Collective over `world`; throws on all ranks
+  // alike when the layout cannot be.
   Session(const Options& options, Communicator& world, const std::string& checkpoint_path);
+  // Weights, cache, groups and the stage. Collective; before the first step.
+  void load();
 
   Communicator& world() { return world_; }
   const Options& options() const { return options_; }
@@ -52,7 +55,6 @@ class Session {
   void choose_layout();
   void choose_kernels();
   void agree_on_cache();
-  void load_weights();
   void build_stage();
 
   Options options_;

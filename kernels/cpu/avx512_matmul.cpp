@@ -2,7 +2,7 @@
 // of outputs stays in registers over a unit's columns, and the finished unit goes onto the stack of the unit tree.
 #include <immintrin.h>
 
-#include "kernels/cpu/inner.h"
+#include "kernels/cpu/avx512_panels.h"
 
 namespace trireme {
 
@@ -35,32 +35,29 @@ INLINE void add_left(const float* memory, Tile<R, V>& t) {
     UNROLL for (int i = 0; i < V; i++) t.v[r][i] = _mm512_add_ps(_mm512_load_ps(memory + (r * V + i) * 16), t.v[r][i]);
 }
 
-// The stack of the unit tree. With kHeld its top stays in registers, which saves half the stores and loads.
+// The stack of the unit tree. With kHeld its top, a tile of the caller's, stays in registers: half the stores and loads.
 template <int R, int V, bool kHeld>
 struct Stack {
   alignas(64) float memory[kMaxTreeDepth][R * V * 16];
-  Tile<kHeld ? R : 1, V> top;
   int depth = 0;
 
-  INLINE void push(Tile<R, V>& sum, int pops) {
-    if constexpr (kHeld) {
-      if (pops > 0) {
-        UNROLL for (int r = 0; r < R; r++)
-          UNROLL for (int i = 0; i < V; i++) top.v[r][i] = _mm512_add_ps(top.v[r][i], sum.v[r][i]);
-        for (depth--; --pops > 0; depth--) add_left(memory[depth - 1], top);
-      } else {
-        if (depth > 0) store(memory[depth - 1], top);
-        top = sum;
-      }
-      depth++;
-    } else {
+  INLINE void push(Tile<R, V>& sum, Tile<R, V>& top, int pops) {
+    if constexpr (!kHeld) {
       for (; pops > 0; pops--) add_left(memory[--depth], sum);
       store(memory[depth++], sum);
+    } else if (pops > 0) {
+      UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int i = 0; i < V; i++) top.v[r][i] = _mm512_add_ps(top.v[r][i], sum.v[r][i]);
+      for (; pops > 1; pops--) add_left(memory[--depth - 1], top);
+    } else {
+      if (depth > 0) store(memory[depth - 1], top);
+      top = sum;
+      depth++;
     }
   }
 
   // Writes all roots, in order, to rows [row, row + R) of y.
-  INLINE void finish(const PanelProduct& p, int64_t row) {
+  INLINE void finish(const PanelProduct& p, int64_t row, const Tile<R, V>& top) {
     if constexpr (kHeld) store(memory[depth - 1], top);
     for (int root = 0; root < depth; root++)
       for (int r = 0; r < R; r++)
@@ -73,6 +70,13 @@ struct Stack {
         }
   }
 };
+
+// Weights for all rows of a tile stay in a register; gcc 12 would read them again for each row, and loads are the limit.
+INLINE __m512i load_once(const std::byte* p) {
+  __m512i v = _mm512_load_si512(p);
+  asm("" : "+v"(v));
+  return v;
+}
 
 // ---- f32 and bf16: 64 outputs; a step is one column or one pair of columns, 4 bytes of x beside 256 of w ----
 
@@ -92,12 +96,11 @@ __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, con
   Stack<R, 4, kHeld> stack;
   const std::byte *x = p.x + row * p.x_stride, *w = p.w;
   const int64_t x_stride = p.x_stride;
-  Tile<R, 4> sum;
+  Tile<R, 4> sum, top;
   for (int u = 0; u < p.units; u++) {
     clear(sum);
     for (int step = kForm == Wide::f32 ? p.columns[u] : (p.columns[u] + 1) / 2; step > 0; step--) {
-      __m512i w0 = _mm512_load_si512(w), w1 = _mm512_load_si512(w + 64);
-      __m512i w2 = _mm512_load_si512(w + 128), w3 = _mm512_load_si512(w + 192);
+      __m512i w0 = load_once(w), w1 = load_once(w + 64), w2 = load_once(w + 128), w3 = load_once(w + 192);
       UNROLL for (int r = 0; r < R; r++) {
         __m512i a = _mm512_set1_epi32(*reinterpret_cast<const int*>(x + r * x_stride));
         sum.v[r][0] = multiply_add<kForm>(w0, a, sum.v[r][0]);
@@ -113,9 +116,9 @@ __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, con
       x += 4;
       w += kWideStep;
     }
-    stack.push(sum, p.pops[u]);
+    stack.push(sum, top, p.pops[u]);
   }
-  stack.finish(p, row);
+  stack.finish(p, row, top);
 }
 
 using TileLoop = void (*)(const PanelProduct&, int64_t row, const std::byte* next);
@@ -198,10 +201,10 @@ INLINE void add_group(const std::byte* w, const std::byte* x, int64_t x_stride, 
   const __m512i low = _mm512_set1_epi8(15);
   if constexpr (kCodes == Codes::q8) {
     UNROLL for (int step = 0; step < 8; step++)
-      add_step(_mm512_load_si512(w + 128 * step), _mm512_load_si512(w + 128 * step + 64), x, x_stride, step, dot);
+      add_step(load_once(w + 128 * step), load_once(w + 128 * step + 64), x, x_stride, step, dot);
   } else {
     UNROLL for (int step = 0; step < 8; step += 2) {
-      __m512i w0 = _mm512_load_si512(w + 64 * step), w1 = _mm512_load_si512(w + 64 * step + 64);
+      __m512i w0 = load_once(w + 64 * step), w1 = load_once(w + 64 * step + 64);
       add_step(_mm512_and_si512(w0, low), _mm512_and_si512(w1, low), x, x_stride, step, dot);
       w0 = _mm512_and_si512(_mm512_srli_epi16(w0, 4), low);
       w1 = _mm512_and_si512(_mm512_srli_epi16(w1, 4), low);
@@ -219,7 +222,7 @@ __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, co
   // Where a row's group keeps what the zero takes away; a zero of 0 takes nothing.
   const int correction = p.zero == 8 ? offsetof(Group, minus_8_sum) : offsetof(Group, minus_128_sum);
   const int taken = kMinimum || p.zero == 0 ? 0 : -1;
-  Tile<R, 2> sum;
+  Tile<R, 2> sum, top;
   for (int u = 0; u < p.units; u++) {
     clear(sum);
     for (int group = (p.columns[u] + 31) / 32; group > 0; group--) {
@@ -252,9 +255,9 @@ __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, co
       x += sizeof(Group);
       w += kGroupBytes;
     }
-    stack.push(sum, p.pops[u]);
+    stack.push(sum, top, p.pops[u]);
   }
-  stack.finish(p, row);
+  stack.finish(p, row, top);
 }
 
 template <Codes kCodes, bool kMinimum>

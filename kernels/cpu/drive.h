@@ -9,25 +9,25 @@
 
 namespace trireme {
 
-// Cuts operations into the pieces that inner loops take, for a thread of the team. Compiled for every CPU; `Level` names
-// the loops of an instruction set (cpu/levels.cpp).
+// Cuts operations into the pieces that inner loops take, for a thread of the team. Compiled for every CPU; kLoops are
+// those of an instruction set.
 
 // Rows that pass a panel together: their activations stay in the second-level cache while panels come and go.
 inline constexpr int64_t kRowBlock = 256;
 
 // Every part takes the same number of consecutive panels; panels left over are split by rows, or dealt out when the rows
 // are few.
-template <typename Level>
+template <const InnerLoops& kLoops>
 void drive_matmul(const Launch& launch, const MatMul& a) {
   const Contraction& c = *a.contraction;
   if (c.max_depth > kMaxTreeDepth) return reference_matmul(launch, a);
   bool wide = a.w.form == PackedForm::f32 || a.w.form == PackedForm::bf16;
   int64_t outputs = wide ? kWidePanel : kGroupPanel, panels = (a.w.n + outputs - 1) / outputs;
   int64_t panel_bytes = packed_bytes(a.w.form, a.w.has_minimum, outputs, a.w.k);
-  PanelLoop loop = a.w.form == PackedForm::f32    ? Level::panel_f32
-                   : a.w.form == PackedForm::bf16 ? Level::panel_bf16
-                   : a.w.form == PackedForm::q8   ? Level::panel_q8
-                                                  : Level::panel_q4;
+  auto loop = a.w.form == PackedForm::f32    ? kLoops.panel_f32
+              : a.w.form == PackedForm::bf16 ? kLoops.panel_bf16
+              : a.w.form == PackedForm::q8   ? kLoops.panel_q8
+                                             : kLoops.panel_q4;
   auto product = [&](int64_t panel, Range rows, bool more) {
     const std::byte* w = a.w.data + panel * panel_bytes;
     loop({.x = a.x.data + rows.begin * a.x.row_bytes,
@@ -56,6 +56,125 @@ void drive_matmul(const Launch& launch, const MatMul& a) {
     for (int64_t row = rows.begin; row < rows.end; row += kRowBlock)
       product(panel, {row, std::min(rows.end, row + kRowBlock)}, false);
   }
+}
+
+// Rows of an operation that goes row by row.
+template <typename F>
+void each_row(const Launch& launch, int64_t rows, const F& f) {
+  Range mine = part_of(rows, launch.part, launch.parts);
+  for (int64_t row = mine.begin; row < mine.end; row++) f(row);
+}
+
+template <const InnerLoops& kLoops>
+void drive_rms_norm(const Launch& launch, const RmsNorm& a) {
+  each_row(launch, a.x.rows, [&](int64_t i) {
+    kLoops.norm_row(a.x.row(i), a.weight.data(), a.x.columns, a.epsilon, a.out.row(i));
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_encode(const Launch& launch, const Encode& a) {
+  each_row(launch, a.x.rows, [&](int64_t i) {
+    std::byte* out = a.out.data + i * a.out.row_bytes;
+    if (a.out.form == ActivationForm::bf16)
+      kLoops.encode_bf16_row(a.x.row(i), a.x.columns, a.out.row_bytes / 2, reinterpret_cast<uint16_t*>(out));
+    if (a.out.form == ActivationForm::int8) kLoops.encode_int8_row(a.x.row(i), a.x.columns, out);
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_silu_mul(const Launch& launch, const SiluMul& a) {
+  each_row(launch, a.gate.rows, [&](int64_t i) {
+    kLoops.silu_mul_row(a.gate.row(i), a.up.row(i), a.gate.columns, a.out.row(i));
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_rope_append(const Launch& launch, const RopeAppend& a) {
+  int head_dim = a.pages.head_dim, half = a.rope.rotary / 2;
+  if (head_dim > kAttendHeadDim) return reference_rope_append(launch, a);
+  each_row(launch, a.q.rows, [&](int64_t row) {
+    int64_t angle = int64_t{a.positions[static_cast<size_t>(row)]} * half;
+    const float *cosine = a.rope.cosine + angle, *sine = a.rope.sine + angle;
+    for (float* q = a.q.row(row); q < a.q.row(row) + a.q.columns; q += head_dim) kLoops.rotate_head(cosine, sine, half, q);
+    for (int head = 0; head < a.pages.kv_heads; head++) {
+      float k[kAttendHeadDim];
+      std::copy_n(a.k.row(row) + head * head_dim, head_dim, k);
+      kLoops.rotate_head(cosine, sine, half, k);
+      write_slot(a.pages, head, a.slots[static_cast<size_t>(row)], k, a.v.row(row) + head * head_dim);
+    }
+  });
+}
+
+inline constexpr int64_t kCombineRun = 256;  // columns
+
+template <const InnerLoops& kLoops>
+void drive_tree_combine(const Launch& launch, const TreeCombine& a) {
+  int64_t runs = (a.out.columns + kCombineRun - 1) / kCombineRun;
+  each_row(launch, a.out.rows * runs, [&](int64_t i) {
+    int64_t row = i / runs, column = i % runs * kCombineRun;
+    kLoops.combine_run({.nodes = a.nodes.data(),
+                        .pops = a.program->pops.data(),
+                        .count = static_cast<int>(a.nodes.size()),
+                        .offset = row * a.stride + column,
+                        .columns = std::min(kCombineRun, a.out.columns - column),
+                        .accumulate = a.accumulate,
+                        .out = a.out.row(row) + column});
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_sample(const Launch& launch, const Sample& a) {
+  each_row(launch, static_cast<int64_t>(a.rows.size()), [&](int64_t i) {
+    const SampleRow& row = a.rows[static_cast<size_t>(i)];
+    SampledToken& out = a.out[static_cast<size_t>(i)];
+    out = {};
+    kLoops.sample_row({row.logits, row.temperature, row.key, row.position, a.first_token, a.tokens, &out.score, &out.token});
+  });
+}
+
+// Tiles of rows x the heads of one KV head are dealt out in turn: later rows see more, so runs of tiles would not balance.
+template <const InnerLoops& kLoops>
+void drive_attention(const Launch& launch, const Attention& a) {
+  int head_dim = a.pages.head_dim, heads = static_cast<int>(a.kv_head_of.size());
+  if (head_dim > kAttendHeadDim) return reference_attention(launch, a);
+  int64_t head_bytes = int64_t{head_dim} * kBlockTokens * dtype_bytes(a.pages.type), turn = 0;
+  for (const AttentionSpan& span : a.spans)
+    for (int head = 0, end; head < heads; head = end) {
+      int kv_head = a.kv_head_of[static_cast<size_t>(head)];
+      for (end = head; end < heads && end - head < kAttendQueries && a.kv_head_of[static_cast<size_t>(end)] == kv_head;) end++;
+      int tile = kAttendQueries / (end - head);
+      for (int row = 0; row < span.rows; row += tile) {
+        if (turn++ % launch.parts != launch.part) continue;
+        int64_t first = span.first_row + row;
+        kLoops.attend({.q = a.q.row(first) + head * head_dim,
+                       .out = a.out.row(first) + head * head_dim,
+                       .q_stride = a.q.stride,
+                       .out_stride = a.out.stride,
+                       .rows = std::min(tile, span.rows - row),
+                       .heads = end - head,
+                       .first_position = span.first_position + row,
+                       .block_table = span.block_table,
+                       .k = a.pages.k + kv_head * head_bytes,
+                       .v = a.pages.v + kv_head * head_bytes,
+                       .block_bytes = a.pages.kv_heads * head_bytes,
+                       .bf16 = a.pages.type == DType::bf16,
+                       .head_dim = head_dim,
+                       .scale = a.scale});
+      }
+    }
+}
+
+template <const InnerLoops& kLoops>
+void fill_from(Kernels& kernels) {
+  kernels.rms_norm = drive_rms_norm<kLoops>;
+  kernels.encode = drive_encode<kLoops>;
+  kernels.matmul = drive_matmul<kLoops>;
+  kernels.rope_append = drive_rope_append<kLoops>;
+  kernels.attention = drive_attention<kLoops>;
+  kernels.silu_mul = drive_silu_mul<kLoops>;
+  kernels.tree_combine = drive_tree_combine<kLoops>;
+  kernels.sample = drive_sample<kLoops>;
 }
 
 }  // namespace trireme

@@ -11,6 +11,9 @@ namespace trireme {
 
 inline constexpr int kMaxTreeDepth = 16;  // sums on the stack of a product; 2^15 units
 
+// A group of activations whose largest |x| is below this is coded as zeros: 127 / largest must not overflow.
+inline constexpr float kSmallestGroup = 0x1p-100f;
+
 // Rows of x times one panel of a packed matrix (64 outputs of f32 and bf16, 32 of q8 and q4).
 struct PanelProduct {
   const std::byte* x = nullptr;     // [rows] activations of the panel's form
@@ -28,11 +31,61 @@ struct PanelProduct {
   int64_t rows = 0;
   int outputs = 0;                  // of the panel that exist; the others are padding and not written
 };
-using PanelLoop = void (*)(const PanelProduct&);
 
-void panel_f32_avx512(const PanelProduct& p);
-void panel_bf16_avx512(const PanelProduct& p);
-void panel_q8_avx512(const PanelProduct& p);
-void panel_q4_avx512(const PanelProduct& p);
+inline constexpr int kAttendHeadDim = 256;  // the most that attend() takes
+inline constexpr int kAttendQueries = 48;   // likewise
+
+// Queries of consecutive rows of a span and of all heads that share a KV head, over all positions they see.
+struct AttendTile {
+  const float* q = nullptr;  // [rows] at q_stride, [heads, head_dim]
+  float* out = nullptr;      // [rows] at out_stride, [heads, head_dim]
+  int64_t q_stride = 0, out_stride = 0;
+  int rows = 0, heads = 0;   // rows * heads <= kAttendQueries
+  int64_t first_position = 0;
+  const int32_t* block_table = nullptr;
+  const std::byte* k = nullptr;  // this KV head in block 0; blocks follow at block_bytes
+  const std::byte* v = nullptr;
+  int64_t block_bytes = 0;
+  bool bf16 = false;
+  int head_dim = 0;
+  float scale = 0;
+};
+
+struct SampleLoop {
+  const float* logits = nullptr;  // [tokens]
+  float temperature = 0;
+  uint64_t key = 0;
+  int32_t position = 0, first_token = 0, tokens = 0;
+  float* score = nullptr;         // the best; untouched when none
+  int32_t* token = nullptr;       // -1 when none or a NaN
+};
+
+// A run of columns of TreeCombine.
+struct CombineRun {
+  const float* const* nodes = nullptr;  // [count]
+  const int* pops = nullptr;            // [count]
+  int count = 0;
+  int64_t offset = 0;                   // of the run in every node, floats
+  int64_t columns = 0;
+  bool accumulate = false;
+  float* out = nullptr;                 // [columns]
+};
+
+struct InnerLoops {
+  void (*panel_f32)(const PanelProduct&);
+  void (*panel_bf16)(const PanelProduct&);
+  void (*panel_q8)(const PanelProduct&);
+  void (*panel_q4)(const PanelProduct&);
+  void (*attend)(const AttendTile&);
+  void (*norm_row)(const float* x, const float* weight, int64_t columns, float epsilon, float* out);
+  void (*encode_bf16_row)(const float* x, int64_t columns, int64_t padded, uint16_t* out);  // zeros after the columns
+  void (*encode_int8_row)(const float* x, int64_t columns, void* out);                      // Int8Group of kernels.h
+  void (*silu_mul_row)(const float* gate, const float* up, int64_t columns, float* out);
+  void (*rotate_head)(const float* cosine, const float* sine, int half, float* x);          // [2 * half], in place
+  void (*combine_run)(const CombineRun&);
+  void (*sample_row)(const SampleLoop&);
+};
+
+extern const InnerLoops avx512_loops;
 
 }  // namespace trireme

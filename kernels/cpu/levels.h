@@ -10,10 +10,13 @@ void fill_reference(Kernels& kernels);
 void fill_avx2(Kernels& kernels);
 void fill_avx512(Kernels& kernels);
 
-// The reference's operations that come in files of their own.
+// The reference's operations that come in files of their own, also for shapes that the inner loops do not take.
 void reference_matmul(const Launch& launch, const MatMul& a);
 void reference_rope_append(const Launch& launch, const RopeAppend& a);
 void reference_attention(const Launch& launch, const Attention& a);
+
+// Rounds k and v [head_dim] of one position to the cache's type and writes them at its slot.
+void write_slot(const KvPages& pages, int head, int64_t slot, const float* k, const float* v);
 
 // 16 sums, or 32, added in the one order of all levels: halves, pairwise. Destroys `lanes`.
 inline float sum_lanes(float* lanes, int count) {

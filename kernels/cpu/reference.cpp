@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cpu/elementary.h"
+#include "kernels/cpu/inner.h"
 #include "kernels/cpu/levels.h"
 #include "kernels/random.h"
 
@@ -37,9 +38,6 @@ void rms_norm(const Launch& launch, const RmsNorm& a) {
 void encode_bf16(const float* x, int64_t columns, int64_t row_bytes, BF16* out) {
   for (int64_t k = 0; k < row_bytes / 2; k++) out[k] = k < columns ? to_bf16(x[k]) : BF16{0};
 }
-
-// Smaller groups than this are taken for zeros: 127 / amax must not overflow.
-constexpr float kSmallestGroup = 0x1p-100f;
 
 void encode_group(const float* x, int64_t columns, Int8Group& group) {
   float amax = 0;

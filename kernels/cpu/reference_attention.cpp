@@ -37,16 +37,10 @@ float read_page(DType type, const std::byte* page, int64_t index) {
 constexpr int kMaxHeadDim = 512;
 
 void append_head(const RopeAppend& a, int64_t row, int head) {
-  const KvPages& pages = a.pages;
-  int64_t slot = a.slots[static_cast<size_t>(row)], lane = slot % kBlockTokens;
-  int64_t tile = (slot / kBlockTokens * pages.kv_heads + head) * pages.head_dim * kBlockTokens;
+  int head_dim = a.pages.head_dim;
   float k[kMaxHeadDim];
-  rotate_head(a.rope, a.positions[static_cast<size_t>(row)], a.k.row(row) + head * pages.head_dim, pages.head_dim, k);
-  const float* v = a.v.row(row) + head * pages.head_dim;
-  for (int d = 0; d < pages.head_dim; d++) {
-    write_page(pages.type, pages.k, tile + d * kBlockTokens + lane, k[d]);
-    write_page(pages.type, pages.v, tile + lane * pages.head_dim + d, v[d]);
-  }
+  rotate_head(a.rope, a.positions[static_cast<size_t>(row)], a.k.row(row) + head * head_dim, head_dim, k);
+  write_slot(a.pages, head, a.slots[static_cast<size_t>(row)], k, a.v.row(row) + head * head_dim);
 }
 
 // What a block of positions, or a run of blocks, says about one query: the largest score, the sum of
@@ -99,6 +93,14 @@ void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) 
 }
 
 }  // namespace
+
+void write_slot(const KvPages& pages, int head, int64_t slot, const float* k, const float* v) {
+  int64_t tile = (slot / kBlockTokens * pages.kv_heads + head) * pages.head_dim * kBlockTokens, lane = slot % kBlockTokens;
+  for (int d = 0; d < pages.head_dim; d++) {
+    write_page(pages.type, pages.k, tile + d * kBlockTokens + lane, k[d]);
+    write_page(pages.type, pages.v, tile + lane * pages.head_dim + d, v[d]);
+  }
+}
 
 void reference_rope_append(const Launch& launch, const RopeAppend& a) {
   int head_dim = a.pages.head_dim;

@@ -44,6 +44,7 @@ class Checkpoint {
   // Reads and validates the index: every count, offset and product is checked against the file before use. Throws
   // Error(bad_data) naming the file and the field.
   explicit Checkpoint(const std::string& path);
+  static bool is_checkpoint(const std::string& path);  // by magic bytes; false when it cannot be read
   ~Checkpoint();
   Checkpoint(Checkpoint&&) noexcept;
 
@@ -51,8 +52,10 @@ class Checkpoint {
   uint64_t file_bytes() const;
   const std::string& digest() const;           // 16 hex: of the index, which holds the checksums of all content
   const nlohmann::json& config() const;        // model config (docs/checkpoint.md)
+  int unit_formula() const;                    // version of the formula that made the units (model/units.h)
+  int unit_group() const;                      // its other input: UnitTable::of(config, unit_group()) is the table stored
   std::string read_blob(std::string_view name) const;  // "tokenizer.json", "chat_template.jinja"; "" if absent
-  std::span<const TensorInfo> tensors() const;         // in file order
+  std::span<const TensorInfo> tensors() const;         // in the order of the model
   const TensorInfo* find_tensor(std::string_view name) const;
   const TensorInfo& get_tensor(std::string_view name) const;  // throws Error(bad_data)
 

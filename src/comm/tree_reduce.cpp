@@ -9,9 +9,11 @@ namespace trireme {
 
 namespace {
 
-// From this size of the result on, ranks add a slice each and exchange the sums (two exchanges, each byte read about
-// twice) instead of each reading all roots of all ranks (one exchange).
-constexpr int64_t kSliceBytes = 128 << 10;
+// From here on, each rank adds a slice and the sums are exchanged (two exchanges, each byte read about twice) instead
+// of each rank reading all roots (one exchange). Measured by tests/comm/collective_ranks on 2 and 4 ranks of 2 cores:
+// at 4 ranks the two meet between 16 and 64 KiB, at 2 slices never won; over a network both ranks of 2 send as much.
+constexpr int64_t kSliceBytes = 64 << 10;
+constexpr int kSliceRanks = 3;
 
 size_t bytes_of(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
 
@@ -57,7 +59,8 @@ size_t TreeReduce::window_bytes(int units, std::span<const UnitRange> held, int6
 float* TreeReduce::roots() { return reinterpret_cast<float*>(group_.window()); }
 
 void TreeReduce::add_to(MatrixView<float> residual) {
-  bool sliced = group_.size() > 1 && residual.rows >= group_.size() && residual.rows * columns_ * 4 >= kSliceBytes;
+  int ranks = group_.size();
+  bool sliced = ranks >= kSliceRanks && residual.rows >= ranks && residual.rows * columns_ * 4 >= kSliceBytes;
   sliced ? add_by_slices(residual) : add_whole(residual);
 }
 

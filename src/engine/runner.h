@@ -15,7 +15,8 @@ namespace trireme {
 struct StepTimes {
   double prefill = 0;   // in steps with a prefill chunk
   double decode = 0;    // in steps with decode rows alone
-  double waiting = 0;   // of these, for other ranks (beyond brief spins)
+  double communication = 0;  // of these, in exchanges and hops, waiting included
+  double waiting = 0;        // of these, for other ranks (beyond brief spins)
   int64_t prefill_tokens = 0;
   int64_t decode_tokens = 0;
 };

@@ -45,8 +45,8 @@ class RawInput {
 };
 
 [[noreturn]] void fail_damaged(const RawInput& raw, const char* format, std::string_view reason) {
-  fail(ExitCode::bad_data, "{}: {} data damaged at byte {} of the file: {}; make the file again from its source", raw.path(),
-       format, raw.position(), reason);
+  fail(ExitCode::bad_data, "{}: {} data damaged at byte {} of the file: {}; make the file again from its source",
+       raw.path(), format, raw.position(), reason);
 }
 
 class PlainSource : public ByteSource {

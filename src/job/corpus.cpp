@@ -26,7 +26,7 @@ constexpr std::string_view kBlank = " \t\r\f\v";
 bool is_blank(std::string_view text) { return text.find_first_not_of(kBlank) == text.npos; }
 
 void set_too_long(Row& row, const char* what) {
-  row.text = std::string();
+  std::string().swap(row.text);  // an assignment would keep the memory
   row.error_code = "too_long_line";
   row.error_message = fmt::format("the {} is longer than 16 MiB; split the document", what);
 }
@@ -78,7 +78,7 @@ class JsonlCorpus : public Corpus {
       filled_ = source_->read(buffer_);
     } catch (const Error& error) {
       if (error.code() != ExitCode::bad_data) throw;
-      row.text = std::string();
+      std::string().swap(row.text);
       row.error_code = "damaged_input";
       row.error_message = error.what();
     }
@@ -120,7 +120,7 @@ class FolderCorpus : public Corpus {
       row.text.resize(file.read_at(0, row.text));
       row.text.shrink_to_fit();
     } catch (const Error& error) {
-      row.text = std::string();
+      std::string().swap(row.text);
       row.error_code = "unreadable";
       row.error_message = error.what();
       return;
@@ -137,8 +137,9 @@ class FolderCorpus : public Corpus {
 bool is_folder(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0)
-    fail(ExitCode::no_input, "no input {}: {} (errno {}); give a JSONL file, a folder of .txt and .md files, or - for standard input",
-         path, errno_text(), errno);
+    fail(ExitCode::no_input,
+         "no input {}: {} (errno {}); give a JSONL file, a folder of .txt and .md files, or - for standard input", path,
+         errno_text(), errno);
   if (S_ISDIR(info.st_mode)) return true;
   if (!S_ISREG(info.st_mode))
     fail(ExitCode::no_input, "input {} is neither a file nor a folder; pipe it in and give - as the input", path);
@@ -230,6 +231,8 @@ std::unique_ptr<Corpus> Corpus::open(const std::string& path) {
   return std::make_unique<JsonlCorpus>(path);
 }
 
-InputSummary survey_input(const std::string& path) { return is_folder(path) ? survey_folder(path) : survey_jsonl(path); }
+InputSummary survey_input(const std::string& path) {
+  return is_folder(path) ? survey_folder(path) : survey_jsonl(path);
+}
 
 }  // namespace trireme

@@ -17,7 +17,7 @@ struct Row {
   int64_t byte = 0;     // where the row starts in the decompressed stream, or in its file
   std::string text;     // the line without its end, or the file's content
   bool is_file = false;
-  std::string path;     // of a file, relative to the folder: its id
+  std::string path;                       // of a file, relative to the folder: its id
   std::string error_code, error_message;  // set when the row could not be read; text is empty then
 };
 
@@ -33,10 +33,10 @@ class Corpus {
 
 // What a run must know of its input before it starts, from one pass over it.
 struct InputSummary {
-  std::string kind;    // "jsonl" or "folder"
-  uint64_t bytes = 0;  // of the decompressed stream, or of all files
-  uint64_t rows = 0;   // exactly as many as a Corpus will yield
-  uint64_t digest = 0; // XXH3 of the decompressed stream, or of the list of relative paths and sizes
+  std::string kind;     // "jsonl" or "folder"
+  uint64_t bytes = 0;   // of the decompressed stream, or of all files
+  uint64_t rows = 0;    // exactly as many as a Corpus will yield
+  uint64_t digest = 0;  // XXH3 of the decompressed stream, or of the list of relative paths and sizes
 };
 InputSummary survey_input(const std::string& path);
 

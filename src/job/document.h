@@ -21,16 +21,16 @@ struct DocumentId {
 
 // What a row's result repeats of it. Stays with the row from the input to its output line.
 struct RowHeader {
-  uint64_t row = 0;   // from 0, the order of results
-  int64_t line = 1;   // from 1
-  int64_t byte = 0;   // of the row's start in the decompressed stream
+  uint64_t row = 0;  // from 0, the order of results
+  int64_t line = 1;  // from 1
+  int64_t byte = 0;  // of the row's start in the decompressed stream
   DocumentId id;
   std::string input;  // the row's own fields as one JSON object; "" when there are none
 };
 
 // A row that has no result, and why. docs/formats.md lists the codes.
 struct RowError {
-  RowHeader header;   // its byte: the offending one where it is known
+  RowHeader header;  // its byte: the offending one where it is known
   std::string code;
   std::string message;
   bool has_own_id = false;  // the row's own id could be read; else the id is the line number

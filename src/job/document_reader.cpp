@@ -91,8 +91,9 @@ void check_fields(LineFields& line) {
       line.has_id = true;
     }
   } else if (!line.fault && line.contents != 1) {
-    line.fault = RowFault{"bad_field", fmt::format("a row has exactly one of text, prompt, messages and token_ids, not {}",
-                                                   line.contents)};
+    line.fault =
+        RowFault{"bad_field",
+                 fmt::format("a row has exactly one of text, prompt, messages and token_ids, not {}", line.contents)};
   }
 }
 
@@ -162,7 +163,8 @@ DocumentOrError DocumentParser::parse(Row row) {
   if (line.input.size() > 2 && line.input.ends_with('}')) line.document.header.input = std::move(line.input);
   if (!line.fault) return std::move(line.document);
   line.document.header.byte += fault_byte;
-  return RowError{std::move(line.document.header), std::move(line.fault->code), std::move(line.fault->message), line.has_id};
+  return RowError{std::move(line.document.header), std::move(line.fault->code), std::move(line.fault->message),
+                  line.has_id};
 }
 
 std::optional<DocumentOrError> DocumentReader::next() {
@@ -173,7 +175,8 @@ std::optional<DocumentOrError> DocumentReader::next() {
   if (error && !error->has_own_id) return result;
   RowHeader& header = error ? error->header : std::get<Document>(result).header;
   if (ids_.insert(header.id.key())) return result;
-  std::string message = fmt::format("id {} was in an earlier row already; ids must differ", header.id.text.substr(0, 80));
+  std::string message =
+      fmt::format("id {} was in an earlier row already; ids must differ", header.id.text.substr(0, 80));
   return RowError{std::move(header), "duplicate_id", std::move(message), true};
 }
 

@@ -26,14 +26,21 @@ File File::open_to_read(const std::string& path) {
   file.path_ = path;
   file.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file.fd_ < 0)
-    fail(ExitCode::no_input, "cannot open {}: {} (errno {}); check the path and its permissions", path, errno_text(), errno);
+    fail(ExitCode::no_input, "cannot open {}: {} (errno {}); check the path and its permissions", path, errno_text(),
+         errno);
   return file;
 }
 
 File File::create(const std::string& path) {
+  File file = open_or_create(path);
+  file.truncate();
+  return file;
+}
+
+File File::open_or_create(const std::string& path) {
   File file;
   file.path_ = path;
-  file.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  file.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (file.fd_ < 0)
     fail(ExitCode::cannot_create, "cannot create {}: {} (errno {}); the folder must exist and be writable", path,
          errno_text(), errno);
@@ -71,6 +78,10 @@ void File::write(std::string_view data) {
   }
 }
 
+void File::truncate() {
+  if (::ftruncate(fd_, 0) != 0) fail_io("truncate", path_);
+}
+
 void File::sync() {
   if (::fsync(fd_) != 0) fail_io("sync", path_);
 }
@@ -88,8 +99,8 @@ std::string folder_of(const std::string& path) {
 void publish_file(File& file, const std::string& path) {
   file.sync();
   if (::rename(file.path().c_str(), path.c_str()) != 0)
-    fail(ExitCode::cannot_create, "cannot rename {} to {}: {} (errno {}); the finished data are in the former", file.path(),
-         path, errno_text(), errno);
+    fail(ExitCode::cannot_create, "cannot rename {} to {}: {} (errno {}); the finished data are in the former",
+         file.path(), path, errno_text(), errno);
   File folder = File::open_to_read(folder_of(path));
   // Some network file systems cannot sync a folder; the rename itself stands there.
   if (::fsync(folder.fd()) != 0 && errno != EINVAL && errno != EROFS) fail_io("sync", folder.path());

@@ -23,14 +23,16 @@ class File {
   }
 
   static File open_to_read(const std::string& path);
-  static File create(const std::string& path);  // read and write; emptied when it exists
+  static File create(const std::string& path);          // read and write; emptied when it exists
+  static File open_or_create(const std::string& path);  // the same, and left as it is
 
   int fd() const { return fd_; }
   const std::string& path() const { return path_; }
 
-  size_t read(std::span<char> into);                          // 0 only at the end
+  size_t read(std::span<char> into);                            // 0 only at the end
   size_t read_at(uint64_t offset, std::span<char> into) const;  // as many as there are
   void write(std::string_view data);
+  void truncate();  // to nothing
   void sync();
   void close() noexcept;
 

@@ -45,7 +45,8 @@ void FolderWalk::enter(const std::string& prefix) {
       level.names.push_back(name);
     errno = 0;
   }
-  if (errno != 0) fail(ExitCode::io_error, "cannot list folder {}: {} (errno {}); run again", path, errno_text(), errno);
+  if (errno != 0)
+    fail(ExitCode::io_error, "cannot list folder {}: {} (errno {}); run again", path, errno_text(), errno);
   std::sort(level.names.begin(), level.names.end(), std::greater<>());
   levels_.push_back(std::move(level));
 }

@@ -48,7 +48,11 @@ void check_scalar(ondemand::value& value) {
   if (token.starts_with('"')) {
     std::string_view text = value.get_string();  // throws for a bad escape or a lone surrogate
     static_cast<void>(text);
-  } else if (token != "true" && token != "false" && token != "null" && !is_number(token)) {
+  } else if (is_number(token)) {
+    // Most readers of our output have doubles and nothing larger.
+    if (value.get_double().error())
+      throw RowFault{"bad_json", fmt::format("the number {} is too large", token.substr(0, 40))};
+  } else if (token != "true" && token != "false" && token != "null") {
     throw RowFault{"bad_json", fmt::format("{} is no JSON value", token.substr(0, 40))};
   }
 }
@@ -75,7 +79,8 @@ void check_json(ondemand::object object, int depth) {
   }
   std::sort(keys.begin(), keys.end());
   auto twice = std::adjacent_find(keys.begin(), keys.end());
-  if (twice != keys.end()) throw RowFault{"bad_json", fmt::format("key \"{}\" stands twice in one object", twice->substr(0, 40))};
+  if (twice != keys.end())
+    throw RowFault{"bad_json", fmt::format("key \"{}\" stands twice in one object", twice->substr(0, 40))};
 }
 
 std::string_view raw_json(ondemand::value& value) {
@@ -88,7 +93,8 @@ std::string_view raw_json(ondemand::value& value) {
 std::string compact_json(std::string_view json) {
   std::string compact(json.size() + simdjson::SIMDJSON_PADDING, '\0');  // minify writes in whole blocks
   size_t length = 0;
-  if (auto error = simdjson::minify(json.data(), json.size(), compact.data(), length)) throw simdjson::simdjson_error(error);
+  if (auto error = simdjson::minify(json.data(), json.size(), compact.data(), length))
+    throw simdjson::simdjson_error(error);
   compact.resize(length);
   return compact;
 }

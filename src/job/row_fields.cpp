@@ -35,7 +35,8 @@ Number read_number(value& v, std::string_view name, Number low, Number high, std
   std::string_view token = raw_json(v);
   Number number{};
   auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), number);
-  if (error != std::errc{} || end != token.data() + token.size() || number < low || number > high) refuse(name, expected, v);
+  if (error != std::errc{} || end != token.data() + token.size() || number < low || number > high)
+    refuse(name, expected, v);
   return number;
 }
 
@@ -98,7 +99,8 @@ void read_token_ids(value& v, std::string_view name, Document& document) {
   for (value item : v.get_array()) {
     constexpr int64_t low = std::numeric_limits<int64_t>::min(), high = std::numeric_limits<int64_t>::max();
     int64_t id = read_number<int64_t>(item, "a token id", low, high, "an integer");
-    if (id < 0 || id > kMaxInt32) throw RowFault{"bad_token", fmt::format("token id {} is outside every vocabulary", id)};
+    if (id < 0 || id > kMaxInt32)
+      throw RowFault{"bad_token", fmt::format("token id {} is outside every vocabulary", id)};
     document.token_ids.push_back(static_cast<int32_t>(id));
   }
 }
@@ -131,7 +133,8 @@ void read_stop(value& v, std::string_view name, Document& document) {
     stops.push_back(read_string(item, name));
     if (stops.size() > kMaxStops) throw RowFault{"bad_field", fmt::format("stop has more than {} texts", kMaxStops)};
     if (stops.back().empty() || stops.back().size() > kMaxStopBytes)
-      throw RowFault{"bad_field", fmt::format("a stop text has {} bytes; 1 to {} can be", stops.back().size(), kMaxStopBytes)};
+      throw RowFault{"bad_field",
+                     fmt::format("a stop text has {} bytes; 1 to {} can be", stops.back().size(), kMaxStopBytes)};
   };
   if (v.type() == json_type::array)
     for (value item : v.get_array()) add(item);

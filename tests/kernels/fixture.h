@@ -47,7 +47,7 @@ class Guarded {
   explicit Guarded(size_t bytes) : bytes_(bytes), memory_(bytes + 3 * kMargin, kCanary) {
     auto address = reinterpret_cast<uintptr_t>(memory_.data());
     begin_ = (address + kMargin + 63) / 64 * 64 - address;
-    std::memset(data(), 0, bytes);
+    for (size_t i = 0; i < bytes; i++) memory_[begin_ + i] = 0;
   }
   std::byte* data() { return reinterpret_cast<std::byte*>(memory_.data() + begin_); }
   float* floats() { return reinterpret_cast<float*>(data()); }

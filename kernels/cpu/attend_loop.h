@@ -1,0 +1,164 @@
+// Attention of a tile of queries over the blocks they see, written once over 16 lanes (see row_loops.h, included before).
+// K and V of a block are brought to FP32 once for all queries; then scores and weights of all queries, then values.
+
+namespace trireme {
+
+namespace {
+
+constexpr int kBlock = 32;  // positions, kBlockTokens of kernels.h
+
+struct AttendState {
+  alignas(64) float k[kAttendHeadDim * kBlock];                   // [head_dim][32] of the block
+  alignas(64) float v[kBlock * kAttendHeadDim];                   // [32][width]
+  alignas(64) float out[kAttendQueries * kAttendHeadDim];         // [queries][width]
+  alignas(64) float p[kAttendQueries * kBlock];                   // weights of the block's positions
+  alignas(64) float largest[kAttendQueries], sum[kAttendQueries]; // over the blocks so far
+  alignas(64) float block_largest[kAttendQueries], block_sum[kAttendQueries];
+  alignas(64) float old_factor[kAttendQueries], new_factor[kAttendQueries];
+  const float* q[kAttendQueries];
+  int visible[kAttendQueries];  // positions of the block that a query sees
+  int queries, width;           // width: head_dim in whole vectors
+};
+
+INLINE F load_value(const std::byte* p, int64_t i, int64_t count, bool bf16) {
+  if (!bf16) return load(reinterpret_cast<const float*>(p) + i, count);
+  const uint16_t* halves = reinterpret_cast<const uint16_t*>(p) + i;
+  if (count >= 16) return from_bits(shift_left<16>(load_halves(halves)));
+  uint16_t rest[16] = {};
+  for (int64_t lane = 0; lane < count; lane++) rest[lane] = halves[lane];
+  return from_bits(shift_left<16>(load_halves(rest)));
+}
+
+void read_block(const AttendTile& a, int64_t block, AttendState& s) {
+  const std::byte *k = a.k + a.block_table[block] * a.block_bytes, *v = a.v + a.block_table[block] * a.block_bytes;
+  for (int i = 0; i < a.head_dim * kBlock; i += 16) store(s.k + i, load_value(k, i, 16, a.bf16));
+  for (int j = 0; j < kBlock; j++)
+    for (int d = 0; d < a.head_dim; d += 16)
+      store(s.v + j * s.width + d, load_value(v, j * a.head_dim + d, a.head_dim - d, a.bf16));
+}
+
+// Scores of N queries against all lanes of the block; lanes that a query does not see then count as -infinity.
+template <int N>
+INLINE void score(const AttendTile& a, AttendState& s, int first) {
+  F dot[N][2];
+  UNROLL for (int n = 0; n < N; n++) dot[n][0] = dot[n][1] = set(0.0f);
+  for (int d = 0; d < a.head_dim; d++) {
+    F k0 = load(s.k + d * kBlock), k1 = load(s.k + d * kBlock + 16);
+    UNROLL for (int n = 0; n < N; n++) {
+      F q = set(s.q[first + n][d]);
+      dot[n][0] = fma(q, k0, dot[n][0]);
+      dot[n][1] = fma(q, k1, dot[n][1]);
+    }
+  }
+  const F none = set(-__builtin_inff());
+  UNROLL for (int n = 0; n < N; n++) {
+    int query = first + n, visible = s.visible[query];
+    F s0 = select(first_lanes(visible), dot[n][0] * set(a.scale), none);
+    F s1 = select(first_lanes(visible - 16), dot[n][1] * set(a.scale), none);
+    float largest = largest_of(max(max(s0, none), max(s1, none)));  // a NaN is passed over here and met below
+    F p0 = exp_lanes(s0 - set(largest)), p1 = exp_lanes(s1 - set(largest));
+    store(s.p + query * kBlock, p0);
+    store(s.p + query * kBlock + 16, p1);
+    s.block_largest[query] = largest;
+    s.block_sum[query] = sum_of(p0 + p1);
+  }
+}
+
+// Joins the block's largest and sum with those of the blocks before, and says by what the outputs are multiplied.
+INLINE void join_sums(AttendState& s, bool first_block) {
+  for (int i = 0; i < kAttendQueries; i += 16) {
+    F block_largest = load(s.block_largest + i), block_sum = load(s.block_sum + i);
+    if (first_block) {
+      store(s.largest + i, block_largest);
+      store(s.sum + i, block_sum);
+      continue;
+    }
+    F before = load(s.largest + i), largest = max(block_largest, before);
+    F old_factor = exp_lanes(before - largest), new_factor = exp_lanes(block_largest - largest);
+    store(s.sum + i, fma(load(s.sum + i), old_factor, block_sum * new_factor));
+    store(s.old_factor + i, old_factor);
+    store(s.new_factor + i, new_factor);
+    store(s.largest + i, largest);
+  }
+}
+
+// The block's values at columns [d, d + 16 W), weighted, for N queries. A query's own number of positions is kept to: what
+// stands in the others may be anything.
+template <int N, int W>
+INLINE void add_values(AttendState& s, int first, int d, bool first_block) {
+  F out[N][W];
+  UNROLL for (int n = 0; n < N; n++)
+    UNROLL for (int w = 0; w < W; w++) out[n][w] = set(0.0f);
+  int common = kBlock;
+  for (int n = 0; n < N; n++) common = s.visible[first + n] < common ? s.visible[first + n] : common;
+  for (int j = 0; j < common; j++) {
+    F v[W];
+    UNROLL for (int w = 0; w < W; w++) v[w] = load(s.v + j * s.width + d + 16 * w);
+    UNROLL for (int n = 0; n < N; n++) {
+      F p = set(s.p[(first + n) * kBlock + j]);
+      UNROLL for (int w = 0; w < W; w++) out[n][w] = fma(p, v[w], out[n][w]);
+    }
+  }
+  UNROLL for (int n = 0; n < N; n++) {
+    int query = first + n;
+    for (int j = common; j < s.visible[query]; j++)
+      UNROLL for (int w = 0; w < W; w++)
+        out[n][w] = fma(set(s.p[query * kBlock + j]), load(s.v + j * s.width + d + 16 * w), out[n][w]);
+    UNROLL for (int w = 0; w < W; w++) {
+      float* total = s.out + query * s.width + d + 16 * w;
+      F sum = out[n][w];
+      if (!first_block) sum = fma(load(total), set(s.old_factor[query]), sum * set(s.new_factor[query]));
+      store(total, sum);
+    }
+  }
+}
+
+template <int N>
+INLINE void add_all_values(AttendState& s, int first, bool first_block) {
+  int d = 0;
+  for (; d + 16 * kValueVectors <= s.width; d += 16 * kValueVectors) add_values<N, kValueVectors>(s, first, d, first_block);
+  for (; d < s.width; d += 16) add_values<N, 1>(s, first, d, first_block);
+}
+
+void attend_block(const AttendTile& a, AttendState& s, int64_t block) {
+  int first = 0;
+  // Queries that see nothing of this block stand first (earlier rows); they are no-ops.
+  while (first < s.queries && s.visible[first] <= 0) first++;
+  int query = first;
+  for (; query + kScoreQueries <= s.queries; query += kScoreQueries) score<kScoreQueries>(a, s, query);
+  for (; query < s.queries; query++) score<1>(a, s, query);
+  // A query that sees nothing joins nothing: factors 1 and 0 would do, but its sums are simply put back.
+  float largest[kAttendQueries], sum[kAttendQueries];
+  for (int i = 0; i < first; i++) largest[i] = s.largest[i], sum[i] = s.sum[i];
+  join_sums(s, block == 0);
+  for (int i = 0; i < first; i++) s.largest[i] = largest[i], s.sum[i] = sum[i];
+  query = first;
+  for (; query + kValueQueries <= s.queries; query += kValueQueries) add_all_values<kValueQueries>(s, query, block == 0);
+  for (; query < s.queries; query++) add_all_values<1>(s, query, block == 0);
+}
+
+void attend(const AttendTile& a) {
+  AttendState s;
+  s.queries = a.rows * a.heads;
+  s.width = (a.head_dim + 15) / 16 * 16;
+  for (int i = 0; i < kAttendQueries; i++) s.block_largest[i] = s.block_sum[i] = 0;
+  for (int i = 0; i < s.queries; i++) s.q[i] = a.q + i / a.heads * a.q_stride + i % a.heads * a.head_dim;
+  int64_t positions = a.first_position + a.rows;
+  for (int64_t block = 0; block * kBlock < positions; block++) {
+    for (int i = 0; i < s.queries; i++) {
+      int64_t seen = a.first_position + i / a.heads + 1 - block * kBlock;
+      s.visible[i] = static_cast<int>(seen > kBlock ? kBlock : seen);
+    }
+    read_block(a, block, s);
+    attend_block(a, s, block);
+  }
+  for (int i = 0; i < s.queries; i++) {
+    float* out = a.out + i / a.heads * a.out_stride + i % a.heads * a.head_dim;
+    for (int d = 0; d < a.head_dim; d += 16)
+      store(out + d, load(s.out + i * s.width + d) / set(s.sum[i]), a.head_dim - d);
+  }
+}
+
+}  // namespace
+
+}  // namespace trireme

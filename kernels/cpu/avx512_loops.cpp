@@ -1,0 +1,25 @@
+// clang-format off: the lanes come first, the loops over them after
+#include "kernels/cpu/lanes_avx512.h"
+#include "kernels/cpu/avx512_panels.h"
+#include "kernels/cpu/elementary.h"
+#include "kernels/random.h"
+#include "kernels/cpu/row_loops.h"
+#include "kernels/cpu/attend_loop.h"
+// clang-format on
+
+namespace trireme {
+
+constexpr InnerLoops avx512_loops = {.panel_f32 = panel_f32_avx512,
+                                     .panel_bf16 = panel_bf16_avx512,
+                                     .panel_q8 = panel_q8_avx512,
+                                     .panel_q4 = panel_q4_avx512,
+                                     .attend = attend,
+                                     .norm_row = norm_row,
+                                     .encode_bf16_row = encode_bf16_row,
+                                     .encode_int8_row = encode_int8_row,
+                                     .silu_mul_row = silu_mul_row,
+                                     .rotate_head = rotate_head,
+                                     .combine_run = combine_run,
+                                     .sample_row = sample_row};
+
+}  // namespace trireme

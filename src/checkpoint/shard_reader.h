@@ -1,0 +1,63 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "base/buffer.h"
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/file.h"
+
+namespace trireme {
+
+// Reads the requests of one rank in file order: a thread of its own fills a ring of staging memory with long sequential
+// reads, the caller's thread verifies and consumes behind it.
+class ShardReader {
+ public:
+  ShardReader(const File& file, std::vector<Checkpoint::Request> requests);
+  ~ShardReader();  // stops the thread
+  ShardReader(const ShardReader&) = delete;
+  ShardReader& operator=(const ShardReader&) = delete;
+
+  void consume_all();  // throws what reading, verifying or a consumer threw
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  // Neighbouring requests that are read together: their parts may alternate in the file.
+  struct Batch {
+    size_t first = 0, count = 0;  // requests
+    size_t bytes = 0;             // staging memory, every part begins at a multiple of kStagingAlignment
+  };
+  struct Extent {
+    uint64_t offset = 0, bytes = 0;  // in the file
+    std::byte* into = nullptr;
+  };
+
+  void plan();
+  void read_ahead();                 // the thread
+  void read_batch(const Batch& batch, size_t place);
+  std::byte* wait_for_batch(size_t index);
+  void verify(const Checkpoint::Request& request, int part, std::span<const std::byte> bytes) const;
+  std::vector<Extent> extents(const Batch& batch, size_t place) const;
+
+  const File& file_;
+  std::vector<Checkpoint::Request> requests_;  // in file order
+  std::vector<Batch> batches_;
+  uint64_t bytes_ = 0;
+  Buffer ring_;
+  std::vector<std::byte> gap_;  // where bytes between extents go
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<size_t> places_;  // in the ring, of the batches read so far
+  size_t consumed_ = 0;         // batches
+  bool stop_ = false;
+  std::exception_ptr failure_;
+  std::thread thread_;
+};
+
+}  // namespace trireme

@@ -1,0 +1,110 @@
+#include "job/document_wire.h"
+
+namespace trireme {
+
+namespace {
+
+template <typename T>
+void put_optional(WireWriter& wire, const std::optional<T>& value) {
+  wire.put(static_cast<uint8_t>(value.has_value()));
+  if (value) wire.put(*value);
+}
+
+template <typename T>
+std::optional<T> get_optional(WireReader& wire) {
+  if (!wire.get_flag()) return std::nullopt;
+  return wire.get<T>();
+}
+
+void put_stops(WireWriter& wire, const std::optional<std::vector<std::string>>& stops) {
+  wire.put(static_cast<uint8_t>(stops.has_value()));
+  if (!stops) return;
+  wire.put(static_cast<uint64_t>(stops->size()));
+  for (const std::string& stop : *stops) wire.put(stop);
+}
+
+std::optional<std::vector<std::string>> get_stops(WireReader& wire) {
+  if (!wire.get_flag()) return std::nullopt;
+  std::vector<std::string> stops(wire.get_count(sizeof(uint64_t)));
+  for (std::string& stop : stops) stop = wire.get_string();
+  return stops;
+}
+
+void put_overrides(WireWriter& wire, const SamplingOverrides& sampling) {
+  put_optional(wire, sampling.max_tokens);
+  put_optional(wire, sampling.temperature);
+  put_optional(wire, sampling.top_p);
+  put_optional(wire, sampling.top_k);
+  put_optional(wire, sampling.seed);
+  put_stops(wire, sampling.stop);
+  wire.put(static_cast<uint8_t>(sampling.ignore_eos ? 1 + *sampling.ignore_eos : 0));
+}
+
+SamplingOverrides get_overrides(WireReader& wire) {
+  SamplingOverrides sampling;
+  sampling.max_tokens = get_optional<int64_t>(wire);
+  sampling.temperature = get_optional<float>(wire);
+  sampling.top_p = get_optional<float>(wire);
+  sampling.top_k = get_optional<int32_t>(wire);
+  sampling.seed = get_optional<uint64_t>(wire);
+  sampling.stop = get_stops(wire);
+  auto ignore_eos = wire.get<uint8_t>();
+  must(ignore_eos <= 2, "ignore_eos in a message is absent, false or true");
+  if (ignore_eos) sampling.ignore_eos = ignore_eos == 2;
+  return sampling;
+}
+
+}  // namespace
+
+void put_document(WireWriter& wire, const Document& document) {
+  const RowHeader& header = document.header;
+  wire.put(header.row);
+  wire.put(header.line);
+  wire.put(header.byte);
+  wire.put(static_cast<uint8_t>(header.id.integer));
+  wire.put(header.id.text);
+  wire.put(header.input);
+  wire.put(document.kind);
+  wire.put(document.content);
+  wire.put(static_cast<uint64_t>(document.token_ids.size()));
+  for (int32_t id : document.token_ids) wire.put(id);
+  put_overrides(wire, document.sampling);
+}
+
+Document get_document(WireReader& wire) {
+  Document document;
+  RowHeader& header = document.header;
+  header.row = wire.get<uint64_t>();
+  header.line = wire.get<int64_t>();
+  header.byte = wire.get<int64_t>();
+  header.id.integer = wire.get_flag();
+  header.id.text = wire.get_string();
+  header.input = wire.get_string();
+  document.kind = wire.get<ContentKind>();
+  must(document.kind <= ContentKind::token_ids, "the kind of a document in a message is known");
+  document.content = wire.get_string();
+  document.token_ids.resize(wire.get_count(sizeof(int32_t)));
+  for (int32_t& id : document.token_ids) id = wire.get<int32_t>();
+  document.sampling = get_overrides(wire);
+  return document;
+}
+
+void put_finished(WireWriter& wire, const FinishedRow& row) {
+  wire.put(row.row);
+  wire.put(row.line);
+  wire.put(static_cast<uint8_t>(row.is_error));
+  wire.put(row.prompt_tokens);
+  wire.put(row.completion_tokens);
+}
+
+FinishedRow get_finished(WireReader& wire) {
+  FinishedRow row;
+  row.row = wire.get<uint64_t>();
+  row.line = wire.get_string();
+  row.is_error = wire.get_flag();
+  row.prompt_tokens = wire.get<int64_t>();
+  row.completion_tokens = wire.get<int64_t>();
+  return row;
+}
+
+}  // namespace trireme

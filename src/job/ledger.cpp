@@ -1,0 +1,35 @@
+#include "job/ledger.h"
+
+#include "base/error.h"
+#include "job/result_line.h"
+
+namespace trireme {
+
+Ledger::Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store)
+    : reader_(std::move(corpus)), store_(store) {
+  tally_.rows_total = rows_total;
+}
+
+std::optional<Document> Ledger::next() {
+  while (auto result = reader_.next()) {
+    rows_read_++;
+    if (auto* document = std::get_if<Document>(&*result)) return std::move(*document);
+    const RowError& error = std::get<RowError>(*result);
+    accept({error.header.row, error_line(error), true, 0, 0});
+  }
+  input_ended_ = true;
+  if (rows_read_ != tally_.rows_total)
+    fail(ExitCode::no_input, "the input changed while it was read: {} rows when the run began, {} now; run again",
+         tally_.rows_total, rows_read_);
+  return std::nullopt;
+}
+
+void Ledger::accept(FinishedRow row) {
+  store_.append(row.row, row.line);
+  tally_.rows_done++;
+  tally_.rows_failed += row.is_error;
+  tally_.prompt_tokens += row.prompt_tokens;
+  tally_.completion_tokens += row.completion_tokens;
+}
+
+}  // namespace trireme

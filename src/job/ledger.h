@@ -1,0 +1,32 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "job/document_reader.h"
+#include "job/document_wire.h"
+#include "job/progress.h"
+#include "job/result_store.h"
+
+namespace trireme {
+
+// Rank 0's book of a job: which rows went out, which came back. Its two functions are what a Dealer needs.
+class Ledger {
+ public:
+  // `store` must outlive this.
+  Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store);
+
+  std::optional<Document> next();  // rows that are no documents are stored as error rows on the way
+  void accept(FinishedRow row);
+  const Tally& tally() const { return tally_; }
+  bool complete() const { return input_ended_ && tally_.rows_done == tally_.rows_total; }
+
+ private:
+  DocumentReader reader_;
+  ResultStore& store_;
+  Tally tally_;
+  uint64_t rows_read_ = 0;
+  bool input_ended_ = false;
+};
+
+}  // namespace trireme

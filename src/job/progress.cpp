@@ -1,0 +1,101 @@
+#include "job/progress.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+
+namespace trireme {
+
+namespace {
+
+constexpr double kRedrawSeconds = 0.2;  // a terminal: often enough to look alive
+
+uint64_t tenth(const Tally& tally) { return tally.rows_total ? tally.rows_done * 10 / tally.rows_total : 0; }
+
+std::string duration(double seconds) {
+  auto whole = static_cast<int64_t>(seconds + 0.5);
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
+  return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
+}
+
+std::string plural(uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+}  // namespace
+
+std::string utc_time(int64_t unix_seconds) {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(unix_seconds)));
+}
+
+double tokens_per_second(const Tally& tally, double seconds) {
+  return seconds > 0 ? static_cast<double>(tally.prompt_tokens + tally.completion_tokens) / seconds : 0;
+}
+
+double seconds_left(const Tally& tally, double seconds) {
+  if (tally.rows_done == 0) return -1;
+  return seconds / static_cast<double>(tally.rows_done) * static_cast<double>(tally.rows_total - tally.rows_done);
+}
+
+std::string progress_text(const Tally& tally, double seconds) {
+  uint64_t percent = tally.rows_total ? tally.rows_done * 100 / tally.rows_total : 100;
+  std::string text = fmt::format("{}/{} documents ({} %)", tally.rows_done, tally.rows_total, percent);
+  if (tally.rows_failed) text += ", " + plural(tally.rows_failed, "error");
+  text += fmt::format(", {:.0f} tok/s", tokens_per_second(tally, seconds));
+  double left = seconds_left(tally, seconds);
+  if (left > 0) text += fmt::format(", {} left", duration(left));
+  return text;
+}
+
+std::string summary_text(const Tally& tally, const PhaseSeconds& s) {
+  return fmt::format(
+      "documents   {} in {}, {}\n"
+      "tokens      {} in, {} out, {:.1f} tok/s ({:.1f} out)\n"
+      "seconds     {:.1f} prefill, {:.1f} decode, {:.1f} communication, {:.1f} waiting\n",
+      tally.rows_done, duration(s.total), plural(tally.rows_failed, "error"), tally.prompt_tokens,
+      tally.completion_tokens, tokens_per_second(tally, s.total),
+      s.total > 0 ? static_cast<double>(tally.completion_tokens) / s.total : 0, s.prefill, s.decode, s.communication,
+      s.waiting);
+}
+
+Progress::Progress(Write write, bool terminal, double interval_seconds)
+    : write_(std::move(write)), terminal_(terminal), interval_seconds_(interval_seconds) {}
+
+Progress Progress::to_stderr(double interval_seconds) {
+  auto write = [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); };
+  return Progress(write, ::isatty(STDERR_FILENO) != 0, interval_seconds);
+}
+
+bool Progress::due(const Tally& tally, double seconds) {
+  double interval = terminal_ ? std::min(kRedrawSeconds, interval_seconds_) : interval_seconds_;
+  bool first = last_seconds_<0, next_tenth = tenth(tally)> last_tenth_;
+  if (!first && !next_tenth && seconds - last_seconds_ < interval) return false;
+  last_seconds_ = seconds;
+  last_tenth_ = tenth(tally);
+  return true;
+}
+
+void Progress::update(const Tally& tally, double seconds) {
+  if (!due(tally, seconds)) return;
+  if (terminal_)
+    write_(fmt::format("\r\x1b[K{}", progress_text(tally, seconds)));
+  else
+    write_(fmt::format("{} {}\n", utc_time(std::time(nullptr)), progress_text(tally, seconds)));
+  drawn_ = terminal_;
+}
+
+void Progress::clear() {
+  if (drawn_) write_("\r\x1b[K");
+  drawn_ = false;
+}
+
+void Progress::finish(const Tally& tally, const PhaseSeconds& seconds) {
+  clear();
+  write_(summary_text(tally, seconds));
+}
+
+}  // namespace trireme

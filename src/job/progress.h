@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace trireme {
+
+// What a job has done so far. Every row counts, error rows too.
+struct Tally {
+  uint64_t rows_total = 0;
+  uint64_t rows_done = 0;
+  uint64_t rows_failed = 0;
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+};
+
+// Where the time of a run went, in seconds; measured by the caller.
+struct PhaseSeconds {
+  double total = 0, prefill = 0, decode = 0, communication = 0, waiting = 0;
+};
+
+// Progress on stderr: one line that is redrawn on a terminal, one plain line per interval and per tenth elsewhere.
+class Progress {
+ public:
+  using Write = std::function<void(std::string_view)>;
+  Progress(Write write, bool terminal, double interval_seconds = 30);
+  static Progress to_stderr(double interval_seconds = 30);
+
+  // seconds: since the job began, on a clock that never jumps. Cheap to call every step.
+  void update(const Tally& tally, double seconds);
+  // Clears a drawn line, so that a log line can be written.
+  void clear();
+  void finish(const Tally& tally, const PhaseSeconds& seconds);
+
+ private:
+  bool due(const Tally& tally, double seconds);
+
+  Write write_;
+  bool terminal_;
+  double interval_seconds_;
+  double last_seconds_ = -1;  // of the last line; -1: none yet
+  uint64_t last_tenth_ = 0;
+  bool drawn_ = false;
+};
+
+// "12/200 documents (6 %), 1 error, 812 tok/s, 3 min left": the same for line, bar and status.
+std::string progress_text(const Tally& tally, double seconds);
+// Several lines: documents, errors, tokens in and out, tok/s, and where the seconds went.
+std::string summary_text(const Tally& tally, const PhaseSeconds& seconds);
+
+// Generated tokens and prompt tokens per second of the job; 0 before it has begun.
+double tokens_per_second(const Tally& tally, double seconds);
+// Until the job's end at the pace so far; -1 while nothing is done.
+double seconds_left(const Tally& tally, double seconds);
+std::string utc_time(int64_t unix_seconds);  // "2026-11-23T21:40:18Z"
+
+}  // namespace trireme

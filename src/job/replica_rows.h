@@ -1,0 +1,35 @@
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "job/dealer.h"
+
+namespace trireme {
+
+// The rows that one replica works on: documents become requests, completions become output lines.
+class ReplicaRows {
+ public:
+  using Prepare = std::function<std::variant<Request, RowError>(const Document&)>;
+
+  // `queue` must outlive this.
+  ReplicaRows(WorkQueue& queue, Prepare prepare, bool with_token_ids)
+      : queue_(queue), prepare_(std::move(prepare)), with_token_ids_(with_token_ids) {}
+
+  // Requests that are here now, so that at most `depth` rows are in flight; a document that cannot be one is delivered
+  // as an error row. Call it every step.
+  std::vector<Request> take(int depth);
+  void finish(const Completion& completion);
+  size_t in_flight() const { return headers_.size(); }
+  bool drained() const { return queue_.drained() && headers_.empty(); }
+
+ private:
+  WorkQueue& queue_;
+  Prepare prepare_;
+  bool with_token_ids_;
+  std::unordered_map<uint64_t, RowHeader> headers_;  // by row
+};
+
+}  // namespace trireme

@@ -1,0 +1,110 @@
+// The job layer from input to output around an engine that counts letters: how launch wires it, in one process.
+#include <doctest/doctest.h>
+
+#include <deque>
+
+#include "base/error.h"
+#include "job/dealer.h"
+#include "job/ledger.h"
+#include "job/replica_rows.h"
+#include "job/run_folder.h"
+#include "tests/job/temp_folder.h"
+
+using namespace trireme;
+
+namespace {
+
+class NoTransport : public Transport {
+ public:
+  void send(int, int, std::span<const std::byte>) override { FAIL("there is nobody to send to"); }
+  std::optional<Message> try_receive(int) override { return std::nullopt; }
+};
+
+// A token is a letter; the last request taken finishes first; at most one a step.
+class LetterEngine {
+ public:
+  void submit(Request request) { requests_.push_back(std::move(request)); }
+  std::vector<Completion> step() {
+    if (requests_.empty()) return {};
+    Completion completion;
+    completion.row = requests_.back().row;
+    completion.finish_reason = "length";
+    completion.prompt_tokens = static_cast<int64_t>(requests_.back().prompt.size());
+    requests_.pop_back();
+    return {completion};
+  }
+
+ private:
+  std::vector<Request> requests_;
+};
+
+std::variant<Request, RowError> prepare(const Document& document) {
+  if (document.content.empty()) return RowError{document.header, "empty_prompt", "the prompt has no tokens", true};
+  Request request;
+  request.row = document.header.row;
+  request.prompt.assign(document.content.begin(), document.content.end());
+  return request;
+}
+
+std::string run_job(const std::string& input, const std::string& out, Tally& tally) {
+  RunFolder folder(out);
+  folder.begin({{{"input", survey_input(input).digest}}, {}}, false);
+  ResultStore store(folder.part_path());
+  Ledger ledger(Corpus::open(input), survey_input(input).rows, store);
+  NoTransport transport;
+  Dealer dealer(
+      transport, 0, [&] { return ledger.next(); }, [&](FinishedRow row) { ledger.accept(std::move(row)); });
+  ReplicaRows rows(dealer, prepare, false);
+  LetterEngine engine;
+  while (!dealer.complete()) {
+    dealer.serve();
+    for (Request& request : rows.take(3)) engine.submit(std::move(request));
+    for (const Completion& completion : engine.step()) rows.finish(completion);
+  }
+  CHECK(ledger.complete());
+  CHECK(rows.drained());
+  store.publish(out);
+  tally = ledger.tally();
+  return read_whole_file(out);
+}
+
+}  // namespace
+
+TEST_CASE("one line out per line in, in order, with the example of docs/formats.md") {
+  TempFolder folder;
+  std::string input = folder.put("in.jsonl", R"({"id": "a", "text": "Hello", "title": "Greeting"}
+{"id": "a", "text": "Hello again"}
+
+{"text": 5}
+{"id": 9, "text": ""}
+{"prompt": "last"}
+)");
+  Tally tally;
+  CHECK(
+      run_job(input, folder.path("out.jsonl"), tally) ==
+      R"({"id":"a","input":{"title":"Greeting"},"text":"","finish_reason":"length","usage":{"prompt_tokens":5,"completion_tokens":0}}
+{"id":"a","text":null,"finish_reason":"error","usage":{"prompt_tokens":0,"completion_tokens":0},"error":{"code":"duplicate_id","message":"id a was in an earlier row already; ids must differ","line":2,"byte":50}}
+{"id":4,"text":null,"finish_reason":"error","usage":{"prompt_tokens":0,"completion_tokens":0},"error":{"code":"bad_field","message":"text must be a string, not 5","line":4,"byte":86}}
+{"id":9,"text":null,"finish_reason":"error","usage":{"prompt_tokens":0,"completion_tokens":0},"error":{"code":"empty_prompt","message":"the prompt has no tokens","line":5,"byte":98}}
+{"id":6,"text":"","finish_reason":"length","usage":{"prompt_tokens":4,"completion_tokens":0}}
+)");
+  CHECK(tally.rows_total == 5);
+  CHECK(tally.rows_done == 5);
+  CHECK(tally.rows_failed == 3);
+  CHECK(tally.prompt_tokens == 9);
+}
+
+TEST_CASE("an input of nothing gives an output of nothing") {
+  TempFolder folder;
+  Tally tally;
+  CHECK(run_job(folder.put("in.jsonl", "\n \n"), folder.path("out.jsonl"), tally).empty());
+  CHECK(tally.rows_total == 0);
+}
+
+TEST_CASE("an input that grows while it is read is noticed") {
+  TempFolder folder;
+  ResultStore store(folder.path("part"));
+  Ledger ledger(Corpus::open(folder.put("in.jsonl", "{\"text\":\"\"}\n{}\n")), 1, store);
+  CHECK(ledger.next());
+  CHECK_THROWS_AS(ledger.next(), Error);
+}

@@ -1,0 +1,45 @@
+#include "job/progress.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace trireme;
+
+namespace {
+
+// Documents that take one second each, an update every 0.01 s; what was written.
+std::string watch(bool terminal, uint64_t documents, double interval) {
+  std::string seen;
+  Progress progress([&](std::string_view text) { seen += text; }, terminal, interval);
+  for (uint64_t i = 0; i <= documents * 100; i++)
+    progress.update({documents, i / 100, i / 2000, static_cast<int64_t>(i), static_cast<int64_t>(i)},
+                    static_cast<double>(i) / 100);
+  return seen;
+}
+
+}  // namespace
+
+TEST_CASE("a log gets a plain line at the start, per interval and per tenth") {
+  std::string seen = watch(false, 200, 30);
+  CHECK(std::count(seen.begin(), seen.end(), '\n') == 1 + 10);  // every tenth is 20 s: the interval never passes
+  CHECK(seen.find('\r') == seen.npos);
+  CHECK(seen.find("20/200 documents (10 %), 1 error, 200 tok/s, 3 min 00 s left\n") != seen.npos);
+  std::string rare = watch(false, 2000, 30);
+  CHECK(std::count(rare.begin(), rare.end(), '\n') == 1 + 10 + 60);
+}
+
+TEST_CASE("a terminal gets one line, redrawn") {
+  std::string seen = watch(true, 20, 30);
+  CHECK(seen.find('\n') == seen.npos);
+  CHECK(seen.starts_with("\r\x1b[K0/20 documents (0 %), 0 tok/s\r"));
+  CHECK(std::count(seen.begin(), seen.end(), '\r') <= 130);
+}
+
+TEST_CASE("the summary has everything") {
+  CHECK(summary_text({3, 3, 1, 1000, 500}, {10, 4, 3, 2, 1}) ==
+        "documents   3 in 10 s, 1 error\n"
+        "tokens      1000 in, 500 out, 150.0 tok/s (50.0 out)\n"
+        "seconds     4.0 prefill, 3.0 decode, 2.0 communication, 1.0 waiting\n");
+  CHECK(progress_text({0, 0, 0, 0, 0}, 0) == "0/0 documents (100 %), 0 tok/s");
+}

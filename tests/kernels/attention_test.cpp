@@ -1,0 +1,222 @@
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "base/math.h"
+#include "fixture.h"
+
+namespace trireme::testing {
+
+namespace {
+
+struct Model {
+  int heads, kv_heads, head_dim;
+  DType type;
+};
+
+// Sequences with their pages: a pool of blocks handed out backwards, all memory that holds no position filled with
+// `garbage`.
+struct Sequences {
+  Model model;
+  KvPages pages;
+  Guarded k, v;
+  std::vector<int32_t> kv_head_of;
+  std::vector<std::vector<int32_t>> tables;
+  std::vector<AttentionSpan> spans;
+  std::vector<float> q, cosine, sine;
+  int64_t rows = 0;
+
+  float scale() const { return 1 / std::sqrt(static_cast<float>(model.head_dim)); }
+  Attention attention(float* out) const {
+    int64_t columns = int64_t{model.heads} * model.head_dim;
+    return {{const_cast<float*>(q.data()), rows, columns}, spans, kv_head_of, scale(), pages, {out, rows, columns}};
+  }
+};
+
+struct Length {
+  int32_t before, now;  // positions in the cache before, rows of this step
+};
+
+Sequences make(const Model& model, const std::vector<Length>& lengths, float garbage) {
+  int blocks = 0, longest = 0;
+  for (Length l : lengths) blocks += (l.before + l.now + kBlockTokens - 1) / kBlockTokens, longest = std::max(longest, l.before + l.now);
+  size_t bytes = static_cast<size_t>(blocks * model.kv_heads * model.head_dim * kBlockTokens * dtype_bytes(model.type));
+  Sequences s{model, {model.type, nullptr, nullptr, model.kv_heads, model.head_dim}, Guarded(bytes), Guarded(bytes), {}, {}, {}, {}, {}, {}, 0};
+  s.pages.k = s.k.data(), s.pages.v = s.v.data();
+  for (size_t i = 0; i < bytes / static_cast<size_t>(dtype_bytes(model.type)); i++) {
+    BF16 half = to_bf16(garbage);
+    for (std::byte* page : {s.pages.k, s.pages.v})
+      model.type == DType::f32 ? std::memcpy(page + 4 * i, &garbage, 4) : std::memcpy(page + 2 * i, &half, 2);
+  }
+  for (int h = 0; h < model.heads; h++) s.kv_head_of.push_back(h * model.kv_heads / model.heads);
+  int half = model.head_dim / 2;
+  for (int p = 0; p < longest; p++)
+    for (int i = 0; i < half; i++) {
+      double sine = 0, cosine = 0;
+      exact_sin_cos(p * exact_pow(10000, -static_cast<double>(i) / half), &sine, &cosine);
+      s.sine.push_back(static_cast<float>(sine)), s.cosine.push_back(static_cast<float>(cosine));
+    }
+  Source source(21);
+  Kernels reference = select_kernels("reference");
+  for (Length l : lengths) {
+    std::vector<int32_t> table, positions;
+    std::vector<int64_t> slots;
+    int positions_all = l.before + l.now;
+    for (int b = 0; b * kBlockTokens < positions_all; b++) table.push_back(--blocks);
+    for (int p = 0; p < positions_all; p++) positions.push_back(p), slots.push_back(int64_t{table[static_cast<size_t>(p / kBlockTokens)]} * kBlockTokens + p % kBlockTokens);
+    int64_t columns = int64_t{model.heads} * model.head_dim, kv_columns = int64_t{model.kv_heads} * model.head_dim;
+    std::vector<float> q = source.values(static_cast<size_t>(positions_all * columns), 2);
+    std::vector<float> k = source.values(static_cast<size_t>(positions_all * kv_columns), 2), v = source.values(k.size());
+    reference.rope_append({}, {{q.data(), positions_all, columns}, {k.data(), positions_all, kv_columns}, {v.data(), positions_all, kv_columns},
+                               positions, slots, {s.cosine.data(), s.sine.data(), model.head_dim}, s.pages});
+    s.q.insert(s.q.end(), q.begin() + l.before * columns, q.end());
+    s.tables.push_back(table);
+    s.spans.push_back({static_cast<int32_t>(s.rows), l.now, l.before, nullptr});
+    s.rows += l.now;
+  }
+  for (size_t i = 0; i < s.spans.size(); i++) s.spans[i].block_table = s.tables[i].data();
+  return s;
+}
+
+std::vector<float> attend(const Sequences& s, std::string_view level, int parts) {
+  size_t count = static_cast<size_t>(s.rows * s.model.heads * s.model.head_dim);
+  Guarded out(count * 4);
+  each_part(parts, [&](const Launch& launch) { select_kernels(level).attention(launch, s.attention(out.floats())); });
+  CHECK(out.intact());
+  return {out.floats(), out.floats() + count};
+}
+
+double page_value(const KvPages& pages, const std::byte* page, int64_t i) {
+  return pages.type == DType::f32 ? reinterpret_cast<const float*>(page)[i] : to_float(reinterpret_cast<const BF16*>(page)[i]);
+}
+
+// Softmax attention of one output in FP64, as a textbook has it.
+double exact_output(const Sequences& s, size_t span, int row, int head, int d) {
+  const Model& m = s.model;
+  int positions = s.spans[span].first_position + row + 1, kv = s.kv_head_of[static_cast<size_t>(head)];
+  const float* q = s.q.data() + ((s.spans[span].first_row + row) * m.heads + head) * m.head_dim;
+  double sum = 0, out = 0;
+  for (int p = 0; p < positions; p++) {
+    int64_t tile = (int64_t{s.tables[span][static_cast<size_t>(p / kBlockTokens)]} * m.kv_heads + kv) * m.head_dim * kBlockTokens;
+    double dot = 0;
+    for (int i = 0; i < m.head_dim; i++) dot += q[i] * page_value(s.pages, s.pages.k, tile + i * kBlockTokens + p % kBlockTokens);
+    double weight = std::exp(dot * s.scale());
+    sum += weight;
+    out += weight * page_value(s.pages, s.pages.v, tile + p % kBlockTokens * m.head_dim + d);
+  }
+  return out / sum;
+}
+
+const Model kModels[] = {{9, 3, 64, DType::bf16}, {4, 4, 16, DType::f32}, {6, 1, 40, DType::bf16}, {2, 1, 256, DType::f32}, {3, 3, 6, DType::bf16}};
+const std::vector<Length> kLengths[] = {{{0, 1}}, {{0, 37}}, {{31, 1}, {32, 1}, {100, 1}}, {{5, 28}, {60, 9}, {0, 3}}};
+
+}  // namespace
+
+TEST_CASE("rope turns pairs by their angle and leaves the rest of the head") {
+  const float cosine[] = {1, 0}, sine[] = {0, 1};  // positions 0 and 1, one pair
+  for (auto level : available_levels()) {
+    std::vector<float> q = {1, 2, 3, 4, 1, 2, 3, 4}, k = q, v = {5, 6, 7, 8, 9, 10, 11, 12};
+    std::vector<float> k_page(4 * kBlockTokens), v_page(4 * kBlockTokens);
+    KvPages pages{DType::f32, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()), 1, 4};
+    const std::vector<int32_t> positions = {0, 1};
+    const std::vector<int64_t> slots = {0, 1};
+    select_kernels(level).rope_append({}, {{q.data(), 2, 4}, {k.data(), 2, 4}, {v.data(), 2, 4}, positions, slots, {cosine, sine, 2}, pages});
+    CHECK(q == std::vector<float>{1, 2, 3, 4, -2, 1, 3, 4});
+    CHECK(k_page[1] == -2);
+    CHECK(k_page[kBlockTokens + 1] == 1);
+    CHECK(k_page[3 * kBlockTokens] == 4);
+    CHECK(v_page[4] == 9);
+    CHECK(v_page[7] == 12);
+  }
+}
+
+TEST_CASE("rope_append: every level and part count gives the reference's bits") {
+  for (const Model& model : kModels) {
+    int64_t rows = 7, columns = model.heads * model.head_dim, kv_columns = model.kv_heads * model.head_dim;
+    Source source(2);
+    std::vector<float> q = source.values(static_cast<size_t>(rows * columns)), k = source.extremes(static_cast<size_t>(rows * kv_columns));
+    std::vector<float> v = source.extremes(k.size()), cosine = source.values(static_cast<size_t>(100 * model.head_dim)), sine = source.values(cosine.size());
+    const std::vector<int32_t> positions = {0, 5, 31, 32, 33, 64, 99};
+    const std::vector<int64_t> slots = {64, 69, 95, 0, 1, 32, 40};
+    size_t bytes = static_cast<size_t>(3 * kv_columns * kBlockTokens * dtype_bytes(model.type));
+    auto append = [&](std::string_view level, int parts) {
+      std::vector<float> rotated = q;
+      Guarded pages(2 * bytes);
+      each_part(parts, [&](const Launch& launch) {
+        select_kernels(level).rope_append(launch, {{rotated.data(), rows, columns}, {k.data(), rows, kv_columns}, {v.data(), rows, kv_columns}, positions, slots,
+                                                   {cosine.data(), sine.data(), model.head_dim}, {model.type, pages.data(), pages.data() + bytes, model.kv_heads, model.head_dim}});
+      });
+      CHECK(pages.intact());
+      rotated.insert(rotated.end(), pages.floats(), pages.floats() + 2 * bytes / 4);
+      return rotated;
+    };
+    std::vector<float> expected = append("reference", 1);
+    for (auto level : available_levels())
+      for (int parts : {1, 3}) {
+        std::vector<float> seen = append(level, parts);
+        CHECK(std::memcmp(seen.data(), expected.data(), seen.size() * 4) == 0);
+      }
+  }
+}
+
+TEST_CASE("attention agrees with a textbook's in FP64") {
+  for (const Model& model : kModels) {
+    Sequences s = make(model, kLengths[3], 0);
+    std::vector<float> out = attend(s, "reference", 1);
+    // Weights carry errors of scores: some head_dim roundings of numbers of order head_dim, scaled; values are of order 1.
+    double tolerance = 0x1p-24 * (4 * model.head_dim + 100);
+    for (size_t span = 0; span < s.spans.size(); span++)
+      for (int row = 0; row < s.spans[span].rows; row++)
+        for (int head = 0; head < model.heads; head++)
+          for (int d = 0; d < model.head_dim; d += 5) {
+            float seen = out[static_cast<size_t>(((s.spans[span].first_row + row) * model.heads + head) * model.head_dim + d)];
+            CHECK(std::fabs(seen - exact_output(s, span, row, head, d)) < tolerance);
+          }
+  }
+}
+
+TEST_CASE("attention: every level and part count gives the reference's bits") {
+  for (const Model& model : kModels)
+    for (const auto& lengths : kLengths) {
+      Sequences s = make(model, lengths, 0);
+      std::vector<float> expected = attend(s, "reference", 1);
+      for (auto level : available_levels())
+        for (int parts : {1, 2, 3}) {
+          std::vector<float> out = attend(s, level, parts);
+          CAPTURE(level);
+          CAPTURE(model.head_dim);
+          CHECK(same_floats(out.data(), expected.data(), out.size()));
+        }
+    }
+}
+
+TEST_CASE("whatever stands in unused slots, attention gives the same bits") {
+  for (const Model& model : kModels)
+    for (const auto& lengths : kLengths) {
+      Sequences clean = make(model, lengths, 0);
+      for (float garbage : {NAN, INFINITY, -1e30f}) {
+        Sequences dirty = make(model, lengths, garbage);
+        for (auto level : available_levels()) CHECK(attend(dirty, level, 1) == attend(clean, level, 1));
+      }
+    }
+}
+
+TEST_CASE("a row of attention does not depend on the rows computed with it: chunks of a prompt give the whole's bits") {
+  for (auto level : available_levels()) {
+    Sequences whole = make(kModels[0], {{0, 70}}, 0);
+    std::vector<float> expected = attend(whole, level, 1), out;
+    int columns = 9 * 64;
+    for (int first = 0, chunk = 1; first < 70; first += chunk, chunk = chunk * 2 + 1) {
+      Sequences part = make(kModels[0], {{0, 70}}, 0);
+      int count = std::min(chunk, 70 - first);
+      part.q.erase(part.q.begin(), part.q.begin() + first * columns);
+      part.rows = count;
+      part.spans[0].rows = count, part.spans[0].first_position = first;
+      std::vector<float> rows = attend(part, level, 2);
+      out.insert(out.end(), rows.begin(), rows.end());
+    }
+    CHECK(out == expected);
+  }
+}
+
+}  // namespace trireme::testing

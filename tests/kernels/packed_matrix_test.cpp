@@ -1,0 +1,86 @@
+#include "kernels/packed_matrix.h"
+
+#include <doctest/doctest.h>
+
+#include "fixture.h"
+
+namespace trireme::testing {
+
+namespace {
+
+float half_at(const std::vector<std::byte>& data, int64_t i) {
+  return to_float(reinterpret_cast<const F16*>(data.data())[i]);
+}
+
+// The stored value by its definition in base/weight_format.h.
+float stored_value(const Weights& w, int64_t n, int64_t k) {
+  const WeightFormat& f = w.format;
+  int64_t at = n * w.block.stored_columns + k, group = at / f.group;
+  const std::byte* values = w.values.data();
+  if (!f.quantized()) {
+    if (f.type == DType::f32) return reinterpret_cast<const float*>(values)[at];
+    if (f.type == DType::f16) return to_float(reinterpret_cast<const F16*>(values)[at]);
+    return to_float(reinterpret_cast<const BF16*>(values)[at]);
+  }
+  int byte = std::to_integer<int>(values[f.bits == 8 ? at : at / 2]);
+  int code = f.bits == 8 ? byte : at % 2 == 0 ? byte & 15 : byte >> 4;
+  if (f.has_minimum) return static_cast<float>(code) * half_at(w.scales, group) + half_at(w.minimums, group);
+  return static_cast<float>(code - f.zero) * half_at(w.scales, group);
+}
+
+const WeightFormat kFormats[] = {plain(DType::f32),     plain(DType::f16),    plain(DType::bf16),
+                                 quantized(4, 32, 8),   with_minimum(4, 32),  quantized(8, 32, 128),
+                                 with_minimum(8, 64),   quantized(4, 128, 8), quantized(4, 16, 8)};
+
+}  // namespace
+
+TEST_CASE("what a format is packed to") {
+  CHECK(packed_form(plain(DType::f16), false) == PackedForm::f32);
+  CHECK(packed_form(plain(DType::bf16), false) == PackedForm::bf16);
+  CHECK(packed_form(plain(DType::bf16), true) == PackedForm::f32);
+  CHECK(packed_form(with_minimum(4, 32), false) == PackedForm::q4);
+  CHECK(packed_form(quantized(8, 64, 128), false) == PackedForm::q8);
+  CHECK(packed_form(quantized(4, 16, 8), false) == PackedForm::f32);
+  CHECK(packed_form(quantized(4, 32, 3), false) == PackedForm::f32);
+  CHECK(packed_form({DType::f32, 4, 32, 0, true}, false) == PackedForm::f32);
+}
+
+TEST_CASE("sizes round up to whole panels, pairs and groups") {
+  CHECK(packed_bytes(PackedForm::f32, false, 65, 3) == 2 * 3 * 64 * 4);
+  CHECK(packed_bytes(PackedForm::bf16, false, 64, 3) == 2 * 64 * 2 * 2);
+  CHECK(packed_bytes(PackedForm::q8, false, 33, 32) == 2 * (1024 + 64));
+  CHECK(packed_bytes(PackedForm::q4, true, 32, 33) == 2 * (512 + 128));
+}
+
+TEST_CASE("every value comes back as it was stored, in both modes") {
+  for (const WeightFormat& format : kFormats)
+    for (bool exact : {false, true})
+      for (auto [n, k] : {std::pair<int64_t, int64_t>{1, 128}, {33, 128}, {70, 256}, {64, 100}}) {
+        Weights w = random_weights(format, exact, n, k, 7);
+        CAPTURE(format_name(format));
+        CHECK(w.memory.intact());
+        for (int64_t i = 0; i < n; i++)
+          for (int64_t j = 0; j < k; j++) REQUIRE(same(packed_value(w.view, i, j), stored_value(w, i, j)));
+      }
+}
+
+TEST_CASE("a matrix packed in rectangles is the matrix packed at once") {
+  for (const WeightFormat& format : kFormats) {
+    Weights w = random_weights(format, false, 96, 256, 11);
+    Guarded memory(w.memory.bytes());
+    PackedView view = w.view;
+    view.data = memory.data();
+    for (int64_t n0 : {0, 32, 64})
+      for (int64_t k0 : {0, 128}) {
+        StoredBlock block = w.block;
+        block.rows = 32, block.columns = 128;
+        block.values += n0 * format.row_bytes(256) + format.row_bytes(k0);
+        if (format.quantized()) block.scales += 2 * (n0 * 256 + k0) / format.group;
+        if (format.has_minimum) block.minimums += 2 * (n0 * 256 + k0) / format.group;
+        pack_block(block, view, n0, k0);
+      }
+    CHECK(std::memcmp(memory.data(), w.memory.data(), memory.bytes()) == 0);
+  }
+}
+
+}  // namespace trireme::testing

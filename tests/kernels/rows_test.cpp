@@ -1,0 +1,225 @@
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "fixture.h"
+#include "kernels/random.h"
+
+namespace trireme::testing {
+
+namespace {
+
+constexpr float kNan = NAN;
+constexpr int64_t kColumns[] = {1, 5, 15, 16, 17, 31, 32, 33, 64, 100, 576, 577};
+
+// Runs `call(kernels, launch, out)` at every level and part count into guarded memory and compares with the reference.
+template <typename Call>
+void check_levels(size_t bytes, const Call& call) {
+  Guarded expected(bytes);
+  call(select_kernels("reference"), Launch{}, expected);
+  CHECK(expected.intact());
+  for (auto level : available_levels())
+    for (int parts : {1, 2, 3}) {
+      Guarded out(bytes);
+      Kernels kernels = select_kernels(level);
+      each_part(parts, [&](const Launch& launch) { call(kernels, launch, out); });
+      CAPTURE(level);
+      CAPTURE(parts);
+      CHECK(out.intact());
+      CHECK(same_floats(out.floats(), expected.floats(), bytes / 4));
+    }
+}
+
+}  // namespace
+
+TEST_CASE("rms_norm: x / sqrt(mean of squares + epsilon) * weight") {
+  const std::vector<float> x = {3, 4, 0, 0}, weight = {1, 2, 1, 1};
+  float out[4];
+  select_kernels("reference").rms_norm({}, {{x.data(), 1, 4}, weight, 0, {out, 1, 4}});
+  CHECK(out[0] == doctest::Approx(1.2));
+  CHECK(out[1] == doctest::Approx(3.2));
+  CHECK(out[2] == 0);
+}
+
+TEST_CASE("rms_norm: every level gives the reference's bits, also in place") {
+  for (int64_t columns : kColumns) {
+    Source source(1);
+    std::vector<float> x = source.extremes(static_cast<size_t>(7 * columns)), weight = source.values(static_cast<size_t>(columns));
+    check_levels(x.size() * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+      if (launch.part == 0) std::copy(x.begin(), x.end(), out.floats());
+      kernels.rms_norm(launch, {{out.floats(), 7, columns}, weight, 1e-5f, {out.floats(), 7, columns}});
+    });
+  }
+}
+
+TEST_CASE("encode int8: scale is amax / 127, codes round to nearest even, sums go with them") {
+  std::vector<float> x(32, 0.0f);
+  x[0] = -127, x[1] = 63.5f, x[2] = 2.5f, x[3] = 1;
+  Rows rows = encode_rows(PackedForm::q8, x, 1, 32);
+  const Int8Group& g = *reinterpret_cast<Int8Group*>(rows.view.data);
+  CHECK(g.scale == 1);
+  CHECK(int{g.code[0]} == -127);
+  CHECK(int{g.code[1]} == 64);
+  CHECK(int{g.code[2]} == 2);
+  CHECK(g.scaled_sum == -60);
+  CHECK(g.minus_8_sum == 480);
+  CHECK(g.minus_128_sum == 7680);
+}
+
+TEST_CASE("encode int8: zeros and vanishing groups have scale 0, a NaN or an infinity makes it NaN") {
+  for (float odd : {0.0f, 1e-38f, kNan, INFINITY, -INFINITY}) {
+    std::vector<float> x(64, 0.0f);
+    x[33] = odd;
+    Rows rows = encode_rows(PackedForm::q4, x, 1, 64);
+    const Int8Group* g = reinterpret_cast<Int8Group*>(rows.view.data);
+    CHECK(g[0].scale == 0);
+    CHECK(same(g[1].scale, std::isfinite(odd) ? 0 : kNan));
+    CHECK(same(g[1].scaled_sum, std::isfinite(odd) ? 0 : kNan));
+    CHECK(g[1].minus_8_sum == 0);
+  }
+}
+
+TEST_CASE("encode: every level gives the reference's bits") {
+  for (int64_t columns : kColumns)
+    for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8}) {
+      Source source(static_cast<uint32_t>(columns));
+      std::vector<float> x = source.extremes(static_cast<size_t>(5 * columns));
+      x[static_cast<size_t>(source.below(static_cast<int>(columns)))] = kNan;
+      x[static_cast<size_t>(columns * 2)] = INFINITY;
+      int64_t row_bytes = activation_row_bytes(form, columns);
+      check_levels(static_cast<size_t>(5 * row_bytes), [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+        kernels.encode(launch, {{x.data(), 5, columns}, {form, out.data(), 5, columns, row_bytes}});
+      });
+    }
+}
+
+TEST_CASE("encode bf16 rounds to nearest even and pads with zeros") {
+  Rows rows = encode_rows(PackedForm::bf16, {1.0f, 1.00390625f, 1.01171875f}, 1, 3);
+  const BF16* x = reinterpret_cast<BF16*>(rows.view.data);
+  CHECK(to_float(x[1]) == 1.0f);
+  CHECK(to_float(x[2]) == 1.015625f);
+  for (int i = 3; i < 8; i++) CHECK(x[i].bits == 0);
+}
+
+TEST_CASE("silu_mul: gate / (1 + exp(-gate)) * up, at every level the reference's bits") {
+  float out[3];
+  const float hand_gate[] = {0, 1, -200}, hand_up[] = {5, 2, 3};
+  select_kernels("reference").silu_mul({}, {{hand_gate, 1, 3}, {hand_up, 1, 3}, {out, 1, 3}});
+  CHECK(out[0] == 0);
+  CHECK(out[1] == doctest::Approx(2 * 0.7310585786));
+  CHECK(std::fabs(out[2]) < 1e-30f);
+  for (int64_t columns : kColumns) {
+    Source source(3);
+    std::vector<float> gate = source.values(static_cast<size_t>(5 * columns), 30), up = source.extremes(gate.size());
+    gate[0] = kNan;
+    check_levels(gate.size() * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& y) {
+      kernels.silu_mul(launch, {{gate.data(), 5, columns}, {up.data(), 5, columns}, {y.floats(), 5, columns}});
+    });
+  }
+}
+
+TEST_CASE("tree_combine adds the nodes along the tree, left operand first") {
+  const std::vector<UnitRange> nodes = {{0, 3}, {3, 4}, {4, 5}, {5, 7}, {7, 8}};  // of 8 units: splits at 4, 6, 7
+  for (int count : {1, 5}) {
+    TreeProgram program = count == 1 ? tree_program(8, std::vector<UnitRange>{{0, 8}})
+                                     : tree_program(5, std::vector<UnitRange>{{0, 1}, {1, 2}, {2, 3}, {3, 4}, {4, 5}});
+    for (int64_t columns : kColumns)
+      for (bool accumulate : {false, true}) {
+        Source source(4);
+        std::vector<std::vector<float>> sums;
+        std::vector<const float*> pointers;
+        for (int i = 0; i < count; i++) sums.push_back(source.values(static_cast<size_t>(3 * (columns + 2)), 1e6f));
+        for (const auto& sum : sums) pointers.push_back(sum.data());
+        std::vector<float> start = source.values(static_cast<size_t>(3 * columns));
+        check_levels(start.size() * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+          if (launch.part == 0) std::copy(start.begin(), start.end(), out.floats());
+          kernels.tree_combine(launch, {pointers, &program, columns + 2, {out.floats(), 3, columns}, accumulate});
+          if (launch.part + 1 < launch.parts) return;
+          const auto& s = sums;  // five units: ((0 + 1) + 2) + (3 + 4)
+          float sum = count == 1 ? s[0][0] : ((s[0][0] + s[1][0]) + s[2][0]) + (s[3][0] + s[4][0]);
+          CHECK(out.floats()[0] == (accumulate ? start[0] + sum : sum));
+        });
+      }
+  }
+}
+
+TEST_CASE("embed takes the rows of the tokens held and leaves the others alone") {
+  Weights table = random_weights(quantized(8, 32, 128), false, 40, 64, 8);
+  const std::vector<int32_t> tokens = {100, 7, 139, 140, 99, 120};
+  for (auto level : available_levels()) {
+    Guarded out(tokens.size() * 64 * 4);
+    each_part(3, [&](const Launch& launch) {
+      select_kernels(level).embed(launch, {tokens, 100, table.view, {out.floats(), 6, 64}});
+    });
+    for (int64_t i = 0; i < 6; i++)
+      for (int64_t k = 0; k < 64; k++) {
+        int token = tokens[static_cast<size_t>(i)] - 100;
+        CHECK(out.floats()[i * 64 + k] == (token < 0 || token >= 40 ? 0 : packed_value(table.view, token, k)));
+      }
+    CHECK(out.intact());
+  }
+}
+
+TEST_CASE("sample: greedy takes the largest, ties by lower id, a NaN nothing") {
+  std::vector<float> logits = {1, 3, 2, 3, -5};
+  for (auto level : available_levels()) {
+    SampledToken out;
+    SampleRow row{logits.data(), 0, 0, 0};
+    auto sample = [&](int32_t tokens) {
+      select_kernels(level).sample({}, {{&row, 1}, 10, tokens, {&out, 1}});
+      return out.token;
+    };
+    CHECK(sample(5) == 11);
+    CHECK(out.score == 3);
+    CHECK(sample(0) == -1);
+    std::vector<float> bad = {1, kNan, 5};
+    row.logits = bad.data();
+    CHECK(sample(3) == -1);
+    CHECK(sample(1) == 10);
+  }
+}
+
+TEST_CASE("sample: every level and every split of the vocabulary gives the reference's token and score") {
+  constexpr int32_t kTokens = 1000;
+  Source source(9);
+  std::vector<float> logits = source.values(kTokens, 3);
+  for (float& x : logits) x = std::nearbyint(x * 4) / 4;  // ties
+  for (float temperature : {0.0f, 0.3f, 1.0f, 2.5f})
+    for (int32_t position : {0, 1, 77, 100000}) {
+      SampleRow row{logits.data(), temperature, 0x0123456789abcdefull, position};
+      SampledToken expected;
+      select_kernels("reference").sample({}, {{&row, 1}, 0, kTokens, {&expected, 1}});
+      for (auto level : available_levels())
+        for (int32_t cut : {0, 1, 3, 17, 64, 333, 999, 1000}) {
+          SampleRow left = row, right = row;
+          right.logits += cut;
+          SampledToken a, b;
+          select_kernels(level).sample({}, {{&left, 1}, 0, cut, {&a, 1}});
+          select_kernels(level).sample({}, {{&right, 1}, cut, kTokens - cut, {&b, 1}});
+          SampledToken best = a.token < 0 || (b.token >= 0 && b.score > a.score) ? b : a;
+          CAPTURE(level);
+          CAPTURE(cut);
+          CHECK(best.token == expected.token);
+          CHECK(same(best.score, expected.score));
+        }
+    }
+}
+
+TEST_CASE("sample draws in proportion to softmax(logits / temperature)") {
+  constexpr int kDraws = 20000;
+  const float logits[] = {0, 1, 2, -1};
+  int counts[4] = {};
+  std::vector<SampleRow> rows;
+  for (int i = 0; i < kDraws; i++) rows.push_back({logits, 2.0f, 42, i});
+  std::vector<SampledToken> out(kDraws);
+  select_kernels(available_levels().back()).sample({}, {rows, 0, 4, out});
+  for (const SampledToken& token : out) counts[token.token]++;
+  double total = 0;
+  for (float x : logits) total += std::exp(x / 2.0);
+  for (int i = 0; i < 4; i++) {
+    double p = std::exp(logits[i] / 2.0) / total, deviation = std::sqrt(kDraws * p * (1 - p));
+    CHECK(std::fabs(counts[i] - kDraws * p) < 4.5 * deviation);
+  }
+}
+
+}  // namespace trireme::testing
