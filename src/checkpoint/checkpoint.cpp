@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "checkpoint/file.h"
+#include "checkpoint/input_file.h"
 #include "checkpoint/index.h"
 #include "checkpoint/shard_reader.h"
 
@@ -16,7 +16,7 @@ struct Checkpoint::State {
     for (const TensorInfo& t : index.tensors) by_name.emplace(t.name, &t);
   }
 
-  File file;
+  InputFile file;
   std::string digest;
   Index index;
   std::map<std::string_view, const TensorInfo*> by_name;
@@ -37,7 +37,7 @@ std::span<const TensorInfo> Checkpoint::tensors() const { return state_->index.t
 bool Checkpoint::is_checkpoint(const std::string& path) try {
   IndexHeader header;
   const IndexHeader ours;
-  File file(path);
+  InputFile file(path);
   if (file.bytes() < sizeof header) return false;
   file.read(0, std::as_writable_bytes(std::span(&header, 1)), "header");
   return std::equal(std::begin(ours.magic), std::end(ours.magic), header.magic);

@@ -32,7 +32,7 @@ constexpr uint64_t kLeastBytes[kTypes] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8
 // Reads forward through the header by pread, and knows where it is.
 class Cursor {
  public:
-  explicit Cursor(const File& file) : file_(file), window_(kWindow, "GGUF header") {}
+  explicit Cursor(const InputFile& file) : file_(file), window_(kWindow, "GGUF header") {}
 
   uint64_t position() const { return begin_ + used_; }
   uint64_t left() const { return std::min(file_.bytes(), kMaxHeader) - position(); }
@@ -90,7 +90,7 @@ class Cursor {
     file_.read(begin_, {window_.data(), filled_}, "header");
   }
 
-  const File& file_;
+  const InputFile& file_;
   Buffer window_;
   uint64_t begin_ = 0;  // in the file, of the window
   size_t used_ = 0, filled_ = 0;
@@ -263,7 +263,7 @@ const GgufTensor* Gguf::find_tensor(std::string_view name) const {
 }
 
 bool Gguf::is_gguf(const std::string& path) try {
-  File file(path);
+  InputFile file(path);
   char magic[4];
   if (file.bytes() < 4) return false;
   file.read(0, std::as_writable_bytes(std::span(magic)), "magic bytes");

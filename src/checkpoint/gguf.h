@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "checkpoint/block_type.h"
-#include "checkpoint/file.h"
+#include "checkpoint/input_file.h"
 
 namespace trireme {
 
@@ -32,7 +32,7 @@ class Gguf {
  public:
   explicit Gguf(const std::string& path);
 
-  const File& file() const { return file_; }
+  const InputFile& file() const { return file_; }
   const std::string& path() const { return file_.path(); }
   int version() const { return version_; }
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
@@ -60,7 +60,7 @@ class Gguf {
   [[noreturn]] void missing(std::string_view key) const;
   void check_layout(uint64_t data_begin, uint64_t alignment);
 
-  File file_;
+  InputFile file_;
   int version_ = 0;
   std::map<std::string, GgufValue, std::less<>> metadata_;
   std::vector<GgufTensor> tensors_;

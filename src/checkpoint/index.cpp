@@ -229,7 +229,7 @@ Index parse_index(const std::string& text, const std::string& path, Bounds bound
   return index;
 }
 
-IndexHeader read_header(const File& file) {
+IndexHeader read_header(const InputFile& file) {
   IndexHeader h;
   const std::string& path = file.path();
   if (file.bytes() < sizeof h) fail(ExitCode::bad_data, "{} has {} bytes: no Trireme checkpoint; make one with trireme convert", path, file.bytes());
@@ -282,7 +282,7 @@ std::string user_block(const std::string& text, uint64_t user_block_bytes, uint6
   return block;
 }
 
-Index read_index(const File& file, std::string* digest) {
+Index read_index(const InputFile& file, std::string* digest) {
   IndexHeader h = read_header(file);
   std::string text(h.index_bytes, '\0');
   file.read(sizeof h, std::as_writable_bytes(std::span(text)), "index");

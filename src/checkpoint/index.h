@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/file.h"
+#include "checkpoint/input_file.h"
 
 namespace trireme {
 
@@ -51,6 +51,6 @@ std::string index_text(const Index& index);
 std::string user_block(const std::string& text, uint64_t user_block_bytes, uint64_t file_bytes);
 
 // Reads the header and the index; every field is checked against the others and the file's size. Throws Error(bad_data).
-Index read_index(const File& file, std::string* digest);
+Index read_index(const InputFile& file, std::string* digest);
 
 }  // namespace trireme

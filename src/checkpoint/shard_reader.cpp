@@ -29,7 +29,7 @@ uint64_t first_byte(const Checkpoint::Request& r) {
 
 }  // namespace
 
-ShardReader::ShardReader(const File& file, std::vector<Checkpoint::Request> requests)
+ShardReader::ShardReader(const InputFile& file, std::vector<Checkpoint::Request> requests)
     : file_(file), requests_(std::move(requests)), gap_(kMaxGap) {
   for (const Checkpoint::Request& r : requests_)
     must(r.tensor && r.units.begin >= 0 && r.units.begin <= r.units.end && r.units.end <= r.tensor->units,

@@ -10,7 +10,7 @@
 
 #include "base/buffer.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/file.h"
+#include "checkpoint/input_file.h"
 
 namespace trireme {
 
@@ -18,7 +18,7 @@ namespace trireme {
 // reads, the caller's thread verifies and consumes behind it.
 class ShardReader {
  public:
-  ShardReader(const File& file, std::vector<Checkpoint::Request> requests);
+  ShardReader(const InputFile& file, std::vector<Checkpoint::Request> requests);
   ~ShardReader();  // stops the thread
   ShardReader(const ShardReader&) = delete;
   ShardReader& operator=(const ShardReader&) = delete;
@@ -44,7 +44,7 @@ class ShardReader {
   void verify(const Checkpoint::Request& request, int part, std::span<const std::byte> bytes) const;
   std::vector<Extent> extents(const Batch& batch, size_t place) const;
 
-  const File& file_;
+  const InputFile& file_;
   std::vector<Checkpoint::Request> requests_;  // in file order
   std::vector<Batch> batches_;
   uint64_t bytes_ = 0;

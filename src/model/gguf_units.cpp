@@ -20,7 +20,7 @@ uint64_t stored_bytes(const TensorInfo& t, int units) {
   return (unit_bytes(t, 0) + unit_bytes(t, 1) + unit_bytes(t, 2)) * static_cast<uint64_t>(units);
 }
 
-GgufUnits::GgufUnits(const File& file, const GgufTensor& source, const TensorInfo& tensor, int rope_heads)
+GgufUnits::GgufUnits(const InputFile& file, const GgufTensor& source, const TensorInfo& tensor, int rope_heads)
     : file_(file), source_(source), tensor_(tensor), head_rows_(rope_heads > 0 ? tensor.rows / rope_heads : 0) {
   must(tensor.unit_columns % source.type->columns == 0, "no border of a unit cuts a block");
   must(head_rows_ == 0 || tensor.unit_rows % head_rows_ == 0, "no border of a unit cuts a head");

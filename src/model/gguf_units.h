@@ -24,7 +24,7 @@ uint64_t stored_bytes(const TensorInfo& tensor, int units);
 class GgufUnits {
  public:
   // rope_heads: > 0 where the rows are that many heads with interleaved rotary pairs.
-  GgufUnits(const File& file, const GgufTensor& source, const TensorInfo& tensor, int rope_heads);
+  GgufUnits(const InputFile& file, const GgufTensor& source, const TensorInfo& tensor, int rope_heads);
 
   int batch() const { return batch_; }  // units that read() takes at most
   const StoredUnits& read(UnitRange units);
@@ -37,7 +37,7 @@ class GgufUnits {
   int64_t stored_row(int64_t row) const;
   void place(int64_t row, const std::byte* source, const Box& box, UnitRange units);
 
-  const File& file_;
+  const InputFile& file_;
   const GgufTensor& source_;
   const TensorInfo& tensor_;
   int64_t head_rows_ = 0;  // rows of a rotary head; 0: none

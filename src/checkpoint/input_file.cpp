@@ -1,4 +1,4 @@
-#include "checkpoint/file.h"
+#include "checkpoint/input_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -17,7 +17,7 @@ constexpr size_t kMaxParts = 1024;  // IOV_MAX of Linux
 
 }  // namespace
 
-File::File(const std::string& path) : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+InputFile::InputFile(const std::string& path) : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (fd_ < 0)
     fail(errno == ENOENT || errno == ENOTDIR ? ExitCode::no_input : ExitCode::io_error,
          "cannot open {} ({}); check the path and its permissions", path, errno_text());
@@ -30,16 +30,16 @@ File::File(const std::string& path) : path_(path), fd_(open(path.c_str(), O_RDON
   bytes_ = static_cast<uint64_t>(s.st_size);
 }
 
-File::~File() {
+InputFile::~InputFile() {
   if (fd_ >= 0) close(fd_);
 }
 
-void File::read(uint64_t offset, std::span<std::byte> into, const char* what) const {
+void InputFile::read(uint64_t offset, std::span<std::byte> into, const char* what) const {
   iovec part{into.data(), into.size()};
   read_scattered(offset, {&part, 1}, what);
 }
 
-void File::read_scattered(uint64_t offset, std::span<iovec> parts, const char* what) const {
+void InputFile::read_scattered(uint64_t offset, std::span<iovec> parts, const char* what) const {
   while (!parts.empty()) {
     if (parts[0].iov_len == 0) {
       parts = parts.subspan(1);
@@ -62,10 +62,10 @@ void File::read_scattered(uint64_t offset, std::span<iovec> parts, const char* w
   }
 }
 
-void File::will_read(uint64_t offset, uint64_t bytes) const {
+void InputFile::will_read(uint64_t offset, uint64_t bytes) const {
   posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
 }
 
-void File::reads_are_sequential() const { posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL); }
+void InputFile::reads_are_sequential() const { posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL); }
 
 }  // namespace trireme

@@ -12,12 +12,12 @@ namespace trireme {
 
 // A regular file open for reading. Owns the descriptor; moves only. Reads are complete or throw: interrupted and short
 // preads go on, and a file that ends early is Error(bad_data) with the byte.
-class File {
+class InputFile {
  public:
-  explicit File(const std::string& path);  // throws Error(no_input) when absent, Error(bad_data) when not a regular file
-  ~File();
-  File(File&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), bytes_(other.bytes_) {}
-  File& operator=(File&& other) noexcept {
+  explicit InputFile(const std::string& path);  // throws Error(no_input) when absent, Error(bad_data) when not a regular file
+  ~InputFile();
+  InputFile(InputFile&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), bytes_(other.bytes_) {}
+  InputFile& operator=(InputFile&& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(fd_, other.fd_);
     std::swap(bytes_, other.bytes_);

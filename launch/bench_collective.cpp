@@ -1,0 +1,32 @@
+#include "base/error.h"
+#include "comm/collective.h"
+#include "comm/collective_bench.h"
+#include "kernels/select.h"
+#include "launch/bench.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr int kCallsPerRepeat = 1000;
+
+}  // namespace
+
+// Our reduce along the unit tree beside Open MPI's MPI_Allreduce of the same floats, in the same run.
+void bench_collective(const Options& options, Communicator& world) {
+  auto fabric = Fabric::create(world);
+  CpuDevice device(1, {});
+  Kernels kernels = select_kernels(available_levels().back());
+  auto timings = bench_collectives(world, *fabric, device, kernels, {options.bytes}, static_cast<int>(options.repeats) * kCallsPerRepeat);
+  for (const CollectiveTiming& t : timings) {
+    if (!t.equal) fail(ExitCode::internal, "internal error: {} of {} bytes gave a wrong sum; please report it", t.name, t.bytes);
+    if (world.rank() != 0) continue;
+    double gbps = static_cast<double>(t.moved_bytes) / t.median_us / 1e3;
+    print_figure({t.name, "us", {t.median_us}, gbps, 0, "GB/s",
+                  {{"bytes", t.bytes}, {"p99_us", t.p99_us}, {"ranks", t.ranks}, {"transport", t.transport},
+                   {"mpi_allreduce_us", t.mpi_median_us}, {"mpi_allreduce_p99_us", t.mpi_p99_us}}},
+                 options);
+  }
+}
+
+}  // namespace trireme

@@ -1,0 +1,90 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "checkpoint/checkpoint.h"
+#include "launch/bench.h"
+#include "launch/model_file.h"
+#include "model/units.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr int64_t kRawRead = int64_t{8} << 20;  // bytes of one pread of the yardstick: dd bs=8M
+
+// Owns a descriptor for the yardstick.
+class RawFile {
+ public:
+  explicit RawFile(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (fd_ < 0) fail(ExitCode::no_input, "cannot read '{}': {}", path, errno_text());
+  }
+  ~RawFile() { close(fd_); }
+  RawFile(const RawFile&) = delete;
+  RawFile& operator=(const RawFile&) = delete;
+
+  void drop_from_cache() const {
+    fdatasync(fd_);
+    posix_fadvise(fd_, 0, 0, POSIX_FADV_DONTNEED);
+  }
+  // Sequential reads of [begin, end).
+  void read(int64_t begin, int64_t end) const {
+    Buffer buffer(kRawRead, "the read probe");
+    for (int64_t at = begin; at < end;) {
+      ssize_t count = pread(fd_, buffer.data(), static_cast<size_t>(std::min(kRawRead, end - at)), at);
+      if (count <= 0) fail(ExitCode::io_error, "reading the model failed: {}", errno_text());
+      at += count;
+    }
+  }
+
+ private:
+  int fd_;
+};
+
+// This rank's share of every tensor, as a tensor-parallel group of all ranks would read it.
+std::vector<Checkpoint::Request> share_of(const Checkpoint& checkpoint, int rank, int size) {
+  std::vector<Checkpoint::Request> requests;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    UnitRange units = tensor.axis == UnitAxis::none ? UnitRange{0, tensor.units} : units_of(tensor.units, size, rank);
+    if (units.size() > 0) requests.push_back({&tensor, units, [](auto, auto, auto) {}});
+  }
+  return requests;
+}
+
+}  // namespace
+
+void bench_load(const Options& options, Communicator& world) {
+  Checkpoint checkpoint(checkpoint_of(options.model, world));
+  RawFile raw(checkpoint.path());
+  auto file_bytes = static_cast<int64_t>(checkpoint.file_bytes());
+  Range mine = part_of(file_bytes, world.rank(), world.size());
+  std::vector<double> rates, limits;
+  int64_t bytes = 0;
+  for (int64_t sample = 0; sample < options.repeats; sample++) {
+    for (bool yardstick : {true, false}) {
+      raw.drop_from_cache();
+      world.barrier();
+      auto start = std::chrono::steady_clock::now();
+      int64_t read = yardstick ? mine.end - mine.begin : 0;
+      if (yardstick)
+        raw.read(mine.begin, mine.end);
+      else
+        read = static_cast<int64_t>(checkpoint.read(share_of(checkpoint, world.rank(), world.size())).bytes);
+      world.barrier();
+      double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      bytes = world.all_sum(read);
+      (yardstick ? limits : rates).push_back(static_cast<double>(bytes) / seconds / 1e9);
+    }
+  }
+  if (world.rank() != 0) return;
+  print_figure({"load", "GB/s", rates, median(rates), median(limits), "GB/s",
+                {{"bytes", bytes}, {"ranks", world.size()}, {"cache", "dropped before each sample"}, {"limit", "plain sequential reads of the same file"}}},
+               options);
+}
+
+}  // namespace trireme

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "launch/environment.h"
+
+namespace trireme {
+
+// What `doctor` wants to know of one rank and its machine: {"host", "rank", "cpus", "machine", "versions": {...},
+// "limits": {...}, "launcher", "levels"}.
+nlohmann::ordered_json node_report(const Environment& environment);
+
+// What is wrong with the nodes taken together, or merely unwise; one line each, none when all is well.
+std::vector<std::string> findings(const std::vector<nlohmann::ordered_json>& reports, const Environment& environment);
+
+}  // namespace trireme

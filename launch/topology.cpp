@@ -1,0 +1,31 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "launch/commands.h"
+#include "launch/gather_reports.h"
+#include "topology/host.h"
+
+namespace trireme {
+
+using nlohmann::ordered_json;
+
+int topology_command(const Options& options, const Environment& environment) {
+  if (!options.synthetic.empty()) {
+    if (environment.rank == 0) fmt::print("{}\n{}", options.synthetic, host_text(probe_host(options.synthetic)));
+    return 0;
+  }
+  Host host = probe_host();
+  ordered_json mine = {{"host", host.name}, {"machine", host_text(host)}, {"cpus", host.allowed_cpus}, {"numa_nodes", host.allowed_numa_nodes}};
+  std::vector<std::string> shown;  // hosts whose machine stands above already
+  for (const ordered_json& r : gather_reports(mine, environment)) {
+    std::string name = r["host"];
+    if (std::find(shown.begin(), shown.end(), name) == shown.end()) fmt::print("{}\n{}", name, r["machine"].get<std::string>());
+    shown.push_back(name);
+    int rank = r.value("rank", 0);
+    fmt::print("  rank {:<4}      on {}, CPUs {}, NUMA {}\n", rank, name, cpu_list(r["cpus"]), cpu_list(r["numa_nodes"]));
+  }
+  return 0;
+}
+
+}  // namespace trireme

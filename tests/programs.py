@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Runs all meson tests of a build folder and counts their cases: of doctest programs each case, of others the program.
+
+    tests/programs.py build      last line: N passed, N failed, N skipped"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+folder = sys.argv[1]
+code = subprocess.run(["meson", "test", "-C", folder, "--no-rebuild", "--num-processes", "2", "--print-errorlogs"]).returncode
+passed = failed = skipped = 0
+with open(os.path.join(folder, "meson-logs", "testlog.json"), encoding="utf-8") as log:
+    for line in log:
+        test = json.loads(line)
+        output = test.get("stdout") or ""
+        # Of a program on several ranks, rank 0's line is counted.
+        cases = re.search(r"test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed\s*\|\s*(\d+) skipped", output)
+        for reason in re.findall(r"^(?:MESSAGE: )?\s*skipped: .*", output, re.M):
+            print("skipped:", test["name"], reason.strip().removeprefix("MESSAGE: ").removeprefix("skipped: "))
+        named_skips = len(re.findall(r"skipped: ", output))
+        if cases:
+            p, f, s = map(int, cases.groups())
+            passed, failed, skipped = passed + max(0, p - named_skips), failed + f, skipped + s + named_skips
+            if test["result"] not in ("OK", "SKIP") and f == 0:
+                failed += 1  # a crash or a time limit after good cases
+        elif test["result"] == "OK":
+            passed += 1
+        elif test["result"] == "SKIP":
+            skipped += 1
+            print("skipped:", test["name"])
+        else:
+            failed += 1
+print(f"{passed} passed, {failed} failed, {skipped} skipped")
+sys.exit(1 if failed or code else 0)

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# The whole test suite, from a bare machine. The last line: N passed, N failed, N skipped; the exit code says the same.
+#   tests/run.sh            everything but what takes hours (tests/law.sh --all)
+#   tests/run.sh --offline  uses only what is there
+#   tests/run.sh --fast     without sanitizers and law
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+fast=""
+for argument in "$@"; do
+  case "$argument" in
+    --offline) OFFLINE=1 ;;
+    --fast) fast=1 ;;
+    *) echo "usage: $0 [--offline] [--fast]" >&2; exit 64 ;;
+  esac
+done
+source launch/packages.sh
+
+passed=0 failed=0 skipped=0
+add() { passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3)); }
+
+# stage NAME SECONDS COMMAND...: its output goes to a log that is shown when it fails. The stage counts what the last
+# line "N passed, N failed, N skipped" of its output says, else itself as one.
+stage() {
+  local name="$1" limit="$2" log start=$SECONDS code=0 counts
+  shift 2
+  log="build/test-logs/${name// /-}.log"
+  timeout --kill-after=10 "$limit" "$@" > "$log" 2>&1 || code=$?
+  counts="$(grep -oE '[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?' "$log" | tail -1 | grep -oE '[0-9]+' | tr '\n' ' ')"
+  if [ -n "$counts" ]; then
+    read -r p f s <<< "$counts"
+    if [ "$code" != 0 ] && [ "$f" = 0 ]; then f=1; fi
+    add "$p" "$f" "${s:-0}"
+  elif [ "$code" = 0 ]; then add 1 0 0
+  else add 0 1 0; fi
+  if [ "$code" = 0 ]; then
+    echo "ok      $name ($((SECONDS - start)) s)${counts:+: $(echo "$counts" | awk '{print $1 " passed"}')}"
+    grep -E '^skipped:' "$log" || true
+  else
+    echo "FAILED  $name (exit $code, $((SECONDS - start)) s); the end of $log:"
+    tail -n 40 "$log"
+  fi
+  return "$code"
+}
+
+check_format() {
+  git ls-files '*.h' '*.cpp' | xargs clang-format --dry-run --Werror
+}
+
+install_packages "${build_packages[@]}" clang-format || exit 1
+if [ -n "$fast" ]; then law_part=""; else law_part=1; fi
+fetch_model || { say "no model: tests that need it will be skipped by name"; }
+[ ! -f "$model" ] || export TRIREME_TEST_MODEL="$model"
+mkdir -p build/test-logs
+
+export -f check_format
+stage "format" 60 bash -c check_format
+stage "floors" 60 tests/floors.sh
+say "building"
+if ! build build; then
+  add 0 1 0
+  echo "$passed passed, $failed failed, $skipped skipped"
+  exit 1
+fi
+stage "unit tests" 900 tests/programs.py build
+stage "goldens" 300 tests/golden/check.py build/trireme
+if [ -z "$fast" ]; then
+  say "building with sanitizers"
+  if build build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
+    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 stage "sanitizers" 900 tests/programs.py build-asan
+  else
+    add 0 1 0
+  fi
+fi
+if [ -n "$law_part" ] && [ -x tests/law.sh ]; then stage "law" 600 tests/law.sh; fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
