@@ -39,17 +39,20 @@ def prompts(tokenizer):
         yield f"chat summary of {name}", ids(reference.chat("Summarize this document.\n\n" + document))
 
 
+@torch.no_grad()
 def describe(model, name, ids):
-    lp = reference.log_probs(model, ids)
+    out = model(torch.tensor([ids]), use_cache=True)
+    lp = torch.log_softmax(out.logits[0].double(), dim=-1)
     best = lp.topk(5)
     chosen = [round(lp[i, ids[i + 1]].item(), 5) for i in range(len(ids) - 1)]
     top = [[[t, round(p, 5)] for t, p in zip(row_ids, row)] for row_ids, row in zip(best.indices.tolist(), best.values.tolist())]
-    greedy, margins = [], []
+    greedy, margins, row = [], [], lp[-1]
     for _ in range(32):
-        row = reference.log_probs(model, ids + greedy)[-1] if greedy else lp[-1]
         first, second = row.topk(2).values.tolist()
         greedy.append(row.argmax().item())
         margins.append(round(first - second, 5))
+        out = model(torch.tensor([greedy[-1:]]), past_key_values=out.past_key_values, use_cache=True)
+        row = torch.log_softmax(out.logits[0, -1].double(), dim=-1)
     return {"name": name, "token_ids": ids, "logprobs": chosen, "top": top, "greedy": greedy, "margins": margins}
 
 
