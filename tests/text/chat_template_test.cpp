@@ -68,10 +68,10 @@ TEST_CASE("a template cannot run away") {
   const Json variables = {{"messages", Json::array()}};
   const auto runs_away = [&](const std::string& source, const std::string& reason) {
     const std::string said = refusal(source, variables);
-    CHECK_MESSAGE(said.find(reason) != std::string::npos, source << " -> " << said);
+    CHECK_MESSAGE(said.find(reason) != std::string::npos, source.substr(0, 100) << " -> " << said);
   };
   runs_away("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "steps");
-  runs_away("{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", "bytes");
+  runs_away("{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", "more than");
   runs_away("{{ range(1000000000000) | list }}", "range");
   runs_away("{{ 'x' * 100000000 }}", "repetition");
   runs_away("{% set ns = namespace(s='x' * 1000) %}{% for i in range(30) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "bytes");
@@ -79,9 +79,9 @@ TEST_CASE("a template cannot run away") {
   runs_away("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "deep");
   runs_away("{% set l = [] %}{% set x = l.append(l) %}{{ l }}", "deep");
   runs_away("{% set l = [] %}{% set x = l.append(l) %}{{ l == l }}{{ l | tojson }}", "deep");
-  runs_away("{{ " + std::string(100000, '(') + " }}", "deep");
+  runs_away("{{ " + std::string(100000, '(') + "1" + std::string(100000, ')') + " }}", "deep");
   runs_away("{{ " + std::string(100000, '-') + "1 }}", "deep");
-  std::string chain = "1", nots, blocks, power = "2";
+  std::string chain = "1", nots, blocks;
   for (int i = 0; i < 50000; ++i) chain += "+1", nots += "not ", blocks += "{% if 1 %}";
   runs_away("{{ " + chain + " }}", "deep");
   runs_away("{{ " + nots + "1 }}", "deep");

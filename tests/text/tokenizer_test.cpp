@@ -130,7 +130,7 @@ TEST_CASE("the token of the post-processor is told, not added") {
 TEST_CASE("a megabyte without a border is no slower than it should be") {
   const Tokenizer tokenizer = load("smollm");
   std::string word;
-  for (int i = 0; i < 1'000'000; ++i) word += static_cast<char>('a' + (i * 7919 >> 4) % 26);
+  for (int64_t i = 0; i < 1'000'000; ++i) word += static_cast<char>('a' + (i * 7919 >> 4) % 26);
   CHECK(tokenizer.decode(tokenizer.encode(word)) == word);
   const std::string blanks(1'000'000, ' ');
   CHECK(tokenizer.decode(tokenizer.encode(blanks + "x")) == blanks + "x");
