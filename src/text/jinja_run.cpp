@@ -52,8 +52,8 @@ JinjaValue loop_attribute(const JinjaLoop& loop, std::string_view name) {
   if (name == "first") return index == 0;
   if (name == "last") return index + 1 == length;
   if (name == "length") return length;
-  if (name == "depth") return static_cast<int64_t>(loop.depth);
-  if (name == "depth0") return static_cast<int64_t>(loop.depth) - 1;
+  if (name == "depth") return int64_t{1};  // counts recursive loops, which are not supported
+  if (name == "depth0") return int64_t{0};
   if (name == "previtem") return index > 0 ? loop.items[index - 1] : undefined("there is no previous item");
   if (name == "nextitem") return index + 1 < length ? loop.items[index + 1] : undefined("there is no next item");
   return undefined(name);

@@ -93,8 +93,7 @@ JinjaRun::Flow JinjaRun::execute_for(const JinjaStatement& statement) {
     const Replaced<Scope*> inside(scope_, &scope);
     return execute(statement.branches[1].body);
   }
-  const Replaced<size_t> nested(loop_depth_, loop_depth_ + 1);
-  JinjaLoop* loop = heap_.loop(std::move(items), loop_depth_);
+  JinjaLoop* loop = heap_.loop(std::move(items));
   for (; loop->index < loop->items.size(); ++loop->index) {
     spend(1);
     Scope scope{scope_};
@@ -151,7 +150,6 @@ JinjaValue JinjaRun::call_macro(const JinjaStatement& macro, JinjaArguments& arg
     fault("the macro '{}' takes {} arguments, not {}", macro.names[0], parameters, arguments.positional.size());
   Scope scope{&root_};
   const Replaced<Scope*> inside(scope_, &scope);
-  const Replaced<size_t> outside_loops(loop_depth_, 0);
   for (size_t i = 0; i < arguments.positional.size(); ++i) scope.set(macro.names[i + 1], arguments.positional[i]);
   for (auto& [name, value] : arguments.named) {
     const auto known = std::find(macro.names.begin() + 1, macro.names.end(), name);

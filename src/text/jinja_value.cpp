@@ -63,8 +63,8 @@ JinjaList* JinjaHeap::list(std::vector<JinjaValue> items, bool is_tuple) {
   return &lists_.emplace_back(JinjaList{std::move(items), is_tuple});
 }
 
-JinjaLoop* JinjaHeap::loop(std::vector<JinjaValue> items, size_t depth) {
-  return &loops_.emplace_back(JinjaLoop{std::move(items), 0, depth, JinjaUndefined{}});
+JinjaLoop* JinjaHeap::loop(std::vector<JinjaValue> items) {
+  return &loops_.emplace_back(JinjaLoop{std::move(items), 0, JinjaUndefined{}});
 }
 
 JinjaValue JinjaHeap::from_json(const nlohmann::ordered_json& json, bool trusted, int depth) {

@@ -61,7 +61,6 @@ struct JinjaFunction {
 struct JinjaLoop {
   std::vector<JinjaValue> items;
   size_t index = 0;  // of the running iteration
-  size_t depth = 1;
   JinjaValue last_changed = JinjaUndefined{};
 };
 
@@ -71,7 +70,7 @@ class JinjaHeap {
   JinjaList* list(std::vector<JinjaValue> items = {}, bool is_tuple = false);
   JinjaDict* dict() { return &dicts_.emplace_back(); }
   JinjaFunction* function(JinjaFunction function) { return &functions_.emplace_back(std::move(function)); }
-  JinjaLoop* loop(std::vector<JinjaValue> items, size_t depth);
+  JinjaLoop* loop(std::vector<JinjaValue> items);
   JinjaValue from_json(const nlohmann::ordered_json& json, bool trusted, int depth = 0);
 
  private:
