@@ -218,7 +218,7 @@ int run_command(const Options& options, const Environment& environment) {
     if (job) job->log(session.layout_text() + "; " + session.memory_text());
     CommTransport transport(world);
     if (job) {
-      Dealer dealer(transport, session.dp() - 1, [&] { return job->next(); }, [&](FinishedRow row) { job->accept(std::move(row)); });
+      Dealer dealer(transport, session.layout().dp - 1, [&] { return job->next(); }, [&](FinishedRow row) { job->accept(std::move(row)); });
       Leader(session, dealer).run([&](const Engine& engine) {
         dealer.serve();
         job->show(engine);

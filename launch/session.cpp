@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/hash.h"
 #include "kernels/select.h"
 #include "launch/together.h"
+#include "topology/machine.h"
+#include "topology/threads.h"
 
 namespace trireme {
 
@@ -16,6 +20,8 @@ namespace {
 constexpr int kNumericsRevision = 1;      // raised whenever a change of ours changes bits
 constexpr int64_t kLogitRows = 32;        // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
 constexpr double kCacheShare = 0.5;       // of the memory left after the weights, when --kv-gib is auto
+constexpr int64_t kUsefulPositions = 2048;           // a layout whose cache holds fewer does not fit
+constexpr int64_t kRankBytes = int64_t{256} << 20;  // of a rank beside weights and cache: libraries, activations, windows
 
 }  // namespace
 
@@ -37,18 +43,48 @@ void Session::load() {
   build_stage();
 }
 
-// PLACEHOLDER until topology/placement lands.
+// The map of the machine from every rank's probe, and this rank's place on it.
 void Session::choose_layout() {
-  tp_ = options_.tp ? static_cast<int>(options_.tp) : 1;
-  pp_ = options_.pp ? static_cast<int>(options_.pp) : 1;
-  dp_ = world_.size() / tp_ / pp_;
-  for (int r = 0; r < world_.size(); r++) coordinates_.push_back({r % tp_, r / tp_ % pp_, r / tp_ / pp_});
-  here_ = coordinates_[static_cast<size_t>(world_.rank())];
-  std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
-  const std::vector<int> borders = layer_borders(config_.num_layers, pp_, split);
-  place_ = {tp_, here_.tp, borders[static_cast<size_t>(here_.pp)], borders[static_cast<size_t>(here_.pp) + 1], here_.pp == 0, here_.pp + 1 == pp_};
-  threads_ = options_.threads ? static_cast<int>(options_.threads) : 1;
-  memory_bytes_ = int64_t{4} << 30;
+  RankProbe probe = probe_rank();
+  probe.domain = fabric_->domain();
+  const std::string text = nlohmann::json(probe).dump();
+  std::vector<RankProbe> probes;
+  for (const auto& bytes : world_.all_gather(std::as_bytes(std::span(text))))
+    probes.push_back(nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()), reinterpret_cast<const char*>(bytes.data() + bytes.size())));
+  const Machine machine = Machine::of(std::move(probes));
+
+  std::vector<RankSite> sites;
+  for (int r = 0; r < world_.size(); r++)
+    sites.push_back({machine.ranks[static_cast<size_t>(r)].domain, machine.available_bytes(r)});
+  layout_ = place(sites, model_need(), {static_cast<int>(options_.tp), static_cast<int>(options_.pp), static_cast<int>(options_.dp)});
+
+  const ThreadPlan plan = thread_plan(machine, world_.rank(), static_cast<int>(options_.threads));
+  threads_ = plan.threads;
+  cpus_ = plan.cpus;
+  available_bytes_ = sites[static_cast<size_t>(world_.rank())].available_bytes;
+
+  const std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
+  if (!split.empty() && (std::ssize(split) != layout_.pp || std::accumulate(split.begin(), split.end(), 0) != config_.num_layers))
+    fail(ExitCode::configuration, "--stage-split {}: {} stages of {} layers in all; the layout has {} stages, the model {} layers",
+         fmt::join(split, ","), split.size(), std::accumulate(split.begin(), split.end(), 0), layout_.pp, config_.num_layers);
+  const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
+  const size_t stage = static_cast<size_t>(here().pp);
+  place_ = {layout_.tp, here().tp, borders[stage], borders[stage + 1], here().pp == 0, here().pp + 1 == layout_.pp};
+}
+
+ModelNeed Session::model_need() const {
+  const StagePlace layer{1, 0, 0, 1, false, false}, first{1, 0, 0, 0, true, false}, last{1, 0, 0, 0, false, true};
+  auto bytes = [this](const StagePlace& place) { return StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place, exact_); };
+  ModelNeed need;
+  need.num_layers = config_.num_layers;
+  need.max_tp = std::min(units_.attention_units, units_.mlp_units);
+  need.layer_bytes = bytes(layer);
+  need.embedding_bytes = bytes(first);
+  need.head_bytes = bytes(last);
+  need.tied = config_.tie_word_embeddings;
+  need.kv_layer_bytes = KvCache::block_bytes(config_.num_kv_heads, config_.head_dim, kv_type()) * kUsefulPositions / kBlockTokens;
+  need.rank_bytes = kRankBytes;
+  return need;
 }
 
 // The highest kernel level that every rank has, so that all compute the same bits.
@@ -68,52 +104,47 @@ void Session::choose_kernels() {
 
 // Every rank of every replica has equally many KV blocks: the fewest that any can hold.
 void Session::agree_on_cache() {
-  const RankShare share = RankShare::of(config_, units_, tp_, here_.tp);
-  const DType type = exact_ ? DType::f32 : DType::bf16;
+  const RankShare share = RankShare::of(config_, units_, layout_.tp, here().tp);
   const int layers = place_.end_layer - place_.first_layer;
-  const int64_t block = layers * KvCache::block_bytes(share.num_kv_heads, config_.head_dim, type);
+  const int64_t block = layers * KvCache::block_bytes(share.num_kv_heads, config_.head_dim, kv_type());
   const int64_t wanted = options_.max_seqs * ((config_.max_positions + kBlockTokens - 1) / kBlockTokens);
   int64_t blocks = options_.kv_blocks;
   if (blocks == 0 && options_.kv_gib > 0) blocks = static_cast<int64_t>(options_.kv_gib * static_cast<double>(int64_t{1} << 30)) / block;
   if (blocks == 0) {
     const int64_t weights = StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_);
-    const int64_t left = memory_bytes_ - weights;
+    const int64_t left = available_bytes_ - weights;
     blocks = std::clamp<int64_t>(static_cast<int64_t>(static_cast<double>(left) * kCacheShare) / block, 0, wanted);
   }
   kv_blocks_ = world_.all_min(blocks);
   if (kv_blocks_ < 1)
     fail(ExitCode::out_of_memory, "no memory for a KV cache: a block of {} positions takes {} MiB on a rank; use more ranks, or give --kv-gib",
          kBlockTokens, block >> 20);
-  cache_ = std::make_unique<KvCache>(*device_, layers, share.num_kv_heads, config_.head_dim, type, kv_blocks_);
+  cache_ = std::make_unique<KvCache>(*device_, layers, share.num_kv_heads, config_.head_dim, kv_type(), kv_blocks_);
 }
 
 // Groups, channels and the stage. Every rank makes them in the same order: replica by replica, stage by stage.
 void Session::build_stage() {
-  auto rank_at = [this](int dp, int pp, int tp) {
-    for (size_t r = 0; r < coordinates_.size(); r++)
-      if (coordinates_[r].dp == dp && coordinates_[r].pp == pp && coordinates_[r].tp == tp) return static_cast<int>(r);
-    must(false, "every coordinate of the layout has a rank");
-    return -1;
-  };
-  replica_ranks_ = world_.split(here_.dp, here_.pp * tp_ + here_.tp);
-  result_rank_ = (pp_ - 1) * tp_;
+  const Coordinates me = here();
+  const int tp = layout_.tp, pp = layout_.pp;
+  replica_ranks_ = world_.split(me.dp, me.pp * tp + me.tp);
+  result_rank_ = (pp - 1) * tp;
 
   std::vector<int> members;
-  for (int t = 0; t < tp_; t++) members.push_back(rank_at(here_.dp, here_.pp, t));
-  size_t window = Stage::window_bytes(config_, units_, tp_, limits_);
-  if (place_.last) window = std::max(window, Sampler::window_bytes(config_, units_, tp_, limits_));
+  for (int t = 0; t < tp; t++) members.push_back(layout_.rank_at({t, me.pp, me.dp}));
+  size_t window = Stage::window_bytes(config_, units_, tp, limits_);
+  if (place_.last) window = std::max(window, Sampler::window_bytes(config_, units_, tp, limits_));
   group_ = fabric_->collective(members, window);
 
   const size_t hop = Runner::hop_bytes(config_, limits_);
-  const int slots = pp_ + 1;  // a stage can finish a step while the next still has its last
-  if (here_.pp > 0) previous_ = fabric_->receiver(rank_at(here_.dp, here_.pp - 1, here_.tp), hop, slots);
-  if (here_.pp + 1 < pp_) next_ = fabric_->sender(rank_at(here_.dp, here_.pp + 1, here_.tp), hop, slots);
+  const int slots = pp + 1;  // a stage can finish a step while the next still has its last
+  if (me.pp > 0) previous_ = fabric_->receiver(layout_.rank_at({me.tp, me.pp - 1, me.dp}), hop, slots);
+  if (me.pp + 1 < pp) next_ = fabric_->sender(layout_.rank_at({me.tp, me.pp + 1, me.dp}), hop, slots);
 
   stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, *rope_, *group_, *device_, kernels_, limits_);
   const int max_seqs = static_cast<int>(options_.max_seqs);
   if (place_.last) {
     std::vector<RankShare> shares;
-    for (int t = 0; t < tp_; t++) shares.push_back(RankShare::of(config_, units_, tp_, t));
+    for (int t = 0; t < tp; t++) shares.push_back(RankShare::of(config_, units_, tp, t));
     sampler_ = std::make_unique<Sampler>(config_, *stage_, *group_, shares, *device_, kernels_, limits_, max_seqs);
   }
   runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), previous_.get(), next_.get(), *device_, world_.waiter(), limits_, max_seqs);
@@ -121,19 +152,12 @@ void Session::build_stage() {
 
 SchedulerLimits Session::scheduler_limits() const {
   return {.max_seqs = static_cast<int32_t>(options_.max_seqs), .max_step_tokens = static_cast<int32_t>(options_.max_step_tokens),
-          .kv_blocks = static_cast<int32_t>(kv_blocks_), .in_flight = pp_, .max_positions = config_.max_positions,
+          .kv_blocks = static_cast<int32_t>(kv_blocks_), .in_flight = layout_.pp, .max_positions = config_.max_positions,
           .preempt_every = options_.preempt_every};
 }
 
-std::vector<int> Session::leaders() const {
-  std::vector<int> leaders(static_cast<size_t>(dp_));
-  for (size_t r = 0; r < coordinates_.size(); r++)
-    if (coordinates_[r].tp == 0 && coordinates_[r].pp == 0) leaders[static_cast<size_t>(coordinates_[r].dp)] = static_cast<int>(r);
-  return leaders;
-}
-
 std::string Session::layout_text() const {
-  return fmt::format("tp {}, pp {}, dp {}, {} thread{} a rank, kernels {}, numerics {}", tp_, pp_, dp_, threads_,
+  return fmt::format("tp {}, pp {}, dp {}, {} thread{} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp, layout_.dp, threads_,
                      threads_ == 1 ? "" : "s", kernels_.level, options_.numerics);
 }
 

@@ -13,13 +13,9 @@
 #include "launch/options.h"
 #include "model/stage.h"
 #include "text/tokenizer.h"
+#include "topology/placement.h"
 
 namespace trireme {
-
-// Where a rank stands.
-struct Coordinates {
-  int tp = 0, pp = 0, dp = 0;
-};
 
 // Everything that stands between the options and the first step, in the order of its making: set-up chooses here, and
 // the hot path never asks again. One per process that runs a model; every rank makes it at once.
@@ -35,12 +31,9 @@ class Session {
   const Options& options() const { return options_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   const ModelConfig& config() const { return config_; }
-  const Coordinates& here() const { return here_; }
-  int tp() const { return tp_; }
-  int pp() const { return pp_; }
-  int dp() const { return dp_; }
-  bool leads_replica() const { return here_.tp == 0 && here_.pp == 0; }
-  std::vector<int> leaders() const;  // world ranks of all replicas' leaders, in the order of dp
+  const Layout& layout() const { return layout_; }
+  Coordinates here() const { return layout_.at[static_cast<size_t>(world_.rank())]; }
+  bool leads_replica() const { return here().tp == 0 && here().pp == 0; }
   Runner& runner() { return *runner_; }
   Replica replica() { return {*replica_ranks_, result_rank_}; }
   SchedulerLimits scheduler_limits() const;
@@ -53,6 +46,8 @@ class Session {
 
  private:
   void choose_layout();
+  ModelNeed model_need() const;
+  DType kv_type() const { return exact_ ? DType::f32 : DType::bf16; }
   void choose_kernels();
   void agree_on_cache();
   void build_stage();
@@ -64,12 +59,10 @@ class Session {
   ModelConfig config_;
   UnitTable units_;
   bool exact_ = false;
-  int tp_ = 1, pp_ = 1, dp_ = 1;
-  Coordinates here_;
-  std::vector<Coordinates> coordinates_;  // [world]
-  std::vector<int> cpus_;                 // to pin to; empty: not pinned
+  Layout layout_;
+  std::vector<int> cpus_;        // to pin to; empty: not pinned
   int threads_ = 1;
-  int64_t memory_bytes_ = 0;              // that this rank may use
+  int64_t available_bytes_ = 0;  // memory that this rank may count on
   StagePlace place_;
   StepLimits limits_;
   Kernels kernels_;

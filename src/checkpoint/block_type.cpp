@@ -52,20 +52,17 @@ constexpr WeightFormat quantized(int bits, int zero, bool has_minimum) {
 }
 
 constexpr BlockType kBlockTypes[] = {
-    {0, "F32", 1, 4, plain(DType::f32), copy_values<4>},
-    {1, "F16", 1, 2, plain(DType::f16), copy_values<2>},
-    {30, "BF16", 1, 2, plain(DType::bf16), copy_values<2>},
-    {8, "Q8_0", 32, 34, quantized(8, 128, false), split_q8_0},
-    {2, "Q4_0", 32, 18, quantized(4, 8, false), split_q4_0},
-    {3, "Q4_1", 32, 20, quantized(4, 0, true), split_q4_1},
+    {0, "F32", 1, 4, plain(DType::f32), copy_values<4>},     {1, "F16", 1, 2, plain(DType::f16), copy_values<2>},
+    {30, "BF16", 1, 2, plain(DType::bf16), copy_values<2>},  {8, "Q8_0", 32, 34, quantized(8, 128, false), split_q8_0},
+    {2, "Q4_0", 32, 18, quantized(4, 8, false), split_q4_0}, {3, "Q4_1", 32, 20, quantized(4, 0, true), split_q4_1},
 };
 
 // Names of ggml's types by id, for error texts; empty: removed from ggml.
 constexpr std::string_view kGgmlNames[] = {
-    "F32",     "F16",   "Q4_0",   "Q4_1",    "",      "",      "Q5_0",   "Q5_1",    "Q8_0",  "Q8_1",  "Q2_K",
-    "Q3_K",    "Q4_K",  "Q5_K",   "Q6_K",    "Q8_K",  "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S",
-    "IQ2_S",   "IQ4_XS", "I8",    "I16",     "I32",   "I64",   "F64",    "IQ1_M",   "BF16",  "",      "",
-    "",        "TQ1_0", "TQ2_0",  "",        "",      "",      "MXFP4"};
+    "F32",    "F16",   "Q4_0",  "Q4_1",   "",      "",      "Q5_0",    "Q5_1",   "Q8_0",    "Q8_1",
+    "Q2_K",   "Q3_K",  "Q4_K",  "Q5_K",   "Q6_K",  "Q8_K",  "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S",
+    "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8",    "I16",   "I32",     "I64",    "F64",     "IQ1_M",
+    "BF16",   "",      "",      "",       "TQ1_0", "TQ2_0", "",        "",       "",        "MXFP4"};
 
 }  // namespace
 

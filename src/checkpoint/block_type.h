@@ -12,14 +12,15 @@ namespace trireme {
 // How a GGUF file stores values (ggml's block types), and how that becomes our WeightFormat without loss. One table
 // drives sizes, names, conversion and error texts: a new type is one more row of it.
 struct BlockType {
-  uint32_t id = 0;             // ggml_type
-  std::string_view name;       // "Q4_1"
-  int columns = 1;             // values in a block
-  int bytes = 0;               // stored bytes of a block
+  uint32_t id = 0;        // ggml_type
+  std::string_view name;  // "Q4_1"
+  int columns = 1;        // values in a block
+  int bytes = 0;          // stored bytes of a block
   WeightFormat format;
   // Splits `blocks` consecutive blocks of a row into our parts, appended in order; scales and minimums may be null
   // where the format has none.
-  void (*split)(const std::byte* source, int64_t blocks, std::byte* values, std::byte* scales, std::byte* minimums) = nullptr;
+  void (*split)(const std::byte* source, int64_t blocks, std::byte* values, std::byte* scales,
+                std::byte* minimums) = nullptr;
 };
 
 const BlockType* find_block_type(uint32_t id);  // null: not supported

@@ -5,8 +5,8 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "checkpoint/input_file.h"
 #include "checkpoint/index.h"
+#include "checkpoint/input_file.h"
 #include "checkpoint/shard_reader.h"
 
 namespace trireme {
@@ -51,8 +51,9 @@ std::string Checkpoint::read_blob(std::string_view name) const {
     std::string text(blob.bytes, '\0');
     state_->file.read(blob.offset, std::as_writable_bytes(std::span(text)), blob.name.c_str());
     if (uint64_t sum = xxh3(text); sum != blob.checksum)
-      fail(ExitCode::bad_data, "{}: {} (bytes {} to {}) has checksum {}, expected {}; the file is damaged, convert the model again",
-           path(), blob.name, blob.offset, blob.offset + blob.bytes, hex16(sum), hex16(blob.checksum));
+      fail(ExitCode::bad_data,
+           "{}: {} (bytes {} to {}) has checksum {}, expected {}; the file is damaged, convert the model again", path(),
+           blob.name, blob.offset, blob.offset + blob.bytes, hex16(sum), hex16(blob.checksum));
     return text;
   }
   return "";

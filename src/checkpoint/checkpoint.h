@@ -21,22 +21,22 @@ namespace trireme {
 enum class UnitAxis : uint8_t { none, rows, columns };
 
 struct TensorInfo {
-  std::string name;            // "layers.0.attention.q"
+  std::string name;  // "layers.0.attention.q"
   WeightFormat format;
-  int64_t rows = 0;            // true shape; a vector has rows 1
+  int64_t rows = 0;  // true shape; a vector has rows 1
   int64_t columns = 0;
   UnitAxis axis = UnitAxis::none;
   int units = 1;
-  int64_t unit_rows = 0;       // of every unit as stored; the last one is padded with zeros
-  int64_t unit_columns = 0;    // a multiple of format.group
+  int64_t unit_rows = 0;     // of every unit as stored; the last one is padded with zeros
+  int64_t unit_columns = 0;  // a multiple of format.group
 
   // Stored bytes of one unit in each part: values (or codes), scales, minimums; 0 where the format has no such part.
   struct Part {
-    uint64_t offset = 0;       // in the file, of unit 0; units follow each other
+    uint64_t offset = 0;  // in the file, of unit 0; units follow each other
     uint64_t unit_bytes = 0;
     std::vector<uint64_t> checksums;  // [units] XXH3-64
   };
-  Part parts[3];               // values, scales, minimums
+  Part parts[3];  // values, scales, minimums
 };
 
 class Checkpoint {
@@ -50,10 +50,10 @@ class Checkpoint {
 
   const std::string& path() const;
   uint64_t file_bytes() const;
-  const std::string& digest() const;           // 16 hex: of the index, which holds the checksums of all content
-  const nlohmann::json& config() const;        // model config (docs/checkpoint.md)
-  int unit_formula() const;                    // version of the formula that made the units (model/units.h)
-  int unit_group() const;                      // its other input: UnitTable::of(config, unit_group()) is the table stored
+  const std::string& digest() const;     // 16 hex: of the index, which holds the checksums of all content
+  const nlohmann::json& config() const;  // model config (docs/checkpoint.md)
+  int unit_formula() const;              // version of the formula that made the units (model/units.h)
+  int unit_group() const;                // its other input: UnitTable::of(config, unit_group()) is the table stored
   std::string read_blob(std::string_view name) const;  // "tokenizer.json", "chat_template.jinja"; "" if absent
   std::span<const TensorInfo> tensors() const;         // in the order of the model
   const TensorInfo* find_tensor(std::string_view name) const;
@@ -65,7 +65,8 @@ class Checkpoint {
     // Called once with the units' bytes of each part, from another thread than the caller's perhaps, never two at once.
     // The memory is gone after the call.
     std::function<void(std::span<const std::byte> values, std::span<const std::byte> scales,
-                       std::span<const std::byte> minimums)> consume;
+                       std::span<const std::byte> minimums)>
+        consume;
   };
   struct ReadStats {
     uint64_t bytes = 0;

@@ -47,8 +47,8 @@ class Cursor {
   std::string string(std::string_view field, uint64_t most) {
     uint64_t at = position(), length = number<uint64_t>(field);
     if (length > most || length > left())
-      fail(ExitCode::bad_data, "{}, byte {}: the length of {} is {}, but at most {} fit; the file is damaged", file_.path(),
-           at, field, length, std::min(most, left()));
+      fail(ExitCode::bad_data, "{}, byte {}: the length of {} is {}, but at most {} fit; the file is damaged",
+           file_.path(), at, field, length, std::min(most, left()));
     std::string text(length, '\0');
     take(std::as_writable_bytes(std::span(text)), field);
     return text;
@@ -98,17 +98,26 @@ class Cursor {
 
 int64_t integer(Cursor& in, uint32_t type, std::string_view field) {
   switch (type) {
-    case kU8: return in.number<uint8_t>(field);
-    case kI8: return in.number<int8_t>(field);
-    case kU16: return in.number<uint16_t>(field);
-    case kI16: return in.number<int16_t>(field);
-    case kU32: return in.number<uint32_t>(field);
-    case kI32: return in.number<int32_t>(field);
-    case kI64: return in.number<int64_t>(field);
-    default: break;
+    case kU8:
+      return in.number<uint8_t>(field);
+    case kI8:
+      return in.number<int8_t>(field);
+    case kU16:
+      return in.number<uint16_t>(field);
+    case kI16:
+      return in.number<int16_t>(field);
+    case kU32:
+      return in.number<uint32_t>(field);
+    case kI32:
+      return in.number<int32_t>(field);
+    case kI64:
+      return in.number<int64_t>(field);
+    default:
+      break;
   }
   uint64_t at = in.position(), value = in.number<uint64_t>(field);
-  if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) in.refuse(at, "{} is {}: too large", field, value);
+  if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+    in.refuse(at, "{} is {}: too large", field, value);
   return static_cast<int64_t>(value);
 }
 
@@ -142,18 +151,24 @@ std::vector<T> elements(uint64_t count, const Read& read) {
 GgufValue array(Cursor& in, const std::string& key) {
   uint64_t at = in.position();
   uint32_t type = in.number<uint32_t>(key);
-  if (type >= kTypes || type == kArray) in.refuse(at, "the array {} has elements of type {}; arrays of numbers, booleans and strings can be read", key, type);
+  if (type >= kTypes || type == kArray)
+    in.refuse(at, "the array {} has elements of type {}; arrays of numbers, booleans and strings can be read", key,
+              type);
   at = in.position();
   uint64_t count = in.number<uint64_t>(key);
   if (count > kMaxArray || count > in.left() / kLeastBytes[type])
     in.refuse(at, "the array {} has {} elements, but at most {} fit; the file is damaged", key, count,
               std::min(kMaxArray, in.left() / kLeastBytes[type]));
   switch (type) {
-    case kBool: return elements<bool>(count, [&] { return boolean(in, key); });
-    case kString: return elements<std::string>(count, [&] { return in.string(key, kMaxString); });
+    case kBool:
+      return elements<bool>(count, [&] { return boolean(in, key); });
+    case kString:
+      return elements<std::string>(count, [&] { return in.string(key, kMaxString); });
     case kF32:
-    case kF64: return elements<double>(count, [&] { return type == kF32 ? in.number<float>(key) : in.number<double>(key); });
-    default: return elements<int64_t>(count, [&] { return integer(in, type, key); });
+    case kF64:
+      return elements<double>(count, [&] { return type == kF32 ? in.number<float>(key) : in.number<double>(key); });
+    default:
+      return elements<int64_t>(count, [&] { return integer(in, type, key); });
   }
 }
 
@@ -162,12 +177,17 @@ GgufValue value(Cursor& in, const std::string& key) {
   uint32_t type = in.number<uint32_t>(key);
   if (type >= kTypes) in.refuse(at, "{} has value type {}, but types are 0 to {}", key, type, kTypes - 1);
   switch (type) {
-    case kBool: return boolean(in, key);
-    case kString: return in.string(key, kMaxString);
-    case kArray: return array(in, key);
+    case kBool:
+      return boolean(in, key);
+    case kString:
+      return in.string(key, kMaxString);
+    case kArray:
+      return array(in, key);
     case kF32:
-    case kF64: return real(in, type, key);
-    default: return integer(in, type, key);
+    case kF64:
+      return real(in, type, key);
+    default:
+      return integer(in, type, key);
   }
 }
 
@@ -177,14 +197,16 @@ GgufTensor tensor(Cursor& in) {
   uint64_t at = in.position();
   t.name = in.name("a tensor's name", kMaxName);
   uint32_t dimensions = in.number<uint32_t>(t.name);
-  if (dimensions < 1 || dimensions > 4) in.refuse(at, "the tensor {} has {} dimensions; 1 to 4 are possible", t.name, dimensions);
+  if (dimensions < 1 || dimensions > 4)
+    in.refuse(at, "the tensor {} has {} dimensions; 1 to 4 are possible", t.name, dimensions);
   t.dimensions = static_cast<int>(dimensions);
   t.columns = t.rows = 1;
   for (uint32_t i = 0; i < dimensions; i++) {
     uint64_t size = in.number<uint64_t>(t.name);
     if (size < 1 || size > kMaxDimension) in.refuse(at, "dimension {} of the tensor {} is {}", i, t.name, size);
     int64_t& side = i == 0 ? t.columns : t.rows;
-    if (__builtin_mul_overflow(side, static_cast<int64_t>(size), &side)) in.refuse(at, "the shape of the tensor {} overflows", t.name);
+    if (__builtin_mul_overflow(side, static_cast<int64_t>(size), &side))
+      in.refuse(at, "the shape of the tensor {} overflows", t.name);
   }
   uint32_t type = in.number<uint32_t>(t.name);
   t.type = find_block_type(type);
@@ -192,7 +214,8 @@ GgufTensor tensor(Cursor& in) {
     in.refuse(at, "the tensor {} is stored as {}; this version reads {}: requantize the file to one of these", t.name,
               block_type_name(type), supported_block_types());
   if (t.columns % t.type->columns != 0)
-    in.refuse(at, "rows of the tensor {} have {} columns, not a multiple of {}'s {}", t.name, t.columns, t.type->name, t.type->columns);
+    in.refuse(at, "rows of the tensor {} have {} columns, not a multiple of {}'s {}", t.name, t.columns, t.type->name,
+              t.type->columns);
   t.row_bytes = static_cast<uint64_t>(t.columns / t.type->columns) * static_cast<uint64_t>(t.type->bytes);
   t.offset = in.number<uint64_t>(t.name);
   return t;
@@ -206,8 +229,9 @@ Gguf::Gguf(const std::string& path) : file_(path) {
   for (char& c : magic) c = in.number<char>("the magic bytes");
   if (std::memcmp(magic, "GGUF", 4) != 0) in.refuse(0, "this is no GGUF file: it does not begin with \"GGUF\"");
   uint32_t version = in.number<uint32_t>("the version");
-  if (version != 2 && version != 3) in.refuse(4, "GGUF version {}; versions 2 and 3 can be read{}", version,
-                                              version == 0x02000000 || version == 0x03000000 ? " (the file is big-endian)" : "");
+  if (version != 2 && version != 3)
+    in.refuse(4, "GGUF version {}; versions 2 and 3 can be read{}", version,
+              version == 0x02000000 || version == 0x03000000 ? " (the file is big-endian)" : "");
   version_ = static_cast<int>(version);
   uint64_t num_tensors = in.number<uint64_t>("the tensor count");
   if (num_tensors > kMaxTensors) in.refuse(8, "{} tensors; at most {} are read", num_tensors, kMaxTensors);
@@ -224,13 +248,15 @@ Gguf::Gguf(const std::string& path) : file_(path) {
   for (uint64_t i = 0; i < num_tensors; i++) {
     uint64_t at = in.position();
     tensors_.push_back(tensor(in));
-    if (!by_name_.emplace(tensors_.back().name, i).second) in.refuse(at, "the tensor {} stands twice", tensors_.back().name);
+    if (!by_name_.emplace(tensors_.back().name, i).second)
+      in.refuse(at, "the tensor {} stands twice", tensors_.back().name);
   }
 
   const int64_t* alignment = find<int64_t>("general.alignment");
   uint64_t align = alignment ? static_cast<uint64_t>(*alignment) : 32;
   if (!std::has_single_bit(align) || align < 8 || align > kMaxAlignment)
-    fail(ExitCode::bad_data, "{}: general.alignment is {}; powers of two from 8 to {} are possible", path, align, kMaxAlignment);
+    fail(ExitCode::bad_data, "{}: general.alignment is {}; powers of two from 8 to {} are possible", path, align,
+         kMaxAlignment);
   check_layout((in.position() + align - 1) / align * align, align);
 }
 
@@ -241,11 +267,13 @@ void Gguf::check_layout(uint64_t data_begin, uint64_t alignment) {
   };
   for (GgufTensor& t : tensors_) {
     uint64_t bytes = 0, end = 0;
-    if (t.offset % alignment != 0) refuse(t, fmt::format("has offset {}, not a multiple of the alignment {}", t.offset, alignment));
+    if (t.offset % alignment != 0)
+      refuse(t, fmt::format("has offset {}, not a multiple of the alignment {}", t.offset, alignment));
     if (__builtin_mul_overflow(t.row_bytes, static_cast<uint64_t>(t.rows), &bytes) ||
         __builtin_add_overflow(t.offset, data_begin, &t.offset) || __builtin_add_overflow(t.offset, bytes, &end) ||
         end > file_.bytes())
-      refuse(t, fmt::format("[{}, {}] at byte {} reaches past the file's {} bytes", t.rows, t.columns, t.offset, file_.bytes()));
+      refuse(t, fmt::format("[{}, {}] at byte {} reaches past the file's {} bytes", t.rows, t.columns, t.offset,
+                            file_.bytes()));
   }
   std::vector<size_t> order(tensors_.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -273,7 +301,9 @@ bool Gguf::is_gguf(const std::string& path) try {
 }
 
 void Gguf::wrong_type(std::string_view key) const {
-  fail(ExitCode::bad_data, "{}: the metadata key {} has a value of an unexpected type; the file is damaged or of another make", path(), key);
+  fail(ExitCode::bad_data,
+       "{}: the metadata key {} has a value of an unexpected type; the file is damaged or of another make", path(),
+       key);
 }
 void Gguf::missing(std::string_view key) const {
   fail(ExitCode::bad_data, "{}: the metadata key {} is missing; convert the model to GGUF again", path(), key);

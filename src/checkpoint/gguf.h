@@ -12,22 +12,24 @@
 
 namespace trireme {
 
-// The value of a metadata key. Integers of every width become int64_t (a uint64 above 2^63 - 1 is refused), floats double.
+// The value of a metadata key. Integers of every width become int64_t (a uint64 above 2^63 - 1 is refused), floats
+// double.
 using GgufValue = std::variant<bool, int64_t, double, std::string, std::vector<bool>, std::vector<int64_t>,
                                std::vector<double>, std::vector<std::string>>;
 
 struct GgufTensor {
   std::string name;
   const BlockType* type = nullptr;
-  int64_t rows = 0;        // all outer dimensions; 1 for a vector
-  int64_t columns = 0;     // the contiguous dimension
+  int64_t rows = 0;     // all outer dimensions; 1 for a vector
+  int64_t columns = 0;  // the contiguous dimension
   int dimensions = 0;
-  uint64_t offset = 0;     // in the file
+  uint64_t offset = 0;  // in the file
   uint64_t row_bytes = 0;
 };
 
-// A GGUF file (versions 2 and 3, little-endian), which may be hostile: every count, length, offset and product is checked
-// before it is used. Throws Error(bad_data) naming file, field and byte. Holds metadata; weights stay in the file.
+// A GGUF file (versions 2 and 3, little-endian), which may be hostile: every count, length, offset and product is
+// checked before it is used. Throws Error(bad_data) naming file, field and byte. Holds metadata; weights stay in the
+// file.
 class Gguf {
  public:
   explicit Gguf(const std::string& path);

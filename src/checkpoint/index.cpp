@@ -19,14 +19,15 @@ using nlohmann::json;
 constexpr uint64_t kMaxIndex = uint64_t{256} << 20;  // bytes; a 405B model has about 4 MiB
 constexpr uint64_t kMaxBlob = uint64_t{256} << 20;   // bytes; tokenizers have 2 to 35 MB
 constexpr int kMaxDepth = 16;
-constexpr int64_t kMaxSide = int64_t{1} << 30;       // rows or columns; two of them and 4 bytes cannot overflow
+constexpr int64_t kMaxSide = int64_t{1} << 30;  // rows or columns; two of them and 4 bytes cannot overflow
 
 constexpr std::string_view kAxisNames[] = {"none", "rows", "columns"};
 
 // Typed access to the fields of one JSON object that anyone may have written; errors name file and field.
 class Fields {
  public:
-  Fields(const json& object, std::string where, const std::string& path) : object_(object), where_(std::move(where)), path_(path) {
+  Fields(const json& object, std::string where, const std::string& path)
+      : object_(object), where_(std::move(where)), path_(path) {
     if (!object.is_object()) refuse("", "is no object");
   }
 
@@ -61,11 +62,14 @@ class Fields {
     refuse(key, fmt::format("is {}", shown(at(key))));
   }
   [[noreturn]] void refuse(std::string_view key, const std::string& why) const {
-    fail(ExitCode::bad_data, "{}: the index is damaged: {}{}{} {}; convert the model again", path_, where_, key.empty() ? "" : ".", key, why);
+    fail(ExitCode::bad_data, "{}: the index is damaged: {}{}{} {}; convert the model again", path_, where_,
+         key.empty() ? "" : ".", key, why);
   }
 
  private:
-  static std::string shown(const json& v) { return v.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 40); }
+  static std::string shown(const json& v) {
+    return v.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 40);
+  }
   const json& at(const char* key) const {
     auto found = object_.find(key);
     if (found == object_.end()) refuse(key, "is missing");
@@ -78,7 +82,8 @@ class Fields {
 };
 
 json format_json(const WeightFormat& f) {
-  return {{"type", dtype_name(f.type)}, {"bits", f.bits}, {"group", f.group}, {"zero", f.zero}, {"minimum", f.has_minimum}};
+  return {
+      {"type", dtype_name(f.type)}, {"bits", f.bits}, {"group", f.group}, {"zero", f.zero}, {"minimum", f.has_minimum}};
 }
 
 WeightFormat parse_format(const Fields& in) {
@@ -89,8 +94,8 @@ WeightFormat parse_format(const Fields& in) {
   f.group = static_cast<int>(in.integer("group", 1, 128));
   f.zero = static_cast<int>(in.integer("zero", 0, 255));
   f.has_minimum = in.boolean("minimum");
-  bool possible = f.quantized() ? (f.bits == 4 || f.bits == 8) && f.group >= 16 && f.group % 2 == 0 && f.zero < 1 << f.bits &&
-                                      f.type != DType::bf16 && !(f.has_minimum && f.zero != 0)
+  bool possible = f.quantized() ? (f.bits == 4 || f.bits == 8) && f.group >= 16 && f.group % 2 == 0 &&
+                                      f.zero < 1 << f.bits && f.type != DType::bf16 && !(f.has_minimum && f.zero != 0)
                                 : f.group == 1 && f.zero == 0 && !f.has_minimum;
   if (!possible) in.refuse("bits", fmt::format("and its neighbours make no known format ({})", format_name(f)));
   return f;
@@ -99,7 +104,8 @@ WeightFormat parse_format(const Fields& in) {
 uint64_t parse_hex(std::string_view digits, const Fields& in, const char* key) {
   uint64_t value = 0;
   auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
-  if (digits.size() != 16 || error != std::errc() || end != digits.data() + digits.size()) in.refuse(key, "is no 16 hexadecimal digits");
+  if (digits.size() != 16 || error != std::errc() || end != digits.data() + digits.size())
+    in.refuse(key, "is no 16 hexadecimal digits");
   return value;
 }
 
@@ -114,9 +120,15 @@ json tensor_json(const TensorInfo& t) {
     for (uint64_t sum : part.checksums) checksums += hex16(sum);
     parts.push_back({{"offset", part.offset}, {"unit_bytes", part.unit_bytes}, {"checksums", checksums}});
   }
-  return {{"name", t.name},   {"format", format_json(t.format)}, {"rows", t.rows},           {"columns", t.columns},
-          {"axis", kAxisNames[static_cast<size_t>(t.axis)]},     {"units", t.units},         {"unit_rows", t.unit_rows},
-          {"unit_columns", t.unit_columns}, {"parts", parts}};
+  return {{"name", t.name},
+          {"format", format_json(t.format)},
+          {"rows", t.rows},
+          {"columns", t.columns},
+          {"axis", kAxisNames[static_cast<size_t>(t.axis)]},
+          {"units", t.units},
+          {"unit_rows", t.unit_rows},
+          {"unit_columns", t.unit_columns},
+          {"parts", parts}};
 }
 
 // Units cover the tensor: all but the last are full, the other side is whole.
@@ -125,19 +137,23 @@ void check_units(const TensorInfo& t, const Fields& in) {
   bool good = t.axis == UnitAxis::rows      ? covers(t.rows, t.unit_rows) && t.unit_columns == t.columns
               : t.axis == UnitAxis::columns ? covers(t.columns, t.unit_columns) && t.unit_rows == t.rows
                                             : t.units == 1 && t.unit_rows == t.rows && t.unit_columns == t.columns;
-  if (!good) in.refuse("units", fmt::format("{} of [{}, {}] do not make [{}, {}]", t.units, t.unit_rows, t.unit_columns, t.rows, t.columns));
-  if (t.unit_columns % t.format.group != 0) in.refuse("unit_columns", fmt::format("{} is not a multiple of the group {}", t.unit_columns, t.format.group));
+  if (!good)
+    in.refuse("units", fmt::format("{} of [{}, {}] do not make [{}, {}]", t.units, t.unit_rows, t.unit_columns, t.rows,
+                                   t.columns));
+  if (t.unit_columns % t.format.group != 0)
+    in.refuse("unit_columns", fmt::format("{} is not a multiple of the group {}", t.unit_columns, t.format.group));
 }
 
 // What every content of the file must satisfy; `extents` finds overlaps later.
 struct Bounds {
-  uint64_t begin, end;                    // of the part of the file that HDF5 owns
-  std::map<uint64_t, uint64_t> extents;   // offset -> bytes
+  uint64_t begin, end;                   // of the part of the file that HDF5 owns
+  std::map<uint64_t, uint64_t> extents;  // offset -> bytes
 
   void take(uint64_t offset, uint64_t bytes, const Fields& in) {
     if (offset < begin || bytes > end || offset > end - bytes)
       in.refuse("offset", fmt::format("{} and {} bytes lie outside the file's [{}, {})", offset, bytes, begin, end));
-    if (bytes >= kAlignedBytes && offset % kAlignment != 0) in.refuse("offset", fmt::format("{} is not a multiple of {}", offset, kAlignment));
+    if (bytes >= kAlignedBytes && offset % kAlignment != 0)
+      in.refuse("offset", fmt::format("{} is not a multiple of {}", offset, kAlignment));
     auto [place, added] = extents.emplace(offset, bytes);
     auto next = std::next(place);
     bool free = added && (next == extents.end() || offset + bytes <= next->first) &&
@@ -146,7 +162,8 @@ struct Bounds {
   }
 };
 
-TensorInfo::Part parse_part(const json& v, const TensorInfo& t, int index, const std::string& where, const std::string& path, Bounds& bounds) {
+TensorInfo::Part parse_part(const json& v, const TensorInfo& t, int index, const std::string& where,
+                            const std::string& path, Bounds& bounds) {
   TensorInfo::Part part;
   uint64_t expected = unit_bytes(t, index);
   if (v.is_null() && expected == 0) return part;
@@ -154,13 +171,17 @@ TensorInfo::Part parse_part(const json& v, const TensorInfo& t, int index, const
   constexpr int64_t most = int64_t{1} << 62;
   part.offset = static_cast<uint64_t>(in.integer("offset", 0, most));
   part.unit_bytes = static_cast<uint64_t>(in.integer("unit_bytes", 1, most));
-  if (part.unit_bytes != expected) in.refuse("unit_bytes", fmt::format("is {}, but shape and format make {}", part.unit_bytes, expected));
+  if (part.unit_bytes != expected)
+    in.refuse("unit_bytes", fmt::format("is {}, but shape and format make {}", part.unit_bytes, expected));
   uint64_t bytes = 0;
-  if (__builtin_mul_overflow(part.unit_bytes, static_cast<uint64_t>(t.units), &bytes)) in.refuse("unit_bytes", "is too large");
+  if (__builtin_mul_overflow(part.unit_bytes, static_cast<uint64_t>(t.units), &bytes))
+    in.refuse("unit_bytes", "is too large");
   bounds.take(part.offset, bytes, in);
   const std::string& sums = in.string("checksums");
-  if (sums.size() != static_cast<size_t>(t.units) * 16) in.refuse("checksums", fmt::format("has {} digits, not 16 for each of {} units", sums.size(), t.units));
-  for (size_t i = 0; i < sums.size(); i += 16) part.checksums.push_back(parse_hex(std::string_view(sums).substr(i, 16), in, "checksums"));
+  if (sums.size() != static_cast<size_t>(t.units) * 16)
+    in.refuse("checksums", fmt::format("has {} digits, not 16 for each of {} units", sums.size(), t.units));
+  for (size_t i = 0; i < sums.size(); i += 16)
+    part.checksums.push_back(parse_hex(std::string_view(sums).substr(i, 16), in, "checksums"));
   return part;
 }
 
@@ -170,7 +191,8 @@ TensorInfo parse_tensor(const json& v, size_t position, const std::string& path,
   TensorInfo t;
   t.name = in.string("name");
   auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.'; };
-  if (t.name.empty() || t.name.size() > 255 || !std::all_of(t.name.begin(), t.name.end(), plain)) in.refuse("name", "is no tensor name");
+  if (t.name.empty() || t.name.size() > 255 || !std::all_of(t.name.begin(), t.name.end(), plain))
+    in.refuse("name", "is no tensor name");
   t.format = parse_format(Fields(in.object("format"), where + ".format", path));
   t.rows = in.integer("rows", 1, kMaxSide);
   t.columns = in.integer("columns", 1, kMaxSide);
@@ -199,7 +221,8 @@ Index::Blob parse_blob(const json& v, size_t position, const std::string& path, 
 
 json parse_text(const std::string& text, const std::string& path) {
   auto shallow = [&path](int depth, json::parse_event_t, json&) {
-    if (depth > kMaxDepth) fail(ExitCode::bad_data, "{}: the index is nested deeper than {}; convert the model again", path, kMaxDepth);
+    if (depth > kMaxDepth)
+      fail(ExitCode::bad_data, "{}: the index is nested deeper than {}; convert the model again", path, kMaxDepth);
     return true;
   };
   try {
@@ -232,22 +255,28 @@ Index parse_index(const std::string& text, const std::string& path, Bounds bound
 IndexHeader read_header(const InputFile& file) {
   IndexHeader h;
   const std::string& path = file.path();
-  if (file.bytes() < sizeof h) fail(ExitCode::bad_data, "{} has {} bytes: no Trireme checkpoint; make one with trireme convert", path, file.bytes());
+  if (file.bytes() < sizeof h)
+    fail(ExitCode::bad_data, "{} has {} bytes: no Trireme checkpoint; make one with trireme convert", path,
+         file.bytes());
   file.read(0, std::as_writable_bytes(std::span(&h, 1)), "header");
   const IndexHeader ours;
   if (std::memcmp(h.magic, ours.magic, sizeof h.magic) != 0)
-    fail(ExitCode::bad_data, "{} is no Trireme checkpoint (no index in its first bytes); make one with trireme convert", path);
+    fail(ExitCode::bad_data, "{} is no Trireme checkpoint (no index in its first bytes); make one with trireme convert",
+         path);
   auto refuse = [&path](const char* field, uint64_t seen, const std::string& expected) {
-    fail(ExitCode::bad_data, "{}: the header's {} is {}, expected {}; the file is damaged, convert the model again", path, field, seen, expected);
+    fail(ExitCode::bad_data, "{}: the header's {} is {}, expected {}; the file is damaged, convert the model again",
+         path, field, seen, expected);
   };
-  if (h.version != ours.version) refuse("version", h.version, fmt::format("{} (another version of Trireme wrote it)", ours.version));
+  if (h.version != ours.version)
+    refuse("version", h.version, fmt::format("{} (another version of Trireme wrote it)", ours.version));
   uint64_t sum = xxh3(std::as_bytes(std::span(&h, 1)).first(offsetof(IndexHeader, header_checksum)));
   if (sum != h.header_checksum) refuse("checksum", h.header_checksum, fmt::format("{}", sum));
   if (h.header_bytes != sizeof h) refuse("header_bytes", h.header_bytes, fmt::format("{}", sizeof h));
   if (h.file_bytes != file.bytes()) refuse("file_bytes", h.file_bytes, fmt::format("the file's size {}", file.bytes()));
   if (!std::has_single_bit(h.user_block_bytes) || h.user_block_bytes < 512 || h.user_block_bytes > file.bytes())
     refuse("user_block_bytes", h.user_block_bytes, "a power of two inside the file");
-  if (h.index_bytes > std::min(kMaxIndex, h.user_block_bytes - sizeof h)) refuse("index_bytes", h.index_bytes, "less than the user block");
+  if (h.index_bytes > std::min(kMaxIndex, h.user_block_bytes - sizeof h))
+    refuse("index_bytes", h.index_bytes, "less than the user block");
   return h;
 }
 
@@ -265,7 +294,12 @@ std::string index_text(const Index& index) {
   for (const Index::Blob& b : index.blobs)
     blobs.push_back({{"name", b.name}, {"offset", b.offset}, {"bytes", b.bytes}, {"checksum", hex16(b.checksum)}});
   for (const TensorInfo& t : index.tensors) tensors.push_back(tensor_json(t));
-  return json{{"unit_formula", index.unit_formula}, {"unit_group", index.unit_group}, {"config", index.config}, {"blobs", blobs}, {"tensors", tensors}}.dump();
+  return json{{"unit_formula", index.unit_formula},
+              {"unit_group", index.unit_group},
+              {"config", index.config},
+              {"blobs", blobs},
+              {"tensors", tensors}}
+      .dump();
 }
 
 std::string user_block(const std::string& text, uint64_t user_block_bytes, uint64_t file_bytes) {
@@ -288,7 +322,8 @@ Index read_index(const InputFile& file, std::string* digest) {
   file.read(sizeof h, std::as_writable_bytes(std::span(text)), "index");
   uint64_t sum = xxh3(text);
   if (sum != h.index_checksum)
-    fail(ExitCode::bad_data, "{}: the index (bytes {} to {}) has checksum {}, expected {}; the file is damaged, convert the model again",
+    fail(ExitCode::bad_data,
+         "{}: the index (bytes {} to {}) has checksum {}, expected {}; the file is damaged, convert the model again",
          file.path(), sizeof h, sizeof h + h.index_bytes, hex16(sum), hex16(h.index_checksum));
   *digest = hex16(sum);
   return parse_index(text, file.path(), Bounds{h.user_block_bytes, file.bytes(), {}});

@@ -37,9 +37,9 @@ struct IndexHeader {
   uint32_t header_bytes = sizeof(IndexHeader);
   uint64_t user_block_bytes = 0;  // where HDF5 begins: a power of two
   uint64_t file_bytes = 0;
-  uint64_t index_bytes = 0;       // of the JSON text
-  uint64_t index_checksum = 0;    // XXH3-64 of it: the digest of the checkpoint
-  uint64_t header_checksum = 0;   // XXH3-64 of the fields above
+  uint64_t index_bytes = 0;      // of the JSON text
+  uint64_t index_checksum = 0;   // XXH3-64 of it: the digest of the checkpoint
+  uint64_t header_checksum = 0;  // XXH3-64 of the fields above
 };
 static_assert(sizeof(IndexHeader) == 56);
 
@@ -50,7 +50,8 @@ std::string index_text(const Index& index);
 // What begins the file: header and text, [user_block_bytes].
 std::string user_block(const std::string& text, uint64_t user_block_bytes, uint64_t file_bytes);
 
-// Reads the header and the index; every field is checked against the others and the file's size. Throws Error(bad_data).
+// Reads the header and the index; every field is checked against the others and the file's size. Throws
+// Error(bad_data).
 Index read_index(const InputFile& file, std::string* digest);
 
 }  // namespace trireme

@@ -17,7 +17,8 @@ constexpr size_t kMaxParts = 1024;  // IOV_MAX of Linux
 
 }  // namespace
 
-InputFile::InputFile(const std::string& path) : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+InputFile::InputFile(const std::string& path)
+    : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (fd_ < 0)
     fail(errno == ENOENT || errno == ENOTDIR ? ExitCode::no_input : ExitCode::io_error,
          "cannot open {} ({}); check the path and its permissions", path, errno_text());
@@ -45,7 +46,8 @@ void InputFile::read_scattered(uint64_t offset, std::span<iovec> parts, const ch
       parts = parts.subspan(1);
       continue;
     }
-    ssize_t n = preadv(fd_, parts.data(), static_cast<int>(std::min(parts.size(), kMaxParts)), static_cast<off_t>(offset));
+    ssize_t n =
+        preadv(fd_, parts.data(), static_cast<int>(std::min(parts.size(), kMaxParts)), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail(ExitCode::io_error, "reading {} of {} failed at byte {} ({})", what, path_, offset, errno_text());
     if (n == 0)

@@ -14,9 +14,11 @@ namespace trireme {
 // preads go on, and a file that ends early is Error(bad_data) with the byte.
 class InputFile {
  public:
-  explicit InputFile(const std::string& path);  // throws Error(no_input) when absent, Error(bad_data) when not a regular file
+  explicit InputFile(
+      const std::string& path);  // throws Error(no_input) when absent, Error(bad_data) when not a regular file
   ~InputFile();
-  InputFile(InputFile&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), bytes_(other.bytes_) {}
+  InputFile(InputFile&& other) noexcept
+      : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), bytes_(other.bytes_) {}
   InputFile& operator=(InputFile&& other) noexcept {
     std::swap(path_, other.path_);
     std::swap(fd_, other.fd_);

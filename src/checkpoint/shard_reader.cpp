@@ -60,7 +60,8 @@ void ShardReader::plan() {
     for (int part = 0; part < 3; part++) bytes_ += part_bytes(requests_[i], part);
   }
   // A request larger than the ring gets room beside it, so that reading still runs ahead.
-  ring_ = Buffer(largest <= kLongRead ? Checkpoint::kReadAhead : Checkpoint::kReadAhead + largest, "staging of weights");
+  ring_ =
+      Buffer(largest <= kLongRead ? Checkpoint::kReadAhead : Checkpoint::kReadAhead + largest, "staging of weights");
   places_.reserve(batches_.size());
 }
 
@@ -70,7 +71,9 @@ std::vector<ShardReader::Extent> ShardReader::extents(const Batch& batch, size_t
     for (int part = 0; part < 3; part++) {
       const TensorInfo::Part& p = requests_[i].tensor->parts[part];
       uint64_t bytes = part_bytes(requests_[i], part);
-      if (bytes > 0) all.push_back({p.offset + p.unit_bytes * static_cast<uint64_t>(requests_[i].units.begin), bytes, ring_.data() + place});
+      if (bytes > 0)
+        all.push_back(
+            {p.offset + p.unit_bytes * static_cast<uint64_t>(requests_[i].units.begin), bytes, ring_.data() + place});
       place += staged(bytes);
     }
   return all;
@@ -156,7 +159,8 @@ void ShardReader::verify(const Checkpoint::Request& r, int part, std::span<const
     uint64_t seen = xxh3(bytes.first(p.unit_bytes)), expected = p.checksums[static_cast<size_t>(unit)];
     if (seen != expected)
       fail(ExitCode::bad_data,
-           "{}: unit {} of {} (part {}, bytes {} to {}) has checksum {}, expected {}; the file is damaged, convert the model again",
+           "{}: unit {} of {} (part {}, bytes {} to {}) has checksum {}, expected {}; the file is damaged, convert the "
+           "model again",
            file_.path(), unit, r.tensor->name, part, p.offset + p.unit_bytes * static_cast<uint64_t>(unit),
            p.offset + p.unit_bytes * static_cast<uint64_t>(unit + 1), hex16(seen), hex16(expected));
   }

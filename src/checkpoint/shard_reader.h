@@ -38,7 +38,7 @@ class ShardReader {
   };
 
   void plan();
-  void read_ahead();                 // the thread
+  void read_ahead();  // the thread
   void read_batch(const Batch& batch, size_t place);
   std::byte* wait_for_batch(size_t index);
   void verify(const Checkpoint::Request& request, int part, std::span<const std::byte> bytes) const;

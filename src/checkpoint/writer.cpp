@@ -21,8 +21,9 @@ namespace trireme {
 
 namespace {
 
-constexpr uint64_t kMetadataBlock = uint64_t{256} << 10;  // bytes: HDF5's own records stand together in blocks of this size
-constexpr uint64_t kTensorMetadata = 8192;                // bytes of such records a tensor, at most (measured: about 5,000)
+constexpr uint64_t kMetadataBlock = uint64_t{256}
+                                    << 10;  // bytes: HDF5's own records stand together in blocks of this size
+constexpr uint64_t kTensorMetadata = 8192;  // bytes of such records a tensor, at most (measured: about 5,000)
 
 std::string folder_of(const std::string& path) {
   std::filesystem::path folder = std::filesystem::path(path).parent_path();
@@ -35,14 +36,17 @@ void check_space(const std::string& path, uint64_t needed) {
   std::string folder = folder_of(path);
   struct statvfs s {};
   if (statvfs(folder.c_str(), &s) != 0)
-    fail(ExitCode::cannot_create, "cannot write {}: the folder {} cannot be used ({}); create it or choose another -o", path, folder, errno_text());
+    fail(ExitCode::cannot_create, "cannot write {}: the folder {} cannot be used ({}); create it or choose another -o",
+         path, folder, errno_text());
   uint64_t free = s.f_bavail * s.f_frsize;
   if (free < needed)
-    fail(ExitCode::io_error, "cannot write {}: it needs {} MiB, but {} has {} MiB free; free space or choose another -o", path,
+    fail(ExitCode::io_error,
+         "cannot write {}: it needs {} MiB, but {} has {} MiB free; free space or choose another -o", path,
          (needed >> 20) + 1, folder, free >> 20);
 }
 
-// An upper bound of the index's length is known before its offsets are: checksums have a fixed width, offsets 19 digits.
+// An upper bound of the index's length is known before its offsets are: checksums have a fixed width, offsets 19
+// digits.
 uint64_t user_block_bytes(Index index) {
   constexpr uint64_t longest = (uint64_t{1} << 62);
   for (Index::Blob& b : index.blobs) b.offset = longest;
@@ -60,7 +64,8 @@ struct PartShape {
 PartShape part_shape(const TensorInfo& t, int part) {
   const WeightFormat& f = t.format;
   if (part > 0) return {part == 1 ? "scales" : "minimums", f.type, t.unit_columns / f.group};
-  return f.quantized() ? PartShape{"codes", DType::u8, f.row_bytes(t.unit_columns)} : PartShape{"values", f.type, t.unit_columns};
+  return f.quantized() ? PartShape{"codes", DType::u8, f.row_bytes(t.unit_columns)}
+                       : PartShape{"values", f.type, t.unit_columns};
 }
 
 }  // namespace
@@ -132,16 +137,20 @@ void CheckpointWriter::State::create_file() {
 }
 
 // Contiguous, its space taken at once, so that the offset is known and no rank ever changes metadata again.
-H5Object CheckpointWriter::State::create_dataset(const std::string& name, hid_t type, std::span<const hsize_t> dims, uint64_t* offset) {
+H5Object CheckpointWriter::State::create_dataset(const std::string& name, hid_t type, std::span<const hsize_t> dims,
+                                                 uint64_t* offset) {
   H5Object creation = h5_own(H5Pcreate(H5P_DATASET_CREATE), temporary, name);
   h5_check(H5Pset_layout(creation.id(), H5D_CONTIGUOUS), temporary, name);
   h5_check(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), temporary, name);
   h5_check(H5Pset_fill_time(creation.id(), H5D_FILL_TIME_NEVER), temporary, name);
   h5_check(H5Pset_obj_track_times(creation.id(), false), temporary, name);  // the same bytes tomorrow
-  H5Object space = h5_own(dims.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), temporary, name);
+  H5Object space = h5_own(
+      dims.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
+      temporary, name);
   H5Object links = h5_own(H5Pcreate(H5P_LINK_CREATE), temporary, name);
   h5_check(H5Pset_create_intermediate_group(links.id(), 1), temporary, name);
-  H5Object dataset = h5_own(H5Dcreate2(file.id(), name.c_str(), type, space.id(), links.id(), creation.id(), H5P_DEFAULT), temporary, name);
+  H5Object dataset = h5_own(
+      H5Dcreate2(file.id(), name.c_str(), type, space.id(), links.id(), creation.id(), H5P_DEFAULT), temporary, name);
   haddr_t address = H5Dget_offset(dataset.id());
   if (address == HADDR_UNDEF) h5_check(-1, temporary, name);
   *offset = address;
@@ -155,9 +164,11 @@ void CheckpointWriter::State::create_tensor(TensorInfo& t, std::array<H5Object, 
   for (int part = 0; part < 3; part++) {
     if (t.parts[part].unit_bytes == 0) continue;
     PartShape shape = part_shape(t, part);
-    hsize_t dims[3] = {static_cast<hsize_t>(t.units), static_cast<hsize_t>(t.unit_rows), static_cast<hsize_t>(shape.row_elements)};
+    hsize_t dims[3] = {static_cast<hsize_t>(t.units), static_cast<hsize_t>(t.unit_rows),
+                       static_cast<hsize_t>(shape.row_elements)};
     H5Object type = h5_type(shape.type);
-    parts[static_cast<size_t>(part)] = create_dataset(fmt::format("{}/{}", name, shape.name), type.id(), dims, &t.parts[part].offset);
+    parts[static_cast<size_t>(part)] =
+        create_dataset(fmt::format("{}/{}", name, shape.name), type.id(), dims, &t.parts[part].offset);
   }
   H5Object group_object = h5_own(H5Gopen2(file.id(), name.c_str(), H5P_DEFAULT), temporary, name);
   hid_t id = group_object.id();
@@ -177,7 +188,8 @@ void CheckpointWriter::State::create_blob(Index::Blob& blob, const std::string& 
   h5_check(H5Tset_strpad(type.id(), H5T_STR_NULLPAD), temporary, blob.name);
   h5_check(H5Tset_cset(type.id(), H5T_CSET_UTF8), temporary, blob.name);
   H5Object dataset = create_dataset("/" + blob.name, type.id(), {}, &blob.offset);
-  if (group.rank() == 0) h5_check(H5Dwrite(dataset.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()), temporary, blob.name);
+  if (group.rank() == 0)
+    h5_check(H5Dwrite(dataset.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()), temporary, blob.name);
 }
 
 CheckpointWriter::CheckpointWriter(const WriterGroup& group, const std::string& path, const CheckpointContent& content)
@@ -207,25 +219,30 @@ CheckpointWriter::~CheckpointWriter() {
 
 uint64_t CheckpointWriter::content_bytes() const { return state_->content_bytes; }
 
-void CheckpointWriter::write(size_t tensor, UnitRange units, std::span<const std::byte> values, std::span<const std::byte> scales,
-                             std::span<const std::byte> minimums) {
+void CheckpointWriter::write(size_t tensor, UnitRange units, std::span<const std::byte> values,
+                             std::span<const std::byte> scales, std::span<const std::byte> minimums) {
   State& s = *state_;
   TensorInfo& t = s.index.tensors.at(tensor);
   must(units.begin >= 0 && units.begin < units.end && units.end <= t.units, "units that are written exist");
   std::span<const std::byte> parts[3] = {values, scales, minimums};
   for (int part = 0; part < 3; part++) {
     TensorInfo::Part& p = t.parts[part];
-    must(parts[part].size() == p.unit_bytes * static_cast<uint64_t>(units.size()), "written parts have the size of their units");
+    must(parts[part].size() == p.unit_bytes * static_cast<uint64_t>(units.size()),
+         "written parts have the size of their units");
     if (p.unit_bytes == 0) continue;
     for (int u = units.begin; u < units.end; u++)
-      p.checksums[static_cast<size_t>(u)] = xxh3(parts[part].subspan(p.unit_bytes * static_cast<uint64_t>(u - units.begin), p.unit_bytes));
+      p.checksums[static_cast<size_t>(u)] =
+          xxh3(parts[part].subspan(p.unit_bytes * static_cast<uint64_t>(u - units.begin), p.unit_bytes));
     PartShape shape = part_shape(t, part);
     hsize_t start[3] = {static_cast<hsize_t>(units.begin), 0, 0};
-    hsize_t count[3] = {static_cast<hsize_t>(units.size()), static_cast<hsize_t>(t.unit_rows), static_cast<hsize_t>(shape.row_elements)};
+    hsize_t count[3] = {static_cast<hsize_t>(units.size()), static_cast<hsize_t>(t.unit_rows),
+                        static_cast<hsize_t>(shape.row_elements)};
     hid_t dataset = s.datasets[tensor][static_cast<size_t>(part)].id();
-    H5Object type = h5_type(shape.type), file_space(H5Dget_space(dataset)), memory_space(H5Screate_simple(3, count, nullptr));
+    H5Object type = h5_type(shape.type), file_space(H5Dget_space(dataset)),
+             memory_space(H5Screate_simple(3, count, nullptr));
     h5_check(H5Sselect_hyperslab(file_space.id(), H5S_SELECT_SET, start, nullptr, count, nullptr), s.temporary, t.name);
-    h5_check(H5Dwrite(dataset, type.id(), memory_space.id(), file_space.id(), H5P_DEFAULT, parts[part].data()), s.temporary, "writing " + t.name);
+    h5_check(H5Dwrite(dataset, type.id(), memory_space.id(), file_space.id(), H5P_DEFAULT, parts[part].data()),
+             s.temporary, "writing " + t.name);
   }
   s.units_written += units.size();
 }
@@ -250,7 +267,8 @@ void CheckpointWriter::State::publish() {
   ok = ok && fsync(fd) == 0;
   std::string reason = errno_text();
   ::close(fd);
-  if (!ok) fail(ExitCode::io_error, "writing the index of {} failed ({}); free space, then run it again", temporary, reason);
+  if (!ok)
+    fail(ExitCode::io_error, "writing the index of {} failed ({}); free space, then run it again", temporary, reason);
   if (rename(temporary.c_str(), path.c_str()) != 0)
     fail(ExitCode::cannot_create, "cannot rename {} to {} ({})", temporary, path, errno_text());
   if (int folder = open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); folder >= 0) {

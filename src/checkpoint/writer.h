@@ -18,11 +18,11 @@ struct CheckpointContent {
   int unit_group = 1;
   nlohmann::json config;
   std::vector<std::pair<std::string, std::string>> blobs;  // name, text; empty ones are left out
-  std::vector<TensorInfo> tensors;                         // in the order of the model; parts are filled in by the writer
+  std::vector<TensorInfo> tensors;  // in the order of the model; parts are filled in by the writer
 };
 
-// Writes a checkpoint with parallel HDF5: to a temporary name beside `path`, renamed when all is on disk. The same bytes
-// come out whatever the number of ranks. Without finish() nothing is left.
+// Writes a checkpoint with parallel HDF5: to a temporary name beside `path`, renamed when all is on disk. The same
+// bytes come out whatever the number of ranks. Without finish() nothing is left.
 class CheckpointWriter {
  public:
   // Collective. Checks the space, creates the file and every dataset. Throws on all ranks or none.
@@ -33,7 +33,8 @@ class CheckpointWriter {
 
   uint64_t content_bytes() const;  // weights and blobs
 
-  // Not collective. Every unit of every tensor is written once, by any one rank; padding must be zeros. At most 1 GiB a call.
+  // Not collective. Every unit of every tensor is written once, by any one rank; padding must be zeros. At most 1 GiB a
+  // call.
   void write(size_t tensor, UnitRange units, std::span<const std::byte> values, std::span<const std::byte> scales,
              std::span<const std::byte> minimums);
   // Collective: gathers checksums, closes, writes the index, syncs, renames.

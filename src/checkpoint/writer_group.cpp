@@ -57,7 +57,8 @@ void WriterGroup::agree(const std::function<void()>& work) const {
   } catch (const Error& e) {
     text = e.what(), code = static_cast<int>(e.code());
   } catch (const std::bad_alloc&) {
-    text = "out of memory while converting; use more ranks or free memory", code = static_cast<int>(ExitCode::out_of_memory);
+    text = "out of memory while converting; use more ranks or free memory",
+    code = static_cast<int>(ExitCode::out_of_memory);
   } catch (const std::exception& e) {
     text = e.what(), code = static_cast<int>(ExitCode::internal);
   }
@@ -83,7 +84,8 @@ int64_t WriterGroup::sum(int64_t mine) const {
 }
 
 void WriterGroup::combine(std::span<uint64_t> words) const {
-  mpi_check(MPI_Allreduce(MPI_IN_PLACE, words.data(), static_cast<int>(words.size()), MPI_UINT64_T, MPI_BOR, communicator(comm_)));
+  mpi_check(MPI_Allreduce(MPI_IN_PLACE, words.data(), static_cast<int>(words.size()), MPI_UINT64_T, MPI_BOR,
+                          communicator(comm_)));
 }
 
 void WriterGroup::prefer_romio() { setenv("OMPI_MCA_io", "romio321", 0); }

@@ -13,7 +13,7 @@ namespace {
 using nlohmann::json;
 
 // Bounds far above any published model; they keep every product of two counts inside 64 bits.
-constexpr int64_t kMaxSize = int64_t{1} << 24;       // hidden, intermediate, vocabulary
+constexpr int64_t kMaxSize = int64_t{1} << 24;  // hidden, intermediate, vocabulary
 constexpr int kMaxLayers = 4096;
 constexpr int kMaxHeads = 4096;
 constexpr int kMaxHeadDim = 4096;
@@ -25,8 +25,9 @@ constexpr int64_t kMaxContext = int64_t{1} << 28;
 
 // Fields that change nothing here: training, storage and bookkeeping of other programs.
 constexpr std::string_view kWithoutEffect[] = {
-    "_name_or_path", "architectures", "attention_dropout", "dtype", "hidden_dropout", "initializer_range", "is_llama_config",
-    "pad_token_id",  "pretraining_tp", "torch_dtype", "transformers.js_config", "transformers_version", "use_cache", "unk_token_id"};
+    "_name_or_path",          "architectures",        "attention_dropout", "dtype",          "hidden_dropout",
+    "initializer_range",      "is_llama_config",      "pad_token_id",      "pretraining_tp", "torch_dtype",
+    "transformers.js_config", "transformers_version", "use_cache",         "unk_token_id"};
 
 // Features that exist elsewhere and not here: the one value each that asks for nothing.
 struct Neutral {
@@ -35,8 +36,8 @@ struct Neutral {
 };
 const std::vector<Neutral>& neutral_values() {
   static const std::vector<Neutral> values = {
-      {"hidden_act", "silu"},       {"attention_bias", false},  {"mlp_bias", false},
-      {"rope_interleaved", false},  {"sliding_window", nullptr}, {"use_sliding_window", false},
+      {"hidden_act", "silu"},         {"attention_bias", false},       {"mlp_bias", false},
+      {"rope_interleaved", false},    {"sliding_window", nullptr},     {"use_sliding_window", false},
       {"partial_rotary_factor", 1.0}, {"quantization_config", nullptr}};
   return values;
 }
@@ -91,17 +92,23 @@ class Reader {
     for (const auto& [field, value] : object_.items()) {
       if (std::find(known_.begin(), known_.end(), field) != known_.end()) continue;
       if (std::find(std::begin(kWithoutEffect), std::end(kWithoutEffect), field) != std::end(kWithoutEffect)) continue;
-      auto neutral = std::find_if(neutral_values().begin(), neutral_values().end(), [&f = field](const Neutral& n) { return n.field == f; });
-      if (neutral == neutral_values().end()) refuse(source_, field, "is not known to this version, and ignoring it could change the results");
+      auto neutral = std::find_if(neutral_values().begin(), neutral_values().end(),
+                                  [&f = field](const Neutral& n) { return n.field == f; });
+      if (neutral == neutral_values().end())
+        refuse(source_, field, "is not known to this version, and ignoring it could change the results");
       if (!value.is_null() && value != neutral->value)
-        refuse(source_, field, fmt::format("is {}; this version supports {} only", value.dump().substr(0, 60), neutral->value.dump()));
+        refuse(source_, field,
+               fmt::format("is {}; this version supports {} only", value.dump().substr(0, 60), neutral->value.dump()));
     }
   }
 
  private:
   int64_t integer_of(const json& v, const char* field) const {
-    bool fits = v.is_number_unsigned() ? v.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) : v.is_number_integer();
-    if (!fits) refuse(source_, field, fmt::format("is {}, no integer", v.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60)));
+    bool fits = v.is_number_unsigned() ? v.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max())
+                                       : v.is_number_integer();
+    if (!fits)
+      refuse(source_, field,
+             fmt::format("is {}, no integer", v.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60)));
     return v.get<int64_t>();
   }
 
@@ -119,7 +126,9 @@ double rope_theta(Reader& in, const std::string& source) {
     Reader rope(*v, source);
     for (const char* name : {"rope_type", "type"})
       if (const json* type = rope.find(name); type && *type != "default")
-        refuse(source, field, fmt::format("asks for scaling {}; this version supports default only", type->dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60)));
+        refuse(source, field,
+               fmt::format("asks for scaling {}; this version supports default only",
+                           type->dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60)));
     theta = rope.real("rope_theta", theta);
     rope.check_rest();
   }
@@ -148,7 +157,8 @@ ModelConfig ModelConfig::from_json(const json& object, const std::string& source
   c.add_bos = in.boolean("add_bos_token", false);
   if (const json* bos = in.find("bos_token_id")) c.bos_token_id = in.token(*bos, "bos_token_id");
   if (const json* eos = in.find("eos_token_id")) {
-    for (const json& id : eos->is_array() ? *eos : json::array({*eos})) c.eos_token_ids.push_back(in.token(id, "eos_token_id"));
+    for (const json& id : eos->is_array() ? *eos : json::array({*eos}))
+      c.eos_token_ids.push_back(in.token(id, "eos_token_id"));
   }
   in.check_rest();
   c.check(source);
@@ -188,12 +198,17 @@ void ModelConfig::check(const std::string& source) const {
   range("head_dim", head_dim, kMaxHeadDim);
   range("vocab_size", vocab_size, kMaxSize);
   range("max_position_embeddings", max_positions, kMaxContext);
-  if (num_heads % num_kv_heads != 0) refuse(source, "num_attention_heads", fmt::format("is {}, not a multiple of the {} key-value heads", num_heads, num_kv_heads));
+  if (num_heads % num_kv_heads != 0)
+    refuse(source, "num_attention_heads",
+           fmt::format("is {}, not a multiple of the {} key-value heads", num_heads, num_kv_heads));
   if (head_dim % 2 != 0) refuse(source, "head_dim", fmt::format("is {}, but rotary embeddings turn pairs", head_dim));
-  if (!(rope_theta >= 1 && rope_theta <= 1e15)) refuse(source, "rope_theta", fmt::format("is {}; 1 to 1e15 are possible", rope_theta));
-  if (!(rms_norm_eps > 0 && rms_norm_eps < 1)) refuse(source, "rms_norm_eps", fmt::format("is {}; above 0 and below 1 is possible", rms_norm_eps));
+  if (!(rope_theta >= 1 && rope_theta <= 1e15))
+    refuse(source, "rope_theta", fmt::format("is {}; 1 to 1e15 are possible", rope_theta));
+  if (!(rms_norm_eps > 0 && rms_norm_eps < 1))
+    refuse(source, "rms_norm_eps", fmt::format("is {}; above 0 and below 1 is possible", rms_norm_eps));
   auto token = [&](std::string_view field, int32_t id) {
-    if (id < -1 || id >= vocab_size) refuse(source, field, fmt::format("is {}, outside the vocabulary of {}", id, vocab_size));
+    if (id < -1 || id >= vocab_size)
+      refuse(source, field, fmt::format("is {}, outside the vocabulary of {}", id, vocab_size));
   };
   token("bos_token_id", bos_token_id);
   if (add_bos && bos_token_id < 0) refuse(source, "add_bos_token", "is true, but there is no bos_token_id");

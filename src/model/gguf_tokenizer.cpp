@@ -16,9 +16,9 @@ constexpr int64_t kControl = 3, kUserDefined = 4, kUnused = 5;  // tokenizer.ggm
 // How text is cut before merging, by the name that GGUF files give it (tokenizer.ggml.pre).
 struct PreTokenizer {
   std::string_view name;
-  bool single_digits = false;    // first every digit by itself
-  const char* regex = nullptr;   // pieces; null: GPT-2's, which byte-level tokenizers have built in
-  bool ignore_merges = false;    // a piece that is a token is not merged
+  bool single_digits = false;   // first every digit by itself
+  const char* regex = nullptr;  // pieces; null: GPT-2's, which byte-level tokenizers have built in
+  bool ignore_merges = false;   // a piece that is a token is not merged
   const char* normalizer = nullptr;
   bool adds_bos = false;
 };
@@ -38,7 +38,8 @@ constexpr PreTokenizer kPreTokenizers[] = {
 const PreTokenizer& pre_tokenizer(const Gguf& gguf) {
   const std::string& model = gguf.get<std::string>("tokenizer.ggml.model");
   if (model != "gpt2")
-    fail(ExitCode::bad_data, "{}: tokenizer.ggml.model is {}; this version has gpt2 (byte-level BPE)", gguf.path(), model);
+    fail(ExitCode::bad_data, "{}: tokenizer.ggml.model is {}; this version has gpt2 (byte-level BPE)", gguf.path(),
+         model);
   const std::string& name = gguf.get<std::string>("tokenizer.ggml.pre");
   std::string known;
   for (const PreTokenizer& pre : kPreTokenizers) {
@@ -56,7 +57,8 @@ ordered_json pre_tokenizer_json(const PreTokenizer& pre) {
   ordered_json steps = ordered_json::array();
   if (pre.single_digits) steps.push_back({{"type", "Digits"}, {"individual_digits", true}});
   if (pre.regex)
-    steps.push_back({{"type", "Split"}, {"pattern", {{"Regex", pre.regex}}}, {"behavior", "Isolated"}, {"invert", false}});
+    steps.push_back(
+        {{"type", "Split"}, {"pattern", {{"Regex", pre.regex}}}, {"behavior", "Isolated"}, {"invert", false}});
   steps.push_back(byte_level(pre.regex == nullptr));
   if (steps.size() == 1) return steps[0];
   return {{"type", "Sequence"}, {"pretokenizers", steps}};
@@ -66,14 +68,17 @@ ordered_json pre_tokenizer_json(const PreTokenizer& pre) {
 class TokenTable {
  public:
   explicit TokenTable(const Gguf& gguf)
-      : path_(gguf.path()), tokens_(gguf.get<std::vector<std::string>>("tokenizer.ggml.tokens")),
+      : path_(gguf.path()),
+        tokens_(gguf.get<std::vector<std::string>>("tokenizer.ggml.tokens")),
         types_(gguf.find<std::vector<int64_t>>("tokenizer.ggml.token_type")) {
     if (types_ && types_->size() != tokens_.size())
-      fail(ExitCode::bad_data, "{}: tokenizer.ggml.token_type has {} entries, but there are {} tokens", path_, types_->size(), tokens_.size());
+      fail(ExitCode::bad_data, "{}: tokenizer.ggml.token_type has {} entries, but there are {} tokens", path_,
+           types_->size(), tokens_.size());
     std::unordered_set<std::string_view> seen;
     for (size_t id = 0; id < tokens_.size(); id++)
       if (type(id) != kUnused && !seen.insert(tokens_[id]).second)
-        fail(ExitCode::bad_data, "{}: tokenizer.ggml.tokens has token {} twice (a copy is at {})", path_, quoted(tokens_[id]), id);
+        fail(ExitCode::bad_data, "{}: tokenizer.ggml.tokens has token {} twice (a copy is at {})", path_,
+             quoted(tokens_[id]), id);
   }
 
   size_t size() const { return tokens_.size(); }
@@ -83,7 +88,8 @@ class TokenTable {
   std::string quoted(const std::string& text) const try {
     return ordered_json(text).dump();
   } catch (const nlohmann::json::exception&) {
-    fail(ExitCode::bad_data, "{}: a token or merge of the tokenizer is not UTF-8 ({})", path_, ordered_json(text).dump(-1, ' ', true, ordered_json::error_handler_t::replace));
+    fail(ExitCode::bad_data, "{}: a token or merge of the tokenizer is not UTF-8 ({})", path_,
+         ordered_json(text).dump(-1, ' ', true, ordered_json::error_handler_t::replace));
   }
 
  private:
@@ -119,8 +125,10 @@ std::string merge_list(const Gguf& gguf, const TokenTable& table) {
   const auto& merges = gguf.get<std::vector<std::string>>("tokenizer.ggml.merges");
   for (const std::string& merge : merges) {
     size_t space = merge.find(' ');
-    if (space == 0 || space == std::string::npos || space + 1 == merge.size() || merge.find(' ', space + 1) != std::string::npos)
-      fail(ExitCode::bad_data, "{}: tokenizer.ggml.merges has {}, not two tokens and a space", gguf.path(), table.quoted(merge));
+    if (space == 0 || space == std::string::npos || space + 1 == merge.size() ||
+        merge.find(' ', space + 1) != std::string::npos)
+      fail(ExitCode::bad_data, "{}: tokenizer.ggml.merges has {}, not two tokens and a space", gguf.path(),
+           table.quoted(merge));
     text += fmt::format("{}\n      {}", text.size() > 1 ? "," : "", table.quoted(merge));
   }
   return text + "\n    ]";

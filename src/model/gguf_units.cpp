@@ -24,7 +24,8 @@ GgufUnits::GgufUnits(const InputFile& file, const GgufTensor& source, const Tens
     : file_(file), source_(source), tensor_(tensor), head_rows_(rope_heads > 0 ? tensor.rows / rope_heads : 0) {
   must(tensor.unit_columns % source.type->columns == 0, "no border of a unit cuts a block");
   must(head_rows_ == 0 || tensor.unit_rows % head_rows_ == 0, "no border of a unit cuts a head");
-  batch_ = static_cast<int>(std::clamp<uint64_t>(kBatch / stored_bytes(tensor, 1), 1, static_cast<uint64_t>(tensor.units)));
+  batch_ =
+      static_cast<int>(std::clamp<uint64_t>(kBatch / stored_bytes(tensor, 1), 1, static_cast<uint64_t>(tensor.units)));
   memory_ = Buffer(stored_bytes(tensor, batch_), "units to convert");
   band_ = Buffer(std::max(kBand, source.row_bytes), "rows to convert");
 }
@@ -32,7 +33,8 @@ GgufUnits::GgufUnits(const InputFile& file, const GgufTensor& source, const Tens
 GgufUnits::Box GgufUnits::box_of(UnitRange units) const {
   const TensorInfo& t = tensor_;
   auto clip = [](int unit, int64_t width, int64_t side) { return std::min(unit * width, side); };
-  if (t.axis == UnitAxis::rows) return {clip(units.begin, t.unit_rows, t.rows), clip(units.end, t.unit_rows, t.rows), 0, t.columns};
+  if (t.axis == UnitAxis::rows)
+    return {clip(units.begin, t.unit_rows, t.rows), clip(units.end, t.unit_rows, t.rows), 0, t.columns};
   if (t.axis == UnitAxis::columns)
     return {0, t.rows, clip(units.begin, t.unit_columns, t.columns), clip(units.end, t.unit_columns, t.columns)};
   return {0, t.rows, 0, t.columns};
@@ -50,16 +52,20 @@ void GgufUnits::place(int64_t row, const std::byte* source, const Box& box, Unit
   const TensorInfo& t = tensor_;
   row = stored_row(row);
   bool by_rows = t.axis == UnitAxis::rows;
-  if (by_rows) units.begin = static_cast<int>(row / t.unit_rows) - units.begin, units.end = units.begin + 1;
-  else units = {0, units.size()};
+  if (by_rows)
+    units.begin = static_cast<int>(row / t.unit_rows) - units.begin, units.end = units.begin + 1;
+  else
+    units = {0, units.size()};
   int64_t unit_row = by_rows ? row % t.unit_rows : row;
   for (int u = units.begin; u < units.end; u++) {  // counted from the batch's first
-    int64_t columns = std::min(t.unit_columns, by_rows ? t.columns : box.column_end - box.column_begin - u * t.unit_columns);
+    int64_t columns =
+        std::min(t.unit_columns, by_rows ? t.columns : box.column_end - box.column_begin - u * t.unit_columns);
     int64_t blocks = columns / source_.type->columns;
     std::byte* to[3];
     for (int part = 0; part < 3; part++) {
       uint64_t bytes = unit_bytes(t, part), row_bytes = bytes / static_cast<uint64_t>(t.unit_rows);
-      to[part] = stored_.parts[part].data() + bytes * static_cast<uint64_t>(u) + row_bytes * static_cast<uint64_t>(unit_row);
+      to[part] =
+          stored_.parts[part].data() + bytes * static_cast<uint64_t>(u) + row_bytes * static_cast<uint64_t>(unit_row);
     }
     source_.type->split(source, blocks, to[0], to[1], to[2]);
     source += blocks * source_.type->bytes;
@@ -77,7 +83,9 @@ const StoredUnits& GgufUnits::read(UnitRange units) {
   std::memset(memory_.data(), 0, static_cast<size_t>(at - memory_.data()));  // padding
 
   Box box = box_of(units);
-  auto row_offset = [&](int64_t columns) { return static_cast<uint64_t>(columns / source_.type->columns) * static_cast<uint64_t>(source_.type->bytes); };
+  auto row_offset = [&](int64_t columns) {
+    return static_cast<uint64_t>(columns / source_.type->columns) * static_cast<uint64_t>(source_.type->bytes);
+  };
   uint64_t skip = row_offset(box.column_begin), wanted = row_offset(box.column_end) - skip;
   // Whole bands where rows are wanted whole or in crumbs, else piece by piece.
   bool by_piece = wanted < source_.row_bytes && wanted >= kWorthSeeking;
@@ -85,8 +93,10 @@ const StoredUnits& GgufUnits::read(UnitRange units) {
   for (int64_t row = box.row_begin; row < box.row_end; row += band_rows) {
     int64_t rows = std::min(band_rows, box.row_end - row);
     uint64_t bytes = source_.row_bytes * static_cast<uint64_t>(rows - 1) + wanted;
-    file_.read(source_.offset + source_.row_bytes * static_cast<uint64_t>(row) + skip, {band_.data(), bytes}, source_.name.c_str());
-    for (int64_t i = 0; i < rows; i++) place(row + i, band_.data() + source_.row_bytes * static_cast<uint64_t>(i), box, units);
+    file_.read(source_.offset + source_.row_bytes * static_cast<uint64_t>(row) + skip, {band_.data(), bytes},
+               source_.name.c_str());
+    for (int64_t i = 0; i < rows; i++)
+      place(row + i, band_.data() + source_.row_bytes * static_cast<uint64_t>(i), box, units);
   }
   return stored_;
 }

@@ -31,17 +31,22 @@ class Keys {
   void only(const char* key, const GgufValue& neutral) {
     auto found = gguf_.metadata().find(full(key));
     if (found != gguf_.metadata().end() && found->second != neutral)
-      fail(ExitCode::bad_data, "{}: the metadata key {} asks for a feature that this version does not support", gguf_.path(), full(key));
+      fail(ExitCode::bad_data, "{}: the metadata key {} asks for a feature that this version does not support",
+           gguf_.path(), full(key));
   }
   void check_rest() const {
     for (const auto& [key, value] : gguf_.metadata())
       if (key.starts_with(kPrefix) && !known_.contains(key))
-        fail(ExitCode::bad_data, "{}: the metadata key {} is not known to this version, and ignoring it could change the results", gguf_.path(), key);
+        fail(ExitCode::bad_data,
+             "{}: the metadata key {} is not known to this version, and ignoring it could change the results",
+             gguf_.path(), key);
   }
 
  private:
   template <typename T>
-  static std::optional<T> copy(const T* value) { return value ? std::optional<T>(*value) : std::nullopt; }
+  static std::optional<T> copy(const T* value) {
+    return value ? std::optional<T>(*value) : std::nullopt;
+  }
   std::string full(const char* key) { return *known_.insert(std::string(kPrefix) + key).first; }
 
   const Gguf& gguf_;
@@ -52,27 +57,32 @@ void add_special_tokens(const Gguf& gguf, ModelConfig* c) {
   auto token = [&](const char* key) -> int32_t {
     const int64_t* id = gguf.find<int64_t>(key);
     if (!id) return -1;
-    if (*id < 0 || *id >= c->vocab_size) fail(ExitCode::bad_data, "{}: {} is {}, outside the vocabulary of {}", gguf.path(), key, *id, c->vocab_size);
+    if (*id < 0 || *id >= c->vocab_size)
+      fail(ExitCode::bad_data, "{}: {} is {}, outside the vocabulary of {}", gguf.path(), key, *id, c->vocab_size);
     return static_cast<int32_t>(*id);
   };
   c->bos_token_id = token("tokenizer.ggml.bos_token_id");
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
-    if (int32_t id = token(key); id >= 0 && std::find(c->eos_token_ids.begin(), c->eos_token_ids.end(), id) == c->eos_token_ids.end())
+    if (int32_t id = token(key);
+        id >= 0 && std::find(c->eos_token_ids.begin(), c->eos_token_ids.end(), id) == c->eos_token_ids.end())
       c->eos_token_ids.push_back(id);
   c->add_bos = gguf_adds_bos(gguf);
 }
 
 ModelConfig read_config(const Gguf& gguf) {
   const std::string& architecture = gguf.get<std::string>("general.architecture");
-  if (architecture != "llama") fail(ExitCode::bad_data, "{}: general.architecture is {}; this version runs: llama", gguf.path(), architecture);
+  if (architecture != "llama")
+    fail(ExitCode::bad_data, "{}: general.architecture is {}; this version runs: llama", gguf.path(), architecture);
   Keys keys(gguf);
   ModelConfig c;
   c.hidden_size = keys.integer("embedding_length");
   c.intermediate_size = keys.integer("feed_forward_length");
   c.num_layers = keys.count("block_count");
   c.num_heads = keys.count("attention.head_count");
-  c.num_kv_heads = static_cast<int>(std::clamp<int64_t>(keys.find_integer("attention.head_count_kv").value_or(c.num_heads), -1, int64_t{1} << 30));
-  int64_t head_dim = keys.find_integer("attention.key_length").value_or(c.num_heads > 0 ? c.hidden_size / c.num_heads : 0);
+  c.num_kv_heads = static_cast<int>(
+      std::clamp<int64_t>(keys.find_integer("attention.head_count_kv").value_or(c.num_heads), -1, int64_t{1} << 30));
+  int64_t head_dim =
+      keys.find_integer("attention.key_length").value_or(c.num_heads > 0 ? c.hidden_size / c.num_heads : 0);
   c.head_dim = static_cast<int>(std::clamp<int64_t>(head_dim, -1, int64_t{1} << 30));
   c.max_positions = keys.integer("context_length");
   c.rope_theta = keys.find_real("rope.freq_base").value_or(10000);
@@ -93,7 +103,8 @@ ModelConfig read_config(const Gguf& gguf) {
   keys.only("attention.sliding_window", int64_t{0});
   keys.check_rest();
   if (gguf.find_tensor("rope_freqs.weight"))
-    fail(ExitCode::bad_data, "{}: the tensor rope_freqs.weight (scaled rotary embeddings) is not supported by this version", gguf.path());
+    fail(ExitCode::bad_data,
+         "{}: the tensor rope_freqs.weight (scaled rotary embeddings) is not supported by this version", gguf.path());
   add_special_tokens(gguf, &c);
   c.check(gguf.path());
   return c;
@@ -103,10 +114,11 @@ const GgufTensor* source_of(const Gguf& gguf, const TensorSlot& slot) {
   const GgufTensor* t = gguf.find_tensor(slot.gguf_name);
   if (!t) fail(ExitCode::bad_data, "{}: the tensor {} is missing", gguf.path(), slot.gguf_name);
   if (t->rows != slot.rows || t->columns != slot.columns || t->dimensions > 2)
-    fail(ExitCode::bad_data, "{}: the tensor {} is [{}, {}], expected [{}, {}] from the metadata", gguf.path(), t->name, t->rows,
-         t->columns, slot.rows, slot.columns);
+    fail(ExitCode::bad_data, "{}: the tensor {} is [{}, {}], expected [{}, {}] from the metadata", gguf.path(), t->name,
+         t->rows, t->columns, slot.rows, slot.columns);
   if (slot.axis == UnitAxis::none && t->type->format != WeightFormat{})
-    fail(ExitCode::bad_data, "{}: the tensor {} is stored as {}; norms are read as F32", gguf.path(), t->name, t->type->name);
+    fail(ExitCode::bad_data, "{}: the tensor {} is stored as {}; norms are read as F32", gguf.path(), t->name,
+         t->type->name);
   return t;
 }
 
@@ -116,8 +128,10 @@ CheckpointContent content_of(const Gguf& gguf, const GgufModel& model) {
   content.unit_group = model.unit_group;
   content.config = model.config.to_json();
   content.blobs.emplace_back("tokenizer.json", gguf_tokenizer_json(gguf));
-  if (const std::string* text = gguf.find<std::string>("tokenizer.chat_template")) content.blobs.emplace_back("chat_template.jinja", *text);
-  for (size_t i = 0; i < model.slots.size(); i++) content.tensors.push_back(tensor_info(model.slots[i], model.sources[i]->type->format));
+  if (const std::string* text = gguf.find<std::string>("tokenizer.chat_template"))
+    content.blobs.emplace_back("chat_template.jinja", *text);
+  for (size_t i = 0; i < model.slots.size(); i++)
+    content.tensors.push_back(tensor_info(model.slots[i], model.sources[i]->type->format));
   return content;
 }
 
@@ -149,7 +163,8 @@ void write_share(const Gguf& gguf, const GgufModel& model, const CheckpointConte
 GgufModel::GgufModel(const Gguf& gguf) : config(read_config(gguf)) {
   // Which groups the row-parallel weights have decides the units, so look at them first; a name is enough for that.
   for (const GgufTensor& t : gguf.tensors())
-    if (t.name.ends_with(".attn_output.weight") || t.name.ends_with(".ffn_down.weight")) unit_group = std::lcm(unit_group, t.type->format.group);
+    if (t.name.ends_with(".attn_output.weight") || t.name.ends_with(".ffn_down.weight"))
+      unit_group = std::lcm(unit_group, t.type->format.group);
   units = UnitTable::of(config, unit_group);
   slots = tensor_slots(config, units);
   std::set<std::string_view> expected;
@@ -159,10 +174,13 @@ GgufModel::GgufModel(const Gguf& gguf) : config(read_config(gguf)) {
   }
   for (const GgufTensor& t : gguf.tensors())
     if (!expected.contains(t.name))
-      fail(ExitCode::bad_data, "{}: the tensor {} has no place in this architecture, and ignoring it could change the results", gguf.path(), t.name);
+      fail(ExitCode::bad_data,
+           "{}: the tensor {} has no place in this architecture, and ignoring it could change the results", gguf.path(),
+           t.name);
 }
 
-void convert_gguf(const std::string& source, const std::string& destination, const WriterGroup& group, const ConvertProgress& progress) {
+void convert_gguf(const std::string& source, const std::string& destination, const WriterGroup& group,
+                  const ConvertProgress& progress) {
   std::optional<Gguf> gguf;
   std::optional<GgufModel> model;
   CheckpointContent content;

@@ -17,7 +17,7 @@ namespace trireme {
 // else. Throws Error(bad_data) naming the tensor or metadata key that is missing, unexpected or not supported.
 struct GgufModel {
   ModelConfig config;
-  int unit_group = 1;       // columns that share a scale in the row-parallel weights, over all layers
+  int unit_group = 1;  // columns that share a scale in the row-parallel weights, over all layers
   UnitTable units;
   std::vector<TensorSlot> slots;           // in checkpoint order
   std::vector<const GgufTensor*> sources;  // of each slot; they belong to the Gguf

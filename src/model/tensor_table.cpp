@@ -10,8 +10,10 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& c, const UnitTable& u) {
   std::vector<TensorSlot> slots;
   slots.push_back({"embedding", "token_embd.weight", c.vocab_size, hidden, UnitAxis::rows, u.rows_per_unit});
   for (int layer = 0; layer < c.num_layers; layer++) {
-    auto add = [&](const char* name, const char* gguf, int64_t rows, int64_t columns, UnitAxis axis, int64_t unit, int rope_heads = 0) {
-      slots.push_back({fmt::format("layers.{}.{}", layer, name), fmt::format("blk.{}.{}.weight", layer, gguf), rows, columns, axis, unit, rope_heads});
+    auto add = [&](const char* name, const char* gguf, int64_t rows, int64_t columns, UnitAxis axis, int64_t unit,
+                   int rope_heads = 0) {
+      slots.push_back({fmt::format("layers.{}.{}", layer, name), fmt::format("blk.{}.{}.weight", layer, gguf), rows,
+                       columns, axis, unit, rope_heads});
     };
     add("attention_norm", "attn_norm", 1, hidden, UnitAxis::none, 0);
     add("attention.q", "attn_q", query, hidden, UnitAxis::rows, query_unit, c.num_heads);
@@ -24,7 +26,8 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& c, const UnitTable& u) {
     add("mlp.down", "ffn_down", hidden, c.intermediate_size, UnitAxis::columns, u.columns_per_unit);
   }
   slots.push_back({"final_norm", "output_norm.weight", 1, hidden, UnitAxis::none, 0});
-  if (!c.tie_word_embeddings) slots.push_back({"head", "output.weight", c.vocab_size, hidden, UnitAxis::rows, u.rows_per_unit});
+  if (!c.tie_word_embeddings)
+    slots.push_back({"head", "output.weight", c.vocab_size, hidden, UnitAxis::rows, u.rows_per_unit});
   return slots;
 }
 

@@ -1,10 +1,9 @@
 #include "text/added_tokens.h"
 
 #include <fmt/format.h>
-#include <utf8proc.h>
-
 #include <algorithm>
 
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 namespace trireme {
@@ -12,17 +11,6 @@ namespace {
 
 constexpr size_t max_content_bytes = 1024;  // bounds the work per byte of a text
 constexpr size_t max_tokens = 1 << 20;
-
-bool is_white_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
-}
-
-// Of a word: letters, marks, numbers and connecting punctuation.
-bool is_word_character(char32_t code_point) {
-  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code_point));
-  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC;
-}
 
 bool word_ends_at(std::string_view text, size_t end) {
   if (end == 0) return false;

@@ -9,11 +9,21 @@ namespace trireme {
 void MarkedText::append(std::string_view piece, bool is_trusted) {
   const size_t begin = text.size();
   if (append_lossy(text, piece) < piece.size()) text += replacement_character;
-  if (!is_trusted || text.size() == begin) return;
+  if (is_trusted) trust(begin, text.size());
+}
+
+void MarkedText::append(const MarkedText& other) {
+  const size_t begin = text.size();
+  text += other.text;
+  for (const Range& range : other.trusted) trust(begin + range.begin, begin + range.end);
+}
+
+void MarkedText::trust(size_t begin, size_t end) {
+  if (begin == end) return;
   if (!trusted.empty() && trusted.back().end == begin)
-    trusted.back().end = text.size();
+    trusted.back().end = end;
   else
-    trusted.push_back({begin, text.size()});
+    trusted.push_back({begin, end});
 }
 
 MarkedText::Origin MarkedText::origin(size_t begin, size_t end) const {
@@ -25,11 +35,27 @@ MarkedText::Origin MarkedText::origin(size_t begin, size_t end) const {
 
 MarkedText MarkedText::slice(size_t begin, size_t end) const {
   MarkedText part{text.substr(begin, end - begin), {}};
-  for (const Range& range : trusted) {
-    if (range.begin >= end) break;
-    if (range.end > begin) part.trusted.push_back({std::max(range.begin, begin) - begin, std::min(range.end, end) - begin});
+  const auto after = [](size_t position, const Range& range) { return position < range.end; };
+  for (auto range = std::upper_bound(trusted.begin(), trusted.end(), begin, after); range != trusted.end(); ++range) {
+    if (range->begin >= end) break;
+    part.trusted.push_back({std::max(range->begin, begin) - begin, std::min(range->end, end) - begin});
   }
   return part;
+}
+
+std::vector<TextPiece> MarkedText::pieces() const {
+  std::vector<TextPiece> pieces;
+  size_t done = 0;
+  const auto take_to = [&](size_t end, bool is_trusted) {
+    if (done < end) pieces.push_back({text.substr(done, end - done), is_trusted});
+    done = end;
+  };
+  for (const Range& range : trusted) {
+    take_to(range.begin, false);
+    take_to(range.end, true);
+  }
+  take_to(text.size(), false);
+  return pieces;
 }
 
 }  // namespace trireme

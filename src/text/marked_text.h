@@ -20,8 +20,11 @@ struct MarkedText {
   std::vector<Range> trusted;  // ascending, with gaps between
 
   void append(std::string_view piece, bool is_trusted);  // what is not UTF-8 in it becomes U+FFFD
+  void trust(size_t begin, size_t end);                  // at or after all that is trusted so far
   Origin origin(size_t begin, size_t end) const;         // of a part that is not empty
+  void append(const MarkedText& other);
   MarkedText slice(size_t begin, size_t end) const;
+  std::vector<TextPiece> pieces() const;                 // the same text cut at the borders of trust
 };
 
 }  // namespace trireme

@@ -1,11 +1,10 @@
 #include "text/pre_tokenizer.h"
 
 #include <fmt/format.h>
-#include <utf8proc.h>
-
 #include <map>
 #include <optional>
 
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 namespace trireme {
@@ -15,12 +14,6 @@ constexpr size_t max_stages = 64;
 
 // Radford et al., 2019 (GPT-2's encoder.py).
 constexpr std::string_view gpt2_pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
-bool is_numeric(char32_t code_point) {
-  if (code_point < 0x80) return code_point >= '0' && code_point <= '9';
-  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code_point));
-  return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL || category == UTF8PROC_CATEGORY_NO;
-}
 
 // A literal text as a regular expression.
 std::string quote(std::string_view text) {

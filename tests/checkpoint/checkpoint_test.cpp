@@ -17,7 +17,8 @@ using namespace trireme::testkit;
 namespace {
 
 // Requests for all units, `step` at a time, in reverse; each compares what it gets.
-std::vector<Checkpoint::Request> everything(const Checkpoint& checkpoint, const Sample& sample, int step, int* consumed) {
+std::vector<Checkpoint::Request> everything(const Checkpoint& checkpoint, const Sample& sample, int step,
+                                            int* consumed) {
   std::vector<Checkpoint::Request> requests;
   for (const TensorInfo& t : checkpoint.tensors())
     for (int unit = 0; unit < t.units; unit += step) {

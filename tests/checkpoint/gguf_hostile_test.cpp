@@ -40,7 +40,9 @@ std::vector<Hostile> corpus() {
       if (m.what != mark) continue;
       std::string file = valid;
       file.replace(m.begin + skip, bytes.size(), bytes);
-      all.push_back({fmt::format("{} + {} = {} bytes, first {}", mark, skip, bytes.size(), static_cast<unsigned char>(bytes[0])), file});
+      all.push_back(
+          {fmt::format("{} + {} = {} bytes, first {}", mark, skip, bytes.size(), static_cast<unsigned char>(bytes[0])),
+           file});
       return;
     }
     FAIL("no field " << mark);
@@ -50,7 +52,8 @@ std::vector<Hostile> corpus() {
     for (uint64_t n : huge) patch(count, 0, bytes_of(n));
   for (uint32_t version : {0u, 1u, 4u, 0x03000000u, UINT32_MAX}) patch("version", 0, bytes_of(version));
   patch("magic", 0, "GGUE");
-  for (const char* text : {"key:general.architecture", "value:general.architecture", "value:tokenizer.chat_template", "name:output_norm.weight"})
+  for (const char* text : {"key:general.architecture", "value:general.architecture", "value:tokenizer.chat_template",
+                           "name:output_norm.weight"})
     for (uint64_t n : {uint64_t{1} << 63, UINT64_MAX, uint64_t{1} << 33}) patch(text, 0, bytes_of(n));
   for (const char* type : {"type:general.architecture", "type:llama.block_count", "type:tokenizer.ggml.tokens"})
     for (uint32_t t : {13u, 255u, UINT32_MAX}) patch(type, 0, bytes_of(t));
@@ -63,15 +66,18 @@ std::vector<Hostile> corpus() {
   for (uint32_t n : {0u, 5u, UINT32_MAX}) patch("dimensions:blk.0.attn_q.weight", 0, bytes_of(n));
   for (uint64_t n : {uint64_t{0}, uint64_t{1} << 63, UINT64_MAX, uint64_t{1} << 32, uint64_t{1} << 20})
     patch("dimension:blk.0.attn_q.weight", 0, bytes_of(n));
-  for (uint32_t t : {4u, 5u, 31u, 77u, 14u, 2u, UINT32_MAX}) patch("ggml_type:blk.0.attn_q.weight", 0, bytes_of(t));  // 2: 8 columns are no block
+  for (uint32_t t : {4u, 5u, 31u, 77u, 14u, 2u, UINT32_MAX})
+    patch("ggml_type:blk.0.attn_q.weight", 0, bytes_of(t));  // 2: 8 columns are no block
   for (uint64_t n : {uint64_t{1}, uint64_t{31}, uint64_t{1} << 40, UINT64_MAX - 31, uint64_t{0}, uint64_t{32}})
     patch("offset:output_norm.weight", 0, bytes_of(n));  // 0 and 32: inside another tensor
   patch("name:output_norm.weight", 8, std::string("\x1b[2J", 4));
   patch("key:general.architecture", 8, std::string(1, '\0'));
-  for (size_t cut = 0; cut < valid.size(); cut += valid.size() / 40 + 1) all.push_back({fmt::format("cut at byte {}", cut), valid.substr(0, cut)});
+  for (size_t cut = 0; cut < valid.size(); cut += valid.size() / 40 + 1)
+    all.push_back({fmt::format("cut at byte {}", cut), valid.substr(0, cut)});
 
   auto made = [&](const std::string& what, GgufWriter w) { all.push_back({what, w.build()}); };
-  for (uint32_t alignment : {0u, 1u, 3u, 48u, 1u << 31, 131072u}) made(fmt::format("alignment {}", alignment), GgufWriter().u32("general.alignment", alignment));
+  for (uint32_t alignment : {0u, 1u, 3u, 48u, 1u << 31, 131072u})
+    made(fmt::format("alignment {}", alignment), GgufWriter().u32("general.alignment", alignment));
   made("alignment that is text", GgufWriter().text("general.alignment", "32"));
   made("a key twice", GgufWriter().u32("a", 1).u32("a", 2));
   made("an empty key", GgufWriter().u32("", 1));
@@ -88,7 +94,8 @@ std::vector<Hostile> corpus() {
 
 TEST_CASE("hostile GGUF files end in a message, in little memory") {
   TempFolder folder;
-  struct rusage before {}, after {};
+  struct rusage before {
+  }, after{};
   getrusage(RUSAGE_SELF, &before);
   std::vector<Hostile> files = corpus();
   CHECK(files.size() >= 100);

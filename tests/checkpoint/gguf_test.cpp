@@ -16,7 +16,12 @@ using namespace trireme::testkit;
 TEST_CASE("metadata keeps its types") {
   TempFolder folder;
   GgufWriter w;
-  w.text("name", "x").u32("count", 7).f32("eps", 1e-5f).boolean("flag", true).texts("words", {"a", "", "ccc"}).i32s("ids", {-1, 5});
+  w.text("name", "x")
+      .u32("count", 7)
+      .f32("eps", 1e-5f)
+      .boolean("flag", true)
+      .texts("words", {"a", "", "ccc"})
+      .i32s("ids", {-1, 5});
   w.raw("big", 10, std::string("\xff\xff\xff\xff\xff\xff\xff\x7f", 8)).raw("small", 1, "\xff");
   write_file(folder / "a.gguf", w.build());
   Gguf gguf(folder / "a.gguf");
@@ -37,7 +42,9 @@ TEST_CASE("metadata keeps its types") {
 TEST_CASE("tensors have shapes and places") {
   TempFolder folder;
   GgufWriter w(2);  // version 2 differs from 3 in nothing that we read
-  w.tensor("vector", {3}, 0, std::string(12, 'v')).tensor("matrix", {32, 5}, 3, std::string(100, 'm')).tensor("cube", {2, 3, 4}, 1, std::string(48, 'c'));
+  w.tensor("vector", {3}, 0, std::string(12, 'v'))
+      .tensor("matrix", {32, 5}, 3, std::string(100, 'm'))
+      .tensor("cube", {2, 3, 4}, 1, std::string(48, 'c'));
   write_file(folder / "a.gguf", w.build());
   Gguf gguf(folder / "a.gguf");
   REQUIRE(gguf.tensors().size() == 3);
@@ -61,9 +68,9 @@ TEST_CASE("blocks are split without loss") {
   SUBCASE("Q4_0: low nibbles are columns 0 to 15, high ones 16 to 31; ours pair neighbours") {
     for (int i = 0; i < 16; i++) source[2 + i] = std::byte(i | (15 - i) << 4);
     split(2);
-    CHECK(values[0] == std::byte{0x10});   // columns 0, 1: codes 0, 1
-    CHECK(values[7] == std::byte{0xfe});   // columns 14, 15
-    CHECK(values[8] == std::byte{0xef});   // columns 16, 17: codes 15, 14
+    CHECK(values[0] == std::byte{0x10});  // columns 0, 1: codes 0, 1
+    CHECK(values[7] == std::byte{0xfe});  // columns 14, 15
+    CHECK(values[8] == std::byte{0xef});  // columns 16, 17: codes 15, 14
     CHECK(values[15] == std::byte{0x01});
   }
   SUBCASE("Q4_1 has a minimum") {

@@ -18,7 +18,9 @@ struct Case {
   std::function<void(json&)> damage;
 };
 
-json& part(json& index, int tensor, int which) { return index["tensors"][static_cast<size_t>(tensor)]["parts"][static_cast<size_t>(which)]; }
+json& part(json& index, int tensor, int which) {
+  return index["tensors"][static_cast<size_t>(tensor)]["parts"][static_cast<size_t>(which)];
+}
 
 // Indices with good checksums that lie: whoever can write a file can write these. Tensors: 0 norm, 1 q (bf16), 2 down
 // (q4 with minimum), 3 embedding (q8), 4 head.
@@ -54,7 +56,8 @@ const std::vector<Case>& cases() {
       {"3 bits", [](json& j) { j["tensors"][2]["format"]["bits"] = 3; }},
       {"group 0", [](json& j) { j["tensors"][2]["format"]["group"] = 0; }},
       {"group 17", [](json& j) { j["tensors"][2]["format"]["group"] = 17; }},
-      {"zero 16 of 4 bits", [](json& j) { j["tensors"][2]["format"]["minimum"] = false, j["tensors"][2]["format"]["zero"] = 16; }},
+      {"zero 16 of 4 bits",
+       [](json& j) { j["tensors"][2]["format"]["minimum"] = false, j["tensors"][2]["format"]["zero"] = 16; }},
       {"zero and minimum", [](json& j) { j["tensors"][2]["format"]["zero"] = 8; }},
       {"plain values in groups", [](json& j) { j["tensors"][1]["format"]["group"] = 32; }},
       {"another plain type than the bytes", [](json& j) { j["tensors"][1]["format"]["type"] = "f32"; }},
@@ -69,9 +72,11 @@ const std::vector<Case>& cases() {
       {"offset negative", [](json& j) { part(j, 1, 0)["offset"] = -4096; }},
       {"offset not aligned", [](json& j) { part(j, 3, 0)["offset"] = part(j, 3, 0)["offset"].get<int64_t>() + 1; }},
       {"offset of another tensor", [](json& j) { part(j, 0, 0)["offset"] = part(j, 4, 0)["offset"]; }},
-      {"an overlap by one byte", [](json& j) { part(j, 0, 0)["offset"] = part(j, 4, 0)["offset"].get<int64_t>() + 69; }},
+      {"an overlap by one byte",
+       [](json& j) { part(j, 0, 0)["offset"] = part(j, 4, 0)["offset"].get<int64_t>() + 69; }},
       {"unit bytes 0", [](json& j) { part(j, 1, 0)["unit_bytes"] = 0; }},
-      {"unit bytes one more", [](json& j) { part(j, 1, 0)["unit_bytes"] = part(j, 1, 0)["unit_bytes"].get<int64_t>() + 1; }},
+      {"unit bytes one more",
+       [](json& j) { part(j, 1, 0)["unit_bytes"] = part(j, 1, 0)["unit_bytes"].get<int64_t>() + 1; }},
       {"checksums too few", [](json& j) { part(j, 1, 0)["checksums"] = "0123456789abcdef"; }},
       {"checksums no digits", [](json& j) { part(j, 1, 0)["checksums"] = std::string(48, 'g'); }},
       {"checksums with a sign", [](json& j) { part(j, 1, 0)["checksums"] = "-" + std::string(47, '1'); }},

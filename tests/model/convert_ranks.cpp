@@ -26,18 +26,20 @@ void load(const char* path, int part, int parts, int units_a_request) {
   for (const TensorInfo& t : checkpoint.tensors()) {
     UnitRange mine = t.axis == UnitAxis::none ? UnitRange{0, t.units} : units_of(t.units, parts, part);
     for (int unit = mine.begin; unit < mine.end; unit += units_a_request)
-      requests.push_back({&t, {unit, std::min(unit + units_a_request, mine.end)}, [&](auto values, auto scales, auto minimums) {
-                            for (auto piece : {values, scales, minimums}) {
-                              std::copy(piece.begin(), piece.end(), shard.data() + used);
-                              used += piece.size();
-                            }
-                          }});
+      requests.push_back(
+          {&t, {unit, std::min(unit + units_a_request, mine.end)}, [&](auto values, auto scales, auto minimums) {
+             for (auto piece : {values, scales, minimums}) {
+               std::copy(piece.begin(), piece.end(), shard.data() + used);
+               used += piece.size();
+             }
+           }});
   }
   auto stats = checkpoint.read(std::move(requests));
   struct rusage usage {};
   getrusage(RUSAGE_SELF, &usage);
-  std::printf("%.1f MB in %.3f s: %.0f MB/s; peak memory %.1f MB\n", static_cast<double>(stats.bytes) / 1e6, stats.seconds,
-              static_cast<double>(stats.bytes) / 1e6 / stats.seconds, static_cast<double>(usage.ru_maxrss) * 1024 / 1e6);
+  std::printf("%.1f MB in %.3f s: %.0f MB/s; peak memory %.1f MB\n", static_cast<double>(stats.bytes) / 1e6,
+              stats.seconds, static_cast<double>(stats.bytes) / 1e6 / stats.seconds,
+              static_cast<double>(usage.ru_maxrss) * 1024 / 1e6);
 }
 
 }  // namespace

@@ -37,7 +37,9 @@ std::vector<float> dequantize(const Gguf& gguf, const GgufTensor& t) {
     if (t.type->name == "F16") values.push_back(half(at));
     if (t.type->name == "BF16") values.push_back(to_float(BF16{load<uint16_t>(at)}));
     for (int i = 0; i < 32 && t.type->columns == 32; i++) {
-      int nibble = [&](int first) { return i < 16 ? byte(first + i) & 15 : byte(first + i - 16) >> 4; }(t.type->name == "Q4_1" ? 4 : 2);
+      int nibble = [&](int first) {
+        return i < 16 ? byte(first + i) & 15 : byte(first + i - 16) >> 4;
+      }(t.type->name == "Q4_1" ? 4 : 2);
       if (t.type->name == "Q8_0") values.push_back(static_cast<float>(static_cast<int8_t>(byte(2 + i))) * half(at));
       if (t.type->name == "Q4_0") values.push_back(static_cast<float>(nibble - 8) * half(at));
       if (t.type->name == "Q4_1") values.push_back(static_cast<float>(nibble) * half(at) + half(at + 2));
@@ -57,22 +59,27 @@ std::vector<float> decode(const Checkpoint& checkpoint, const TensorInfo& t) {
   std::vector<float> matrix(static_cast<size_t>(t.rows * t.columns), NAN);
   const WeightFormat& f = t.format;
   for (int unit = 0; unit < t.units; unit++)
-    checkpoint.read({{&t, {unit, unit + 1}, [&](auto values, auto scales, auto minimums) {
-      for (int64_t r = 0; r < t.unit_rows; r++)
-        for (int64_t c = 0; c < t.unit_columns; c++) {
-          int64_t at = r * t.unit_columns + c, group = at / f.group;
-          int code = f.bits == 8   ? std::to_integer<int>(values[static_cast<size_t>(at)])
-                     : f.bits == 4 ? std::to_integer<int>(values[static_cast<size_t>(at / 2)]) >> (at % 2 * 4) & 15
-                                   : 0;
-          float x = !f.quantized() ? part_value(f, values, at)
-                    : f.has_minimum ? static_cast<float>(code) * part_value(f, scales, group) + part_value(f, minimums, group)
-                                    : static_cast<float>(code - f.zero) * part_value(f, scales, group);
-          int64_t row = r + (t.axis == UnitAxis::rows ? unit * t.unit_rows : 0);
-          int64_t column = c + (t.axis == UnitAxis::columns ? unit * t.unit_columns : 0);
-          if (row < t.rows && column < t.columns) matrix[static_cast<size_t>(row * t.columns + column)] = x;
-          else CHECK((x == 0 && code == 0));
-        }
-    }}});
+    checkpoint.read(
+        {{&t, {unit, unit + 1}, [&](auto values, auto scales, auto minimums) {
+            for (int64_t r = 0; r < t.unit_rows; r++)
+              for (int64_t c = 0; c < t.unit_columns; c++) {
+                int64_t at = r * t.unit_columns + c, group = at / f.group;
+                int code = f.bits == 8 ? std::to_integer<int>(values[static_cast<size_t>(at)])
+                           : f.bits == 4
+                               ? std::to_integer<int>(values[static_cast<size_t>(at / 2)]) >> (at % 2 * 4) & 15
+                               : 0;
+                float x = !f.quantized() ? part_value(f, values, at)
+                          : f.has_minimum
+                              ? static_cast<float>(code) * part_value(f, scales, group) + part_value(f, minimums, group)
+                              : static_cast<float>(code - f.zero) * part_value(f, scales, group);
+                int64_t row = r + (t.axis == UnitAxis::rows ? unit * t.unit_rows : 0);
+                int64_t column = c + (t.axis == UnitAxis::columns ? unit * t.unit_columns : 0);
+                if (row < t.rows && column < t.columns)
+                  matrix[static_cast<size_t>(row * t.columns + column)] = x;
+                else
+                  CHECK((x == 0 && code == 0));
+              }
+          }}});
   return matrix;
 }
 
@@ -102,7 +109,9 @@ void check_equal(const std::string& source, const std::string& destination) {
   }
 }
 
-void convert(const std::string& source, const std::string& destination) { convert_gguf(source, destination, WriterGroup::self()); }
+void convert(const std::string& source, const std::string& destination) {
+  convert_gguf(source, destination, WriterGroup::self());
+}
 
 std::string real_model() {
   const char* named = std::getenv("TRIREME_TEST_MODEL");
@@ -189,7 +198,11 @@ TEST_CASE("damage to metadata of a whole model is refused by name") {
       if (m.what == mark) file.replace(m.begin + skip, bytes.size(), bytes);
     REQUIRE(file != valid);
     write_file(folder / "a.gguf", file);
-    std::string text = error_of([&] { Gguf gguf(folder / "a.gguf"); GgufModel model(gguf); convert(folder / "a.gguf", folder / "a.h5"); });
+    std::string text = error_of([&] {
+      Gguf gguf(folder / "a.gguf");
+      GgufModel model(gguf);
+      convert(folder / "a.gguf", folder / "a.h5");
+    });
     CAPTURE(mark);
     CHECK(text.starts_with("65: "));
     CHECK(contains(text, word));
@@ -230,9 +243,12 @@ TEST_CASE("the number of ranks does not change a byte") {
   auto run = [&](int ranks) {
     std::string out = folder / fmt::format("{}.h5", ranks);
     // Nothing of this process's own MPI may reach mpirun.
-    std::string command = fmt::format("env -i PATH=\"$PATH\" HOME=\"$HOME\" OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
-                                      "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none "
-                                      "mpirun -n {} {} {} {}", ranks, CONVERT_RANKS, folder / "a.gguf", out);
+    std::string command = fmt::format(
+        "env -i PATH=\"$PATH\" HOME=\"$HOME\" OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
+        "OMPI_MCA_rmaps_base_oversubscribe=1 "
+        "OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none "
+        "mpirun -n {} {} {} {}",
+        ranks, CONVERT_RANKS, folder / "a.gguf", out);
     REQUIRE(std::system(command.c_str()) == 0);
     return read_file(out);
   };

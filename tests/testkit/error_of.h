@@ -17,6 +17,8 @@ std::string error_of(const Work& work) {
   return "";
 }
 
-inline bool contains(const std::string& text, const std::string& piece) { return text.find(piece) != std::string::npos; }
+inline bool contains(const std::string& text, const std::string& piece) {
+  return text.find(piece) != std::string::npos;
+}
 
 }  // namespace trireme::testkit

@@ -38,7 +38,8 @@ GgufWriter& GgufWriter::i32s(std::string_view key, const std::vector<int32_t>& v
   return raw(key, 9, bytes);
 }
 
-GgufWriter& GgufWriter::tensor(std::string_view name, const std::vector<uint64_t>& dims, uint32_t type, std::string data) {
+GgufWriter& GgufWriter::tensor(std::string_view name, const std::vector<uint64_t>& dims, uint32_t type,
+                               std::string data) {
   tensors_.push_back({std::string(name), dims, type, std::move(data)});
   return *this;
 }

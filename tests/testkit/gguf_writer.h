@@ -7,8 +7,8 @@
 
 namespace trireme::testkit {
 
-// Builds a GGUF file in memory, field by field. Nothing is checked: hostile files are made with it as well. Where fields
-// begin and end is kept, so that a test can damage one on purpose.
+// Builds a GGUF file in memory, field by field. Nothing is checked: hostile files are made with it as well. Where
+// fields begin and end is kept, so that a test can damage one on purpose.
 class GgufWriter {
  public:
   struct Mark {
@@ -30,7 +30,7 @@ class GgufWriter {
   // dims: columns first, as GGUF has them. type: ggml's id.
   GgufWriter& tensor(std::string_view name, const std::vector<uint64_t>& dims, uint32_t type, std::string data);
 
-  std::string build();                              // the file's bytes
+  std::string build();                                       // the file's bytes
   const std::vector<Mark>& marks() const { return marks_; }  // of the header, after build()
 
  private:

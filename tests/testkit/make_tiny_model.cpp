@@ -23,10 +23,14 @@ int main(int argc, char** argv) try {
       continue;
     }
     if (++i == argc) throw std::invalid_argument(option + " needs a value");
-    if (option == "--type") model.type = argv[i];
-    else if (option == "--seed") model.seed = std::stoull(argv[i]);
-    else if (auto number = numbers.find(option); number != numbers.end()) *number->second = std::stoi(argv[i]);
-    else throw std::invalid_argument("unknown option " + option);
+    if (option == "--type")
+      model.type = argv[i];
+    else if (option == "--seed")
+      model.seed = std::stoull(argv[i]);
+    else if (auto number = numbers.find(option); number != numbers.end())
+      *number->second = std::stoi(argv[i]);
+    else
+      throw std::invalid_argument("unknown option " + option);
   }
   write_file(argv[1], model.writer().build());
   return 0;

@@ -39,7 +39,9 @@ uint16_t to_f16(float x) {  // for normal results and zero; rounds to nearest, t
 }
 
 template <typename T>
-void append(std::string& out, T value) { out.append(reinterpret_cast<const char*>(&value), sizeof value); }
+void append(std::string& out, T value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
 
 float scale_and_append(std::string& out, float scale) {
   uint16_t half = to_f16(scale);
@@ -75,7 +77,8 @@ void append_block(std::string& out, const std::string& type, const float* x) {
 }
 
 uint32_t type_id(const std::string& type) {
-  constexpr std::pair<const char*, uint32_t> ids[] = {{"f32", 0}, {"f16", 1}, {"bf16", 30}, {"q8_0", 8}, {"q4_0", 2}, {"q4_1", 3}};
+  constexpr std::pair<const char*, uint32_t> ids[] = {{"f32", 0},  {"f16", 1},  {"bf16", 30},
+                                                      {"q8_0", 8}, {"q4_0", 2}, {"q4_1", 3}};
   for (auto [name, id] : ids)
     if (type == name) return id;
   throw std::invalid_argument("unknown type " + type);
@@ -85,7 +88,8 @@ std::string weights(const std::string& type, int64_t rows, int64_t columns, floa
   Random random{seed};
   std::vector<float> row(static_cast<size_t>(columns));
   std::string out;
-  if (type.starts_with("q") && columns % 32 != 0) throw std::invalid_argument("quantized types need columns in multiples of 32");
+  if (type.starts_with("q") && columns % 32 != 0)
+    throw std::invalid_argument("quantized types need columns in multiples of 32");
   for (int64_t r = 0; r < rows; r++) {
     for (float& x : row) x = middle + scale * random.normal();
     if (type.starts_with("q")) {
@@ -93,16 +97,20 @@ std::string weights(const std::string& type, int64_t rows, int64_t columns, floa
       continue;
     }
     for (float x : row) {
-      if (type == "f32") append(out, x);
-      else append(out, type == "f16" ? to_f16(x) : to_bf16(x).bits);
+      if (type == "f32")
+        append(out, x);
+      else
+        append(out, type == "f16" ? to_f16(x) : to_bf16(x).bits);
     }
   }
   return out;
 }
 
 void append_utf8(std::string& out, uint32_t point) {
-  if (point < 0x80) out.push_back(static_cast<char>(point));
-  else out.push_back(static_cast<char>(0xc0 | point >> 6)), out.push_back(static_cast<char>(0x80 | (point & 63)));
+  if (point < 0x80)
+    out.push_back(static_cast<char>(point));
+  else
+    out.push_back(static_cast<char>(0xc0 | point >> 6)), out.push_back(static_cast<char>(0x80 | (point & 63)));
 }
 
 // GPT-2's alphabet: a printable character for each byte.
@@ -134,18 +142,23 @@ void add_tokenizer(GgufWriter& w, int vocab) {
   tokens.resize(static_cast<size_t>(vocab));
   types.resize(tokens.size(), 1);
   w.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "smollm");
-  w.texts("tokenizer.ggml.tokens", tokens).i32s("tokenizer.ggml.token_type", types).texts("tokenizer.ggml.merges", merges);
-  w.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.eos_token_id", 2).boolean("tokenizer.ggml.add_bos_token", false);
+  w.texts("tokenizer.ggml.tokens", tokens)
+      .i32s("tokenizer.ggml.token_type", types)
+      .texts("tokenizer.ggml.merges", merges);
+  w.u32("tokenizer.ggml.bos_token_id", 1)
+      .u32("tokenizer.ggml.eos_token_id", 2)
+      .boolean("tokenizer.ggml.add_bos_token", false);
   w.text("tokenizer.chat_template",
-         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
+         "'\n'}}"
          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}");
 }
 
 }  // namespace
 
 GgufWriter TinyModel::writer() const {
-  if (layers < 1 || heads < 1 || kv_heads < 1 || heads % kv_heads != 0 || head_dim < 2 || head_dim % 2 != 0 || hidden < 1 ||
-      intermediate < 1 || vocab < 4)
+  if (layers < 1 || heads < 1 || kv_heads < 1 || heads % kv_heads != 0 || head_dim < 2 || head_dim % 2 != 0 ||
+      hidden < 1 || intermediate < 1 || vocab < 4)
     throw std::invalid_argument("this is no shape of a llama");
   GgufWriter w;
   auto count = [&w](const char* key, int value) { w.u32(key, static_cast<uint32_t>(value)); };
@@ -170,7 +183,8 @@ GgufWriter TinyModel::writer() const {
              weights(type, rows, columns, scale, 0, seed * 1000003 + ++stream));
   };
   auto norm = [&](const std::string& name) {
-    w.tensor(name + ".weight", {static_cast<uint64_t>(hidden)}, 0, weights("f32", 1, hidden, 0.1f, 1, seed * 1000003 + ++stream));
+    w.tensor(name + ".weight", {static_cast<uint64_t>(hidden)}, 0,
+             weights("f32", 1, hidden, 0.1f, 1, seed * 1000003 + ++stream));
   };
   matrix("token_embd", vocab, hidden, tied ? 2.5 : 1.5);
   for (int layer = 0; layer < layers; layer++) {

@@ -7,8 +7,8 @@
 
 namespace trireme::testkit {
 
-// A random llama of any odd shape, as a GGUF file with a byte-level BPE tokenizer and a chat template. Weights are scaled
-// so that attention is sharp and logits are lively: a wrong kernel, border or order shows in the tokens.
+// A random llama of any odd shape, as a GGUF file with a byte-level BPE tokenizer and a chat template. Weights are
+// scaled so that attention is sharp and logits are lively: a wrong kernel, border or order shows in the tokens.
 struct TinyModel {
   int layers = 3;
   int heads = 9;

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace trireme {
+
+// Properties of code points, as far as tokenizers and templates ask for them. Case maps one code point to one.
+bool is_white_space(char32_t code_point);   // the Unicode property
+bool is_python_space(char32_t code_point);  // str.isspace(): the four separators U+001C to U+001F as well
+bool is_numeric(char32_t code_point);       // any kind of number
+bool is_decimal(char32_t code_point);
+bool is_letter(char32_t code_point);
+bool is_word_character(char32_t code_point);  // letters, marks, numbers, connecting punctuation
+char32_t to_upper(char32_t code_point);
+char32_t to_lower(char32_t code_point);
+
+}  // namespace trireme
