@@ -11,7 +11,8 @@ void bench_limits(const Options& options, Communicator& world) {
   if (world.rank() != 0) return;
   auto cpus = allowed_cpus();
   int threads = options.threads > 0 ? static_cast<int>(options.threads) : static_cast<int>(cpus.size());
-  ThreadPool pool(threads, threads <= static_cast<int>(cpus.size()) ? std::span<const int>(cpus) : std::span<const int>());
+  ThreadPool pool(threads,
+                  threads <= static_cast<int>(cpus.size()) ? std::span<const int>(cpus) : std::span<const int>());
   Limits limits = probe_limits(pool);
   nlohmann::ordered_json about = {{"threads", threads}};
   print_figure({"read", "GB/s", {limits.read_gbps}, 0, 0, "", about}, options);
@@ -35,7 +36,8 @@ int bench_command(const Options& options, const Environment&) {
     bench_prefill(options, world);
   else {
     std::vector<std::string> kinds{"limits", "load", "collective", "decode", "prefill"};
-    fail(ExitCode::usage, "there is no benchmark '{}'{}; see trireme bench --help", options.input, did_you_mean(options.input, kinds));
+    fail(ExitCode::usage, "there is no benchmark '{}'{}; see trireme bench --help", options.input,
+         did_you_mean(options.input, kinds));
   }
   world.barrier();
   return 0;

@@ -13,8 +13,8 @@ namespace {
 
 // What one step reads and computes, by arithmetic on the model: the yardstick of decode and of prefill.
 struct Work {
-  double weight_bytes = 0;  // of all layers and the head, as stored: read once a step
-  double flops_per_row = 0; // two for each weight of the layers
+  double weight_bytes = 0;   // of all layers and the head, as stored: read once a step
+  double flops_per_row = 0;  // two for each weight of the layers
 };
 
 Work work_of(const Checkpoint& checkpoint) {
@@ -25,7 +25,8 @@ Work work_of(const Checkpoint& checkpoint) {
     for (const auto& part : t.parts) bytes += static_cast<double>(part.unit_bytes) * t.units;
     bool embedding = t.name == "embedding", head = t.name == "head" || (embedding && tied);
     if (!embedding || head) work.weight_bytes += bytes;
-    if (!embedding && !head && t.rows > 1) work.flops_per_row += 2.0 * static_cast<double>(t.rows) * static_cast<double>(t.columns);
+    if (!embedding && !head && t.rows > 1)
+      work.flops_per_row += 2.0 * static_cast<double>(t.rows) * static_cast<double>(t.columns);
   }
   return work;
 }
@@ -38,8 +39,8 @@ std::vector<int32_t> any_prompt(int64_t tokens, int64_t vocab_size, int64_t salt
   return prompt;
 }
 
-// One replica's measurement: `sequences` requests of `prompt` tokens that generate `generate` each. Tokens per second of
-// the steps with decode rows alone, or of those with a prefill chunk.
+// One replica's measurement: `sequences` requests of `prompt` tokens that generate `generate` each. Tokens per second
+// of the steps with decode rows alone, or of those with a prefill chunk.
 double measure(Session& session, Engine& engine, int64_t sequences, int64_t prompt, int64_t generate, bool decode) {
   const StepTimes before = session.runner().times();
   for (int64_t i = 0; i < sequences; i++) {
@@ -52,7 +53,9 @@ double measure(Session& session, Engine& engine, int64_t sequences, int64_t prom
   }
   while (!engine.idle()) engine.step();
   for (const Completion& done : engine.take_finished())
-    if (done.completion_tokens != generate) fail(ExitCode::internal, "internal error: {} of {} tokens came ({})", done.completion_tokens, generate, done.error_message);
+    if (done.completion_tokens != generate)
+      fail(ExitCode::internal, "internal error: {} of {} tokens came ({})", done.completion_tokens, generate,
+           done.error_message);
   const StepTimes& after = session.runner().times();
   double seconds = decode ? after.decode - before.decode : after.prefill - before.prefill;
   int64_t tokens = decode ? after.decode_tokens - before.decode_tokens : after.prefill_tokens - before.prefill_tokens;
@@ -93,7 +96,8 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   Options wide = options;
   wide.max_seqs = std::max(options.max_seqs, plan.sequences);
   Session session(wide, world, checkpoint_of(options.model, world));
-  if (session.layout().dp != 1) fail(ExitCode::configuration, "a benchmark measures one replica; give --tp and --pp so that --dp is 1");
+  if (session.layout().dp != 1)
+    fail(ExitCode::configuration, "a benchmark measures one replica; give --tp and --pp so that --dp is 1");
   session.load();
   Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
 
@@ -115,9 +119,18 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   if (!session.leads_replica()) return;
   Work work = work_of(session.checkpoint());
   double rate = median(rates);
-  double used = plan.decode ? work.weight_bytes * rate / static_cast<double>(plan.sequences) : work.flops_per_row * rate;
-  print_figure({plan.name, "tok/s", rates, used / 1e9, median(limits), plan.decode ? "GB/s" : "GOP/s",
-                {{"batch", plan.sequences}, {"prompt_tokens", plan.prompt}, {"weight_bytes", work.weight_bytes}, {"layout", session.layout_text()}}},
+  double used =
+      plan.decode ? work.weight_bytes * rate / static_cast<double>(plan.sequences) : work.flops_per_row * rate;
+  print_figure({plan.name,
+                "tok/s",
+                rates,
+                used / 1e9,
+                median(limits),
+                plan.decode ? "GB/s" : "GOP/s",
+                {{"batch", plan.sequences},
+                 {"prompt_tokens", plan.prompt},
+                 {"weight_bytes", work.weight_bytes},
+                 {"layout", session.layout_text()}}},
                options);
 }
 

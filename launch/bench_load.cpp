@@ -82,8 +82,16 @@ void bench_load(const Options& options, Communicator& world) {
     }
   }
   if (world.rank() != 0) return;
-  print_figure({"load", "GB/s", rates, median(rates), median(limits), "GB/s",
-                {{"bytes", bytes}, {"ranks", world.size()}, {"cache", "dropped before each sample"}, {"limit", "plain sequential reads of the same file"}}},
+  print_figure({"load",
+                "GB/s",
+                rates,
+                median(rates),
+                median(limits),
+                "GB/s",
+                {{"bytes", bytes},
+                 {"ranks", world.size()},
+                 {"cache", "dropped before each sample"},
+                 {"limit", "plain sequential reads of the same file"}}},
                options);
 }
 

@@ -19,19 +19,26 @@ void print_figure(const Figure& figure, const Options& options) {
   auto [low, high] = std::minmax_element(figure.samples.begin(), figure.samples.end());
   double share = figure.limit > 0 ? figure.work / figure.limit : 0;
   if (options.json) {
-    nlohmann::ordered_json line = {{"bench", figure.name}, {"unit", figure.unit}, {"median", median(figure.samples)}, {"samples", figure.samples},
-                                   {"work", figure.work}, {"limit", figure.limit}, {"limit_unit", figure.limit_unit}, {"share", share}};
+    nlohmann::ordered_json line = {{"bench", figure.name},
+                                   {"unit", figure.unit},
+                                   {"median", median(figure.samples)},
+                                   {"samples", figure.samples},
+                                   {"work", figure.work},
+                                   {"limit", figure.limit},
+                                   {"limit_unit", figure.limit_unit},
+                                   {"share", share}};
     for (auto& [key, value] : figure.about.items()) line[key] = value;
     line["version"] = TRIREME_VERSION;
     line["commit"] = kBuildCommit;
     fmt::print("{}\n", line.dump());
     return;
   }
-  std::string text = fmt::format("{:<12} {:.4g} {} (median of {}, {:.4g} to {:.4g})", figure.name, median(figure.samples), figure.unit,
-                                 figure.samples.size(), *low, *high);
+  std::string text = fmt::format("{:<12} {:.4g} {} (median of {}, {:.4g} to {:.4g})", figure.name,
+                                 median(figure.samples), figure.unit, figure.samples.size(), *low, *high);
   if (figure.work > 0) text += fmt::format("; {:.4g} {}", figure.work, figure.limit_unit);
   if (figure.limit > 0) text += fmt::format(", {:.0f} % of the {:.4g} measured beside it", 100 * share, figure.limit);
-  for (auto& [key, value] : figure.about.items()) text += fmt::format("; {} {}", key, value.is_string() ? value.get<std::string>() : value.dump());
+  for (auto& [key, value] : figure.about.items())
+    text += fmt::format("; {} {}", key, value.is_string() ? value.get<std::string>() : value.dump());
   fmt::print("{}\n", text);
 }
 

@@ -14,7 +14,8 @@ namespace trireme {
 int convert_command(const Options& options, const Environment&) {
   if (options.output.empty()) fail(ExitCode::usage, "convert needs an output; add -o MODEL.h5");
   if (!Gguf::is_gguf(options.input))
-    fail(ExitCode::bad_data, "cannot convert '{}': it is not a GGUF file; Hugging Face folders come with a later version", options.input);
+    fail(ExitCode::bad_data,
+         "cannot convert '{}': it is not a GGUF file; Hugging Face folders come with a later version", options.input);
   WriterGroup group = WriterGroup::world();
   auto start = std::chrono::steady_clock::now();
   convert_gguf(options.input, options.output, group);
@@ -22,8 +23,8 @@ int convert_command(const Options& options, const Environment&) {
   if (group.rank() != 0) return 0;
   Checkpoint checkpoint(options.output);
   double mb = static_cast<double>(checkpoint.file_bytes()) / 1e6;
-  fmt::print("{}: {} tensors, {:.1f} MB, digest {}, written by {} rank{} in {:.1f} s\n", options.output, checkpoint.tensors().size(), mb,
-             checkpoint.digest(), group.size(), group.size() == 1 ? "" : "s", seconds);
+  fmt::print("{}: {} tensors, {:.1f} MB, digest {}, written by {} rank{} in {:.1f} s\n", options.output,
+             checkpoint.tensors().size(), mb, checkpoint.digest(), group.size(), group.size() == 1 ? "" : "s", seconds);
   return 0;
 }
 

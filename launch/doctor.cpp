@@ -25,7 +25,8 @@ std::string host_block(const std::vector<const ordered_json*>& ranks) {
   for (auto& [name, limit] : r["limits"].items()) text += fmt::format(" {} {};", name, limit_text(limit));
   text.back() = '\n';
   for (const ordered_json* rank : ranks)
-    text += fmt::format("  rank {:<4}      CPUs {}, NUMA {}\n", (*rank)["rank"].get<int>(), cpu_list((*rank)["cpus"]), cpu_list((*rank)["numa_nodes"]));
+    text += fmt::format("  rank {:<4}      CPUs {}, NUMA {}\n", (*rank)["rank"].get<int>(), cpu_list((*rank)["cpus"]),
+                        cpu_list((*rank)["numa_nodes"]));
   return text;
 }
 
@@ -35,7 +36,8 @@ int doctor_command(const Options&, const Environment& environment) {
   std::vector<ordered_json> reports = gather_reports(node_report(environment), environment);
   if (reports.empty()) return 0;  // not rank 0
   fmt::print("{}\n", version_text(true));
-  fmt::print("launcher       {}, {} rank{}\n\n", reports[0]["launcher"].get<std::string>(), reports.size(), reports.size() == 1 ? "" : "s");
+  fmt::print("launcher       {}, {} rank{}\n\n", reports[0]["launcher"].get<std::string>(), reports.size(),
+             reports.size() == 1 ? "" : "s");
 
   std::map<std::string, std::vector<const ordered_json*>> hosts;
   for (const ordered_json& r : reports) hosts[r["host"]].push_back(&r);

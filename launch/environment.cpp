@@ -49,8 +49,6 @@ Environment Environment::read() {
     e.ranks = number_or(e.value(ranks), 1);
     break;
   }
-  if (!e.value("SLURM_STEP_ID").empty())
-    e.slurm_tasks = number_or(e.value("SLURM_STEP_NUM_TASKS"), number_or(e.value("SLURM_NTASKS"), 0));
   return e;
 }
 

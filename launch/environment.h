@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,7 +12,6 @@ struct Environment {
   std::string cache_folder;  // ${XDG_CACHE_HOME:-$HOME/.cache}/trireme, "" without a home
   std::string launcher;      // "mpirun", "srun", "pmix" or "" (bare)
   int rank = 0, ranks = 1;   // as the launcher says; MPI has the last word
-  int64_t slurm_tasks = 0;   // of the job step, 0: not under Slurm
 
   static Environment read();
   std::string value(const std::string& name) const;  // "" when unset

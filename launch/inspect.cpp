@@ -28,40 +28,55 @@ uint64_t stored_bytes(const TensorInfo& t) {
 }
 
 ordered_json describe(const TensorInfo& t) {
-  return {{"name", t.name}, {"rows", t.rows}, {"columns", t.columns}, {"format", format_name(t.format)}, {"axis", axis_name(t.axis)},
-          {"units", t.units}, {"unit_rows", t.unit_rows}, {"unit_columns", t.unit_columns}, {"bytes", stored_bytes(t)}, {"offset", t.parts[0].offset}};
+  return {{"name", t.name},
+          {"rows", t.rows},
+          {"columns", t.columns},
+          {"format", format_name(t.format)},
+          {"axis", axis_name(t.axis)},
+          {"units", t.units},
+          {"unit_rows", t.unit_rows},
+          {"unit_columns", t.unit_columns},
+          {"bytes", stored_bytes(t)},
+          {"offset", t.parts[0].offset}};
 }
 
 int inspect_checkpoint(const Options& options) {
   Checkpoint checkpoint(options.input);
   if (options.json) {
-    ordered_json all = {{"path", options.input}, {"kind", "checkpoint"}, {"bytes", checkpoint.file_bytes()}, {"digest", checkpoint.digest()}, {"config", checkpoint.config()}};
+    ordered_json all = {{"path", options.input},
+                        {"kind", "checkpoint"},
+                        {"bytes", checkpoint.file_bytes()},
+                        {"digest", checkpoint.digest()},
+                        {"config", checkpoint.config()}};
     for (const TensorInfo& t : checkpoint.tensors()) all["tensors"].push_back(describe(t));
     fmt::print("{}\n", all.dump());
     return 0;
   }
   fmt::print("{}: checkpoint, {} bytes, digest {}\n", options.input, checkpoint.file_bytes(), checkpoint.digest());
   fmt::print("config {}\n", checkpoint.config().dump(2));
-  fmt::print("{:<32} {:>14}  {:<32} {:<8} {:>5} {:>14} {:>12}\n", "tensor", "shape", "format", "axis", "units", "unit", "bytes");
+  fmt::print("{:<32} {:>14}  {:<32} {:<8} {:>5} {:>14} {:>12}\n", "tensor", "shape", "format", "axis", "units", "unit",
+             "bytes");
   for (const TensorInfo& t : checkpoint.tensors())
-    fmt::print("{:<32} {:>14}  {:<32} {:<8} {:>5} {:>14} {:>12}\n", t.name, fmt::format("{} x {}", t.rows, t.columns), format_name(t.format),
-               axis_name(t.axis), t.units, fmt::format("{} x {}", t.unit_rows, t.unit_columns), stored_bytes(t));
+    fmt::print("{:<32} {:>14}  {:<32} {:<8} {:>5} {:>14} {:>12}\n", t.name, fmt::format("{} x {}", t.rows, t.columns),
+               format_name(t.format), axis_name(t.axis), t.units, fmt::format("{} x {}", t.unit_rows, t.unit_columns),
+               stored_bytes(t));
   return 0;
 }
 
 // A line is enough for people: long texts and lists are cut and say how much there is.
 std::string shown(const std::string& text) {
-  std::string line = ordered_json(text.substr(0, kShownTextBytes)).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  std::string line =
+      ordered_json(text.substr(0, kShownTextBytes)).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
   return text.size() > kShownTextBytes ? fmt::format("{}... ({} bytes)", line, text.size()) : line;
 }
 std::string shown(bool value) { return value ? "true" : "false"; }
 template <typename Number>
-  requires std::is_arithmetic_v<Number>
-std::string shown(Number value) { return fmt::format("{}", value); }
+requires std::is_arithmetic_v<Number> std::string shown(Number value) { return fmt::format("{}", value); }
 template <typename Item>
 std::string shown(const std::vector<Item>& list) {
   std::string text = "[";
-  for (size_t i = 0; i < std::min(list.size(), kShownListItems); i++) text += (i ? ", " : "") + shown(static_cast<Item>(list[i]));
+  for (size_t i = 0; i < std::min(list.size(), kShownListItems); i++)
+    text += (i ? ", " : "") + shown(static_cast<Item>(list[i]));
   return list.size() > kShownListItems ? fmt::format("{}, ...] ({} items)", text, list.size()) : text + "]";
 }
 
@@ -69,17 +84,25 @@ int inspect_gguf(const Options& options) {
   Gguf gguf(options.input);
   if (options.json) {
     ordered_json all = {{"path", options.input}, {"kind", "gguf"}, {"version", gguf.version()}};
-    for (auto& [key, value] : gguf.metadata()) all["metadata"][key] = std::visit([](const auto& v) { return shown(v); }, value);
+    for (auto& [key, value] : gguf.metadata())
+      all["metadata"][key] = std::visit([](const auto& v) { return shown(v); }, value);
     for (const GgufTensor& t : gguf.tensors())
-      all["tensors"].push_back({{"name", t.name}, {"rows", t.rows}, {"columns", t.columns}, {"type", t.type->name}, {"offset", t.offset}, {"bytes", t.row_bytes * static_cast<uint64_t>(t.rows)}});
+      all["tensors"].push_back({{"name", t.name},
+                                {"rows", t.rows},
+                                {"columns", t.columns},
+                                {"type", t.type->name},
+                                {"offset", t.offset},
+                                {"bytes", t.row_bytes * static_cast<uint64_t>(t.rows)}});
     fmt::print("{}\n", all.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
     return 0;
   }
   fmt::print("{}: GGUF version {}, {} tensors\n", options.input, gguf.version(), gguf.tensors().size());
-  for (auto& [key, value] : gguf.metadata()) fmt::print("{:<44} {}\n", key, std::visit([](const auto& v) { return shown(v); }, value));
+  for (auto& [key, value] : gguf.metadata())
+    fmt::print("{:<44} {}\n", key, std::visit([](const auto& v) { return shown(v); }, value));
   fmt::print("{:<32} {:>14}  {:<6} {:>12} {:>12}\n", "tensor", "shape", "type", "offset", "bytes");
   for (const GgufTensor& t : gguf.tensors())
-    fmt::print("{:<32} {:>14}  {:<6} {:>12} {:>12}\n", t.name, fmt::format("{} x {}", t.rows, t.columns), t.type->name, t.offset, t.row_bytes * static_cast<uint64_t>(t.rows));
+    fmt::print("{:<32} {:>14}  {:<6} {:>12} {:>12}\n", t.name, fmt::format("{} x {}", t.rows, t.columns), t.type->name,
+               t.offset, t.row_bytes * static_cast<uint64_t>(t.rows));
   return 0;
 }
 

@@ -19,7 +19,8 @@ ordered_json parse_line(const std::string& text, const std::string& where) {
   };
   try {
     auto value = ordered_json::parse(text, check_depth);
-    if (!value.is_object()) fail(ExitCode::bad_data, "{}: a {} stands where an object {{...}} is expected", where, value.type_name());
+    if (!value.is_object())
+      fail(ExitCode::bad_data, "{}: a {} stands where an object {{...}} is expected", where, value.type_name());
     return value;
   } catch (const ordered_json::parse_error& error) {
     fail(ExitCode::bad_data, "{}: not valid JSON at byte {} of the line", where, error.byte);
@@ -49,7 +50,8 @@ void for_each_json_line(const std::string& path, const JsonLine& each) {
     for (std::string_view rest(buffer.data(), count); !rest.empty();) {
       size_t end = std::min(rest.find('\n'), rest.size());
       line += rest.substr(0, end);
-      if (line.size() > kMaxRowBytes) fail(ExitCode::bad_data, "{} line {} is longer than {} MiB", name, number + 1, kMaxRowBytes >> 20);
+      if (line.size() > kMaxRowBytes)
+        fail(ExitCode::bad_data, "{} line {} is longer than {} MiB", name, number + 1, kMaxRowBytes >> 20);
       if (end == rest.size()) break;
       take();
       rest.remove_prefix(end + 1);

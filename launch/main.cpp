@@ -13,6 +13,7 @@
 #include "launch/help.h"
 #include "launch/options.h"
 #include "launch/versions.h"
+#include "topology/launch_check.h"
 
 namespace trireme {
 
@@ -61,12 +62,21 @@ bool answered(const Options& options, const Environment& environment) {
   return !text.empty();
 }
 
+// A launcher of another MPI starts worlds of one rank each, which would all do the whole job.
+void refuse_lone_worlds(const Environment& environment) {
+  Waiter waiter{std::chrono::seconds(60)};
+  int size = Communicator::world(waiter).size();
+  std::string mistake = launch_mistake(size, [&](const std::string& name) { return environment.value(name); });
+  if (!mistake.empty()) fail(ExitCode::configuration, "{}", mistake);
+}
+
 int run(const Options& options, const Environment& environment, int argc, char** argv) {
   const Command& command = *find_command(options.command);
   bool use_mpi = command.mpi == MpiUse::always || (command.mpi == MpiUse::if_launched && !environment.launcher.empty());
   std::optional<MpiSession> mpi;
   try {
     if (use_mpi) mpi.emplace(&argc, &argv);
+    if (command.mpi == MpiUse::always) refuse_lone_worlds(environment);
     return command.run(options, environment);
   } catch (...) {
     Fault fault = current_fault();

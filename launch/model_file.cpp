@@ -42,7 +42,9 @@ fs::path place_for(const fs::path& source) {
   if (access(folder.c_str(), W_OK) == 0) return folder / name;
   const std::string cache = Environment::read().cache_folder;
   if (cache.empty())
-    fail(ExitCode::cannot_create, "cannot write beside '{}', and there is no cache folder (HOME is not set); run trireme convert first", source.string());
+    fail(ExitCode::cannot_create,
+         "cannot write beside '{}', and there is no cache folder (HOME is not set); run trireme convert first",
+         source.string());
   fs::create_directories(cache);
   return fs::path(cache) / name;
 }
@@ -51,7 +53,8 @@ Choice choose(const std::string& model) {
   if (model.empty()) fail(ExitCode::usage, "no model was given; add -m MODEL");
   if (!fs::exists(model)) fail(ExitCode::no_input, "there is no model '{}'; check -m", model);
   if (fs::is_directory(model))
-    fail(ExitCode::bad_data, "'{}' is a folder; this version reads checkpoints (.h5) and GGUF files, folders come with a later one", model);
+    fail(ExitCode::bad_data,
+         "'{}' is a folder; this version reads checkpoints (.h5) and GGUF files, folders come with a later one", model);
   if (!Gguf::is_gguf(model)) return {model, false};
   fs::path place = place_for(model);
   return {place.string(), !is_current(place, model)};
@@ -73,7 +76,8 @@ std::string checkpoint_of(const std::string& model, Communicator& world) {
 
   if (!choice.convert) return choice.path;
   if (world.rank() == 0)
-    fmt::print(stderr, "trireme: converting {} ({:.0f} MB) to {}, once\n", model, static_cast<double>(fs::file_size(model)) / 1e6, choice.path);
+    fmt::print(stderr, "trireme: converting {} ({:.0f} MB) to {}, once\n", model,
+               static_cast<double>(fs::file_size(model)) / 1e6, choice.path);
   convert_gguf(model, choice.path, WriterGroup::world());
   return choice.path;
 }

@@ -8,6 +8,7 @@
 #include "kernels/select.h"
 #include "launch/versions.h"
 #include "topology/host.h"
+#include "topology/launch_check.h"
 
 namespace trireme {
 
@@ -28,29 +29,34 @@ int64_t limit_of(decltype(RLIMIT_NOFILE) resource) {
 void check_rank(const ordered_json& r, std::vector<std::string>& found) {
   std::string who = fmt::format("rank {} on {}", r["rank"].get<int>(), r["host"].get<std::string>());
   if (r["shm_free"].get<uint64_t>() < kSmallShm)
-    found.push_back(fmt::format("{}: /dev/shm has {} MiB free, {} are wanted; remount it larger (containers: --shm-size)", who,
-                                r["shm_free"].get<uint64_t>() >> 20, kSmallShm >> 20));
+    found.push_back(
+        fmt::format("{}: /dev/shm has {} MiB free, {} are wanted; remount it larger (containers: --shm-size)", who,
+                    r["shm_free"].get<uint64_t>() >> 20, kSmallShm >> 20));
   if (int64_t files = r["limits"]["open files"]; files >= 0 && files < kFewFiles)
     found.push_back(fmt::format("{}: only {} open files are allowed; raise ulimit -n to {}", who, files, kFewFiles));
   if (r["huge_pages"] == "never")
     found.push_back(fmt::format("{}: transparent huge pages are off; 'madvise' reads memory 5 to 10 % faster", who));
   if (r["levels"].size() < 3)
-    found.push_back(fmt::format("{}: this CPU has no AVX-512; kernels run at level {}", who, r["levels"].back().get<std::string>()));
+    found.push_back(fmt::format("{}: this CPU has no AVX-512; kernels run at level {}", who,
+                                r["levels"].back().get<std::string>()));
 }
 
 // Masks of the ranks of one host: more ranks than CPUs, or ranks bound to the same CPUs while others lie idle.
-void check_masks(const std::string& host, const std::vector<const ordered_json*>& ranks, std::vector<std::string>& found) {
+void check_masks(const std::string& host, const std::vector<const ordered_json*>& ranks,
+                 std::vector<std::string>& found) {
   std::map<int, int> users;
   for (const ordered_json* r : ranks)
     for (int cpu : (*r)["cpus"].get<std::vector<int>>()) users[cpu]++;
   size_t machine_cpus = (*ranks[0])["machine_cpus"];
   if (ranks.size() > users.size())
-    found.push_back(fmt::format("{}: {} ranks share {} CPUs; start at most one rank a CPU", host, ranks.size(), users.size()));
+    found.push_back(
+        fmt::format("{}: {} ranks share {} CPUs; start at most one rank a CPU", host, ranks.size(), users.size()));
   bool overlap = false, whole = true;
   for (auto [cpu, count] : users) overlap |= count > 1;
   for (const ordered_json* r : ranks) whole &= (*r)["cpus"].size() == machine_cpus;
   if (overlap && !whole)
-    found.push_back(fmt::format("{}: several ranks are bound to the same CPUs; use mpirun --bind-to core --map-by slot:PE=N", host));
+    found.push_back(fmt::format(
+        "{}: several ranks are bound to the same CPUs; use mpirun --bind-to core --map-by slot:PE=N", host));
 }
 
 }  // namespace
@@ -62,7 +68,6 @@ ordered_json node_report(const Environment& environment) {
   r["rank"] = environment.rank;
   r["ranks"] = environment.ranks;
   r["launcher"] = environment.launcher.empty() ? "none (bare)" : environment.launcher;
-  r["slurm_tasks"] = environment.slurm_tasks;
   r["cpus"] = host.allowed_cpus;
   r["numa_nodes"] = host.allowed_numa_nodes;
   r["machine_cpus"] = host.cpus;
@@ -70,17 +75,19 @@ ordered_json node_report(const Environment& environment) {
   r["shm_free"] = host.shm_free_bytes;
   r["huge_pages"] = host.huge_pages;
   r["levels"] = available_levels();
-  r["limits"] = {{"locked memory", limit_of(RLIMIT_MEMLOCK)}, {"open files", limit_of(RLIMIT_NOFILE)},
-                 {"address space", limit_of(RLIMIT_AS)}, {"core files", limit_of(RLIMIT_CORE)}};
+  r["limits"] = {{"locked memory", limit_of(RLIMIT_MEMLOCK)},
+                 {"open files", limit_of(RLIMIT_NOFILE)},
+                 {"address space", limit_of(RLIMIT_AS)},
+                 {"core files", limit_of(RLIMIT_CORE)}};
   for (auto& [name, version] : versions()) r["versions"][name] = version;
   return r;
 }
 
 std::vector<std::string> findings(const std::vector<ordered_json>& reports, const Environment& environment) {
   std::vector<std::string> found;
-  if (environment.slurm_tasks > static_cast<int64_t>(reports.size()))
-    found.push_back(fmt::format("Slurm started {} tasks, but MPI sees {} rank{}: every task runs alone; use srun --mpi=pmix",
-                                environment.slurm_tasks, reports.size(), reports.size() == 1 ? "" : "s"));
+  std::string mistake = launch_mistake(static_cast<int>(reports.size()),
+                                       [&](const std::string& name) { return environment.value(name); });
+  if (!mistake.empty()) found.push_back(mistake);
   std::map<std::string, std::vector<const ordered_json*>> hosts;
   for (const ordered_json& r : reports) hosts[r["host"]].push_back(&r);
   for (auto& [name, ranks] : hosts) {
@@ -91,8 +98,9 @@ std::vector<std::string> findings(const std::vector<ordered_json>& reports, cons
   for (const ordered_json& r : reports)
     for (auto& [name, version] : r["versions"].items())
       if (version != first["versions"][name])
-        found.push_back(fmt::format("rank {} on {} has {} {}, rank {} on {} has {}", r["rank"].get<int>(), r["host"].get<std::string>(), name,
-                                    version.get<std::string>(), first["rank"].get<int>(), first["host"].get<std::string>(),
+        found.push_back(fmt::format("rank {} on {} has {} {}, rank {} on {} has {}", r["rank"].get<int>(),
+                                    r["host"].get<std::string>(), name, version.get<std::string>(),
+                                    first["rank"].get<int>(), first["host"].get<std::string>(),
                                     first["versions"][name].get<std::string>()));
   return found;
 }

@@ -7,10 +7,10 @@ namespace trireme {
 // What this machine can do at most, measured now on a team of threads: the yardstick beside every figure of a
 // benchmark. Each number is the best of a few short samples; 0: the CPU has no such instruction.
 struct Limits {
-  double read_gbps = 0;        // 10^9 bytes/s, streaming reads of an array far larger than the caches
-  double fma_gflops = 0;       // FP32 multiply-adds, two operations each
-  double bf16_gflops = 0;      // vdpbf16ps
-  double int8_gops = 0;        // vpdpbusd
+  double read_gbps = 0;    // 10^9 bytes/s, streaming reads of an array far larger than the caches
+  double fma_gflops = 0;   // FP32 multiply-adds, two operations each
+  double bf16_gflops = 0;  // vdpbf16ps
+  double int8_gops = 0;    // vpdpbusd
 };
 
 Limits probe_limits(ThreadPool& pool);

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "launch/commands.h"
 
-
 namespace trireme {
 
 using nlohmann::ordered_json;
@@ -16,7 +15,9 @@ namespace {
 
 constexpr std::streamsize kMaxStatusBytes = 1 << 20;
 
-std::string value_text(const ordered_json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string value_text(const ordered_json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
 
 // "counts.done     812": one line for each leaf.
 void print_leaves(const ordered_json& node, const std::string& name) {
@@ -32,12 +33,15 @@ void print_leaves(const ordered_json& node, const std::string& name) {
 int status_command(const Options& options, const Environment&) {
   std::string path = options.input + ".run/status.json";
   std::ifstream file(path, std::ios::binary);
-  if (!file) fail(ExitCode::no_input, "no run stands at '{}': cannot read {} ({}); give the file that run -o named", options.input, path, errno_text());
+  if (!file)
+    fail(ExitCode::no_input, "no run stands at '{}': cannot read {} ({}); give the file that run -o named",
+         options.input, path, errno_text());
   std::string text(kMaxStatusBytes, '\0');
   file.read(text.data(), kMaxStatusBytes);
   text.resize(static_cast<size_t>(file.gcount()));
   auto status = ordered_json::parse(text, nullptr, false);
-  if (!status.is_object()) fail(ExitCode::bad_data, "{} is not a JSON object; the run folder is damaged, run with --restart", path);
+  if (!status.is_object())
+    fail(ExitCode::bad_data, "{} is not a JSON object; the run folder is damaged, run with --restart", path);
   if (options.json) {
     fmt::print("{}\n", status.dump());
     return 0;

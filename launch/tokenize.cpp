@@ -14,7 +14,8 @@ namespace {
 std::vector<int32_t> encode(const TextModel& model, const Options& options, std::string_view text) {
   std::vector<int32_t> ids;
   if (options.bos) {
-    if (model.config.bos_token_id < 0) fail(ExitCode::usage, "--bos: the model '{}' has no begin-of-text token", options.model);
+    if (model.config.bos_token_id < 0)
+      fail(ExitCode::usage, "--bos: the model '{}' has no begin-of-text token", options.model);
     ids.push_back(model.config.bos_token_id);
   }
   auto rest = model.tokenizer.encode(text, options.special == "parse");
@@ -26,7 +27,9 @@ std::string decode(const TextModel& model, const ordered_json& ids, const std::s
   std::vector<int32_t> tokens;
   for (const ordered_json& id : ids) {
     bool known = id.is_number_integer() && id >= 0 && id < model.tokenizer.vocab_size();
-    if (!known) fail(ExitCode::bad_data, "{}: token_ids holds {}; ids are whole numbers from 0 to {}", where, id.dump(), model.tokenizer.vocab_size() - 1);
+    if (!known)
+      fail(ExitCode::bad_data, "{}: token_ids holds {}; ids are whole numbers from 0 to {}", where, id.dump(),
+           model.tokenizer.vocab_size() - 1);
     tokens.push_back(id.get<int32_t>());
   }
   return model.tokenizer.decode(tokens, false);
@@ -43,8 +46,10 @@ int tokenize_command(const Options& options, const Environment&) {
   }
   for_each_json_line(options.input, [&](int64_t number, ordered_json& line) {
     std::string where = fmt::format("line {}", number);
-    bool has_text = line.contains("text") && line["text"].is_string(), has_ids = line.contains("token_ids") && line["token_ids"].is_array();
-    if (has_text == has_ids) fail(ExitCode::bad_data, "{}: it needs either \"text\" (a string) or \"token_ids\" (a list)", where);
+    bool has_text = line.contains("text") && line["text"].is_string(),
+         has_ids = line.contains("token_ids") && line["token_ids"].is_array();
+    if (has_text == has_ids)
+      fail(ExitCode::bad_data, "{}: it needs either \"text\" (a string) or \"token_ids\" (a list)", where);
     if (has_text)
       line["token_ids"] = encode(model, options, line["text"].get<std::string>());
     else

@@ -16,14 +16,19 @@ int topology_command(const Options& options, const Environment& environment) {
     return 0;
   }
   Host host = probe_host();
-  ordered_json mine = {{"host", host.name}, {"machine", host_text(host)}, {"cpus", host.allowed_cpus}, {"numa_nodes", host.allowed_numa_nodes}};
+  ordered_json mine = {{"host", host.name},
+                       {"machine", host_text(host)},
+                       {"cpus", host.allowed_cpus},
+                       {"numa_nodes", host.allowed_numa_nodes}};
   std::vector<std::string> shown;  // hosts whose machine stands above already
   for (const ordered_json& r : gather_reports(mine, environment)) {
     std::string name = r["host"];
-    if (std::find(shown.begin(), shown.end(), name) == shown.end()) fmt::print("{}\n{}", name, r["machine"].get<std::string>());
+    if (std::find(shown.begin(), shown.end(), name) == shown.end())
+      fmt::print("{}\n{}", name, r["machine"].get<std::string>());
     shown.push_back(name);
     int rank = r.value("rank", 0);
-    fmt::print("  rank {:<4}      on {}, CPUs {}, NUMA {}\n", rank, name, cpu_list(r["cpus"]), cpu_list(r["numa_nodes"]));
+    fmt::print("  rank {:<4}      on {}, CPUs {}, NUMA {}\n", rank, name, cpu_list(r["cpus"]),
+               cpu_list(r["numa_nodes"]));
   }
   return 0;
 }

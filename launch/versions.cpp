@@ -1,5 +1,7 @@
 #include "launch/versions.h"
 
+#define PCRE2_CODE_UNIT_WIDTH 8
+
 #include <fmt/format.h>
 #include <hdf5.h>
 #include <hwloc.h>
