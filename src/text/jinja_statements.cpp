@@ -53,17 +53,30 @@ JinjaRun::Flow JinjaRun::execute(const JinjaStatement& statement) {
   try {
     spend(1);
     switch (statement.kind) {
-      case Kind::text: print(*as_text(statement.constant)); break;
-      case Kind::output: print(to_text(evaluate(*statement.value))); break;
-      case Kind::if_: return execute_if(statement);
-      case Kind::for_: return execute_for(statement);
-      case Kind::set: execute_set(statement); break;
+      case Kind::text:
+        print(*as_text(statement.constant));
+        break;
+      case Kind::output:
+        print(to_text(evaluate(*statement.value)));
+        break;
+      case Kind::if_:
+        return execute_if(statement);
+      case Kind::for_:
+        return execute_for(statement);
+      case Kind::set:
+        execute_set(statement);
+        break;
       case Kind::set_block:
       case Kind::filter:
-      case Kind::scope: return execute_scope(statement);
-      case Kind::macro: scope_->set(statement.names[0], heap_.function({&statement, nullptr, JinjaNone{}})); break;
-      case Kind::break_: return Flow::break_;
-      case Kind::continue_: return Flow::continue_;
+      case Kind::scope:
+        return execute_scope(statement);
+      case Kind::macro:
+        scope_->set(statement.names[0], heap_.function({&statement, nullptr, JinjaNone{}}));
+        break;
+      case Kind::break_:
+        return Flow::break_;
+      case Kind::continue_:
+        return Flow::continue_;
     }
     return Flow::next;
   } catch (const JinjaFault& found) {
@@ -117,14 +130,16 @@ void JinjaRun::execute_set(const JinjaStatement& statement) {
   if (statement.attribute.empty()) return bind(*scope_, statement.names, value);
   const JinjaValue target = variable(statement.names[0]);
   JinjaDict* const* names = as<JinjaDict*>(target);
-  if (!names || !(*names)->is_namespace) fault("an attribute can be set on a namespace only, not on a {}", type_name(target));
+  if (!names || !(*names)->is_namespace)
+    fault("an attribute can be set on a namespace only, not on a {}", type_name(target));
   (*names)->set(make_text(statement.attribute), std::move(value));
 }
 
 // Blocks with names of their own; what they print may go somewhere else.
 JinjaRun::Flow JinjaRun::execute_scope(const JinjaStatement& statement) {
   Scope scope{scope_};
-  for (size_t i = 0; i < statement.defaults.size(); ++i) scope.set(statement.names[i], evaluate(*statement.defaults[i]));
+  for (size_t i = 0; i < statement.defaults.size(); ++i)
+    scope.set(statement.names[i], evaluate(*statement.defaults[i]));
   JinjaValue printed = JinjaNone{};
   {
     const Replaced<Scope*> inside(scope_, &scope);
@@ -158,7 +173,8 @@ JinjaValue JinjaRun::call_macro(const JinjaStatement& macro, JinjaArguments& arg
   }
   for (size_t i = 0; i < parameters; ++i) {
     const std::string& name = macro.names[i + 1];
-    const bool passed = std::any_of(scope.variables.begin(), scope.variables.end(), [&](const auto& entry) { return entry.first == name; });
+    const bool passed = std::any_of(scope.variables.begin(), scope.variables.end(),
+                                    [&](const auto& entry) { return entry.first == name; });
     if (passed) continue;
     const JinjaExpression* absent = macro.defaults[i].get();
     scope.set(name, absent ? evaluate(*absent) : JinjaUndefined{std::get<JinjaText>(make_text(name))});

@@ -18,7 +18,8 @@ std::string rendered(const std::string& source, const Json& variables) {
 std::string origins(const std::string& expression, const std::string& content = "Ab c") {
   const Json variables = {{"messages", {{{"role", "user"}, {"content", content}}}}};
   std::string text;
-  for (const TextPiece& piece : ChatTemplate("{% set m = messages[0].content %}{{ " + expression + " }}").render(variables))
+  for (const TextPiece& piece :
+       ChatTemplate("{% set m = messages[0].content %}{{ " + expression + " }}").render(variables))
     text += piece.trusted ? piece.text : "[" + piece.text + "]";
   return text;
 }
@@ -74,7 +75,8 @@ TEST_CASE("a template cannot run away") {
   runs_away("{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", "more than");
   runs_away("{{ range(1000000000000) | list }}", "range");
   runs_away("{{ 'x' * 100000000 }}", "repetition");
-  runs_away("{% set ns = namespace(s='x' * 1000) %}{% for i in range(30) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "bytes");
+  runs_away("{% set ns = namespace(s='x' * 1000) %}{% for i in range(30) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "bytes");
   runs_away("{{ ('a' * 10000).replace('', 'b' * 10000) }}", "bytes");
   runs_away("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "deep");
   runs_away("{% set l = [] %}{% set x = l.append(l) %}{{ l }}", "deep");

@@ -105,7 +105,8 @@ TEST_CASE("normalization keeps trusted special tokens and joins marks across bor
 
 TEST_CASE("what is not UTF-8 becomes U+FFFD, going in and coming out") {
   const Tokenizer tokenizer = load("smollm");
-  CHECK(tokenizer.encode("a\xFF" "b\xE2\x82") == tokenizer.encode("a\uFFFDb\uFFFD"));
+  CHECK(tokenizer.encode("a\xFF"
+                         "b\xE2\x82") == tokenizer.encode("a\uFFFDb\uFFFD"));
   Ids half = tokenizer.encode("é");
   REQUIRE(half.size() >= 1);
   CHECK(tokenizer.decode(half) == "é");
@@ -161,11 +162,13 @@ TEST_CASE("damaged and unsupported files are refused by name") {
 
 TEST_CASE("regular expressions: what has no equal is refused, what explodes is stopped") {
   const auto with = [](const std::string& pattern) {
-    const nlohmann::json split = {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+    const nlohmann::json split = {
+        {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
     const nlohmann::json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
     return changed("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {split, byte_level}}});
   };
-  for (const char* pattern : {"\\w+", "[a[b]]", "(?m:a)", "(a", "a{,3}", "\\K", "(*COMMIT)", "(?R)", "[a&&b]", "\\", "a{2}+", "[a", "\\u12"})
+  for (const char* pattern :
+       {"\\w+", "[a[b]]", "(?m:a)", "(a", "a{,3}", "\\K", "(*COMMIT)", "(?R)", "[a&&b]", "\\", "a{2}+", "[a", "\\u12"})
     CHECK_MESSAGE(refusal(with(pattern)).find("regular expression") != std::string::npos, pattern);
   const Tokenizer bomb(with("(?:a+)+$"));
   CHECK_THROWS_AS(bomb.encode(std::string(5000, 'a') + "b"), Error);
