@@ -95,9 +95,9 @@ struct Plan {
 void bench_engine(const Plan& plan, const Options& options, Communicator& world) {
   Options wide = options;
   wide.max_seqs = std::max(options.max_seqs, plan.sequences);
+  if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
+  wide.dp = 1;
   Session session(wide, world, checkpoint_of(options.model, world));
-  if (session.layout().dp != 1)
-    fail(ExitCode::configuration, "a benchmark measures one replica; give --tp and --pp so that --dp is 1");
   session.load();
   Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
 
