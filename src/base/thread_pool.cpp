@@ -8,10 +8,11 @@ namespace trireme {
 
 namespace {
 
-// Spins before a waiting thread gives its CPU away: some 20 us, longer than the gap between two operations of a step,
-// short enough that ranks which share a core do not starve each other. Then yields (some 10 ms) before it sleeps.
-constexpr int kSpins = 2000;
-constexpr int kYields = 2000;
+// Spins before a waiting thread gives its CPU away: some 20 us, longer than the gap between two operations of a step.
+// Then yields (some ms) before it sleeps. Threads that are not pinned share their CPUs with others, who are probably the
+// ones being waited for: those sleep almost at once.
+constexpr int kSpins = 2000, kYields = 2000;
+constexpr int kSpinsShared = 50, kYieldsShared = 4;
 
 void pin(pthread_t thread, int cpu) {
   cpu_set_t set;
@@ -22,7 +23,10 @@ void pin(pthread_t thread, int cpu) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, std::span<const int> cpus) : threads_(threads < 1 ? 1 : threads) {
+ThreadPool::ThreadPool(int threads, std::span<const int> cpus)
+    : threads_(threads < 1 ? 1 : threads),
+      spins_(cpus.empty() ? kSpinsShared : kSpins),
+      yields_(cpus.empty() ? kYieldsShared : kYields) {
   if (!cpus.empty()) pin(pthread_self(), cpus[0]);
   for (int i = 1; i < threads_; i++) {
     workers_.emplace_back([this, i] { serve(i); });
@@ -45,24 +49,26 @@ void ThreadPool::run_erased(Work work, const void* context) {
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();  // a system call only when a worker sleeps
   work(context, 0);
-  for (int spins = 0; remaining_.load(std::memory_order_acquire) != 0; spins++)
-    spins < kSpins ? _mm_pause() : static_cast<void>(sched_yield());
+  for (int left, spins = 0; (left = remaining_.load(std::memory_order_acquire)) != 0; spins++) wait_a_bit(remaining_, left, spins);
+}
+
+template <typename T>
+void ThreadPool::wait_a_bit(const std::atomic<T>& value, T seen, int spins) const {
+  if (spins < spins_)
+    _mm_pause();
+  else if (spins < spins_ + yields_)
+    sched_yield();
+  else
+    value.wait(seen, std::memory_order_acquire);
 }
 
 void ThreadPool::serve(int part) {
   for (uint32_t seen = 0;;) {
-    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; spins++) {
-      if (spins < kSpins)
-        _mm_pause();
-      else if (spins < kSpins + kYields)
-        sched_yield();
-      else
-        generation_.wait(seen, std::memory_order_acquire);
-    }
+    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; spins++) wait_a_bit(generation_, seen, spins);
     seen++;
     if (stop_.load()) return;
     work_(context_, part);
-    remaining_.fetch_sub(1, std::memory_order_release);
+    if (remaining_.fetch_sub(1, std::memory_order_release) == 1) remaining_.notify_one();  // a system call only when the caller sleeps
   }
 }
 

@@ -30,8 +30,11 @@ class ThreadPool {
   using Work = void (*)(const void*, int);
   void run_erased(Work work, const void* context);
   void serve(int part);
+  template <typename T>
+  void wait_a_bit(const std::atomic<T>& value, T seen, int spins) const;
 
   int threads_;
+  int spins_, yields_;  // before a wait sleeps
   Work work_ = nullptr;
   const void* context_ = nullptr;
   alignas(64) std::atomic<uint32_t> generation_{0};
