@@ -17,9 +17,7 @@ using namespace trireme;
 
 namespace {
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct Format {
   const char* name;
@@ -54,7 +52,11 @@ struct Product {
     for (float& v : x) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
     ActivationForm form = activation_form(f.form);
     call = {{form, rows.data(), m, s.k, activation_row_bytes(form, s.k)},
-            {f.form, f.has_minimum, f.zero, s.n, s.k, weights.data()}, &tree, y.as<float>(), s.n, 0};
+            {f.form, f.has_minimum, f.zero, s.n, s.k, weights.data()},
+            &tree,
+            y.as<float>(),
+            s.n,
+            0};
     if (form == ActivationForm::f32)
       std::memcpy(rows.data(), x.data(), x.size() * 4);
     else
@@ -107,8 +109,8 @@ void bench(const Kernels& kernels, int threads, const Buffer& arena) {
   ThreadPool pool(threads, allowed_cpus());
   double bandwidth = read_bytes_per_second(pool, arena);
   fmt::print("\n{} threads, level {}: read {:.1f} GB/s\n", threads, kernels.level, bandwidth / 1e9);
-  fmt::print("{:16} {:>4} {:>5} {:>6} {:>10} {:>10} {:>8} {:>7} {:>7}\n", "format", "M", "K", "N", "best us", "median", "Gop/s",
-             "% peak", "% read");
+  fmt::print("{:16} {:>4} {:>5} {:>6} {:>10} {:>10} {:>8} {:>7} {:>7}\n", "format", "M", "K", "N", "best us", "median",
+             "Gop/s", "% peak", "% read");
   for (const Format& f : kFormats) {
     double peak = operations_per_second(pool, f.peak);
     fmt::print("{}: peak {:.0f} Gop/s\n", f.name, peak / 1e9);
@@ -121,9 +123,11 @@ void bench(const Kernels& kernels, int threads, const Buffer& arena) {
           continue;
         }
         Timing t = time_product(kernels, pool, p, arena);
-        double operations = 2.0 * static_cast<double>(m * s.n * s.k), bytes = static_cast<double>(packed_bytes(p.call.w));
-        fmt::print("{:16} {:4} {:5} {:6} {:10.1f} {:10.1f} {:8.0f} {:7.1f} {:7.1f}\n", f.name, m, s.k, s.n, t.best * 1e6,
-                   t.median * 1e6, operations / t.best / 1e9, 100 * operations / t.best / peak, 100 * bytes / t.best / bandwidth);
+        double operations = 2.0 * static_cast<double>(m * s.n * s.k),
+               bytes = static_cast<double>(packed_bytes(p.call.w));
+        fmt::print("{:16} {:4} {:5} {:6} {:10.1f} {:10.1f} {:8.0f} {:7.1f} {:7.1f}\n", f.name, m, s.k, s.n,
+                   t.best * 1e6, t.median * 1e6, operations / t.best / 1e9, 100 * operations / t.best / peak,
+                   100 * bytes / t.best / bandwidth);
         std::fflush(stdout);
       }
   }

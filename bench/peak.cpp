@@ -9,9 +9,7 @@ namespace trireme {
 
 namespace {
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 constexpr int kChains = 12;  // enough to hide the latency of two pipes
 constexpr int kSteps = 400000;
@@ -24,10 +22,12 @@ __attribute__((target("avx512f,avx512bf16,avx512vnni"))) void spin(Peak what) {
   for (int step = 0; step < kSteps; step++) {
     if (what == Peak::f32)
 #pragma GCC unroll 12
-      for (int i = 0; i < kChains; i++) sum[i] = _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(x), sum[i]);
+      for (int i = 0; i < kChains; i++)
+        sum[i] = _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(x), sum[i]);
     if (what == Peak::bf16)
 #pragma GCC unroll 12
-      for (int i = 0; i < kChains; i++) sum[i] = _mm512_dpbf16_ps(sum[i], reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(x));
+      for (int i = 0; i < kChains; i++)
+        sum[i] = _mm512_dpbf16_ps(sum[i], reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(x));
     if (what == Peak::int8)
 #pragma GCC unroll 12
       for (int i = 0; i < kChains; i++) dot[i] = _mm512_dpbusd_epi32(dot[i], x, x);

@@ -11,10 +11,13 @@ int64_t activation_row_bytes(ActivationForm form, int64_t columns) {
 
 ActivationForm activation_form(PackedForm form) {
   switch (form) {
-    case PackedForm::f32: return ActivationForm::f32;
-    case PackedForm::bf16: return ActivationForm::bf16;
+    case PackedForm::f32:
+      return ActivationForm::f32;
+    case PackedForm::bf16:
+      return ActivationForm::bf16;
     case PackedForm::q8:
-    case PackedForm::q4: break;
+    case PackedForm::q4:
+      break;
   }
   return ActivationForm::int8;
 }

@@ -12,10 +12,14 @@ constexpr int kBlockColumns = 32;  // columns decoded at once: a group, and one 
 
 float scale_value(DType type, const std::byte* p, int64_t i) {
   switch (type) {
-    case DType::f32: return reinterpret_cast<const float*>(p)[i];
-    case DType::f16: return to_float(reinterpret_cast<const F16*>(p)[i]);
-    case DType::bf16: return to_float(reinterpret_cast<const BF16*>(p)[i]);
-    case DType::u8: break;
+    case DType::f32:
+      return reinterpret_cast<const float*>(p)[i];
+    case DType::f16:
+      return to_float(reinterpret_cast<const F16*>(p)[i]);
+    case DType::bf16:
+      return to_float(reinterpret_cast<const BF16*>(p)[i]);
+    case DType::u8:
+      break;
   }
   return 0;
 }
@@ -43,7 +47,8 @@ void decode_row(const StoredBlock& b, int64_t row, int64_t column, int count, fl
     int end = static_cast<int>(std::min<int64_t>(count, (in_row + 1) * f.group - column));
     float scale = scale_value(f.type, b.scales, g), minimum = f.has_minimum ? scale_value(f.type, b.minimums, g) : 0;
     for (; i < end; i++)
-      out[i] = f.has_minimum ? static_cast<float>(codes[i]) * scale + minimum : static_cast<float>(codes[i] - f.zero) * scale;
+      out[i] = f.has_minimum ? static_cast<float>(codes[i]) * scale + minimum
+                             : static_cast<float>(codes[i] - f.zero) * scale;
   }
 }
 
@@ -54,13 +59,15 @@ void pack_f32(const StoredBlock& b, const PackedView& w, int64_t row, int64_t co
   for (int i = 0; i < count; i++) out[i * kWidePanel] = values[i];
 }
 
-void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
+void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n,
+               int64_t k) {
   const BF16* values = reinterpret_cast<const BF16*>(b.values) + row * b.stored_columns + column;
   BF16* out = reinterpret_cast<BF16*>(w.data);
   for (int i = 0; i < count; i++) out[bf16_index(w, n, k + i)] = values[i];
 }
 
-void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
+void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n,
+                int64_t k) {
   uint8_t codes[kGroupColumns] = {};
   unpack_codes(b, row, column, count, codes);
   std::byte* group = group_data(w, n, k);
@@ -90,10 +97,13 @@ PackedForm packed_form(const WeightFormat& format, bool exact) {
 int64_t packed_bytes(PackedForm form, bool has_minimum, int64_t n, int64_t k) {
   int64_t wide = (n + kWidePanel - 1) / kWidePanel, narrow = (n + kGroupPanel - 1) / kGroupPanel;
   switch (form) {
-    case PackedForm::f32: return wide * k * kWidePanel * 4;
-    case PackedForm::bf16: return wide * ((k + 1) / 2) * kWidePanel * 4;
+    case PackedForm::f32:
+      return wide * k * kWidePanel * 4;
+    case PackedForm::bf16:
+      return wide * ((k + 1) / 2) * kWidePanel * 4;
     case PackedForm::q8:
-    case PackedForm::q4: break;
+    case PackedForm::q4:
+      break;
   }
   return narrow * ((k + kGroupColumns - 1) / kGroupColumns) * group_bytes(form, has_minimum);
 }
@@ -113,7 +123,8 @@ float packed_value(const PackedView& w, int64_t n, int64_t k) {
   if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
   if (w.form == PackedForm::bf16) return to_float(reinterpret_cast<const BF16*>(w.data)[bf16_index(w, n, k)]);
   const std::byte* group = group_data(w, n, k);
-  int lane = static_cast<int>(n % kGroupPanel), code = packed_code(w.form, group, lane, static_cast<int>(k % kGroupColumns));
+  int lane = static_cast<int>(n % kGroupPanel),
+      code = packed_code(w.form, group, lane, static_cast<int>(k % kGroupColumns));
   float scale = to_float(group_scales(w, group)[lane]);
   if (w.has_minimum) return static_cast<float>(code) * scale + to_float(group_minimums(w, group)[lane]);
   return static_cast<float>(code - w.zero) * scale;

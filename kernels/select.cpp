@@ -24,7 +24,8 @@ struct Rung {
   bool (*available)();
   void (*fill)(Kernels&);
 };
-constexpr Rung kRungs[] = {  // lowest first
+constexpr Rung kRungs[] = {
+    // lowest first
     {"reference", always, fill_reference},
     {"avx2", has_avx2, fill_avx2},
     {"avx512", has_avx512, fill_avx512},

@@ -6,6 +6,7 @@
 #include <hdf5.h>
 #include <hwloc.h>
 #include <mpi.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <simdjson.h>
 #include <spdlog/version.h>

@@ -1,5 +1,6 @@
-// Attention of a tile of queries over the blocks they see, written once over 16 lanes (see row_loops.h, included before).
-// Scores and weights of all queries, then values. Where many queries share a block, its K and V are brought to FP32 once.
+// Attention of a tile of queries over the blocks they see, written once over 16 lanes (see row_loops.h, included
+// before). Scores and weights of all queries, then values. Where many queries share a block, its K and V are brought to
+// FP32 once.
 
 namespace trireme {
 
@@ -8,11 +9,11 @@ namespace {
 constexpr int kBlock = 32;  // positions, kBlockTokens of kernels.h
 
 struct AttendState {
-  alignas(64) float k[kAttendHeadDim * kBlock];                   // [head_dim][32] of the block, when copied
-  alignas(64) float v[kBlock * kAttendHeadDim];                   // [32][width], likewise
-  alignas(64) float out[kAttendQueries * kAttendHeadDim];         // [queries][width]
-  alignas(64) float p[kAttendQueries * kBlock];                   // weights of the block's positions
-  alignas(64) float largest[kAttendQueries], sum[kAttendQueries]; // over the blocks so far
+  alignas(64) float k[kAttendHeadDim * kBlock];                    // [head_dim][32] of the block, when copied
+  alignas(64) float v[kBlock * kAttendHeadDim];                    // [32][width], likewise
+  alignas(64) float out[kAttendQueries * kAttendHeadDim];          // [queries][width]
+  alignas(64) float p[kAttendQueries * kBlock];                    // weights of the block's positions
+  alignas(64) float largest[kAttendQueries], sum[kAttendQueries];  // over the blocks so far
   alignas(64) float block_largest[kAttendQueries], block_sum[kAttendQueries];
   alignas(64) float old_factor[kAttendQueries], new_factor[kAttendQueries];
   const float* q[kAttendQueries];
@@ -52,17 +53,20 @@ Block copy_block(const AttendTile& a, Block block, AttendState& s) {
 template <bool kBf16, int N>
 INLINE void score(const AttendTile& a, const Block& block, AttendState& s, int first) {
   F dot[N][2];
-  UNROLL for (int n = 0; n < N; n++) dot[n][0] = dot[n][1] = set(0.0f);
+  UNROLL
+  for (int n = 0; n < N; n++) dot[n][0] = dot[n][1] = set(0.0f);
   for (int d = 0; d < a.head_dim; d++) {
     F k0 = load_value<kBf16>(block.k, d * kBlock), k1 = load_value<kBf16>(block.k, d * kBlock + 16);
-    UNROLL for (int n = 0; n < N; n++) {
+    UNROLL
+    for (int n = 0; n < N; n++) {
       F q = set(s.q[first + n][d]);
       dot[n][0] = fma(q, k0, dot[n][0]);
       dot[n][1] = fma(q, k1, dot[n][1]);
     }
   }
   const F none = set(-__builtin_inff());
-  UNROLL for (int n = 0; n < N; n++) {
+  UNROLL
+  for (int n = 0; n < N; n++) {
     int query = first + n, visible = s.visible[query];
     F s0 = select(first_lanes(visible), dot[n][0] * set(a.scale), none);
     F s1 = select(first_lanes(visible - 16), dot[n][1] * set(a.scale), none);
@@ -93,29 +97,39 @@ INLINE void join_sums(AttendState& s, bool first_block) {
   }
 }
 
-// The block's values at columns [d, d + 16 W), weighted, for N queries. A query's own number of positions is kept to: what
-// stands in the others may be anything.
+// The block's values at columns [d, d + 16 W), weighted, for N queries. A query's own number of positions is kept to:
+// what stands in the others may be anything.
 template <bool kBf16, int N, int W>
 INLINE void add_values(const Block& block, AttendState& s, int first, int d, bool first_block) {
   F out[N][W];
-  UNROLL for (int n = 0; n < N; n++)
-    UNROLL for (int w = 0; w < W; w++) out[n][w] = set(0.0f);
+  UNROLL
+  for (int n = 0; n < N; n++) {
+    UNROLL
+    for (int w = 0; w < W; w++) out[n][w] = set(0.0f);
+  }
   int common = kBlock;
   for (int n = 0; n < N; n++) common = s.visible[first + n] < common ? s.visible[first + n] : common;
   for (int j = 0; j < common; j++) {
     F v[W];
-    UNROLL for (int w = 0; w < W; w++) v[w] = load_value<kBf16>(block.v, j * s.width + d + 16 * w);
-    UNROLL for (int n = 0; n < N; n++) {
+    UNROLL
+    for (int w = 0; w < W; w++) v[w] = load_value<kBf16>(block.v, j * s.width + d + 16 * w);
+    UNROLL
+    for (int n = 0; n < N; n++) {
       F p = set(s.p[(first + n) * kBlock + j]);
-      UNROLL for (int w = 0; w < W; w++) out[n][w] = fma(p, v[w], out[n][w]);
+      UNROLL
+      for (int w = 0; w < W; w++) out[n][w] = fma(p, v[w], out[n][w]);
     }
   }
-  UNROLL for (int n = 0; n < N; n++) {
+  UNROLL
+  for (int n = 0; n < N; n++) {
     int query = first + n;
-    for (int j = common; j < s.visible[query]; j++)
-      UNROLL for (int w = 0; w < W; w++)
+    for (int j = common; j < s.visible[query]; j++) {
+      UNROLL
+      for (int w = 0; w < W; w++)
         out[n][w] = fma(set(s.p[query * kBlock + j]), load_value<kBf16>(block.v, j * s.width + d + 16 * w), out[n][w]);
-    UNROLL for (int w = 0; w < W; w++) {
+    }
+    UNROLL
+    for (int w = 0; w < W; w++) {
       float* total = s.out + query * s.width + d + 16 * w;
       F sum = out[n][w];
       if (!first_block) sum = fma(load(total), set(s.old_factor[query]), sum * set(s.new_factor[query]));
@@ -151,7 +165,8 @@ void attend_block(const AttendTile& a, const Block& block, AttendState& s, bool 
   each_tile<kTileQueries>(first, s.queries, [&](auto n, int query) { score<kBf16, n.value>(a, block, s, query); });
   for (int i = 0; i < first; i++) s.block_largest[i] = -__builtin_inff(), s.block_sum[i] = 0;
   join_sums(s, first_block);
-  each_tile<kTileQueries>(first, s.queries, [&](auto n, int query) { add_all_values<kBf16, n.value>(block, s, query, first_block); });
+  each_tile<kTileQueries>(first, s.queries,
+                          [&](auto n, int query) { add_all_values<kBf16, n.value>(block, s, query, first_block); });
 }
 
 INLINE void prefetch(const std::byte* p, int64_t bytes) {

@@ -1,4 +1,5 @@
-// clang-format off: the lanes come first, the loops over them after
+// The lanes come first, the loops over them after.
+// clang-format off
 #include "kernels/cpu/lanes_avx512.h"
 #include "kernels/cpu/avx512_panels.h"
 #include "kernels/cpu/elementary.h"

@@ -1,5 +1,6 @@
-// Products with packed weights on AVX-512. A vector lane is an output, so no sum crosses lanes; a tile of rows x one panel
-// of outputs stays in registers over a unit's columns, and the finished unit goes onto the stack of the unit tree.
+// Products with packed weights on AVX-512. A vector lane is an output, so no sum crosses lanes; a tile of rows x one
+// panel of outputs stays in registers over a unit's columns, and the finished unit goes onto the stack of the unit
+// tree.
 #include <immintrin.h>
 
 #include "kernels/cpu/avx512_panels.h"
@@ -18,24 +19,34 @@ struct Tile {
 
 template <int R, int V>
 INLINE void clear(Tile<R, V>& t) {
-  UNROLL for (int r = 0; r < R; r++)
-    UNROLL for (int i = 0; i < V; i++) t.v[r][i] = _mm512_setzero_ps();
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int i = 0; i < V; i++) t.v[r][i] = _mm512_setzero_ps();
+  }
 }
 
 template <int R, int V>
 INLINE void store(float* memory, const Tile<R, V>& t) {
-  UNROLL for (int r = 0; r < R; r++)
-    UNROLL for (int i = 0; i < V; i++) _mm512_store_ps(memory + (r * V + i) * 16, t.v[r][i]);
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int i = 0; i < V; i++) _mm512_store_ps(memory + (r * V + i) * 16, t.v[r][i]);
+  }
 }
 
 // t = memory + t: the left operand of the tree stands on the stack.
 template <int R, int V>
 INLINE void add_left(const float* memory, Tile<R, V>& t) {
-  UNROLL for (int r = 0; r < R; r++)
-    UNROLL for (int i = 0; i < V; i++) t.v[r][i] = _mm512_add_ps(_mm512_load_ps(memory + (r * V + i) * 16), t.v[r][i]);
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int i = 0; i < V; i++) t.v[r][i] = _mm512_add_ps(_mm512_load_ps(memory + (r * V + i) * 16), t.v[r][i]);
+  }
 }
 
-// The stack of the unit tree. With kHeld its top, a tile of the caller's, stays in registers: half the stores and loads.
+// The stack of the unit tree. With kHeld its top, a tile of the caller's, stays in registers: half the stores and
+// loads.
 template <int R, int V, bool kHeld>
 struct Stack {
   alignas(64) float memory[kMaxTreeDepth][R * V * 16];
@@ -46,8 +57,11 @@ struct Stack {
       for (; pops > 0; pops--) add_left(memory[--depth], sum);
       store(memory[depth++], sum);
     } else if (pops > 0) {
-      UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int i = 0; i < V; i++) top.v[r][i] = _mm512_add_ps(top.v[r][i], sum.v[r][i]);
+      UNROLL
+      for (int r = 0; r < R; r++) {
+        UNROLL
+        for (int i = 0; i < V; i++) top.v[r][i] = _mm512_add_ps(top.v[r][i], sum.v[r][i]);
+      }
       for (; pops > 1; pops--) add_left(memory[--depth - 1], top);
     } else {
       if (depth > 0) store(memory[depth - 1], top);
@@ -71,7 +85,8 @@ struct Stack {
   }
 };
 
-// Weights for all rows of a tile stay in a register; gcc 12 would read them again for each row, and loads are the limit.
+// Weights for all rows of a tile stay in a register; gcc 12 would read them again for each row, and loads are the
+// limit.
 INLINE __m512i load_once(const std::byte* p) {
   __m512i v = _mm512_load_si512(p);
   asm("" : "+v"(v));
@@ -101,7 +116,8 @@ __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, con
     clear(sum);
     for (int step = kForm == Wide::f32 ? p.columns[u] : (p.columns[u] + 1) / 2; step > 0; step--) {
       __m512i w0 = load_once(w), w1 = load_once(w + 64), w2 = load_once(w + 128), w3 = load_once(w + 192);
-      UNROLL for (int r = 0; r < R; r++) {
+      UNROLL
+      for (int r = 0; r < R; r++) {
         __m512i a = _mm512_set1_epi32(*reinterpret_cast<const int*>(x + r * x_stride));
         sum.v[r][0] = multiply_add<kForm>(w0, a, sum.v[r][0]);
         sum.v[r][1] = multiply_add<kForm>(w1, a, sum.v[r][1]);
@@ -141,22 +157,21 @@ int64_t total_columns(const PanelProduct& p) {
   return total;
 }
 
-// Many rows: 3 x 4 sums and 3 x 4 held. Few: 6 x 4, so that the weights, which then come from memory, are read less often.
+// Many rows: 3 x 4 sums and 3 x 4 held. Few: 6 x 4, so that the weights, which then come from memory, are read less
+// often.
 constexpr int64_t kFewRows = 64;
 
 template <Wide kForm>
 INLINE void wide_panel(const PanelProduct& p) {
-  static constexpr TileLoop few[6][2] = {
-      {wide_tile<kForm, 1, false, false>, wide_tile<kForm, 1, false, true>},
-      {wide_tile<kForm, 2, false, false>, wide_tile<kForm, 2, false, true>},
-      {wide_tile<kForm, 3, false, false>, wide_tile<kForm, 3, false, true>},
-      {wide_tile<kForm, 4, false, false>, wide_tile<kForm, 4, false, true>},
-      {wide_tile<kForm, 5, false, false>, wide_tile<kForm, 5, false, true>},
-      {wide_tile<kForm, 6, false, false>, wide_tile<kForm, 6, false, true>}};
-  static constexpr TileLoop many[3][2] = {
-      {wide_tile<kForm, 1, true, false>, wide_tile<kForm, 1, true, true>},
-      {wide_tile<kForm, 2, true, false>, wide_tile<kForm, 2, true, true>},
-      {wide_tile<kForm, 3, true, false>, wide_tile<kForm, 3, true, true>}};
+  static constexpr TileLoop few[6][2] = {{wide_tile<kForm, 1, false, false>, wide_tile<kForm, 1, false, true>},
+                                         {wide_tile<kForm, 2, false, false>, wide_tile<kForm, 2, false, true>},
+                                         {wide_tile<kForm, 3, false, false>, wide_tile<kForm, 3, false, true>},
+                                         {wide_tile<kForm, 4, false, false>, wide_tile<kForm, 4, false, true>},
+                                         {wide_tile<kForm, 5, false, false>, wide_tile<kForm, 5, false, true>},
+                                         {wide_tile<kForm, 6, false, false>, wide_tile<kForm, 6, false, true>}};
+  static constexpr TileLoop many[3][2] = {{wide_tile<kForm, 1, true, false>, wide_tile<kForm, 1, true, true>},
+                                          {wide_tile<kForm, 2, true, false>, wide_tile<kForm, 2, true, true>},
+                                          {wide_tile<kForm, 3, true, false>, wide_tile<kForm, 3, true, true>}};
   int64_t bytes = total_columns(p) * kWideStep / (kForm == Wide::f32 ? 1 : 2);
   if (p.rows <= kFewRows)
     each_tile(p, 6, bytes, [](int rows, bool prefetch) { return few[rows - 1][prefetch]; });
@@ -189,7 +204,8 @@ INLINE __m512 half_floats(const std::byte* p) {
 // dot += four columns of 32 outputs (w0: the first 16) times the same columns of R rows.
 template <int R>
 INLINE void add_step(__m512i w0, __m512i w1, const std::byte* x, int64_t x_stride, int step, IntTile<R>& dot) {
-  UNROLL for (int r = 0; r < R; r++) {
+  UNROLL
+  for (int r = 0; r < R; r++) {
     __m512i a = _mm512_set1_epi32(*reinterpret_cast<const int*>(x + r * x_stride + 4 * step));
     dot.v[r][0] = _mm512_dpbusd_epi32(dot.v[r][0], w0, a);
     dot.v[r][1] = _mm512_dpbusd_epi32(dot.v[r][1], w1, a);
@@ -200,10 +216,12 @@ template <Codes kCodes, int R>
 INLINE void add_group(const std::byte* w, const std::byte* x, int64_t x_stride, IntTile<R>& dot) {
   const __m512i low = _mm512_set1_epi8(15);
   if constexpr (kCodes == Codes::q8) {
-    UNROLL for (int step = 0; step < 8; step++)
+    UNROLL
+    for (int step = 0; step < 8; step++)
       add_step(load_once(w + 128 * step), load_once(w + 128 * step + 64), x, x_stride, step, dot);
   } else {
-    UNROLL for (int step = 0; step < 8; step += 2) {
+    UNROLL
+    for (int step = 0; step < 8; step += 2) {
       __m512i w0 = load_once(w + 64 * step), w1 = load_once(w + 64 * step + 64);
       add_step(_mm512_and_si512(w0, low), _mm512_and_si512(w1, low), x, x_stride, step, dot);
       w0 = _mm512_and_si512(_mm512_srli_epi16(w0, 4), low);
@@ -227,29 +245,35 @@ __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, co
     clear(sum);
     for (int group = (p.columns[u] + 31) / 32; group > 0; group--) {
       IntTile<R> dot;
-      UNROLL for (int r = 0; r < R; r++) {
+      UNROLL
+      for (int r = 0; r < R; r++) {
         int start = kMinimum ? 0 : *reinterpret_cast<const int*>(x + r * x_stride + correction) & taken;
         dot.v[r][0] = dot.v[r][1] = _mm512_set1_epi32(start);
       }
       add_group<kCodes>(w, x, x_stride, dot);
       __m512 scale[2] = {half_floats(w + kCodeBytes<kCodes>), half_floats(w + kCodeBytes<kCodes> + 32)};
-      UNROLL for (int r = 0; r < R; r++) {
+      UNROLL
+      for (int r = 0; r < R; r++) {
         const Group* g = reinterpret_cast<const Group*>(x + r * x_stride);
-        UNROLL for (int i = 0; i < 2; i++)
-          sum.v[r][i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot.v[r][i]), _mm512_mul_ps(scale[i], _mm512_set1_ps(g->scale)),
-                                        sum.v[r][i]);
+        UNROLL
+        for (int i = 0; i < 2; i++)
+          sum.v[r][i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot.v[r][i]),
+                                        _mm512_mul_ps(scale[i], _mm512_set1_ps(g->scale)), sum.v[r][i]);
       }
       if constexpr (kMinimum) {
         __m512 minimum[2] = {half_floats(w + kCodeBytes<kCodes> + 64), half_floats(w + kCodeBytes<kCodes> + 96)};
-        UNROLL for (int r = 0; r < R; r++) {
+        UNROLL
+        for (int r = 0; r < R; r++) {
           const Group* g = reinterpret_cast<const Group*>(x + r * x_stride);
-          UNROLL for (int i = 0; i < 2; i++)
+          UNROLL
+          for (int i = 0; i < 2; i++)
             sum.v[r][i] = _mm512_fmadd_ps(minimum[i], _mm512_set1_ps(g->scaled_sum), sum.v[r][i]);
         }
       }
       if constexpr (kPrefetch) {
         constexpr int kLines = (kGroupBytes / 64 + 1) / 2;
-        UNROLL for (int line = 0; line < kLines; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T1);
+        UNROLL
+        for (int line = 0; line < kLines; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T1);
         next += 64 * kLines;
       }
       x += sizeof(Group);

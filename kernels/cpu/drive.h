@@ -15,8 +15,8 @@ namespace trireme {
 // Rows that pass a panel together: their activations stay in the second-level cache while panels come and go.
 inline constexpr int64_t kRowBlock = 256;
 
-// Every part takes the same number of consecutive panels; panels left over are split by rows, or dealt out when the rows
-// are few.
+// Every part takes the same number of consecutive panels; panels left over are split by rows, or dealt out when the
+// rows are few.
 template <const InnerLoops& kLoops>
 void drive_matmul(const Launch& launch, const MatMul& a) {
   const Contraction& c = *a.contraction;
@@ -47,8 +47,7 @@ void drive_matmul(const Launch& launch, const MatMul& a) {
   };
   int64_t each = panels / launch.parts, first = each * launch.part;
   for (int64_t row = 0; row < a.x.rows; row += kRowBlock)
-    for (int64_t i = 0; i < each; i++)
-      product(first + i, {row, std::min(a.x.rows, row + kRowBlock)}, i + 1 < each);
+    for (int64_t i = 0; i < each; i++) product(first + i, {row, std::min(a.x.rows, row + kRowBlock)}, i + 1 < each);
   for (int64_t panel = each * launch.parts; panel < panels; panel++) {
     bool few = a.x.rows < 16 * launch.parts;
     Range rows = part_of(a.x.rows, launch.part, launch.parts);
@@ -67,9 +66,8 @@ void each_row(const Launch& launch, int64_t rows, const F& f) {
 
 template <const InnerLoops& kLoops>
 void drive_rms_norm(const Launch& launch, const RmsNorm& a) {
-  each_row(launch, a.x.rows, [&](int64_t i) {
-    kLoops.norm_row(a.x.row(i), a.weight.data(), a.x.columns, a.epsilon, a.out.row(i));
-  });
+  each_row(launch, a.x.rows,
+           [&](int64_t i) { kLoops.norm_row(a.x.row(i), a.weight.data(), a.x.columns, a.epsilon, a.out.row(i)); });
 }
 
 template <const InnerLoops& kLoops>
@@ -84,9 +82,8 @@ void drive_encode(const Launch& launch, const Encode& a) {
 
 template <const InnerLoops& kLoops>
 void drive_silu_mul(const Launch& launch, const SiluMul& a) {
-  each_row(launch, a.gate.rows, [&](int64_t i) {
-    kLoops.silu_mul_row(a.gate.row(i), a.up.row(i), a.gate.columns, a.out.row(i));
-  });
+  each_row(launch, a.gate.rows,
+           [&](int64_t i) { kLoops.silu_mul_row(a.gate.row(i), a.up.row(i), a.gate.columns, a.out.row(i)); });
 }
 
 template <const InnerLoops& kLoops>
@@ -96,7 +93,8 @@ void drive_rope_append(const Launch& launch, const RopeAppend& a) {
   each_row(launch, a.q.rows, [&](int64_t row) {
     int64_t angle = int64_t{a.positions[static_cast<size_t>(row)]} * half;
     const float *cosine = a.rope.cosine + angle, *sine = a.rope.sine + angle;
-    for (float* q = a.q.row(row); q < a.q.row(row) + a.q.columns; q += head_dim) kLoops.rotate_head(cosine, sine, half, q);
+    for (float* q = a.q.row(row); q < a.q.row(row) + a.q.columns; q += head_dim)
+      kLoops.rotate_head(cosine, sine, half, q);
     for (int head = 0; head < a.pages.kv_heads; head++) {
       float k[kAttendHeadDim];
       std::copy_n(a.k.row(row) + head * head_dim, head_dim, k);
@@ -129,11 +127,13 @@ void drive_sample(const Launch& launch, const Sample& a) {
     const SampleRow& row = a.rows[static_cast<size_t>(i)];
     SampledToken& out = a.out[static_cast<size_t>(i)];
     out = {};
-    kLoops.sample_row({row.logits, row.temperature, row.key, row.position, a.first_token, a.tokens, &out.score, &out.token});
+    kLoops.sample_row(
+        {row.logits, row.temperature, row.key, row.position, a.first_token, a.tokens, &out.score, &out.token});
   });
 }
 
-// Tiles of rows x the heads of one KV head are dealt out in turn: later rows see more, so runs of tiles would not balance.
+// Tiles of rows x the heads of one KV head are dealt out in turn: later rows see more, so runs of tiles would not
+// balance.
 template <const InnerLoops& kLoops>
 void drive_attention(const Launch& launch, const Attention& a) {
   int head_dim = a.pages.head_dim, heads = static_cast<int>(a.kv_head_of.size());
@@ -142,7 +142,8 @@ void drive_attention(const Launch& launch, const Attention& a) {
   for (const AttentionSpan& span : a.spans)
     for (int head = 0, end; head < heads; head = end) {
       int kv_head = a.kv_head_of[static_cast<size_t>(head)];
-      for (end = head; end < heads && end - head < kAttendQueries && a.kv_head_of[static_cast<size_t>(end)] == kv_head;) end++;
+      for (end = head; end < heads && end - head < kAttendQueries && a.kv_head_of[static_cast<size_t>(end)] == kv_head;)
+        end++;
       int tile = kAttendQueries / (end - head);
       for (int row = 0; row < span.rows; row += tile) {
         if (turn++ % launch.parts != launch.part) continue;

@@ -5,9 +5,9 @@
 
 namespace trireme {
 
-// The inner loops that an instruction set implements, on raw pointers: their files are compiled for a newer CPU than the
-// rest of the program, so they may not emit an inline function that others could share. cpu/drive.h cuts an operation
-// into such pieces, on code for every CPU.
+// The inner loops that an instruction set implements, on raw pointers: their files are compiled for a newer CPU than
+// the rest of the program, so they may not emit an inline function that others could share. cpu/drive.h cuts an
+// operation into such pieces, on code for every CPU.
 
 inline constexpr int kMaxTreeDepth = 16;  // sums on the stack of a product; 2^15 units
 
@@ -25,11 +25,11 @@ struct PanelProduct {
   int units = 0;
   int zero = 0;
   bool has_minimum = false;
-  float* y = nullptr;               // [roots][rows, outputs]
-  int64_t y_stride = 0;             // floats
+  float* y = nullptr;    // [roots][rows, outputs]
+  int64_t y_stride = 0;  // floats
   int64_t root_stride = 0;
   int64_t rows = 0;
-  int outputs = 0;                  // of the panel that exist; the others are padding and not written
+  int outputs = 0;  // of the panel that exist; the others are padding and not written
 };
 
 inline constexpr int kAttendHeadDim = 256;  // the most that attend() takes
@@ -40,7 +40,7 @@ struct AttendTile {
   const float* q = nullptr;  // [rows] at q_stride, [heads, head_dim]
   float* out = nullptr;      // [rows] at out_stride, [heads, head_dim]
   int64_t q_stride = 0, out_stride = 0;
-  int rows = 0, heads = 0;   // rows * heads <= kAttendQueries
+  int rows = 0, heads = 0;  // rows * heads <= kAttendQueries
   int64_t first_position = 0;
   const int32_t* block_table = nullptr;
   const std::byte* k = nullptr;  // this KV head in block 0; blocks follow at block_bytes
@@ -56,8 +56,8 @@ struct SampleLoop {
   float temperature = 0;
   uint64_t key = 0;
   int32_t position = 0, first_token = 0, tokens = 0;
-  float* score = nullptr;         // the best; untouched when none
-  int32_t* token = nullptr;       // -1 when none or a NaN
+  float* score = nullptr;    // the best; untouched when none
+  int32_t* token = nullptr;  // -1 when none or a NaN
 };
 
 // A run of columns of TreeCombine.
@@ -65,10 +65,10 @@ struct CombineRun {
   const float* const* nodes = nullptr;  // [count]
   const int* pops = nullptr;            // [count]
   int count = 0;
-  int64_t offset = 0;                   // of the run in every node, floats
+  int64_t offset = 0;  // of the run in every node, floats
   int64_t columns = 0;
   bool accumulate = false;
-  float* out = nullptr;                 // [columns]
+  float* out = nullptr;  // [columns]
 };
 
 struct InnerLoops {
@@ -81,7 +81,7 @@ struct InnerLoops {
   void (*encode_bf16_row)(const float* x, int64_t columns, int64_t padded, uint16_t* out);  // zeros after the columns
   void (*encode_int8_row)(const float* x, int64_t columns, void* out);                      // Int8Group of kernels.h
   void (*silu_mul_row)(const float* gate, const float* up, int64_t columns, float* out);
-  void (*rotate_head)(const float* cosine, const float* sine, int half, float* x);          // [2 * half], in place
+  void (*rotate_head)(const float* cosine, const float* sine, int half, float* x);  // [2 * half], in place
   void (*combine_run)(const CombineRun&);
   void (*sample_row)(const SampleLoop&);
 };

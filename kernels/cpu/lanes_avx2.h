@@ -58,7 +58,8 @@ INLINE void store_ints(void* p, I x) {
 INLINE void store(uint32_t* p, I x) { store_ints(p, x); }
 INLINE void store(int32_t* p, I x) { store_ints(p, x); }
 INLINE I load(const uint32_t* p) {
-  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
 }
 INLINE I load_halves(const uint16_t* p) {
   return {_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
@@ -91,9 +92,16 @@ INLINE I operator&(I a, I b) { return {_mm256_and_si256(a.low, b.low), _mm256_an
 INLINE I operator|(I a, I b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
 INLINE I operator^(I a, I b) { return {_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)}; }
 INLINE I max(I a, I b) { return {_mm256_max_epi32(a.low, b.low), _mm256_max_epi32(a.high, b.high)}; }
-template <int kBits> INLINE I shift_left(I x) { return {_mm256_slli_epi32(x.low, kBits), _mm256_slli_epi32(x.high, kBits)}; }
-template <int kBits> INLINE I shift_right(I x) { return {_mm256_srli_epi32(x.low, kBits), _mm256_srli_epi32(x.high, kBits)}; }
-template <int kBits> INLINE I shift_right_signed(I x) {
+template <int kBits>
+INLINE I shift_left(I x) {
+  return {_mm256_slli_epi32(x.low, kBits), _mm256_slli_epi32(x.high, kBits)};
+}
+template <int kBits>
+INLINE I shift_right(I x) {
+  return {_mm256_srli_epi32(x.low, kBits), _mm256_srli_epi32(x.high, kBits)};
+}
+template <int kBits>
+INLINE I shift_right_signed(I x) {
   return {_mm256_srai_epi32(x.low, kBits), _mm256_srai_epi32(x.high, kBits)};
 }
 INLINE void multiply_wide(__m256i a, __m256i factor, __m256i& high, __m256i& low) {
@@ -112,8 +120,10 @@ INLINE F to_float(I x) { return {_mm256_cvtepi32_ps(x.low), _mm256_cvtepi32_ps(x
 INLINE I bits(F x) { return {_mm256_castps_si256(x.low), _mm256_castps_si256(x.high)}; }
 INLINE F from_bits(I x) { return {_mm256_castsi256_ps(x.low), _mm256_castsi256_ps(x.high)}; }
 
-template <int kCompare> INLINE M compare(F a, F b) {
-  return {_mm256_castps_si256(_mm256_cmp_ps(a.low, b.low, kCompare)), _mm256_castps_si256(_mm256_cmp_ps(a.high, b.high, kCompare))};
+template <int kCompare>
+INLINE M compare(F a, F b) {
+  return {_mm256_castps_si256(_mm256_cmp_ps(a.low, b.low, kCompare)),
+          _mm256_castps_si256(_mm256_cmp_ps(a.high, b.high, kCompare))};
 }
 INLINE M greater(F a, F b) { return compare<_CMP_GT_OQ>(a, b); }
 INLINE M is_nan(F x) { return compare<_CMP_UNORD_Q>(x, x); }

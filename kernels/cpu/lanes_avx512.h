@@ -26,7 +26,9 @@ struct M {
   __mmask16 v;
 };
 
-INLINE M first_lanes(int64_t count) { return {static_cast<__mmask16>(count >= 16 ? 0xffffu : count <= 0 ? 0u : (1u << count) - 1)}; }
+INLINE M first_lanes(int64_t count) {
+  return {static_cast<__mmask16>(count >= 16 ? 0xffffu : count <= 0 ? 0u : (1u << count) - 1)};
+}
 
 INLINE F set(float x) { return {_mm512_set1_ps(x)}; }
 INLINE I set(int x) { return {_mm512_set1_epi32(x)}; }
@@ -62,9 +64,18 @@ INLINE I operator&(I a, I b) { return {_mm512_and_si512(a.v, b.v)}; }
 INLINE I operator|(I a, I b) { return {_mm512_or_si512(a.v, b.v)}; }
 INLINE I operator^(I a, I b) { return {_mm512_xor_si512(a.v, b.v)}; }
 INLINE I max(I a, I b) { return {_mm512_max_epi32(a.v, b.v)}; }
-template <int kBits> INLINE I shift_left(I x) { return {_mm512_slli_epi32(x.v, kBits)}; }
-template <int kBits> INLINE I shift_right(I x) { return {_mm512_srli_epi32(x.v, kBits)}; }
-template <int kBits> INLINE I shift_right_signed(I x) { return {_mm512_srai_epi32(x.v, kBits)}; }
+template <int kBits>
+INLINE I shift_left(I x) {
+  return {_mm512_slli_epi32(x.v, kBits)};
+}
+template <int kBits>
+INLINE I shift_right(I x) {
+  return {_mm512_srli_epi32(x.v, kBits)};
+}
+template <int kBits>
+INLINE I shift_right_signed(I x) {
+  return {_mm512_srai_epi32(x.v, kBits)};
+}
 // The 64-bit products of 32-bit lanes, unsigned.
 INLINE void multiply_wide(I a, uint32_t b, I& high, I& low) {
   __m512i factor = _mm512_set1_epi32(static_cast<int>(b));

@@ -4,8 +4,8 @@
 
 namespace trireme {
 
-// The rungs of the ladder (kernels/select.h): each fills the operations it has and leaves the others as they are. All of
-// them give the reference's bits; a rung is only faster.
+// The rungs of the ladder (kernels/select.h): each fills the operations it has and leaves the others as they are. All
+// of them give the reference's bits; a rung is only faster.
 void fill_reference(Kernels& kernels);
 void fill_avx2(Kernels& kernels);
 void fill_avx512(Kernels& kernels);

@@ -65,10 +65,12 @@ void encode(const Launch& launch, const Encode& a) {
   Range rows = part_of(a.x.rows, launch.part, launch.parts);
   for (int64_t i = rows.begin; i < rows.end; i++) {
     std::byte* row = a.out.data + i * a.out.row_bytes;
-    if (a.out.form == ActivationForm::bf16) encode_bf16(a.x.row(i), a.x.columns, a.out.row_bytes, reinterpret_cast<BF16*>(row));
+    if (a.out.form == ActivationForm::bf16)
+      encode_bf16(a.x.row(i), a.x.columns, a.out.row_bytes, reinterpret_cast<BF16*>(row));
     if (a.out.form != ActivationForm::int8) continue;
     for (int64_t k = 0; k < a.x.columns; k += kInt8Group)
-      encode_group(a.x.row(i) + k, std::min<int64_t>(kInt8Group, a.x.columns - k), reinterpret_cast<Int8Group*>(row)[k / kInt8Group]);
+      encode_group(a.x.row(i) + k, std::min<int64_t>(kInt8Group, a.x.columns - k),
+                   reinterpret_cast<Int8Group*>(row)[k / kInt8Group]);
   }
 }
 

@@ -56,14 +56,16 @@ void attend_block(const Attention& a, const float* q, int64_t tile, int visible,
   block.largest = -std::numeric_limits<float>::infinity();
   for (int j = 0; j < visible; j++) {
     float dot = 0;
-    for (int d = 0; d < pages.head_dim; d++) dot = std::fma(q[d], read_page(pages.type, pages.k, tile + d * kBlockTokens + j), dot);
+    for (int d = 0; d < pages.head_dim; d++)
+      dot = std::fma(q[d], read_page(pages.type, pages.k, tile + d * kBlockTokens + j), dot);
     p[j] = dot * a.scale;
     block.largest = p[j] > block.largest ? p[j] : block.largest;
   }
   for (int j = 0; j < visible; j++) p[j] = exp_float(p[j] - block.largest);
   for (int d = 0; d < pages.head_dim; d++) {
     float out = 0;
-    for (int j = 0; j < visible; j++) out = std::fma(p[j], read_page(pages.type, pages.v, tile + j * pages.head_dim + d), out);
+    for (int j = 0; j < visible; j++)
+      out = std::fma(p[j], read_page(pages.type, pages.v, tile + j * pages.head_dim + d), out);
     block.out[d] = out;
   }
   block.sum = sum_lanes(p, kBlockTokens);
@@ -95,7 +97,8 @@ void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) 
 }  // namespace
 
 void write_slot(const KvPages& pages, int head, int64_t slot, const float* k, const float* v) {
-  int64_t tile = (slot / kBlockTokens * pages.kv_heads + head) * pages.head_dim * kBlockTokens, lane = slot % kBlockTokens;
+  int64_t tile = (slot / kBlockTokens * pages.kv_heads + head) * pages.head_dim * kBlockTokens,
+          lane = slot % kBlockTokens;
   for (int d = 0; d < pages.head_dim; d++) {
     write_page(pages.type, pages.k, tile + d * kBlockTokens + lane, k[d]);
     write_page(pages.type, pages.v, tile + lane * pages.head_dim + d, v[d]);

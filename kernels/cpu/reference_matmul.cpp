@@ -77,7 +77,8 @@ void output(const MatMul& a, UnitSum sum_of, int64_t row, int64_t n) {
   for (size_t u = 0; u < c.columns.size(); u++) {
     stack[depth++] = sum_of(a, a.x.data + row * a.x.row_bytes, n, begin, begin + c.columns[u]);
     begin += c.columns[u];
-    for (int pops = c.program.pops[u]; pops > 0; pops--, depth--) stack[depth - 2] = stack[depth - 2] + stack[depth - 1];
+    for (int pops = c.program.pops[u]; pops > 0; pops--, depth--)
+      stack[depth - 2] = stack[depth - 2] + stack[depth - 1];
   }
   for (int root = 0; root < depth; root++) a.y[root * a.root_stride + row * a.y_stride + n] = stack[root];
 }

@@ -40,7 +40,8 @@ INLINE F exp_lanes(F x) {
   F n = nearest(x * set(kLog2E));
   F r = fma(n, set(-kLn2Low), fma(n, set(-kLn2High), x));
   F sum = set(kExpTaylor[0]);
-  UNROLL for (int i = 1; i < 8; i++) sum = fma(sum, r, set(kExpTaylor[i]));
+  UNROLL
+  for (int i = 1; i < 8; i++) sum = fma(sum, r, set(kExpTaylor[i]));
   I exponent = to_int(n), half = shift_right_signed<1>(exponent);
   return sum * power_of_two(half) * power_of_two(exponent - half);
 }
@@ -51,7 +52,8 @@ INLINE F log_lanes(F x) {
   F m = from_bits((shifted & set(0x007fffff)) + set(static_cast<int>(kSqrtHalfBits)));
   F f = m - set(1.0f), s = f / (m + set(1.0f)), s2 = s * s;
   F sum = set(kAtanhSeries[0]);
-  UNROLL for (int i = 1; i < 4; i++) sum = fma(sum, s2, set(kAtanhSeries[i]));
+  UNROLL
+  for (int i = 1; i < 4; i++) sum = fma(sum, s2, set(kAtanhSeries[i]));
   F twice = s + s;
   return fma(e, set(kLn2High), fma(e, set(kLn2Low), fma(twice * s2, sum, twice)));
 }

@@ -1,6 +1,7 @@
 #include "text/added_tokens.h"
 
 #include <fmt/format.h>
+
 #include <algorithm>
 
 #include "text/unicode.h"
@@ -80,7 +81,8 @@ AddedToken AddedTokens::read(const JsonField& field, Vocabulary& vocabulary) {
   token.content = field["content"].text();
   token.id = static_cast<int32_t>(field["id"].integer(0, Vocabulary::max_id));
   if (token.content.size() > max_content_bytes)
-    field["content"].damaged(fmt::format("{} bytes long", token.content.size()), fmt::format("at most {}", max_content_bytes));
+    field["content"].damaged(fmt::format("{} bytes long", token.content.size()),
+                             fmt::format("at most {}", max_content_bytes));
   token.special = field["special"].flag_or(false);
   token.single_word = field["single_word"].flag_or(false);
   token.lstrip = field["lstrip"].flag_or(false);

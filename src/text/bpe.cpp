@@ -1,6 +1,7 @@
 #include "text/bpe.h"
 
 #include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 
@@ -60,7 +61,8 @@ Bpe::Bpe(const JsonField& model, const Vocabulary& vocabulary) {
 
 void Bpe::read_merges(const JsonField& merges, const Vocabulary& vocabulary) {
   const nlohmann::json& list = merges.array();
-  if (list.size() > max_merges) merges.damaged(fmt::format("{} merges", list.size()), fmt::format("at most {}", max_merges));
+  if (list.size() > max_merges)
+    merges.damaged(fmt::format("{} merges", list.size()), fmt::format("at most {}", max_merges));
   merges_.resize(std::bit_ceil(2 * list.size() + 1));
   uint32_t rank = 0;
   for (const nlohmann::json& value : list) {

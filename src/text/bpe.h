@@ -10,8 +10,8 @@
 
 namespace trireme {
 
-// Byte pair encoding over the bytes of a word: while two neighbours have a merge, the pair of lowest rank (leftmost first)
-// becomes one token. O(n log n) in the length of the word.
+// Byte pair encoding over the bytes of a word: while two neighbours have a merge, the pair of lowest rank (leftmost
+// first) becomes one token. O(n log n) in the length of the word.
 class Bpe {
  public:
   // Buffers of one encode call, reused from word to word.
@@ -33,7 +33,8 @@ class Bpe {
   // Throws Error(bad_data) for what it does not support and for merges that name no token.
   Bpe(const JsonField& model, const Vocabulary& vocabulary);
 
-  // Appends the ids of a word's bytes. A byte without a token becomes the unknown token, or is dropped where there is none.
+  // Appends the ids of a word's bytes. A byte without a token becomes the unknown token, or is dropped where there is
+  // none.
   void encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const;
 
  private:

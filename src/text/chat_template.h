@@ -19,6 +19,7 @@ class ChatTemplate {
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
 
+  // strftime_now() reads the variable "frozen_now" (an ISO date), and is refused without it.
   // variables: "messages" and whatever else the template may use ("bos_token", "eos_token", "add_generation_prompt").
   // Text that stems from `messages` comes out untrusted, through filters, slices and concatenation too; all other text
   // is trusted. Throws Error(bad_data) for the template's own raise_exception and for passed limits.

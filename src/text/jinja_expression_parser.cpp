@@ -60,11 +60,13 @@ JinjaExpressionPtr JinjaExpressionParser::node(Kind kind, JinjaPlace place) cons
 
 void JinjaExpressionParser::add(JinjaExpression& parent, JinjaExpressionPtr child) const {
   if (child) parent.height = std::max(parent.height, child->height + 1);
-  if (parent.height > max_height) fail_jinja(parent.place, fmt::format("an expression is more than {} deep", max_height));
+  if (parent.height > max_height)
+    fail_jinja(parent.place, fmt::format("an expression is more than {} deep", max_height));
   parent.operands.push_back(std::move(child));
 }
 
-JinjaExpressionPtr JinjaExpressionParser::binary(Kind kind, JinjaToken symbol, JinjaExpressionPtr left, JinjaExpressionPtr right) const {
+JinjaExpressionPtr JinjaExpressionParser::binary(Kind kind, JinjaToken symbol, JinjaExpressionPtr left,
+                                                 JinjaExpressionPtr right) const {
   auto made = node(kind, symbol.place);
   made->name = std::move(symbol.text);
   add(*made, std::move(left));
@@ -135,8 +137,8 @@ JinjaExpressionPtr JinjaExpressionParser::parse_comparison() {
     if (is_name("not") && peek(1).is(JinjaToken::Kind::name, "in")) {
       take(), take();
       symbol = "not in";
-    } else if (is_name("in") || is_symbol("==") || is_symbol("!=") || is_symbol("<") || is_symbol("<=") || is_symbol(">") ||
-               is_symbol(">=")) {
+    } else if (is_name("in") || is_symbol("==") || is_symbol("!=") || is_symbol("<") || is_symbol("<=") ||
+               is_symbol(">") || is_symbol(">=")) {
       symbol = take().text;
     } else {
       break;
@@ -361,7 +363,8 @@ JinjaExpressionPtr JinjaExpressionParser::parse_filter(JinjaExpressionPtr value)
   auto filter = node(Kind::filter, peek().place);
   add(*filter, std::move(value));
   filter->name = expect_name();
-  if (!find_jinja_filter(filter->name)) fail_jinja(filter->place, fmt::format("the filter '{}' is not supported", filter->name));
+  if (!find_jinja_filter(filter->name))
+    fail_jinja(filter->place, fmt::format("the filter '{}' is not supported", filter->name));
   if (is_symbol("(")) parse_arguments(*filter);
   return filter;
 }
@@ -374,8 +377,8 @@ JinjaExpressionPtr JinjaExpressionParser::parse_test(JinjaExpressionPtr value) {
   test->name = expect_name();
   if (!find_jinja_test(test->name)) fail_jinja(test->place, fmt::format("the test '{}' is not supported", test->name));
   const Token next = peek().kind;
-  const bool value_follows = next == Token::name || next == Token::text || next == Token::integer || next == Token::real ||
-                             is_symbol("[") || is_symbol("{");
+  const bool value_follows = next == Token::name || next == Token::text || next == Token::integer ||
+                             next == Token::real || is_symbol("[") || is_symbol("{");
   if (is_symbol("(")) {
     parse_arguments(*test);
   } else if (value_follows && !is_name("else") && !is_name("or") && !is_name("and")) {

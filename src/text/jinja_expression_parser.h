@@ -7,8 +7,8 @@
 
 namespace trireme {
 
-// Reads expressions from tokens, by Jinja's precedence: conditional, or, and, not, comparison, + -, ~, * / // %, **, unary,
-// then calls, items, filters and tests. The statement parser goes on from where it stands.
+// Reads expressions from tokens, by Jinja's precedence: conditional, or, and, not, comparison, + -, ~, * / // %, **,
+// unary, then calls, items, filters and tests. The statement parser goes on from where it stands.
 class JinjaExpressionParser {
  public:
   explicit JinjaExpressionParser(std::vector<JinjaToken> tokens) : tokens_(std::move(tokens)) {}

@@ -20,7 +20,8 @@ JinjaValue undefined_item() { return JinjaUndefined{std::get<JinjaText>(make_tex
 
 JinjaValue trim(JinjaRun& run, Arguments& a) {
   const bool given = a.has(0) && !is_none(a.positional[0]);
-  return run.text(strip(self_text(a), Side::both, given ? std::optional<std::string_view>(a.text(0).text) : std::nullopt));
+  return run.text(
+      strip(self_text(a), Side::both, given ? std::optional<std::string_view>(a.text(0).text) : std::nullopt));
 }
 JinjaValue upper(JinjaRun& run, Arguments& a) { return run.text(uppercase(self_text(a))); }
 JinjaValue lower(JinjaRun& run, Arguments& a) { return run.text(lowercase(self_text(a))); }
@@ -45,7 +46,8 @@ JinjaValue indent(JinjaRun& run, Arguments& a) {
   text.append("\n", true);
   bool at_first = true;
   for (const MarkedText& line : split_lines(text)) {
-    if (out.text.size() + line.text.size() + indention.text.size() > max_text_size) fault("a text grows past {} bytes", max_text_size);
+    if (out.text.size() + line.text.size() + indention.text.size() > max_text_size)
+      fault("a text grows past {} bytes", max_text_size);
     if (!at_first) out.append("\n", true);
     if (at_first ? first : blank || !line.text.empty()) out.append(indention);
     out.append(line);
@@ -57,7 +59,8 @@ JinjaValue indent(JinjaRun& run, Arguments& a) {
 JinjaValue tojson(JinjaRun& run, Arguments& a) {
   JsonStyle style;
   if (a.truth(0, false)) fault("tojson with ensure_ascii is not supported");
-  if (a.has(1) && !is_none(a.positional[1])) style.indent = static_cast<int>(std::clamp<int64_t>(a.integer(1, 0), 0, 100));
+  if (a.has(1) && !is_none(a.positional[1]))
+    style.indent = static_cast<int>(std::clamp<int64_t>(a.integer(1, 0), 0, 100));
   if (a.has(2) && !is_none(a.positional[2])) fault("tojson with separators is not supported");
   style.sort_keys = a.truth(3, false);
   return run.text(to_json(a.self, style));
@@ -218,7 +221,8 @@ JinjaValue sort(JinjaRun& run, Arguments& a) {
   std::vector<Keyed> keyed;
   for (const JinjaValue& item : run.iterate(a.self)) {
     const JinjaValue path = a.get(2, JinjaNone{});
-    if (as_text(path) && as_text(path)->text.find(',') != std::string::npos) fault("sort by several attributes is not supported");
+    if (as_text(path) && as_text(path)->text.find(',') != std::string::npos)
+      fault("sort by several attributes is not supported");
     keyed.push_back({sort_key(run, item, path, a.truth(1, false)), item});
   }
   return make_list(run, sorted(run, std::move(keyed), a.truth(0, false)));
@@ -298,7 +302,9 @@ JinjaValue chosen(JinjaRun& run, Arguments& a, bool with_path, bool keep) {
   std::vector<JinjaValue> kept;
   for (const JinjaValue& item : run.iterate(a.self)) {
     const JinjaValue value = with_path ? by_path(run, item, a.positional[0]) : item;
-    const bool passes = is_true(has_test ? run.apply(*test, name, {value, {a.positional.begin() + test_at + 1, a.positional.end()}, a.named}) : value);
+    const bool passes = is_true(
+        has_test ? run.apply(*test, name, {value, {a.positional.begin() + test_at + 1, a.positional.end()}, a.named})
+                 : value);
     if (passes == keep) kept.push_back(item);
   }
   return make_list(run, std::move(kept));

@@ -15,7 +15,8 @@ using Arguments = JinjaArguments;
 constexpr uint64_t max_range = 100'000;  // Jinja's sandbox has the same limit
 
 JinjaValue raise_exception(JinjaRun&, Arguments& a) {
-  fail(ExitCode::bad_data, "the chat template refuses these messages: {}; change the row", to_text(a.positional[0]).text);
+  fail(ExitCode::bad_data, "the chat template refuses these messages: {}; change the row",
+       to_text(a.positional[0]).text);
 }
 
 JinjaValue range(JinjaRun& run, Arguments& a) {
@@ -30,7 +31,8 @@ JinjaValue range(JinjaRun& run, Arguments& a) {
   const uint64_t count = empty ? 0 : (distance - 1) / stride + 1;
   if (count > max_range) fault("a range has more than {} numbers", max_range);
   run.spend(count);
-  for (uint64_t i = 0; i < count; ++i) items.push_back(static_cast<int64_t>(static_cast<uint64_t>(start) + i * static_cast<uint64_t>(step)));
+  for (uint64_t i = 0; i < count; ++i)
+    items.push_back(static_cast<int64_t>(static_cast<uint64_t>(start) + i * static_cast<uint64_t>(step)));
   return run.heap().list(std::move(items));
 }
 
@@ -55,8 +57,8 @@ JinjaValue make_namespace(JinjaRun& run, Arguments& a) {
   return names;
 }
 
-// The date is what the caller says, else the same run would differ from day to day: the variable frozen_now, an ISO date
-// with or without time ("2026-11-23", "2026-11-23T08:30:00").
+// The date is what the caller says, else the same run would differ from day to day: the variable frozen_now, an ISO
+// date with or without time ("2026-11-23", "2026-11-23T08:30:00").
 JinjaValue strftime_now(JinjaRun& run, Arguments& a) {
   const JinjaValue* now = run.find_variable("frozen_now");
   const MarkedText* date = now ? as_text(*now) : nullptr;

@@ -73,7 +73,8 @@ class Lexer {
   void lex_data() {
     const size_t begin = position_;
     size_t tag = source_.find('{', begin);
-    while (tag != std::string::npos && (tag + 1 == source_.size() || std::string_view("{%#").find(source_[tag + 1]) == std::string_view::npos))
+    while (tag != std::string::npos &&
+           (tag + 1 == source_.size() || std::string_view("{%#").find(source_[tag + 1]) == std::string_view::npos))
       tag = source_.find('{', tag + 1);
     if (tag == std::string::npos) {
       add(Kind::data, source_.substr(begin), begin);
@@ -97,7 +98,8 @@ class Lexer {
       text = without_trailing_space(text);
     } else if (!next_is("+") && !before_output) {
       const size_t line = text.rfind('\n') + 1;  // 0 when there is none
-      if ((line > 0 || at_line_start_) && without_trailing_space(text.substr(line)).empty()) text = text.substr(0, line);
+      if ((line > 0 || at_line_start_) && without_trailing_space(text.substr(line)).empty())
+        text = text.substr(0, line);
     }
     if (!text.empty()) add(Kind::data, std::string(text), begin);
   }
@@ -185,7 +187,8 @@ class Lexer {
       } else if (is_digit(c)) {
         lex_number();
       } else if (is_name_start(c)) {
-        while (position_ < source_.size() && (is_name_start(source_[position_]) || is_digit(source_[position_]))) ++position_;
+        while (position_ < source_.size() && (is_name_start(source_[position_]) || is_digit(source_[position_])))
+          ++position_;
         add(Kind::name, source_.substr(begin, position_ - begin), begin);
       } else if (c == '\'' || c == '"') {
         lex_text(c);
@@ -201,7 +204,9 @@ class Lexer {
     const auto digits = [&] {
       while (position_ < source_.size() && (is_digit(source_[position_]) || source_[position_] == '_')) ++position_;
     };
-    const auto digit_at = [&](size_t offset) { return position_ + offset < source_.size() && is_digit(source_[position_ + offset]); };
+    const auto digit_at = [&](size_t offset) {
+      return position_ + offset < source_.size() && is_digit(source_[position_ + offset]);
+    };
     digits();
     bool real = false;
     const bool after_dot = begin > 0 && source_[begin - 1] == '.';  // a.0.1 are two items
@@ -211,7 +216,8 @@ class Lexer {
       digits();
     }
     if (!after_dot && (next_is("e") || next_is("E"))) {
-      const size_t sign = position_ + 1 < source_.size() && (source_[position_ + 1] == '-' || source_[position_ + 1] == '+');
+      const size_t sign =
+          position_ + 1 < source_.size() && (source_[position_ + 1] == '-' || source_[position_ + 1] == '+');
       if (digit_at(1 + sign)) {
         real = true;
         position_ += 1 + sign;
@@ -220,7 +226,8 @@ class Lexer {
     }
     std::string text = source_.substr(begin, position_ - begin);
     std::erase(text, '_');
-    if (!real && text.size() > 1 && text[0] == '0' && text.find_first_not_of('0') != std::string::npos) fail_here("an integer begins with 0");
+    if (!real && text.size() > 1 && text[0] == '0' && text.find_first_not_of('0') != std::string::npos)
+      fail_here("an integer begins with 0");
     add(real ? Kind::real : Kind::integer, std::move(text), begin);
   }
 
@@ -253,7 +260,9 @@ class Lexer {
       position_ += 2;
     } else if (letter >= '0' && letter <= '7') {
       size_t count = 1;
-      while (count < 3 && position_ + 1 + count < source_.size() && source_[position_ + 1 + count] >= '0' && source_[position_ + 1 + count] <= '7') ++count;
+      while (count < 3 && position_ + 1 + count < source_.size() && source_[position_ + 1 + count] >= '0' &&
+             source_[position_ + 1 + count] <= '7')
+        ++count;
       append_code_point(text, position_ + 1, count, 8);
     } else if (letter == 'x' || letter == 'u' || letter == 'U') {
       append_code_point(text, position_ + 2, letter == 'x' ? 2 : letter == 'u' ? 4 : 8, 16);
@@ -268,20 +277,24 @@ class Lexer {
     uint64_t code_point = 0;
     for (size_t i = begin; i < begin + count; ++i) {
       const char c = i < source_.size() ? source_[i] : ' ';
-      const size_t digit = std::string_view("0123456789abcdef").find(c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c);
+      const size_t digit =
+          std::string_view("0123456789abcdef").find(c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c);
       if (digit >= base) fail_here("an escape has too few digits");
       code_point = code_point * base + digit;
     }
-    if (code_point > 0x10FFFF || (code_point >= 0xD800 && code_point < 0xE000)) fail_here("an escape names no character");
+    if (code_point > 0x10FFFF || (code_point >= 0xD800 && code_point < 0xE000))
+      fail_here("an escape names no character");
     append_utf8(text, static_cast<char32_t>(code_point));
     position_ = begin + count;
   }
 
   void lex_symbol(std::string& open) {
     const size_t begin = position_;
-    static constexpr std::string_view symbols[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(",
-                                                   ")",  "{",  "}",  ">",  "<",  "=",  ".", ":", "|", ",", ";"};
-    const auto found = std::find_if(std::begin(symbols), std::end(symbols), [&](std::string_view symbol) { return next_is(symbol); });
+    static constexpr std::string_view symbols[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/",
+                                                   "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
+                                                   ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
+    const auto found =
+        std::find_if(std::begin(symbols), std::end(symbols), [&](std::string_view symbol) { return next_is(symbol); });
     if (found == std::end(symbols)) fail_here("an unexpected character");
     const char c = (*found)[0];
     if (c == '(' || c == '[' || c == '{') open += c;
@@ -305,12 +318,14 @@ class Lexer {
 }  // namespace
 
 std::vector<JinjaToken> lex_jinja(std::string_view source) {
-  if (source.size() > max_source_bytes) fail_jinja({}, fmt::format("it has {} bytes, at most {} are accepted", source.size(), max_source_bytes));
+  if (source.size() > max_source_bytes)
+    fail_jinja({}, fmt::format("it has {} bytes, at most {} are accepted", source.size(), max_source_bytes));
   return Lexer(with_plain_newlines(lossy_utf8(source))).lex();
 }
 
 void fail_jinja(JinjaPlace place, std::string_view what) {
-  fail(ExitCode::bad_data, "the chat template fails at line {}, column {}: {}; pass raw prompts or another template", place.line, place.column, what);
+  fail(ExitCode::bad_data, "the chat template fails at line {}, column {}: {}; pass raw prompts or another template",
+       place.line, place.column, what);
 }
 
 }  // namespace trireme

@@ -20,8 +20,8 @@ struct JinjaToken {
   bool is(Kind wanted, std::string_view wanted_text) const { return kind == wanted && text == wanted_text; }
 };
 
-// Cuts a template into tokens, the last being `end`. White space control is done here: trim_blocks, lstrip_blocks and the
-// signs - and + at the tags, with comments and raw blocks resolved. Throws Error(bad_data) with the place.
+// Cuts a template into tokens, the last being `end`. White space control is done here: trim_blocks, lstrip_blocks and
+// the signs - and + at the tags, with comments and raw blocks resolved. Throws Error(bad_data) with the place.
 std::vector<JinjaToken> lex_jinja(std::string_view source);
 
 // Throws Error(bad_data): what is wrong with the template, where.

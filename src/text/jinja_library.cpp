@@ -27,7 +27,8 @@ int64_t JinjaArguments::integer(size_t index, int64_t absent) const {
 void bind_arguments(const JinjaBuiltin& builtin, std::string_view name, JinjaArguments& arguments) {
   if (builtin.variadic) return;
   const size_t most = builtin.parameters.size();
-  if (arguments.positional.size() > most) fault("'{}' takes at most {} arguments, not {}", name, most, arguments.positional.size());
+  if (arguments.positional.size() > most)
+    fault("'{}' takes at most {} arguments, not {}", name, most, arguments.positional.size());
   arguments.positional.resize(most);
   for (auto& [key, value] : arguments.named) {
     const auto known = std::find(builtin.parameters.begin(), builtin.parameters.end(), key);
@@ -36,7 +37,8 @@ void bind_arguments(const JinjaBuiltin& builtin, std::string_view name, JinjaArg
   }
   arguments.named.clear();
   for (size_t i = 0; i < builtin.required; ++i)
-    if (is_undefined(arguments.positional[i]) && !arguments.has(i)) fault("'{}' needs its argument '{}'", name, builtin.parameters[i]);
+    if (is_undefined(arguments.positional[i]) && !arguments.has(i))
+      fault("'{}' needs its argument '{}'", name, builtin.parameters[i]);
 }
 
 }  // namespace trireme

@@ -23,9 +23,15 @@ std::optional<std::string_view> text_or_none(const Arguments& a, size_t index) {
 
 // ---- str
 
-JinjaValue strip_both(JinjaRun& run, Arguments& a) { return run.text(strip(self_text(a), Side::both, text_or_none(a, 0))); }
-JinjaValue strip_left(JinjaRun& run, Arguments& a) { return run.text(strip(self_text(a), Side::left, text_or_none(a, 0))); }
-JinjaValue strip_right(JinjaRun& run, Arguments& a) { return run.text(strip(self_text(a), Side::right, text_or_none(a, 0))); }
+JinjaValue strip_both(JinjaRun& run, Arguments& a) {
+  return run.text(strip(self_text(a), Side::both, text_or_none(a, 0)));
+}
+JinjaValue strip_left(JinjaRun& run, Arguments& a) {
+  return run.text(strip(self_text(a), Side::left, text_or_none(a, 0)));
+}
+JinjaValue strip_right(JinjaRun& run, Arguments& a) {
+  return run.text(strip(self_text(a), Side::right, text_or_none(a, 0)));
+}
 JinjaValue upper(JinjaRun& run, Arguments& a) { return run.text(uppercase(self_text(a))); }
 JinjaValue lower(JinjaRun& run, Arguments& a) { return run.text(lowercase(self_text(a))); }
 JinjaValue title(JinjaRun& run, Arguments& a) { return run.text(titlecase(self_text(a), Words::by_letters)); }
@@ -94,7 +100,9 @@ JinjaValue position(const std::string& text, size_t found) {
   return static_cast<int64_t>(code_point_starts(std::string_view(text).substr(0, found)).size() - 1);
 }
 JinjaValue find(JinjaRun&, Arguments& a) { return position(self_text(a).text, self_text(a).text.find(a.text(0).text)); }
-JinjaValue rfind(JinjaRun&, Arguments& a) { return position(self_text(a).text, self_text(a).text.rfind(a.text(0).text)); }
+JinjaValue rfind(JinjaRun&, Arguments& a) {
+  return position(self_text(a).text, self_text(a).text.rfind(a.text(0).text));
+}
 JinjaValue index(JinjaRun& run, Arguments& a) {
   const JinjaValue found = find(run, a);
   if (equal(found, int64_t{-1})) fault("the text to look for is not there");
@@ -126,11 +134,13 @@ JinjaValue append(JinjaRun& run, Arguments& a) {
 }
 JinjaValue list_count(JinjaRun&, Arguments& a) {
   const auto& items = as_list(a.self)->items;
-  return int64_t{std::count_if(items.begin(), items.end(), [&](const JinjaValue& item) { return equal(item, a.positional[0]); })};
+  return int64_t{
+      std::count_if(items.begin(), items.end(), [&](const JinjaValue& item) { return equal(item, a.positional[0]); })};
 }
 JinjaValue list_index(JinjaRun&, Arguments& a) {
   const auto& items = as_list(a.self)->items;
-  const auto found = std::find_if(items.begin(), items.end(), [&](const JinjaValue& item) { return equal(item, a.positional[0]); });
+  const auto found =
+      std::find_if(items.begin(), items.end(), [&](const JinjaValue& item) { return equal(item, a.positional[0]); });
   if (found == items.end()) fault("the item to look for is not in the list");
   return int64_t{found - items.begin()};
 }
@@ -143,7 +153,9 @@ JinjaValue get(JinjaRun& run, Arguments& a) {
     if (equal(key, a.positional[0])) return value;
   return a.get(1, JinjaNone{});
 }
-JinjaValue items(JinjaRun& run, Arguments& a) { return run.apply(*find_jinja_filter("items"), "items", {a.self, {}, {}}); }
+JinjaValue items(JinjaRun& run, Arguments& a) {
+  return run.apply(*find_jinja_filter("items"), "items", {a.self, {}, {}});
+}
 JinjaValue keys(JinjaRun& run, Arguments& a) { return run.heap().list(run.iterate(a.self)); }
 JinjaValue values(JinjaRun& run, Arguments& a) {
   std::vector<JinjaValue> all;
@@ -152,7 +164,8 @@ JinjaValue values(JinjaRun& run, Arguments& a) {
   return run.heap().list(std::move(all));
 }
 
-// Names that belong to Python's own types: they hide a key of that name, and calling them changes data or means nothing.
+// Names that belong to Python's own types: they hide a key of that name, and calling them changes data or means
+// nothing.
 JinjaValue refuse(JinjaRun&, Arguments&) { fault("this method is not allowed in a template"); }
 
 // ---- loop
@@ -197,16 +210,23 @@ const Methods text_methods = {
     {"upper", {upper, {}}},
 };
 const Methods list_methods = {
-    {"append", {append, {"object"}, 1}},      {"clear", {refuse, {}, 0, true}},  {"count", {list_count, {"value"}, 1}},
-    {"extend", {refuse, {}, 0, true}},        {"index", {list_index, {"value"}, 1}}, {"insert", {refuse, {}, 0, true}},
-    {"pop", {refuse, {}, 0, true}},           {"remove", {refuse, {}, 0, true}}, {"reverse", {refuse, {}, 0, true}},
+    {"append", {append, {"object"}, 1}}, {"clear", {refuse, {}, 0, true}},      {"count", {list_count, {"value"}, 1}},
+    {"extend", {refuse, {}, 0, true}},   {"index", {list_index, {"value"}, 1}}, {"insert", {refuse, {}, 0, true}},
+    {"pop", {refuse, {}, 0, true}},      {"remove", {refuse, {}, 0, true}},     {"reverse", {refuse, {}, 0, true}},
     {"sort", {refuse, {}, 0, true}},
 };
 const Methods dict_methods = {
-    {"clear", {refuse, {}, 0, true}},   {"copy", {refuse, {}, 0, true}}, {"fromkeys", {refuse, {}, 0, true}},
-    {"get", {get, {"key", "default"}, 1}}, {"items", {items, {}}},       {"keys", {keys, {}}},
-    {"pop", {refuse, {}, 0, true}},     {"popitem", {refuse, {}, 0, true}}, {"setdefault", {refuse, {}, 0, true}},
-    {"update", {refuse, {}, 0, true}},  {"values", {values, {}}},
+    {"clear", {refuse, {}, 0, true}},
+    {"copy", {refuse, {}, 0, true}},
+    {"fromkeys", {refuse, {}, 0, true}},
+    {"get", {get, {"key", "default"}, 1}},
+    {"items", {items, {}}},
+    {"keys", {keys, {}}},
+    {"pop", {refuse, {}, 0, true}},
+    {"popitem", {refuse, {}, 0, true}},
+    {"setdefault", {refuse, {}, 0, true}},
+    {"update", {refuse, {}, 0, true}},
+    {"values", {values, {}}},
 };
 const Methods loop_methods = {{"changed", {changed, {}, 0, true}}, {"cycle", {cycle, {}, 0, true}}};
 const Methods no_methods;

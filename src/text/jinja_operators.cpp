@@ -76,12 +76,13 @@ JinjaValue repeated(JinjaRun& run, const JinjaValue& value, int64_t count) {
   MarkedText text;
   std::vector<JinjaValue> items;
   for (int64_t i = 0; i < count && size; ++i)
-    all ? text.append(*all) : (void)items.insert(items.end(), as_list(value)->items.begin(), as_list(value)->items.end());
+    all ? text.append(*all)
+        : (void)items.insert(items.end(), as_list(value)->items.begin(), as_list(value)->items.end());
   return all ? run.text(std::move(text)) : JinjaValue(run.heap().list(std::move(items), as_list(value)->is_tuple));
 }
 
 JinjaValue joined(JinjaRun& run, const JinjaValue& left, const JinjaValue& right) {
-  if (const MarkedText *a = as_text(left), *b = as_text(right); a && b) {
+  if (const MarkedText* a = as_text(left), *b = as_text(right); a && b) {
     MarkedText text = *a;
     text.append(*b);
     return run.text(std::move(text));
@@ -100,10 +101,13 @@ bool is_repeatable(const JinjaValue& value) { return as_text(value) || as_list(v
 
 JinjaValue jinja_binary(JinjaRun& run, std::string_view symbol, const JinjaValue& left, const JinjaValue& right) {
   for (const JinjaValue* side : {&left, &right})
-    if (const JinjaUndefined* missing = as<JinjaUndefined>(*side)) fault("'{}' is undefined", missing->name ? missing->name->text : "a value");
+    if (const JinjaUndefined* missing = as<JinjaUndefined>(*side))
+      fault("'{}' is undefined", missing->name ? missing->name->text : "a value");
   if (is_number(left) && is_number(right)) {
     if (as<double>(left) || as<double>(right)) return reals(symbol, real_of(left), real_of(right));
-    const auto integer = [](const JinjaValue& value) { return as<bool>(value) ? *as<bool>(value) : std::get<int64_t>(value); };
+    const auto integer = [](const JinjaValue& value) {
+      return as<bool>(value) ? *as<bool>(value) : std::get<int64_t>(value);
+    };
     return integers(symbol, integer(left), integer(right));
   }
   if (symbol == "+") return joined(run, left, right);

@@ -64,7 +64,8 @@ class StatementParser {
   }
 
   void expect_end(Token kind) {
-    if (tokens_.peek().kind != kind) tokens_.fail_here(fmt::format("the tag should end here, not go on with '{}'", tokens_.peek().text));
+    if (tokens_.peek().kind != kind)
+      tokens_.fail_here(fmt::format("the tag should end here, not go on with '{}'", tokens_.peek().text));
     tokens_.take();
   }
 
@@ -159,7 +160,8 @@ class StatementParser {
       made.value = tokens_.parse_tuple_or_expression();
       return made;
     }
-    if (made.names.size() != 1 || !made.attribute.empty()) tokens_.fail_here("a block can be set to one plain name only");
+    if (made.names.size() != 1 || !made.attribute.empty())
+      tokens_.fail_here("a block can be set to one plain name only");
     made.kind = Kind::set_block;
     made.value = parse_block_filters(false);
     const Outside outside(loops_);

@@ -11,9 +11,9 @@ namespace trireme {
 namespace {
 
 constexpr size_t max_steps = 10'000'000;
-constexpr size_t bytes_per_step = 32;         // text is paid for by its size
+constexpr size_t bytes_per_step = 32;  // text is paid for by its size
 constexpr std::chrono::seconds max_time{2};
-constexpr int max_depth = 1000;               // expressions, statements and macros inside each other
+constexpr int max_depth = 1000;  // expressions, statements and macros inside each other
 
 using Kind = JinjaExpression::Kind;
 
@@ -52,8 +52,8 @@ JinjaValue loop_attribute(const JinjaLoop& loop, std::string_view name) {
   if (name == "first") return index == 0;
   if (name == "last") return index + 1 == length;
   if (name == "length") return length;
-  if (name == "depth") return static_cast<int64_t>(loop.depth);
-  if (name == "depth0") return static_cast<int64_t>(loop.depth) - 1;
+  if (name == "depth") return int64_t{1};  // counts recursive loops, which are not supported
+  if (name == "depth0") return int64_t{0};
   if (name == "previtem") return index > 0 ? loop.items[index - 1] : undefined("there is no previous item");
   if (name == "nextitem") return index + 1 < length ? loop.items[index + 1] : undefined("there is no next item");
   return undefined(name);
@@ -182,26 +182,38 @@ JinjaValue JinjaRun::evaluate(const JinjaExpression& expression) {
 JinjaValue JinjaRun::evaluate_kind(const JinjaExpression& expression) {
   const auto operand = [&](size_t index) { return evaluate(*expression.operands[index]); };
   switch (expression.kind) {
-    case Kind::constant: return expression.constant;
-    case Kind::variable: return variable(expression.name);
-    case Kind::list: return heap_.list(evaluate_all(expression, 0));
-    case Kind::tuple: return heap_.list(evaluate_all(expression, 0), true);
-    case Kind::dict: return dict_literal(expression);
-    case Kind::attribute: return get_attribute(operand(0), expression.name);
+    case Kind::constant:
+      return expression.constant;
+    case Kind::variable:
+      return variable(expression.name);
+    case Kind::list:
+      return heap_.list(evaluate_all(expression, 0));
+    case Kind::tuple:
+      return heap_.list(evaluate_all(expression, 0), true);
+    case Kind::dict:
+      return dict_literal(expression);
+    case Kind::attribute:
+      return get_attribute(operand(0), expression.name);
     case Kind::item: {
       const JinjaValue object = operand(0);
       return get_item(object, operand(1));
     }
-    case Kind::slice: return slice(expression);
-    case Kind::call: return call(expression);
-    case Kind::filter: return filter(expression);
-    case Kind::test: return test(expression);
-    case Kind::negative: return jinja_negative(operand(0));
+    case Kind::slice:
+      return slice(expression);
+    case Kind::call:
+      return call(expression);
+    case Kind::filter:
+      return filter(expression);
+    case Kind::test:
+      return test(expression);
+    case Kind::negative:
+      return jinja_negative(operand(0));
     case Kind::positive: {
       const JinjaValue value = operand(0);
       return jinja_negative(jinja_negative(value));
     }
-    case Kind::logical_not: return !is_true(operand(0));
+    case Kind::logical_not:
+      return !is_true(operand(0));
     case Kind::logical_and: {
       JinjaValue left = operand(0);
       return is_true(left) ? operand(1) : left;
@@ -213,12 +225,14 @@ JinjaValue JinjaRun::evaluate_kind(const JinjaExpression& expression) {
     case Kind::conditional:
       if (is_true(operand(1))) return operand(0);
       return expression.operands[2] ? operand(2) : undefined("the else of an inline if");
-    case Kind::compare: return comparison(expression);
+    case Kind::compare:
+      return comparison(expression);
     case Kind::binary: {
       const JinjaValue left = operand(0);
       return jinja_binary(*this, expression.name, left, operand(1));
     }
-    case Kind::concat: return concat(expression);
+    case Kind::concat:
+      return concat(expression);
   }
   must(false, "an expression has a known kind");
   return JinjaNone{};
@@ -288,7 +302,8 @@ JinjaValue JinjaRun::slice(const JinjaExpression& expression) {
     if (!value) return absent;
     return std::clamp(*value < 0 ? std::max(*value, -length - 1) + length : *value, lowest, highest);
   };
-  const int64_t begin = inside(bound(1), step > 0 ? lowest : highest), end = inside(bound(2), step > 0 ? highest : lowest);
+  const int64_t begin = inside(bound(1), step > 0 ? lowest : highest),
+                end = inside(bound(2), step > 0 ? highest : lowest);
 
   if (all && step == 1) return text(begin < end ? all->slice(starts[begin], starts[end]) : MarkedText());
   std::vector<JinjaValue> items;

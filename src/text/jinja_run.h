@@ -71,7 +71,6 @@ class JinjaRun {
   Scope root_;
   Scope* scope_ = &root_;
   MarkedText* output_ = nullptr;
-  size_t loop_depth_ = 0;
   int depth_ = 0;
   size_t steps_ = 0;
   std::chrono::steady_clock::time_point deadline_;

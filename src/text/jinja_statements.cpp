@@ -53,17 +53,30 @@ JinjaRun::Flow JinjaRun::execute(const JinjaStatement& statement) {
   try {
     spend(1);
     switch (statement.kind) {
-      case Kind::text: print(*as_text(statement.constant)); break;
-      case Kind::output: print(to_text(evaluate(*statement.value))); break;
-      case Kind::if_: return execute_if(statement);
-      case Kind::for_: return execute_for(statement);
-      case Kind::set: execute_set(statement); break;
+      case Kind::text:
+        print(*as_text(statement.constant));
+        break;
+      case Kind::output:
+        print(to_text(evaluate(*statement.value)));
+        break;
+      case Kind::if_:
+        return execute_if(statement);
+      case Kind::for_:
+        return execute_for(statement);
+      case Kind::set:
+        execute_set(statement);
+        break;
       case Kind::set_block:
       case Kind::filter:
-      case Kind::scope: return execute_scope(statement);
-      case Kind::macro: scope_->set(statement.names[0], heap_.function({&statement, nullptr, JinjaNone{}})); break;
-      case Kind::break_: return Flow::break_;
-      case Kind::continue_: return Flow::continue_;
+      case Kind::scope:
+        return execute_scope(statement);
+      case Kind::macro:
+        scope_->set(statement.names[0], heap_.function({&statement, nullptr, JinjaNone{}}));
+        break;
+      case Kind::break_:
+        return Flow::break_;
+      case Kind::continue_:
+        return Flow::continue_;
     }
     return Flow::next;
   } catch (const JinjaFault& found) {
@@ -93,8 +106,7 @@ JinjaRun::Flow JinjaRun::execute_for(const JinjaStatement& statement) {
     const Replaced<Scope*> inside(scope_, &scope);
     return execute(statement.branches[1].body);
   }
-  const Replaced<size_t> nested(loop_depth_, loop_depth_ + 1);
-  JinjaLoop* loop = heap_.loop(std::move(items), loop_depth_);
+  JinjaLoop* loop = heap_.loop(std::move(items));
   for (; loop->index < loop->items.size(); ++loop->index) {
     spend(1);
     Scope scope{scope_};
@@ -118,14 +130,16 @@ void JinjaRun::execute_set(const JinjaStatement& statement) {
   if (statement.attribute.empty()) return bind(*scope_, statement.names, value);
   const JinjaValue target = variable(statement.names[0]);
   JinjaDict* const* names = as<JinjaDict*>(target);
-  if (!names || !(*names)->is_namespace) fault("an attribute can be set on a namespace only, not on a {}", type_name(target));
+  if (!names || !(*names)->is_namespace)
+    fault("an attribute can be set on a namespace only, not on a {}", type_name(target));
   (*names)->set(make_text(statement.attribute), std::move(value));
 }
 
 // Blocks with names of their own; what they print may go somewhere else.
 JinjaRun::Flow JinjaRun::execute_scope(const JinjaStatement& statement) {
   Scope scope{scope_};
-  for (size_t i = 0; i < statement.defaults.size(); ++i) scope.set(statement.names[i], evaluate(*statement.defaults[i]));
+  for (size_t i = 0; i < statement.defaults.size(); ++i)
+    scope.set(statement.names[i], evaluate(*statement.defaults[i]));
   JinjaValue printed = JinjaNone{};
   {
     const Replaced<Scope*> inside(scope_, &scope);
@@ -151,7 +165,6 @@ JinjaValue JinjaRun::call_macro(const JinjaStatement& macro, JinjaArguments& arg
     fault("the macro '{}' takes {} arguments, not {}", macro.names[0], parameters, arguments.positional.size());
   Scope scope{&root_};
   const Replaced<Scope*> inside(scope_, &scope);
-  const Replaced<size_t> outside_loops(loop_depth_, 0);
   for (size_t i = 0; i < arguments.positional.size(); ++i) scope.set(macro.names[i + 1], arguments.positional[i]);
   for (auto& [name, value] : arguments.named) {
     const auto known = std::find(macro.names.begin() + 1, macro.names.end(), name);
@@ -160,7 +173,8 @@ JinjaValue JinjaRun::call_macro(const JinjaStatement& macro, JinjaArguments& arg
   }
   for (size_t i = 0; i < parameters; ++i) {
     const std::string& name = macro.names[i + 1];
-    const bool passed = std::any_of(scope.variables.begin(), scope.variables.end(), [&](const auto& entry) { return entry.first == name; });
+    const bool passed = std::any_of(scope.variables.begin(), scope.variables.end(),
+                                    [&](const auto& entry) { return entry.first == name; });
     if (passed) continue;
     const JinjaExpression* absent = macro.defaults[i].get();
     scope.set(name, absent ? evaluate(*absent) : JinjaUndefined{std::get<JinjaText>(make_text(name))});

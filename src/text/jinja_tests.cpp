@@ -45,8 +45,12 @@ JinjaValue is_equal(JinjaRun&, Arguments& a) { return equal(a.self, a.positional
 JinjaValue is_unequal(JinjaRun&, Arguments& a) { return !equal(a.self, a.positional[0]); }
 JinjaValue is_less(JinjaRun&, Arguments& a) { return less(a.self, a.positional[0]); }
 JinjaValue is_greater(JinjaRun&, Arguments& a) { return less(a.positional[0], a.self); }
-JinjaValue is_at_most(JinjaRun&, Arguments& a) { return less(a.self, a.positional[0]) || equal(a.self, a.positional[0]); }
-JinjaValue is_at_least(JinjaRun&, Arguments& a) { return less(a.positional[0], a.self) || equal(a.self, a.positional[0]); }
+JinjaValue is_at_most(JinjaRun&, Arguments& a) {
+  return less(a.self, a.positional[0]) || equal(a.self, a.positional[0]);
+}
+JinjaValue is_at_least(JinjaRun&, Arguments& a) {
+  return less(a.positional[0], a.self) || equal(a.self, a.positional[0]);
+}
 JinjaValue is_in(JinjaRun& run, Arguments& a) { return run.contains(a.positional[0], a.self); }
 
 }  // namespace

@@ -55,16 +55,21 @@ class Writer {
 
 std::string control_escape(char32_t c, std::string_view other) {
   switch (c) {
-    case '\n': return "\\n";
-    case '\r': return "\\r";
-    case '\t': return "\\t";
-    default: return fmt::format(fmt::runtime(other), static_cast<uint32_t>(c));
+    case '\n':
+      return "\\n";
+    case '\r':
+      return "\\r";
+    case '\t':
+      return "\\t";
+    default:
+      return fmt::format(fmt::runtime(other), static_cast<uint32_t>(c));
   }
 }
 
 class ReprWriter : public Writer {
   void write_text(const MarkedText& text) override {
-    const bool has_single = text.text.find('\'') != std::string::npos, has_double = text.text.find('"') != std::string::npos;
+    const bool has_single = text.text.find('\'') != std::string::npos,
+               has_double = text.text.find('"') != std::string::npos;
     const char32_t quote = has_single && !has_double ? '"' : '\'';
     const std::string mark(1, static_cast<char>(quote));
     put(mark);
@@ -146,7 +151,8 @@ class JsonWriter : public Writer {
     if (dict.entries.empty()) return put("{}");
     auto entries = dict.entries;
     if (style_.sort_keys)
-      std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return less(a.first, b.first); });
+      std::stable_sort(entries.begin(), entries.end(),
+                       [](const auto& a, const auto& b) { return less(a.first, b.first); });
     put("{");
     for (size_t i = 0; i < entries.size(); ++i) {
       separate(i, depth);

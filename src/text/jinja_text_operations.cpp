@@ -108,7 +108,8 @@ std::vector<MarkedText> split(const MarkedText& text, std::optional<std::string_
   if (!separator) return split_at_space(text, count);
   if (separator->empty()) fault("empty separator");
   std::vector<MarkedText> pieces;
-  visit_pieces(text.text, *separator, count, [&](size_t begin, size_t end) { pieces.push_back(text.slice(begin, end)); });
+  visit_pieces(text.text, *separator, count,
+               [&](size_t begin, size_t end) { pieces.push_back(text.slice(begin, end)); });
   return pieces;
 }
 

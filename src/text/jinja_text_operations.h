@@ -13,7 +13,8 @@ namespace trireme {
 std::vector<size_t> code_point_starts(std::string_view text);  // one per code point, and the size
 enum class Side { left, right, both };
 MarkedText strip(const MarkedText& text, Side side, std::optional<std::string_view> characters);
-MarkedText replace(const MarkedText& text, std::string_view from, const MarkedText& to, int64_t count);  // count < 0: all
+MarkedText replace(const MarkedText& text, std::string_view from, const MarkedText& to,
+                   int64_t count);  // count < 0: all
 std::vector<MarkedText> split(const MarkedText& text, std::optional<std::string_view> separator, int64_t count);
 std::vector<MarkedText> split_from_right(const MarkedText& text, std::string_view separator, int64_t count);
 std::vector<MarkedText> split_lines(const MarkedText& text);

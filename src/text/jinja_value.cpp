@@ -63,8 +63,8 @@ JinjaList* JinjaHeap::list(std::vector<JinjaValue> items, bool is_tuple) {
   return &lists_.emplace_back(JinjaList{std::move(items), is_tuple});
 }
 
-JinjaLoop* JinjaHeap::loop(std::vector<JinjaValue> items, size_t depth) {
-  return &loops_.emplace_back(JinjaLoop{std::move(items), 0, depth, JinjaUndefined{}});
+JinjaLoop* JinjaHeap::loop(std::vector<JinjaValue> items) {
+  return &loops_.emplace_back(JinjaLoop{std::move(items), 0, JinjaUndefined{}});
 }
 
 JinjaValue JinjaHeap::from_json(const nlohmann::ordered_json& json, bool trusted, int depth) {
@@ -75,13 +75,17 @@ JinjaValue JinjaHeap::from_json(const nlohmann::ordered_json& json, bool trusted
     return make_text(std::move(text));
   };
   switch (json.type()) {
-    case nlohmann::json::value_t::boolean: return json.get<bool>();
-    case nlohmann::json::value_t::number_integer: return json.get<int64_t>();
+    case nlohmann::json::value_t::boolean:
+      return json.get<bool>();
+    case nlohmann::json::value_t::number_integer:
+      return json.get<int64_t>();
     case nlohmann::json::value_t::number_unsigned:
       if (json.get<uint64_t>() > INT64_MAX) fault("the number {} is too large", json.get<uint64_t>());
       return json.get<int64_t>();
-    case nlohmann::json::value_t::number_float: return json.get<double>();
-    case nlohmann::json::value_t::string: return text_of(json.get_ref<const std::string&>());
+    case nlohmann::json::value_t::number_float:
+      return json.get<double>();
+    case nlohmann::json::value_t::string:
+      return text_of(json.get_ref<const std::string&>());
     case nlohmann::json::value_t::array: {
       JinjaList* result = list();
       for (const auto& item : json) result->items.push_back(from_json(item, trusted, depth + 1));
@@ -89,10 +93,12 @@ JinjaValue JinjaHeap::from_json(const nlohmann::ordered_json& json, bool trusted
     }
     case nlohmann::json::value_t::object: {
       JinjaDict* result = dict();
-      for (const auto& [key, value] : json.items()) result->entries.emplace_back(text_of(key), from_json(value, trusted, depth + 1));
+      for (const auto& [key, value] : json.items())
+        result->entries.emplace_back(text_of(key), from_json(value, trusted, depth + 1));
       return result;
     }
-    default: return JinjaNone{};
+    default:
+      return JinjaNone{};
   }
 }
 
@@ -125,13 +131,15 @@ const JinjaDict* as_mapping(const JinjaValue& value) {
 bool is_undefined(const JinjaValue& value) { return std::holds_alternative<JinjaUndefined>(value); }
 bool is_none(const JinjaValue& value) { return std::holds_alternative<JinjaNone>(value); }
 bool is_number(const JinjaValue& value) {
-  return std::holds_alternative<bool>(value) || std::holds_alternative<int64_t>(value) || std::holds_alternative<double>(value);
+  return std::holds_alternative<bool>(value) || std::holds_alternative<int64_t>(value) ||
+         std::holds_alternative<double>(value);
 }
 
 std::string_view type_name(const JinjaValue& value) {
   if (JinjaDict* const* dict = as<JinjaDict*>(value); dict && (*dict)->is_namespace) return "namespace";
   if (const JinjaList* list = as_list(value); list && list->is_tuple) return "tuple";
-  constexpr std::string_view names[] = {"undefined", "None", "bool", "int", "float", "str", "list", "dict", "function", "loop"};
+  constexpr std::string_view names[] = {"undefined", "None", "bool", "int",      "float",
+                                        "str",       "list", "dict", "function", "loop"};
   static_assert(std::size(names) == std::variant_size_v<JinjaValue>);
   return names[value.index()];
 }

@@ -61,7 +61,6 @@ struct JinjaFunction {
 struct JinjaLoop {
   std::vector<JinjaValue> items;
   size_t index = 0;  // of the running iteration
-  size_t depth = 1;
   JinjaValue last_changed = JinjaUndefined{};
 };
 
@@ -71,7 +70,7 @@ class JinjaHeap {
   JinjaList* list(std::vector<JinjaValue> items = {}, bool is_tuple = false);
   JinjaDict* dict() { return &dicts_.emplace_back(); }
   JinjaFunction* function(JinjaFunction function) { return &functions_.emplace_back(std::move(function)); }
-  JinjaLoop* loop(std::vector<JinjaValue> items, size_t depth);
+  JinjaLoop* loop(std::vector<JinjaValue> items);
   JinjaValue from_json(const nlohmann::ordered_json& json, bool trusted, int depth = 0);
 
  private:
@@ -85,15 +84,17 @@ JinjaValue make_text(MarkedText text);
 JinjaValue make_text(std::string_view text);  // our own words: trusted
 
 template <typename T>
-const T* as(const JinjaValue& value) { return std::get_if<T>(&value); }
-const MarkedText* as_text(const JinjaValue& value);     // null: no text
-const JinjaList* as_list(const JinjaValue& value);      // null: no list
-const JinjaDict* as_mapping(const JinjaValue& value);   // null: no dict, a namespace included
+const T* as(const JinjaValue& value) {
+  return std::get_if<T>(&value);
+}
+const MarkedText* as_text(const JinjaValue& value);    // null: no text
+const JinjaList* as_list(const JinjaValue& value);     // null: no list
+const JinjaDict* as_mapping(const JinjaValue& value);  // null: no dict, a namespace included
 bool is_undefined(const JinjaValue& value);
 bool is_none(const JinjaValue& value);
-bool is_number(const JinjaValue& value);                // Python's: a bool, too
+bool is_number(const JinjaValue& value);  // Python's: a bool, too
 
-std::string_view type_name(const JinjaValue& value);    // as Python says it, for messages
+std::string_view type_name(const JinjaValue& value);  // as Python says it, for messages
 bool is_true(const JinjaValue& value);
 
 constexpr int max_data_depth = 200;  // of lists and dicts inside each other
@@ -103,8 +104,8 @@ bool equal(const JinjaValue& a, const JinjaValue& b, int depth = 0);
 // Whether a < b. Throws JinjaTypeError where Python does.
 bool less(const JinjaValue& a, const JinjaValue& b, int depth = 0);
 
-MarkedText to_text(const JinjaValue& value);            // str()
-std::string float_text(double number);                  // repr()
+MarkedText to_text(const JinjaValue& value);  // str()
+std::string float_text(double number);        // repr()
 
 struct JsonStyle {
   int indent = -1;  // blanks a level; -1: all on one line

@@ -37,7 +37,8 @@ const nlohmann::json& JsonField::array() const {
 
 std::vector<JsonField> JsonField::elements() const {
   std::vector<JsonField> fields;
-  for (const nlohmann::json& element : array()) fields.emplace_back(element, fmt::format("{}[{}]", path_, fields.size()));
+  for (const nlohmann::json& element : array())
+    fields.emplace_back(element, fmt::format("{}[{}]", path_, fields.size()));
   return fields;
 }
 
@@ -69,7 +70,9 @@ void JsonField::damaged(std::string_view seen, std::string_view expected) const 
 }
 
 void JsonField::unsupported(std::string_view what, std::string_view supported) const {
-  fail(ExitCode::bad_data, "tokenizer.json asks for something unsupported: field `{}` is {}; supported: {}; tokenize elsewhere and pass token_ids",
+  fail(ExitCode::bad_data,
+       "tokenizer.json asks for something unsupported: field `{}` is {}; supported: {}; tokenize elsewhere and pass "
+       "token_ids",
        path_, shortened(what), supported);
 }
 

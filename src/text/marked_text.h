@@ -24,7 +24,7 @@ struct MarkedText {
   Origin origin(size_t begin, size_t end) const;         // of a part that is not empty
   void append(const MarkedText& other);
   MarkedText slice(size_t begin, size_t end) const;
-  std::vector<TextPiece> pieces() const;                 // the same text cut at the borders of trust
+  std::vector<TextPiece> pieces() const;  // the same text cut at the borders of trust
 };
 
 }  // namespace trireme

@@ -1,6 +1,7 @@
 #include "text/pre_tokenizer.h"
 
 #include <fmt/format.h>
+
 #include <map>
 #include <optional>
 
@@ -13,7 +14,8 @@ namespace {
 constexpr size_t max_stages = 64;
 
 // Radford et al., 2019 (GPT-2's encoder.py).
-constexpr std::string_view gpt2_pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view gpt2_pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 // A literal text as a regular expression.
 std::string quote(std::string_view text) {
@@ -90,7 +92,8 @@ void PreTokenizer::add_stages(const JsonField& field) {
 
 void PreTokenizer::add_byte_level(const JsonField& field) {
   byte_level_ = true;
-  if (field["add_prefix_space"].flag_or(true)) stages_.push_back({Stage::Kind::prefix_space, Behavior::isolated, false, {}});
+  if (field["add_prefix_space"].flag_or(true))
+    stages_.push_back({Stage::Kind::prefix_space, Behavior::isolated, false, {}});
   if (!field["use_regex"].flag_or(true)) return;
   stages_.push_back({Stage::Kind::pattern, Behavior::isolated, false, {}});
   stages_.back().regex.emplace_back(gpt2_pattern, field.path());
@@ -104,7 +107,8 @@ void PreTokenizer::add_split(const JsonField& field) {
                                                             {"Contiguous", Behavior::contiguous}};
   const JsonField behavior = field["behavior"];
   const auto found = behaviors.find(behavior.text());
-  if (found == behaviors.end()) behavior.damaged(behavior.text(), "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+  if (found == behaviors.end())
+    behavior.damaged(behavior.text(), "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
   const JsonField pattern = field["pattern"];
   const JsonField literal = pattern["String"];
   const std::string source = literal.is_null() ? pattern["Regex"].text() : quote(literal.text());
@@ -129,10 +133,14 @@ void PreTokenizer::run(size_t index, std::string_view text, Scratch& scratch, co
   std::optional<Piece> pending;
   const auto joins = [&](bool previous, bool current) {
     switch (stage.behavior) {
-      case Behavior::contiguous: return previous == current;
-      case Behavior::merged_with_previous: return current && !previous;
-      case Behavior::merged_with_next: return previous && !current;
-      default: return false;
+      case Behavior::contiguous:
+        return previous == current;
+      case Behavior::merged_with_previous:
+        return current && !previous;
+      case Behavior::merged_with_next:
+        return previous && !current;
+      default:
+        return false;
     }
   };
   const auto flush = [&] {

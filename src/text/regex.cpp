@@ -46,10 +46,11 @@ Regex::Regex(std::string_view pattern, std::string_view where) : where_(where) {
   int code = 0;
   PCRE2_SIZE offset = 0;
   constexpr uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(), options, &code,
-                                       &offset, compile.context);
+  pcre2_code* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(), options,
+                                       &code, &offset, compile.context);
   if (!compiled)
-    fail(ExitCode::bad_data, "tokenizer.json is damaged: field `{}` is no regular expression ({} near byte {}); fetch the model again",
+    fail(ExitCode::bad_data,
+         "tokenizer.json is damaged: field `{}` is no regular expression ({} near byte {}); fetch the model again",
          where_, pcre_message(code), offset);
   code_ = compiled;
   compiled_to_machine_code_ = pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) == 0;
@@ -87,8 +88,9 @@ std::optional<Regex::Match> Regex::find(std::string_view text, size_t from, Scra
     result = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data, limits);
   if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
   if (result < 0)
-    fail(ExitCode::bad_data, "the regular expression `{}` of tokenizer.json gave up at byte {} of {} ({}); split the text", where_,
-         from, text.size(), pcre_message(result));
+    fail(ExitCode::bad_data,
+         "the regular expression `{}` of tokenizer.json gave up at byte {} of {} ({}); split the text", where_, from,
+         text.size(), pcre_message(result));
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data);
   return Match{bounds[0], bounds[1]};
 }

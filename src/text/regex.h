@@ -8,8 +8,8 @@
 
 namespace trireme {
 
-// A regular expression of a tokenizer.json, with the meaning Oniguruma gives it there. The expression is foreign and may
-// be hostile: its size and the steps and memory of a match are limited. Immutable; safe to share by threads.
+// A regular expression of a tokenizer.json, with the meaning Oniguruma gives it there. The expression is foreign and
+// may be hostile: its size and the steps and memory of a match are limited. Immutable; safe to share by threads.
 class Regex {
  public:
   struct Match {

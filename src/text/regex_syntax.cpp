@@ -36,19 +36,31 @@ class Translator {
 
   [[noreturn]] void refuse(std::string_view what) const {
     fail(ExitCode::bad_data,
-         "tokenizer.json asks for something unsupported: field `{}` uses {} in a regular expression, at byte {}; tokenize elsewhere and pass token_ids",
+         "tokenizer.json asks for something unsupported: field `{}` uses {} in a regular expression, at byte {}; "
+         "tokenize elsewhere and pass token_ids",
          where_, what, position_);
   }
 
   void step() {
     switch (pattern_[position_]) {
-      case '\\': return escape(false);
-      case '[': return character_class();
-      case '(': return group();
-      case '{': return interval();
-      case '$': out_ += "(?=\\n|\\z)"; ++position_; return;
-      case '#': out_ += "\\#"; ++position_; return;
-      default: return copy(1);
+      case '\\':
+        return escape(false);
+      case '[':
+        return character_class();
+      case '(':
+        return group();
+      case '{':
+        return interval();
+      case '$':
+        out_ += "(?=\\n|\\z)";
+        ++position_;
+        return;
+      case '#':
+        out_ += "\\#";
+        ++position_;
+        return;
+      default:
+        return copy(1);
     }
   }
 
@@ -62,8 +74,10 @@ class Translator {
   // {n}, {n,}, {n,m}; a trailing + would be possessive in one library only.
   void interval() {
     const size_t close = pattern_.find('}', position_);
-    const std::string_view inside = pattern_.substr(position_ + 1, close == std::string_view::npos ? 0 : close - position_ - 1);
-    const bool counts = !inside.empty() && inside[0] != ',' && inside.find_first_not_of("0123456789,") == std::string_view::npos;
+    const std::string_view inside =
+        pattern_.substr(position_ + 1, close == std::string_view::npos ? 0 : close - position_ - 1);
+    const bool counts =
+        !inside.empty() && inside[0] != ',' && inside.find_first_not_of("0123456789,") == std::string_view::npos;
     if (!counts) refuse("a brace that is no repetition");
     copy(inside.size() + 2);
     if (next_is("+")) refuse("a repetition of a repetition");
@@ -92,27 +106,44 @@ class Translator {
     if (at_end()) refuse("a lone backslash");
     const char letter = take();
     switch (letter) {
-      case 's': out_ += in_class ? std::string(white_space) : "[" + std::string(white_space) + "]"; return;
-      case 'S': out_ += in_class ? "\\S\\x{180e}" : "[^" + std::string(white_space) + "]"; return;
-      case 'v': out_ += "\\x0b"; return;
-      case 'u': return unicode_escape();
+      case 's':
+        out_ += in_class ? std::string(white_space) : "[" + std::string(white_space) + "]";
+        return;
+      case 'S':
+        out_ += in_class ? "\\S\\x{180e}" : "[^" + std::string(white_space) + "]";
+        return;
+      case 'v':
+        out_ += "\\x0b";
+        return;
+      case 'u':
+        return unicode_escape();
       case 'p':
       case 'P':
         if (!next_is("{")) refuse("a property without braces");
         [[fallthrough]];
       case 'x':
-      case 'd': case 'D': case 'n': case 'r': case 't': case 'f': case 'a': case 'e':
+      case 'd':
+      case 'D':
+      case 'n':
+      case 'r':
+      case 't':
+      case 'f':
+      case 'a':
+      case 'e':
         out_ += '\\';
         out_ += letter;
         return brace_argument(letter);
-      case 'A': case 'z':
+      case 'A':
+      case 'z':
         if (in_class) refuse("an anchor in a character class");
         out_ += '\\';
         out_ += letter;
         return;
-      default: break;
+      default:
+        break;
     }
-    const bool word = (letter >= '0' && letter <= '9') || (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z');
+    const bool word =
+        (letter >= '0' && letter <= '9') || (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z');
     if (word) refuse(std::string("the escape \\") + letter);
     if (static_cast<unsigned char>(letter) < 0x80) out_ += '\\';
     out_ += letter;
@@ -141,6 +172,8 @@ class Translator {
 
 }  // namespace
 
-std::string to_pcre(std::string_view oniguruma, std::string_view where) { return Translator(oniguruma, where).translate(); }
+std::string to_pcre(std::string_view oniguruma, std::string_view where) {
+  return Translator(oniguruma, where).translate();
+}
 
 }  // namespace trireme

@@ -1,7 +1,6 @@
 #include "text/tokenizer.h"
 
 #include <nlohmann/json.hpp>
-
 #include <optional>
 
 #include "base/error.h"
@@ -23,9 +22,11 @@ constexpr size_t max_text_bytes = 1u << 30;    // positions in a word are int32
 
 nlohmann::json parse(std::string_view source) {
   if (source.size() > max_json_bytes)
-    fail(ExitCode::bad_data, "tokenizer.json has {} bytes, expected at most {}; fetch the model again", source.size(), max_json_bytes);
+    fail(ExitCode::bad_data, "tokenizer.json has {} bytes, expected at most {}; fetch the model again", source.size(),
+         max_json_bytes);
   nlohmann::json file = nlohmann::json::parse(source, nullptr, false);
-  if (!file.is_object()) fail(ExitCode::bad_data, "tokenizer.json is damaged: not a JSON object; fetch the model again");
+  if (!file.is_object())
+    fail(ExitCode::bad_data, "tokenizer.json is damaged: not a JSON object; fetch the model again");
   return file;
 }
 
@@ -94,7 +95,8 @@ namespace {
 // One encode call: its buffers and the way of a text through the stages.
 class Encoding {
  public:
-  Encoding(const Tokenizer::State& state, MarkedText text) : state_(state), text_(std::move(text)), cache_(text_.text.size()) {}
+  Encoding(const Tokenizer::State& state, MarkedText text)
+      : state_(state), text_(std::move(text)), cache_(text_.text.size()) {}
 
   std::vector<int32_t> run() {
     cut(text_, AddedTokens::Stage::raw, [&](size_t begin, size_t end) {
@@ -164,7 +166,8 @@ std::vector<int32_t> Tokenizer::encode(std::span<const TextPiece> pieces) const 
   MarkedText text;
   for (const TextPiece& piece : pieces) text.append(piece.text, piece.trusted);
   if (text.text.size() > max_text_bytes)
-    fail(ExitCode::bad_data, "a text of {} bytes cannot be tokenized, expected at most {}; split it", text.text.size(), max_text_bytes);
+    fail(ExitCode::bad_data, "a text of {} bytes cannot be tokenized, expected at most {}; split it", text.text.size(),
+         max_text_bytes);
   return Encoding(*state_, std::move(text)).run();
 }
 

@@ -24,7 +24,7 @@ class Tokenizer {
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
-  int vocab_size() const;                       // highest id + 1, added tokens included
+  int vocab_size() const;  // highest id + 1, added tokens included
   std::vector<int32_t> encode(std::span<const TextPiece> pieces) const;
   std::vector<int32_t> encode(std::string_view text, bool trusted = false) const;
   // Special tokens are left out when skip_special. Bytes that are not UTF-8 become U+FFFD as in transformers.
@@ -42,7 +42,8 @@ class Tokenizer {
   std::unique_ptr<State> state_;
 };
 
-// Decodes a growing sequence: never emits half a character. What push() returned, joined, plus finish(), equals decode().
+// Decodes a growing sequence: never emits half a character. What push() returned, joined, plus finish(), equals
+// decode().
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}

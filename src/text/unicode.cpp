@@ -12,8 +12,8 @@ utf8proc_category_t category_of(char32_t code_point) {
 }  // namespace
 
 bool is_white_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-         c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool is_python_space(char32_t c) { return is_white_space(c) || (c >= 0x1C && c <= 0x1F); }
@@ -32,8 +32,13 @@ bool is_letter(char32_t code_point) {
 }
 
 bool is_word_character(char32_t code_point) {
+  const auto between = [&](char32_t low, char32_t high) { return code_point >= low && code_point <= high; };
+  if (between(0x200C, 0x200D)) return true;  // the joiners
+  // Letters in circles and squares are symbols, but alphabetic.
+  if (between(0x24B6, 0x24E9) || between(0x1F130, 0x1F149) || between(0x1F150, 0x1F169) || between(0x1F170, 0x1F189))
+    return true;
   const utf8proc_category_t category = category_of(code_point);
-  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO) || category == UTF8PROC_CATEGORY_PC;
+  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC;
 }
 
 char32_t to_upper(char32_t code_point) {

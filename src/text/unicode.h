@@ -11,7 +11,7 @@ bool is_python_space(char32_t code_point);  // str.isspace(): the four separator
 bool is_numeric(char32_t code_point);       // any kind of number
 bool is_decimal(char32_t code_point);
 bool is_letter(char32_t code_point);
-bool is_word_character(char32_t code_point);  // letters, marks, numbers, connecting punctuation
+bool is_word_character(char32_t code_point);  // \w of Unicode TS 18: letters, marks, digits, joiners, connectors
 char32_t to_upper(char32_t code_point);
 char32_t to_lower(char32_t code_point);
 

@@ -7,8 +7,8 @@
 namespace trireme {
 namespace {
 
-// The second byte of a sequence has its own range (Unicode standard, table 3-7): it keeps out overlong forms, surrogates
-// and what lies past U+10FFFF.
+// The second byte of a sequence has its own range (Unicode standard, table 3-7): it keeps out overlong forms,
+// surrogates and what lies past U+10FFFF.
 struct LeadByte {
   size_t size;  // of the sequence; 0: no sequence begins so
   uint8_t second_low;

@@ -8,8 +8,8 @@ namespace trireme {
 
 inline constexpr std::string_view replacement_character = "\xEF\xBF\xBD";  // U+FFFD
 
-// What stands at the front of some bytes: a character, an ill-formed sequence (a maximal subpart, counted as Rust, Python
-// and WHATWG do), or a character that the bytes end before.
+// What stands at the front of some bytes: a character, an ill-formed sequence (a maximal subpart, counted as Rust,
+// Python and WHATWG do), or a character that the bytes end before.
 struct Utf8Step {
   enum class Kind { character, ill_formed, unfinished };
   Kind kind;

@@ -19,14 +19,16 @@ Vocabulary::Vocabulary(const JsonField& vocab) {
 void Vocabulary::add(const std::string& text, int32_t id, const JsonField& where) {
   const auto [entry, fresh] = ids_.try_emplace(text, id);
   if (!fresh) {
-    if (entry->second != id) where.damaged(fmt::format("id {}", id), fmt::format("id {}, as it has elsewhere", entry->second));
+    if (entry->second != id)
+      where.damaged(fmt::format("id {}", id), fmt::format("id {}, as it has elsewhere", entry->second));
     return;
   }
   if (id >= size()) {
     texts_.resize(static_cast<size_t>(id) + 1);
     used_.resize(static_cast<size_t>(id) + 1);
   }
-  if (used_[id]) where.damaged(fmt::format("id {}", id), fmt::format("another id: this one belongs to '{}'", texts_[id]));
+  if (used_[id])
+    where.damaged(fmt::format("id {}", id), fmt::format("another id: this one belongs to '{}'", texts_[id]));
   used_[id] = true;
   texts_[id] = text;
 }

@@ -25,7 +25,8 @@ TEST_CASE("every bf16 value survives FP32") {
 
 TEST_CASE("every FP16 value is its sign, exponent and mantissa") {
   for (uint32_t bits = 0; bits < 0x10000; bits++) {
-    int sign = bits & 0x8000u ? -1 : 1, exponent = static_cast<int>(bits >> 10 & 31), mantissa = static_cast<int>(bits & 1023);
+    int sign = bits & 0x8000u ? -1 : 1, exponent = static_cast<int>(bits >> 10 & 31),
+        mantissa = static_cast<int>(bits & 1023);
     double exact = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
     float seen = to_float(F16{static_cast<uint16_t>(bits)});
     if (exponent < 31)

@@ -8,7 +8,9 @@
 namespace trireme::testing {
 
 namespace {
-double relative(double seen, double exact) { return exact == 0 ? std::fabs(seen) : std::fabs(seen - exact) / std::fabs(exact); }
+double relative(double seen, double exact) {
+  return exact == 0 ? std::fabs(seen) : std::fabs(seen - exact) / std::fabs(exact);
+}
 }  // namespace
 
 TEST_CASE("exp, log and pow are within 1e-14 of libm's") {

@@ -39,9 +39,20 @@ struct Length {
 
 Sequences make(const Model& model, const std::vector<Length>& lengths, float garbage) {
   int blocks = 0, longest = 0;
-  for (Length l : lengths) blocks += (l.before + l.now + kBlockTokens - 1) / kBlockTokens, longest = std::max(longest, l.before + l.now);
+  for (Length l : lengths)
+    blocks += (l.before + l.now + kBlockTokens - 1) / kBlockTokens, longest = std::max(longest, l.before + l.now);
   size_t bytes = static_cast<size_t>(blocks * model.kv_heads * model.head_dim * kBlockTokens * dtype_bytes(model.type));
-  Sequences s{model, {model.type, nullptr, nullptr, model.kv_heads, model.head_dim}, Guarded(bytes), Guarded(bytes), {}, {}, {}, {}, {}, {}, 0};
+  Sequences s{model,
+              {model.type, nullptr, nullptr, model.kv_heads, model.head_dim},
+              Guarded(bytes),
+              Guarded(bytes),
+              {},
+              {},
+              {},
+              {},
+              {},
+              {},
+              0};
   s.pages.k = s.k.data(), s.pages.v = s.v.data();
   for (size_t i = 0; i < bytes / static_cast<size_t>(dtype_bytes(model.type)); i++) {
     BF16 half = to_bf16(garbage);
@@ -63,12 +74,20 @@ Sequences make(const Model& model, const std::vector<Length>& lengths, float gar
     std::vector<int64_t> slots;
     int positions_all = l.before + l.now;
     for (int b = 0; b * kBlockTokens < positions_all; b++) table.push_back(--blocks);
-    for (int p = 0; p < positions_all; p++) positions.push_back(p), slots.push_back(int64_t{table[static_cast<size_t>(p / kBlockTokens)]} * kBlockTokens + p % kBlockTokens);
+    for (int p = 0; p < positions_all; p++)
+      positions.push_back(p),
+          slots.push_back(int64_t{table[static_cast<size_t>(p / kBlockTokens)]} * kBlockTokens + p % kBlockTokens);
     int64_t columns = int64_t{model.heads} * model.head_dim, kv_columns = int64_t{model.kv_heads} * model.head_dim;
     std::vector<float> q = source.values(static_cast<size_t>(positions_all * columns), 2);
-    std::vector<float> k = source.values(static_cast<size_t>(positions_all * kv_columns), 2), v = source.values(k.size());
-    reference.rope_append({}, {{q.data(), positions_all, columns}, {k.data(), positions_all, kv_columns}, {v.data(), positions_all, kv_columns},
-                               positions, slots, {s.cosine.data(), s.sine.data(), model.head_dim}, s.pages});
+    std::vector<float> k = source.values(static_cast<size_t>(positions_all * kv_columns), 2),
+                       v = source.values(k.size());
+    reference.rope_append({}, {{q.data(), positions_all, columns},
+                               {k.data(), positions_all, kv_columns},
+                               {v.data(), positions_all, kv_columns},
+                               positions,
+                               slots,
+                               {s.cosine.data(), s.sine.data(), model.head_dim},
+                               s.pages});
     s.q.insert(s.q.end(), q.begin() + l.before * columns, q.end());
     s.tables.push_back(table);
     s.spans.push_back({static_cast<int32_t>(s.rows), l.now, l.before, nullptr});
@@ -87,7 +106,8 @@ std::vector<float> attend(const Sequences& s, std::string_view level, int parts)
 }
 
 double page_value(const KvPages& pages, const std::byte* page, int64_t i) {
-  return pages.type == DType::f32 ? reinterpret_cast<const float*>(page)[i] : to_float(reinterpret_cast<const BF16*>(page)[i]);
+  return pages.type == DType::f32 ? reinterpret_cast<const float*>(page)[i]
+                                  : to_float(reinterpret_cast<const BF16*>(page)[i]);
 }
 
 // Softmax attention of one output in FP64, as a textbook has it.
@@ -97,9 +117,11 @@ double exact_output(const Sequences& s, size_t span, int row, int head, int d) {
   const float* q = s.q.data() + ((s.spans[span].first_row + row) * m.heads + head) * m.head_dim;
   double sum = 0, out = 0;
   for (int p = 0; p < positions; p++) {
-    int64_t tile = (int64_t{s.tables[span][static_cast<size_t>(p / kBlockTokens)]} * m.kv_heads + kv) * m.head_dim * kBlockTokens;
+    int64_t tile =
+        (int64_t{s.tables[span][static_cast<size_t>(p / kBlockTokens)]} * m.kv_heads + kv) * m.head_dim * kBlockTokens;
     double dot = 0;
-    for (int i = 0; i < m.head_dim; i++) dot += q[i] * page_value(s.pages, s.pages.k, tile + i * kBlockTokens + p % kBlockTokens);
+    for (int i = 0; i < m.head_dim; i++)
+      dot += q[i] * page_value(s.pages, s.pages.k, tile + i * kBlockTokens + p % kBlockTokens);
     double weight = std::exp(dot * s.scale());
     sum += weight;
     out += weight * page_value(s.pages, s.pages.v, tile + p % kBlockTokens * m.head_dim + d);
@@ -107,7 +129,11 @@ double exact_output(const Sequences& s, size_t span, int row, int head, int d) {
   return out / sum;
 }
 
-const Model kModels[] = {{9, 3, 64, DType::bf16}, {4, 4, 16, DType::f32}, {6, 1, 40, DType::bf16}, {2, 1, 256, DType::f32}, {3, 3, 6, DType::bf16}};
+const Model kModels[] = {{9, 3, 64, DType::bf16},
+                         {4, 4, 16, DType::f32},
+                         {6, 1, 40, DType::bf16},
+                         {2, 1, 256, DType::f32},
+                         {3, 3, 6, DType::bf16}};
 const std::vector<Length> kLengths[] = {{{0, 1}}, {{0, 37}}, {{31, 1}, {32, 1}, {100, 1}}, {{5, 28}, {60, 9}, {0, 3}}};
 
 }  // namespace
@@ -117,10 +143,12 @@ TEST_CASE("rope turns pairs by their angle and leaves the rest of the head") {
   for (auto level : available_levels()) {
     std::vector<float> q = {1, 2, 3, 4, 1, 2, 3, 4}, k = q, v = {5, 6, 7, 8, 9, 10, 11, 12};
     std::vector<float> k_page(4 * kBlockTokens), v_page(4 * kBlockTokens);
-    KvPages pages{DType::f32, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()), 1, 4};
+    KvPages pages{DType::f32, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()),
+                  1, 4};
     const std::vector<int32_t> positions = {0, 1};
     const std::vector<int64_t> slots = {0, 1};
-    select_kernels(level).rope_append({}, {{q.data(), 2, 4}, {k.data(), 2, 4}, {v.data(), 2, 4}, positions, slots, {cosine, sine, 2}, pages});
+    select_kernels(level).rope_append(
+        {}, {{q.data(), 2, 4}, {k.data(), 2, 4}, {v.data(), 2, 4}, positions, slots, {cosine, sine, 2}, pages});
     CHECK(q == std::vector<float>{1, 2, 3, 4, -2, 1, 3, 4});
     CHECK(k_page[1] == -2);
     CHECK(k_page[kBlockTokens + 1] == 1);
@@ -134,8 +162,10 @@ TEST_CASE("rope_append: every level and part count gives the reference's bits") 
   for (const Model& model : kModels) {
     int64_t rows = 7, columns = model.heads * model.head_dim, kv_columns = model.kv_heads * model.head_dim;
     Source source(2);
-    std::vector<float> q = source.values(static_cast<size_t>(rows * columns)), k = source.extremes(static_cast<size_t>(rows * kv_columns));
-    std::vector<float> v = source.extremes(k.size()), cosine = source.values(static_cast<size_t>(100 * model.head_dim)), sine = source.values(cosine.size());
+    std::vector<float> q = source.values(static_cast<size_t>(rows * columns)),
+                       k = source.extremes(static_cast<size_t>(rows * kv_columns));
+    std::vector<float> v = source.extremes(k.size()), cosine = source.values(static_cast<size_t>(100 * model.head_dim)),
+                       sine = source.values(cosine.size());
     const std::vector<int32_t> positions = {0, 5, 31, 32, 33, 64, 99};
     const std::vector<int64_t> slots = {64, 69, 95, 0, 1, 32, 40};
     size_t bytes = static_cast<size_t>(3 * kv_columns * kBlockTokens * dtype_bytes(model.type));
@@ -143,8 +173,14 @@ TEST_CASE("rope_append: every level and part count gives the reference's bits") 
       std::vector<float> rotated = q;
       Guarded pages(2 * bytes);
       each_part(parts, [&](const Launch& launch) {
-        select_kernels(level).rope_append(launch, {{rotated.data(), rows, columns}, {k.data(), rows, kv_columns}, {v.data(), rows, kv_columns}, positions, slots,
-                                                   {cosine.data(), sine.data(), model.head_dim}, {model.type, pages.data(), pages.data() + bytes, model.kv_heads, model.head_dim}});
+        select_kernels(level).rope_append(
+            launch, {{rotated.data(), rows, columns},
+                     {k.data(), rows, kv_columns},
+                     {v.data(), rows, kv_columns},
+                     positions,
+                     slots,
+                     {cosine.data(), sine.data(), model.head_dim},
+                     {model.type, pages.data(), pages.data() + bytes, model.kv_heads, model.head_dim}});
       });
       CHECK(pages.intact());
       rotated.insert(rotated.end(), pages.floats(), pages.floats() + 2 * bytes / 4);
@@ -163,13 +199,15 @@ TEST_CASE("attention agrees with a textbook's in FP64") {
   for (const Model& model : kModels) {
     Sequences s = make(model, kLengths[3], 0);
     std::vector<float> out = attend(s, "reference", 1);
-    // Weights carry errors of scores: some head_dim roundings of numbers of order head_dim, scaled; values are of order 1.
+    // Weights carry errors of scores: some head_dim roundings of numbers of order head_dim, scaled; values are of
+    // order 1.
     double tolerance = 0x1p-24 * (4 * model.head_dim + 100);
     for (size_t span = 0; span < s.spans.size(); span++)
       for (int row = 0; row < s.spans[span].rows; row++)
         for (int head = 0; head < model.heads; head++)
           for (int d = 0; d < model.head_dim; d += 5) {
-            float seen = out[static_cast<size_t>(((s.spans[span].first_row + row) * model.heads + head) * model.head_dim + d)];
+            float seen =
+                out[static_cast<size_t>(((s.spans[span].first_row + row) * model.heads + head) * model.head_dim + d)];
             CHECK(std::fabs(seen - exact_output(s, span, row, head, d)) < tolerance);
           }
   }

@@ -22,7 +22,8 @@ double ulps(float seen, double exact) {
 
 TEST_CASE("exp is within 2 ulp from the smallest subnormal to the largest number") {
   double worst = 0;
-  for (double x = -103.9; x < 88.72; x += 0.00317) worst = std::max(worst, ulps(exp_float(static_cast<float>(x)), exact_exp(static_cast<float>(x))));
+  for (double x = -103.9; x < 88.72; x += 0.00317)
+    worst = std::max(worst, ulps(exp_float(static_cast<float>(x)), exact_exp(static_cast<float>(x))));
   CHECK(worst < 2);
 }
 

@@ -66,7 +66,9 @@ class Guarded {
 };
 
 // Equal bits, or both NaN (the sign and payload of a NaN are the machine's business).
-inline bool same(float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (a != a && b != b); }
+inline bool same(float a, float b) {
+  return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (a != a && b != b);
+}
 
 inline bool same_floats(const float* a, const float* b, size_t count) {
   for (size_t i = 0; i < count; i++)

@@ -35,9 +35,9 @@ std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights&
   return out;
 }
 
-const WeightFormat kFormats[] = {plain(DType::f32),        plain(DType::f16),      plain(DType::bf16),
-                                 quantized(4, 32, 8),      with_minimum(4, 32),    quantized(8, 32, 128),
-                                 with_minimum(8, 64),      quantized(4, 128, 0),   quantized(8, 32, 8)};
+const WeightFormat kFormats[] = {plain(DType::f32),   plain(DType::f16),    plain(DType::bf16),
+                                 quantized(4, 32, 8), with_minimum(4, 32),  quantized(8, 32, 128),
+                                 with_minimum(8, 64), quantized(4, 128, 0), quantized(8, 32, 8)};
 
 }  // namespace
 
@@ -69,7 +69,8 @@ TEST_CASE("the reference agrees with FP64 within its accumulation length") {
           exact += a * b;
           size += std::fabs(a * b);
           if (x.view.form == ActivationForm::int8)  // half a code is lost at most
-            coded += std::fabs(b) * reinterpret_cast<Int8Group*>(x.view.data + row * x.view.row_bytes)[k / 32].scale / 2;
+            coded +=
+                std::fabs(b) * reinterpret_cast<Int8Group*>(x.view.data + row * x.view.row_bytes)[k / 32].scale / 2;
         }
         double seen = y[static_cast<size_t>(row * s.n + n)];
         CHECK(std::fabs(seen - exact) <= size * (rounding + 68 * 0x1p-24) + coded * 1.001);
@@ -78,9 +79,17 @@ TEST_CASE("the reference agrees with FP64 within its accumulation length") {
 }
 
 TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, parts, row counts") {
-  const Shape shapes[] = {{1, 1, 1, 1},       {2, 63, 33, 32},  {5, 65, 96, 32},           {3, 31, 576, 64},  {7, 130, 100, 64},
-                          {37, 64, 160, 32},  {66, 70, 64, 64}, {2, 97, 992, 32, {3, 17}}, {4, 64, 320, 32, {1, 10}},
-                          {70, 33, 288, 32, {2, 9}}, {1, 200, 1536, 128}};
+  const Shape shapes[] = {{1, 1, 1, 1},
+                          {2, 63, 33, 32},
+                          {5, 65, 96, 32},
+                          {3, 31, 576, 64},
+                          {7, 130, 100, 64},
+                          {37, 64, 160, 32},
+                          {66, 70, 64, 64},
+                          {2, 97, 992, 32, {3, 17}},
+                          {4, 64, 320, 32, {1, 10}},
+                          {70, 33, 288, 32, {2, 9}},
+                          {1, 200, 1536, 128}};
   Kernels reference = select_kernels("reference");
   uint32_t seed = 10;
   for (const Shape& s : shapes)
@@ -89,7 +98,8 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
       Weights w = random_weights(format, false, s.n, c.total_columns, seed++);
       Source source(seed);
       auto count = static_cast<size_t>(s.rows * c.total_columns);
-      Rows x = encode_rows(w.view.form, seed % 3 ? source.values(count) : source.extremes(count), s.rows, c.total_columns);
+      Rows x =
+          encode_rows(w.view.form, seed % 3 ? source.values(count) : source.extremes(count), s.rows, c.total_columns);
       std::vector<float> expected = product(reference, x, w, c, 1);
       for (auto level : available_levels())
         for (int parts : {1, 2, 3}) {
@@ -106,7 +116,8 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
 
 TEST_CASE("a row's bits do not depend on the rows beside it or on its place among them") {
   constexpr int64_t kRows = 80, kN = 70, kK = 192;
-  for (const WeightFormat& format : {plain(DType::f32), plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128)}) {
+  for (const WeightFormat& format :
+       {plain(DType::f32), plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128)}) {
     Weights w = random_weights(format, false, kN, kK, 3);
     Rows all = encode_rows(w.view.form, Source(4).values(kRows * kK), kRows, kK);
     Contraction c = contraction(kK, 64);

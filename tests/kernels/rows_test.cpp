@@ -44,7 +44,8 @@ TEST_CASE("rms_norm: x / sqrt(mean of squares + epsilon) * weight") {
 TEST_CASE("rms_norm: every level gives the reference's bits, also in place") {
   for (int64_t columns : kColumns) {
     Source source(1);
-    std::vector<float> x = source.extremes(static_cast<size_t>(7 * columns)), weight = source.values(static_cast<size_t>(columns));
+    std::vector<float> x = source.extremes(static_cast<size_t>(7 * columns)),
+                       weight = source.values(static_cast<size_t>(columns));
     check_levels(x.size() * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
       if (launch.part == 0) std::copy(x.begin(), x.end(), out.floats());
       kernels.rms_norm(launch, {{out.floats(), 7, columns}, weight, 1e-5f, {out.floats(), 7, columns}});

@@ -130,7 +130,7 @@ class Model:
 def tiny_models(law, count, longest):
     for name, (layers, heads, kv_heads, head_dim, hidden, intermediate, vocab, weights, tied) in TINY.items():
         gguf, checkpoint = f"{law.folder}/{name}.gguf", f"{law.folder}/{name}.h5"
-        subprocess.run([os.path.join(BUILD, "tests/checkpoint/make_tiny_model"), gguf, "--layers", str(layers), "--heads", str(heads),
+        subprocess.run([os.path.join(BUILD, "tests/testkit/make_tiny_model"), gguf, "--layers", str(layers), "--heads", str(heads),
                         "--kv-heads", str(kv_heads), "--head-dim", str(head_dim), "--hidden", str(hidden), "--intermediate", str(intermediate),
                         "--vocab", str(vocab), "--type", weights, "--seed", "3", *(["--tied"] if tied else [])], check=True)
         subprocess.run([os.path.join(BUILD, "trireme"), "convert", gguf, "-o", checkpoint], env=environment(), check=True, capture_output=True)

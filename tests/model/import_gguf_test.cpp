@@ -1,6 +1,7 @@
 #include "model/import_gguf.h"
 
 #include <doctest/doctest.h>
+#include <sys/wait.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -107,6 +108,14 @@ void check_equal(const std::string& source, const std::string& destination) {
                  seen[static_cast<size_t>((rope ? transformers_row(r, model.config.head_dim) : r) * t.columns + c)];
     CHECK(wrong == 0);
   }
+}
+
+// The exit code of h5py_oracle.py, which compares through h5py, numpy and the gguf package; 77: this Python lacks them.
+int run_h5py_oracle(const std::string& source, const std::string& destination) {
+  const char* python = std::getenv("TRIREME_TEST_PYTHON");
+  int status = std::system(
+      fmt::format("{} {} {} {} > /dev/null", python ? python : "python3", H5PY_ORACLE, source, destination).c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 void convert(const std::string& source, const std::string& destination) {
@@ -272,4 +281,27 @@ TEST_CASE("SmolLM2-135M-Instruct converts without changing a value") {
   });
   CHECK(last > 90000000);
   check_equal(path, folder / "a.h5");
+}
+
+TEST_CASE("h5py reads the values that the gguf package reads") {
+  TempFolder folder;
+  TinyModel m;
+  m.heads = 14, m.kv_heads = 2, m.hidden = 160, m.intermediate = 352, m.vocab = 1031, m.layers = 1;
+  std::vector<std::string> sources;
+  for (const char* type : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"}) {
+    m.type = type;
+    sources.push_back(folder / fmt::format("{}.gguf", type));
+    write_file(sources.back(), m.writer().build());
+  }
+  if (std::string path = real_model(); !path.empty()) sources.push_back(path);
+  for (const std::string& source : sources) {
+    CAPTURE(source);
+    convert(source, folder / "a.h5");
+    int code = run_h5py_oracle(source, folder / "a.h5");
+    if (code == 77) {
+      MESSAGE("skipped: h5py as an oracle (needs the packages h5py and gguf; TRIREME_TEST_PYTHON names the Python)");
+      return;
+    }
+    CHECK(code == 0);
+  }
 }

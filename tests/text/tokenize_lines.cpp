@@ -17,7 +17,8 @@ namespace {
 nlohmann::json answer(const trireme::Tokenizer& tokenizer, const nlohmann::json& line) {
   if (line.is_string()) return tokenizer.encode(line.get<std::string>());
   if (line.contains("text")) return tokenizer.encode(line["text"].get<std::string>(), line.value("trusted", false));
-  if (line.contains("ids")) return tokenizer.decode(line["ids"].get<std::vector<int32_t>>(), line.value("skip_special", true));
+  if (line.contains("ids"))
+    return tokenizer.decode(line["ids"].get<std::vector<int32_t>>(), line.value("skip_special", true));
   std::vector<trireme::TextPiece> pieces;
   for (const auto& piece : line.at("pieces")) pieces.push_back({piece[0].get<std::string>(), piece[1].get<bool>()});
   return tokenizer.encode(pieces);
@@ -29,7 +30,8 @@ int main(int argc, char** argv) try {
   if (argc != 2) return 64;
   std::ifstream file(argv[1]);
   const trireme::Tokenizer tokenizer(std::string(std::istreambuf_iterator<char>(file), {}));
-  for (std::string line; std::getline(std::cin, line);) std::cout << answer(tokenizer, nlohmann::json::parse(line)) << "\n";
+  for (std::string line; std::getline(std::cin, line);)
+    std::cout << answer(tokenizer, nlohmann::json::parse(line)) << "\n";
   return 0;
 } catch (const trireme::Error& error) {
   std::cerr << error.what() << "\n";
