@@ -61,8 +61,8 @@ if ! build build; then
   exit 1
 fi
 stage "unit tests" 900 tests/programs.py build
-stage "goldens" 300 tests/golden/check.py build/trireme
-stage "quality" 200 tests/golden/quality.py check build/trireme
+stage "goldens" 600 tests/golden/check.py build/trireme
+stage "quality" 300 tests/golden/quality.py check build/trireme
 if [ -z "$fast" ]; then
   say "building with sanitizers"
   if build build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
