@@ -81,7 +81,7 @@ int run(const Options& options, const Environment& environment, int argc, char**
   } catch (...) {
     Fault fault = current_fault();
     report(fault, options.command, environment);
-    if (mpi) MpiSession::abort(static_cast<int>(fault.code));
+    if (mpi && environment.ranks > 1) MpiSession::abort(static_cast<int>(fault.code));
     return static_cast<int>(fault.code);
   }
 }

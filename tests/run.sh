@@ -47,7 +47,6 @@ check_format() {
 }
 
 install_packages "${build_packages[@]}" clang-format || exit 1
-if [ -n "$fast" ]; then law_part=""; else law_part=1; fi
 fetch_model || { say "no model: tests that need it will be skipped by name"; }
 [ ! -f "$model" ] || export TRIREME_TEST_MODEL="$model"
 mkdir -p build/test-logs
@@ -62,7 +61,8 @@ if ! build build; then
   exit 1
 fi
 stage "unit tests" 900 tests/programs.py build
-stage "goldens" 300 tests/golden/check.py build/trireme
+stage "goldens" 600 tests/golden/check.py build/trireme
+stage "quality" 300 tests/golden/quality.py check build/trireme
 if [ -z "$fast" ]; then
   say "building with sanitizers"
   if build build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
@@ -71,6 +71,6 @@ if [ -z "$fast" ]; then
     add 0 1 0
   fi
 fi
-if [ -n "$law_part" ] && [ -x tests/law.sh ]; then stage "law" 600 tests/law.sh; fi
+if [ -z "$fast" ] && [ -x tests/law.sh ]; then stage "law" 600 tests/law.sh; fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
