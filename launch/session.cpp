@@ -147,7 +147,7 @@ void Session::build_stage() {
     for (int t = 0; t < tp; t++) shares.push_back(RankShare::of(config_, units_, tp, t));
     sampler_ = std::make_unique<Sampler>(config_, *stage_, *group_, shares, *device_, kernels_, limits_, max_seqs);
   }
-  runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), previous_.get(), next_.get(), *device_, world_.waiter(), limits_, max_seqs);
+  runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), *group_, previous_.get(), next_.get(), *device_, world_.waiter(), limits_, max_seqs);
 }
 
 SchedulerLimits Session::scheduler_limits() const {

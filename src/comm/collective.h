@@ -29,12 +29,17 @@ class Collective {
   // Shows to[r] of my window to rank r, and waits until from[r] of rank r's window is here and every rank that shares
   // memory with me has come. Collective; to[r] here is from[me] there. [size] each; own entries are ignored. Has the
   // Waiter's deadline.
-  virtual void exchange(std::span<const Piece> to, std::span<const Piece> from) = 0;
+  void exchange(std::span<const Piece> to, std::span<const Piece> from);
 
   // The window of the last exchange: rank r's, at the offsets r used. Own window for r == rank().
   virtual const std::byte* shown(int r) const = 0;
 
   virtual const char* transport() const = 0;  // "self", "shm", "ucx" or "shm+ucx"
+  double seconds() const { return seconds_; }  // in exchanges since the start, waiting included
+
+ private:
+  virtual void do_exchange(std::span<const Piece> to, std::span<const Piece> from) = 0;
+  double seconds_ = 0;
 };
 
 // One direction between two ranks of neighbouring pipeline stages. Messages keep their order.

@@ -1,10 +1,17 @@
 #include "comm/group_collective.h"
 
+#include <chrono>
 #include <exception>
 
 #include "base/error.h"
 
 namespace trireme {
+
+void Collective::exchange(std::span<const Piece> to, std::span<const Piece> from) {
+  const auto start = std::chrono::steady_clock::now();
+  do_exchange(to, from);
+  seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 GroupCollective::GroupCollective(int rank, std::vector<GroupMember> members, size_t window_bytes, Waiter& waiter,
                                  UcxWorker* ucx)
@@ -39,7 +46,7 @@ std::byte* GroupCollective::window_of(const GroupMember& member, uint32_t exchan
 
 // A rank that has come to exchange n has read all that exchange n - 1 showed: so when all have come, the window of
 // exchange n - 1 may be filled again. That is why every local rank is waited for, whatever it shows.
-void GroupCollective::exchange(std::span<const Piece> to, std::span<const Piece> from) {
+void GroupCollective::do_exchange(std::span<const Piece> to, std::span<const Piece> from) {
   exchange_++;
   if (ucx_) start_messages(to, from);
   auto& mine = members_[static_cast<size_t>(rank_)];

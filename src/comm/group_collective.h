@@ -43,11 +43,11 @@ class GroupCollective final : public Collective {
   int size() const override { return static_cast<int>(members_.size()); }
   size_t window_bytes() const override { return window_bytes_; }
   std::byte* window() override { return window_of(members_[static_cast<size_t>(rank_)], exchange_ + 1); }
-  void exchange(std::span<const Piece> to, std::span<const Piece> from) override;
   const std::byte* shown(int r) const override { return window_of(members_[static_cast<size_t>(r)], exchange_); }
   const char* transport() const override { return transport_; }
 
  private:
+  void do_exchange(std::span<const Piece> to, std::span<const Piece> from) override;
   std::byte* window_of(const GroupMember& member, uint32_t exchange) const;
   void start_messages(std::span<const Piece> to, std::span<const Piece> from);
   void wait_for(GroupMember& member);

@@ -6,9 +6,20 @@
 
 namespace trireme {
 
-Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Channel* previous, Channel* next, Device& device,
-               Waiter& waiter, const StepLimits& limits, int slots)
-    : config_(config), stage_(stage), sampler_(sampler), previous_(previous), next_(next), device_(device), waiter_(waiter),
+namespace {
+
+template <typename F>
+double timed(const F& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous, Channel* next,
+               Device& device, Waiter& waiter, const StepLimits& limits, int slots)
+    : config_(config), stage_(stage), sampler_(sampler), group_(group), previous_(previous), next_(next), device_(device), waiter_(waiter),
       block_tables_(static_cast<size_t>(slots)), residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
   for (auto& table : block_tables_) table.reserve(static_cast<size_t>(config.max_positions / kBlockTokens + 1));
   tokens_.reserve(static_cast<size_t>(limits.rows));
@@ -22,26 +33,32 @@ size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
 }
 
 std::optional<StepResult> Runner::run(const StepPlan& plan) {
-  const auto start = std::chrono::steady_clock::now();
-  const double waited = waiter_.waited_seconds();
   const StepBatch batch = lay_out(plan);
   if (batch.tokens.empty()) return std::nullopt;
+  std::optional<StepResult> result;
+  const double waited = waiter_.waited_seconds(), exchanged = group_.seconds();
+  double hops = 0;
+  const double seconds = timed([&] { result = run(plan, batch, hops); });
 
+  const bool prefill = batch.tokens.size() > plan.items.size();
+  (prefill ? times_.prefill : times_.decode) += seconds;
+  (prefill ? times_.prefill_tokens : times_.decode_tokens) += std::ssize(batch.tokens);
+  times_.communication += group_.seconds() - exchanged + hops;
+  times_.waiting += waiter_.waited_seconds() - waited;
+  return result;
+}
+
+// hops: grows by the seconds between stages.
+std::optional<StepResult> Runner::run(const StepPlan& plan, const StepBatch& batch, double& hops) {
   MatrixView<float> x(residual_.as<float>(), std::ssize(batch.tokens), config_.hidden_size);
   const size_t bytes = batch.tokens.size() * static_cast<size_t>(config_.hidden_size) * sizeof(float);
-  if (previous_) previous_->receive({residual_.data(), bytes});
+  if (previous_) hops += timed([&] { previous_->receive({residual_.data(), bytes}); });
   stage_.forward(batch, x);
   device_.synchronize();
   std::optional<StepResult> result;
-  if (next_) next_->send({residual_.data(), bytes});
+  if (next_) hops += timed([&] { next_->send({residual_.data(), bytes}); });
   if (sampler_) result = sampler_->run(plan, x);
   if (result && result->items.empty()) result.reset();
-
-  const bool prefill = batch.tokens.size() > plan.items.size();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  (prefill ? times_.prefill : times_.decode) += seconds;
-  (prefill ? times_.prefill_tokens : times_.decode_tokens) += std::ssize(batch.tokens);
-  times_.waiting += waiter_.waited_seconds() - waited;
   return result;
 }
 

@@ -26,8 +26,8 @@ struct StepTimes {
 class Runner {
  public:
   // previous / next: the neighbouring stages' channels, null at the ends. sampler: last stage only.
-  Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Channel* previous, Channel* next, Device& device,
-         Waiter& waiter, const StepLimits& limits, int slots);
+  Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous, Channel* next,
+         Device& device, Waiter& waiter, const StepLimits& limits, int slots);
 
   // Bytes of the largest message between stages.
   static size_t hop_bytes(const ModelConfig& config, const StepLimits& limits);
@@ -38,11 +38,13 @@ class Runner {
   const StepTimes& times() const { return times_; }
 
  private:
+  std::optional<StepResult> run(const StepPlan& plan, const StepBatch& batch, double& hops);
   StepBatch lay_out(const StepPlan& plan);
 
   const ModelConfig& config_;
   Stage& stage_;
   Sampler* sampler_;
+  Collective& group_;
   Channel* previous_;
   Channel* next_;
   Device& device_;
