@@ -14,7 +14,7 @@ import corpora
 import cover
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("TRIREME_BUILD", os.path.join(ROOT, "build"))
+BUILD = os.path.join(ROOT, "build")
 LAB = os.path.join(ROOT, "tests", "lab")
 OUTPUTS = ["--tokens", "--digest", "--logprobs", "3", "--prompt-logprobs", "1"]
 
@@ -36,15 +36,15 @@ def environment():
 
 
 class Law:
-    def __init__(self, folder, verbose):
-        self.folder, self.verbose = folder, verbose
+    def __init__(self, folder, build, verbose):
+        self.folder, self.build, self.verbose = folder, os.path.abspath(build), verbose
         self.compared, self.failures, self.refused, self.runs = 0, [], 0, 0
         self.references = {}
 
     def command(self, model, run, out):
         tp, pp, dp = run["layout"]
         rows = f"{self.folder}/{model.name}{'-shuffled' if run['shuffle'] else ''}.jsonl"
-        trireme = [os.path.join(BUILD, "trireme"), "run", rows, "-m", model.checkpoint, "-o", out, "--tp", str(tp), "--pp", str(pp),
+        trireme = [os.path.join(self.build, "trireme"), "run", rows, "-m", model.checkpoint, "-o", out, "--tp", str(tp), "--pp", str(pp),
                    "--dp", str(dp), "--threads", str(run["threads"]), "--max-seqs", str(run["max_seqs"]),
                    "--max-step-tokens", str(run["chunk"]), "--numerics", run["numerics"], "--restart", "--log-level", "error",
                    "--allow-errors", *OUTPUTS]
@@ -130,10 +130,10 @@ class Model:
 def tiny_models(law, count, longest):
     for name, (layers, heads, kv_heads, head_dim, hidden, intermediate, vocab, weights, tied) in TINY.items():
         gguf, checkpoint = f"{law.folder}/{name}.gguf", f"{law.folder}/{name}.h5"
-        subprocess.run([os.path.join(BUILD, "tests/testkit/make_tiny_model"), gguf, "--layers", str(layers), "--heads", str(heads),
+        subprocess.run([os.path.join(law.build, "tests/testkit/make_tiny_model"), gguf, "--layers", str(layers), "--heads", str(heads),
                         "--kv-heads", str(kv_heads), "--head-dim", str(head_dim), "--hidden", str(hidden), "--intermediate", str(intermediate),
                         "--vocab", str(vocab), "--type", weights, "--seed", "3", *(["--tied"] if tied else [])], check=True)
-        subprocess.run([os.path.join(BUILD, "trireme"), "convert", gguf, "-o", checkpoint], env=environment(), check=True, capture_output=True)
+        subprocess.run([os.path.join(law.build, "trireme"), "convert", gguf, "-o", checkpoint], env=environment(), check=True, capture_output=True)
         # The cache of a preempted run holds the longest row and a few more.
         yield Model(law, name, checkpoint, layers, heads, corpora.rows(vocab, longest, count), tight_blocks=longest // 32 + 6)
 
@@ -145,7 +145,7 @@ def smollm2(law, count, longest):
         print(f"law: skipped on SmolLM2: no {path} (launch/quickstart.sh fetches it)")
         return None
     checkpoint = f"{law.folder}/smollm2.h5"
-    subprocess.run([os.path.join(BUILD, "trireme"), "convert", path, "-o", checkpoint], env=environment(), check=True, capture_output=True)
+    subprocess.run([os.path.join(law.build, "trireme"), "convert", path, "-o", checkpoint], env=environment(), check=True, capture_output=True)
     return Model(law, "smollm2", checkpoint, 30, 9, corpora.rows(49152, longest, count), tight_blocks=longest // 32 + 8)
 
 
@@ -213,10 +213,11 @@ def main():
     parser.add_argument("--all", action="store_true", help="every layout, a random sample of the rest, emulated hosts")
     parser.add_argument("--samples", type=int, default=40, help="random runs a tiny model with --all (default 40)")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000, help="of the random sample")
+    parser.add_argument("--build", default=BUILD, help="build folder to test (default build/)")
     parser.add_argument("--verbose", action="store_true", help="a line a run")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trireme-law-") as folder:
-        law = Law(folder, args.verbose or args.all)
+        law = Law(folder, args.build, args.verbose or args.all)
         start = time.monotonic()
         everything(law, args.samples, args.seed) if args.all else quick(law)
         for failure in law.failures:
