@@ -23,6 +23,8 @@ with open(os.path.join(folder, "meson-logs", "testlog.json"), encoding="utf-8") 
         named_skips = len(re.findall(r"skipped: ", output))
         if cases:
             p, f, s = map(int, cases.groups())
+            if s:
+                print(f"skipped: {test['name']}: {s} cases that run only when asked for (doctest's skip)")
             passed, failed, skipped = passed + max(0, p - named_skips), failed + f, skipped + s + named_skips
             if test["result"] not in ("OK", "SKIP") and f == 0:
                 failed += 1  # a crash or a time limit after good cases
