@@ -166,6 +166,13 @@ def quick(law):
             law.check(model, dict(PLAIN, layout=layout, chunk=17))
 
 
+def probe(law):
+    """Few runs of one model on the scalar kernels: what mutants.py needs to see its wrongs."""
+    model = next(tiny_models(law, 14, 300))
+    for layout, chunk, max_seqs in [((3, 1, 1), 256, 16), ((5, 1, 1), 256, 3), ((1, 1, 1), 17, 16), ((1, 2, 1), 1, 3)]:
+        law.check(model, dict(PLAIN, layout=layout, chunk=chunk, max_seqs=max_seqs, level="reference"))
+
+
 def refusals(law, models):
     by_name = {m.name: m for m in models}
     law.check_refused(by_name["q4_1"], (1, 4, 1), "layers")
@@ -211,6 +218,7 @@ def two_hosts(law, models):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--all", action="store_true", help="every layout, a random sample of the rest, emulated hosts")
+    parser.add_argument("--probe", action="store_true", help="the few runs that tests/law/mutants.py repeats")
     parser.add_argument("--samples", type=int, default=40, help="random runs a tiny model with --all (default 40)")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000, help="of the random sample")
     parser.add_argument("--build", default=BUILD, help="build folder to test (default build/)")
@@ -219,7 +227,10 @@ def main():
     with tempfile.TemporaryDirectory(prefix="trireme-law-") as folder:
         law = Law(folder, args.build, args.verbose or args.all)
         start = time.monotonic()
-        everything(law, args.samples, args.seed) if args.all else quick(law)
+        if args.all:
+            everything(law, args.samples, args.seed)
+        else:
+            probe(law) if args.probe else quick(law)
         for failure in law.failures:
             print(f"FAILED {failure}")
         print(f"law: {law.compared} runs compared, {law.refused} layouts refused as they must be, {len(law.failures)} failed, "

@@ -1,0 +1,80 @@
+"""Shows that the law test can fail: three small wrongs, each built and caught. A wrong that goes unnoticed fails this."""
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+PLACE = os.path.join(ROOT, "build-mutants")
+
+# name: (file, [(text, its replacement), ...])
+MUTANTS = {
+    "a reduction reordered: roots are added from left to right, not along the tree": ("src/comm/tree_reduce.cpp", [
+        ("  program_ = tree_program(units, all);",
+         "  program_ = tree_program(units, all);\n  std::fill(program_.pops.begin() + 1, program_.pops.end(), 1);\n  program_.pops[0] = 0;")]),
+    "a KV rounding moved: a row that is alone in its step rounds K before its rotation": ("kernels/cpu/reference_attention.cpp", [
+        ("  float k[kMaxHeadDim];\n",
+         "  float k[kMaxHeadDim];\n  float early[kMaxHeadDim];\n"
+         "  for (int i = 0; i < head_dim; i++) early[i] = a.k.row(row)[head * head_dim + i];\n"
+         "  if (a.q.rows == 1) for (int i = 0; i < head_dim; i++) early[i] = to_float(to_bf16(early[i]));\n"),
+        ("a.k.row(row) + head * head_dim, head_dim, k);", "early, head_dim, k);")]),
+    "a chunk boundary leaked: attention begins with the chunk's own block": ("kernels/cpu/reference_attention.cpp", [
+        ("  for (int64_t b = 0; b * kBlockTokens < positions; b++) {",
+         "  const int64_t blocks = (positions + kBlockTokens - 1) / kBlockTokens, own = span.first_position / kBlockTokens;\n"
+         "  for (int64_t t = 0; t < blocks; t++) {\n    const int64_t b = (t + own) % blocks;"),
+        ("b == 0 ? all : block", "t == 0 ? all : block"),
+        ("if (b > 0) join", "if (t > 0) join")]),
+}
+
+
+def build():
+    env = dict(os.environ, CCACHE_NOHASHDIR="1")
+    if not os.path.exists(os.path.join(PLACE, "build", "build.ninja")):
+        subprocess.run(["meson", "setup", os.path.join(PLACE, "build"), os.path.join(PLACE, "tree"), "-Dwerror=false"], check=True, env=env, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", os.path.join(PLACE, "build"), "trireme", "tests/testkit/make_tiny_model"], check=True, env=env, stdout=subprocess.DEVNULL)
+
+
+def law():
+    """True when the law held."""
+    command = [sys.executable, os.path.join(HERE, "law.py"), "--probe", "--build", os.path.join(PLACE, "build")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print("   ", done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr.strip()[-300:], flush=True)
+    return done.returncode == 0
+
+
+def main():
+    files = subprocess.run(["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True).stdout.splitlines()
+    for name in files:
+        target = os.path.join(PLACE, "tree", name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if not os.path.exists(target) or open(os.path.join(ROOT, name), "rb").read() != open(target, "rb").read():
+            shutil.copy2(os.path.join(ROOT, name), target)
+    print("as it is:")
+    build()
+    passed, failed = (1, 0) if law() else (0, 1)
+    for name, (path, changes) in MUTANTS.items():
+        print(f"{name}:", flush=True)
+        target = os.path.join(PLACE, "tree", path)
+        original = open(target, encoding="utf-8").read()
+        text = original
+        for before, after in changes:
+            if text.count(before) != 1:
+                raise SystemExit(f"mutants: {path} does not hold exactly one {before!r}; adapt tests/law/mutants.py")
+            text = text.replace(before, after)
+        try:
+            with open(target, "w", encoding="utf-8") as f:
+                f.write(text)
+            build()
+            caught = not law()
+        finally:
+            with open(target, "w", encoding="utf-8") as f:
+                f.write(original)
+        print("    caught" if caught else "    NOT CAUGHT")
+        passed, failed = passed + caught, failed + (not caught)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
