@@ -50,6 +50,8 @@ class Law:
                    "--allow-errors", *OUTPUTS]
         if run["preempt"]:
             trireme += ["--preempt-every", str(run["preempt"]), "--kv-blocks", str(model.tight_blocks)]
+        if run.get("kv_blocks"):
+            trireme += ["--kv-blocks", str(run["kv_blocks"])]
         if run.get("level"):
             trireme += ["--level", run["level"]]
         ranks = tp * pp * dp
@@ -78,7 +80,7 @@ class Law:
     def check(self, model, run):
         key = (model.name, run["numerics"], run.get("level"))
         if key not in self.references:
-            plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1)
+            plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1, kv_blocks=0)
             lines, text = self.output(model, plain)
             if lines is None:
                 raise SystemExit(f"law: the reference run failed:\n{text}")
@@ -159,6 +161,7 @@ def quick(law):
     for run in cover.pairwise(dimensions, lambda run: models[run["model"]].allows(run)):
         model = models[run.pop("model")]
         law.check(model, run)
+    burst(law, models[0])
     refusals(law, models)
     model = smollm2(law, 6, 100)
     if model:
@@ -173,6 +176,16 @@ def probe(law):
         law.check(model, dict(PLAIN, layout=layout, chunk=chunk, max_seqs=max_seqs, level="reference"))
 
 
+def burst(law, model):
+    """500 prompts through a cache for three of them: all finish, with the outputs of a run that has room for all."""
+    rng = random.Random(9)
+    rows = [{"id": f"b{i}", "token_ids": [rng.randrange(200) for _ in range(rng.randint(1, 90))], "max_tokens": rng.randint(1, 30),
+             "temperature": 0.7 * (i % 2)} for i in range(500)]
+    many = Model(law, f"{model.name}-burst", model.checkpoint, model.layers, model.heads, rows, tight_blocks=12)
+    for layout in [(1, 1, 1), (2, 1, 1), (1, 2, 1)]:
+        law.check(many, dict(PLAIN, layout=layout, threads=1, chunk=64, kv_blocks=12))  # 120 positions are 4 blocks
+
+
 def refusals(law, models):
     by_name = {m.name: m for m in models}
     law.check_refused(by_name["q4_1"], (1, 4, 1), "layers")
@@ -185,6 +198,7 @@ def everything(law, samples, seed):
     if big:
         models.append(big)
     refusals(law, models)
+    burst(law, models[0])
     rng = random.Random(seed)
     print(f"law: random sample of {samples} runs a model, seed {seed}", flush=True)
     for model in models:
