@@ -18,9 +18,10 @@ with open(os.path.join(folder, "meson-logs", "testlog.json"), encoding="utf-8") 
         output = test.get("stdout") or ""
         # Of a program on several ranks, rank 0's line is counted.
         cases = re.search(r"test cases:\s*\d+\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed\s*\|\s*(\d+) skipped", output)
-        for reason in re.findall(r"^(?:MESSAGE: )?\s*skipped: .*", output, re.M):
-            print("skipped:", test["name"], reason.strip().removeprefix("MESSAGE: ").removeprefix("skipped: "))
-        named_skips = len(re.findall(r"skipped: ", output))
+        reasons = re.findall(r"skipped: (.*)", output)
+        for reason in reasons:
+            print(f"skipped: {test['name']}: {reason.strip()}")
+        named_skips = len(reasons)
         if cases:
             p, f, s = map(int, cases.groups())
             if s:
