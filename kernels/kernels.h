@@ -33,9 +33,9 @@ inline constexpr int kInt8Group = 32;  // columns that share an activation scale
 struct Int8Group {
   int8_t code[kInt8Group];
   float scale;
-  float scaled_sum;         // scale * (float)(sum of code): multiplies a weight's minimum
-  int32_t minus_8_sum;      // -8 * sum of code:   what zero 8 takes away   (Q4_0)
-  int32_t minus_128_sum;    // -128 * sum of code: what zero 128 takes away (Q8_0)
+  float scaled_sum;       // scale * (float)(sum of code): multiplies a weight's minimum
+  int32_t minus_8_sum;    // -8 * sum of code:   what zero 8 takes away   (Q4_0)
+  int32_t minus_128_sum;  // -128 * sum of code: what zero 128 takes away (Q8_0)
 };
 static_assert(sizeof(Int8Group) == 48);
 
@@ -62,7 +62,7 @@ struct RmsNorm {
   MatrixView<const float> x;      // [rows, columns]
   std::span<const float> weight;  // [columns]
   float epsilon = 0;
-  MatrixView<float> out;          // [rows, columns]; may be x
+  MatrixView<float> out;  // [rows, columns]; may be x
 };
 
 struct Encode {
@@ -72,12 +72,12 @@ struct Encode {
 
 // y = x w^T: [rows, n], summed along the contraction's tree. A part of the contraction leaves several sums ("roots").
 struct MatMul {
-  Activations x;                            // [rows, k]; k = contraction->total_columns, form = activation_form(w.form)
-  PackedView w;                             // [n, k]
+  Activations x;  // [rows, k]; k = contraction->total_columns, form = activation_form(w.form)
+  PackedView w;   // [n, k]
   const Contraction* contraction = nullptr;
-  float* y = nullptr;                       // [roots][rows, n]
-  int64_t y_stride = 0;                     // floats from a row to the next, >= n
-  int64_t root_stride = 0;                  // floats from a root to the next; unused when there is one
+  float* y = nullptr;       // [roots][rows, n]
+  int64_t y_stride = 0;     // floats from a row to the next, >= n
+  int64_t root_stride = 0;  // floats from a root to the next; unused when there is one
 };
 
 // Rotary positions: pairs (i, i + rotary / 2) of the first `rotary` values of a head, as in transformers.
@@ -100,11 +100,11 @@ struct KvPages {
 
 // Rotates q in place; rotates k, rounds k and v to the cache's type (nearest even) and writes them at their slots.
 struct RopeAppend {
-  MatrixView<float> q;                  // [rows, heads * head_dim]
-  MatrixView<const float> k;            // [rows, kv_heads * head_dim]
-  MatrixView<const float> v;            // [rows, kv_heads * head_dim]
-  std::span<const int32_t> positions;   // [rows]
-  std::span<const int64_t> slots;       // [rows] block * kBlockTokens + position % kBlockTokens
+  MatrixView<float> q;                 // [rows, heads * head_dim]
+  MatrixView<const float> k;           // [rows, kv_heads * head_dim]
+  MatrixView<const float> v;           // [rows, kv_heads * head_dim]
+  std::span<const int32_t> positions;  // [rows]
+  std::span<const int64_t> slots;      // [rows] block * kBlockTokens + position % kBlockTokens
   RopeTable rope;
   KvPages pages;
 };
@@ -119,12 +119,12 @@ struct AttentionSpan {
 };
 
 struct Attention {
-  MatrixView<const float> q;            // [rows, heads * head_dim], rotated
-  std::span<const AttentionSpan> spans; // cover every row once
-  std::span<const int32_t> kv_head_of;  // [heads] index into the pages' kv_heads, ascending
-  float scale = 0;                      // 1 / sqrt(head_dim)
+  MatrixView<const float> q;             // [rows, heads * head_dim], rotated
+  std::span<const AttentionSpan> spans;  // cover every row once
+  std::span<const int32_t> kv_head_of;   // [heads] index into the pages' kv_heads, ascending
+  float scale = 0;                       // 1 / sqrt(head_dim)
   KvPages pages;
-  MatrixView<float> out;                // [rows, heads * head_dim]
+  MatrixView<float> out;  // [rows, heads * head_dim]
 };
 
 struct SiluMul {
@@ -136,10 +136,10 @@ struct SiluMul {
 // Finishes the tree: nodes' sums come in unit order from whoever held them, added as `program` says, then
 // out += sum (accumulate) or out = sum. Elementwise over rows.
 struct TreeCombine {
-  std::span<const float* const> nodes;  // [nodes] each [rows, columns] with the same stride
-  const TreeProgram* program = nullptr; // leaves exactly one root
-  int64_t stride = 0;                   // floats, of every node
-  MatrixView<float> out;                // [rows, columns]
+  std::span<const float* const> nodes;   // [nodes] each [rows, columns] with the same stride
+  const TreeProgram* program = nullptr;  // leaves exactly one root
+  int64_t stride = 0;                    // floats, of every node
+  MatrixView<float> out;                 // [rows, columns]
   bool accumulate = false;
 };
 
@@ -148,18 +148,18 @@ struct TreeCombine {
 struct SampleRow {
   const float* logits = nullptr;  // [tokens held]
   float temperature = 0;
-  uint64_t key = 0;               // of (seed, request)
+  uint64_t key = 0;  // of (seed, request)
   int32_t position = 0;
 };
 struct SampledToken {
   float score = 0;
-  int32_t token = -1;             // -1: none held, or the row has a NaN
+  int32_t token = -1;  // -1: none held, or the row has a NaN
 };
 struct Sample {
   std::span<const SampleRow> rows;
   int32_t first_token = 0;
   int32_t tokens = 0;
-  std::span<SampledToken> out;    // [rows]
+  std::span<SampledToken> out;  // [rows]
 };
 
 // max + log(sum of exp(x - max)) of whole rows, in a fixed lane order (docs/numerics.md).

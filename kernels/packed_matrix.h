@@ -18,11 +18,11 @@ enum class PackedForm : uint8_t { f32, bf16, q8, q4 };
 
 struct PackedView {
   PackedForm form = PackedForm::f32;
-  bool has_minimum = false;  // quantized: value = code * scale + minimum; else (code - zero) * scale
-  int zero = 0;              // 0, 8 or 128
-  int64_t n = 0;             // outputs
-  int64_t k = 0;             // contraction
-  std::byte* data = nullptr; // 64-byte aligned, packed_bytes() long; a reader may prefetch past its end
+  bool has_minimum = false;   // quantized: value = code * scale + minimum; else (code - zero) * scale
+  int zero = 0;               // 0, 8 or 128
+  int64_t n = 0;              // outputs
+  int64_t k = 0;              // contraction
+  std::byte* data = nullptr;  // 64-byte aligned, packed_bytes() long; a reader may prefetch past its end
 };
 
 // `exact` takes every format to f32; `standard` keeps what a product exists for (bf16, q4 and q8 with groups of a

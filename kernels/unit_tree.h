@@ -6,8 +6,8 @@
 
 namespace trireme {
 
-// The reduction tree over the units of a contraction (docs/concepts.md): the range [a, b) splits at a + ceil((b - a) / 2),
-// recursively. Sums are always added along this tree, left operand first, whoever holds the units.
+// The reduction tree over the units of a contraction (docs/concepts.md): the range [a, b) splits at a + ceil((b - a) /
+// 2), recursively. Sums are always added along this tree, left operand first, whoever holds the units.
 
 struct UnitRange {
   int begin = 0, end = 0;

@@ -22,13 +22,16 @@ namespace trireme {
 
 namespace {
 
-double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 int64_t unix_seconds() { return static_cast<int64_t>(time(nullptr)); }
 
 // Rank 0's side of a job: the input, the run folder, the results and what people see of it.
 class Job {
  public:
-  Job(const Options& options, const Environment& environment) : options_(options), environment_(environment), folder_(options.output) {
+  Job(const Options& options, const Environment& environment)
+      : options_(options), environment_(environment), folder_(options.output) {
     input_ = options.input == "-" ? folder_.spool_stdin() : options.input;
     summary_ = survey_input(input_);
   }
@@ -41,8 +44,11 @@ class Job {
         const auto status = folder_.status();
         return status ? status->value("exit_code", 0) : 0;
       }
-      case RunFolder::Start::started_over: log("an incomplete run of this manifest was dropped: it starts over"); break;
-      default: break;
+      case RunFolder::Start::started_over:
+        log("an incomplete run of this manifest was dropped: it starts over");
+        break;
+      default:
+        break;
     }
     if (options_.input == "-") input_ = folder_.path_of_stdin();
     store_.emplace(folder_.part_path());
@@ -64,8 +70,12 @@ class Job {
     if (options_.log_level != "error") progress_.update(ledger_->tally(), seconds());
     const BlockPool& blocks = engine.scheduler().blocks();
     Status status{.state = "running", .tally = ledger_->tally(), .seconds = seconds()};
-    status.ranks = {{{"rank", 0}, {"host", environment_.host}, {"memory_bytes", memory_bytes()}, {"kv_blocks", blocks.total()},
-                     {"kv_blocks_used", blocks.total() - blocks.available()}, {"preemptions", engine.scheduler().preemptions()}}};
+    status.ranks = {{{"rank", 0},
+                     {"host", environment_.host},
+                     {"memory_bytes", memory_bytes()},
+                     {"kv_blocks", blocks.total()},
+                     {"kv_blocks_used", blocks.total() - blocks.available()},
+                     {"preemptions", engine.scheduler().preemptions()}}};
     folder_.write_status(status.to_json(unix_seconds()), false);
   }
 
@@ -74,13 +84,21 @@ class Job {
     store_->publish(options_.output);
     const Tally& tally = ledger_->tally();
     const ExitCode code = tally.rows_failed > 0 && !options_.allow_errors ? ExitCode::row_errors : ExitCode::done;
-    end({.state = "done", .tally = tally, .seconds = phases.total, .exit_code = static_cast<int>(code), .phases = phases, .ranks = ranks});
+    end({.state = "done",
+         .tally = tally,
+         .seconds = phases.total,
+         .exit_code = static_cast<int>(code),
+         .phases = phases,
+         .ranks = ranks});
     if (options_.log_level != "error") progress_.finish(tally, phases);
     return static_cast<int>(code);
   }
 
   void failed(const Error& error) {
-    end({.state = "failed", .tally = ledger_ ? ledger_->tally() : Tally{}, .seconds = seconds(), .exit_code = static_cast<int>(error.code()),
+    end({.state = "failed",
+         .tally = ledger_ ? ledger_->tally() : Tally{},
+         .seconds = seconds(),
+         .exit_code = static_cast<int>(error.code()),
          .message = error.what()});
   }
 
@@ -91,18 +109,33 @@ class Job {
   Manifest manifest(const Session& session) const {
     const SamplingParams p = options_.sampling();
     Manifest m;
-    m.identity = {
-        {"version", TRIREME_VERSION},
-        {"input", {{"kind", summary_.kind}, {"bytes", summary_.bytes}, {"rows", summary_.rows}, {"xxh3", hex16(summary_.digest)}}},
-        {"model", {{"digest", session.checkpoint().digest()}}},
-        {"numerics", session.fingerprint()},
-        {"sampling", {{"max_tokens", p.max_tokens}, {"temperature", p.temperature}, {"top_p", p.top_p}, {"top_k", p.top_k}, {"seed", p.seed},
-                      {"stop", p.stop}, {"ignore_eos", p.ignore_eos}}},
-        {"outputs", {{"tokens", options_.tokens}, {"logprobs", p.logprobs}, {"prompt_logprobs", p.prompt_logprobs}, {"digest", p.digest}}},
-        {"text", {{"system", hex16(xxh3(text_or_file(options_.system, "--system")))},
-                  {"instruction", hex16(xxh3(text_or_file(options_.instruction, "--instruction")))}}}};
-    m.about = {{"input", options_.input}, {"model", session.checkpoint().path()}, {"layout", session.layout_text()},
-               {"ranks", environment_.ranks}, {"host", environment_.host}, {"started", utc_time(unix_seconds())}};
+    m.identity = {{"version", TRIREME_VERSION},
+                  {"input",
+                   {{"kind", summary_.kind},
+                    {"bytes", summary_.bytes},
+                    {"rows", summary_.rows},
+                    {"xxh3", hex16(summary_.digest)}}},
+                  {"model", {{"digest", session.checkpoint().digest()}}},
+                  {"numerics", session.fingerprint()},
+                  {"sampling",
+                   {{"max_tokens", p.max_tokens},
+                    {"temperature", p.temperature},
+                    {"top_p", p.top_p},
+                    {"top_k", p.top_k},
+                    {"seed", p.seed},
+                    {"stop", p.stop},
+                    {"ignore_eos", p.ignore_eos}}},
+                  {"outputs",
+                   {{"tokens", options_.tokens},
+                    {"logprobs", p.logprobs},
+                    {"prompt_logprobs", p.prompt_logprobs},
+                    {"digest", p.digest}}},
+                  {"text",
+                   {{"system", hex16(xxh3(text_or_file(options_.system, "--system")))},
+                    {"instruction", hex16(xxh3(text_or_file(options_.instruction, "--instruction")))}}}};
+    m.about = {{"input", options_.input},         {"model", session.checkpoint().path()},
+               {"layout", session.layout_text()}, {"ranks", environment_.ranks},
+               {"host", environment_.host},       {"started", utc_time(unix_seconds())}};
     return m;
   }
 
@@ -117,8 +150,8 @@ class Job {
   double start_ = now_seconds();
 };
 
-// The leader of a replica: documents in, results out, a step at a time. serve: what rank 0 does for the whole job between
-// steps; true when nothing is left to do anywhere.
+// The leader of a replica: documents in, results out, a step at a time. serve: what rank 0 does for the whole job
+// between steps; true when nothing is left to do anywhere.
 void lead(Session& session, WorkQueue& queue, const std::function<bool(const Engine&)>& serve) {
   const Options& options = session.options();
   const Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
@@ -126,8 +159,10 @@ void lead(Session& session, WorkQueue& queue, const std::function<bool(const Eng
   std::optional<ChatTemplate> chat_template;
   if (!source.empty()) chat_template.emplace(source);
   const Preparer preparer(session.config(), tokenizer, chat_template ? &*chat_template : nullptr,
-                          {text_or_file(options.system, "--system"), text_or_file(options.instruction, "--instruction"), options.sampling()});
-  ReplicaRows rows(queue, [&](const Document& document) { return preparer.prepare(document); }, options.tokens);
+                          {text_or_file(options.system, "--system"), text_or_file(options.instruction, "--instruction"),
+                           options.sampling()});
+  ReplicaRows rows(
+      queue, [&](const Document& document) { return preparer.prepare(document); }, options.tokens);
   Engine engine(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
 
   const int depth = 2 * static_cast<int>(options.max_seqs);  // so that no slot waits for a document
@@ -147,8 +182,9 @@ void lead(Session& session, WorkQueue& queue, const std::function<bool(const Eng
 void work(Session& session, Job* job) {
   CommTransport transport(session.world());
   if (job) {
-    Dealer dealer(transport, session.layout().dp - 1, [&] { return job->ledger().next(); },
-                  [&](FinishedRow row) { job->ledger().accept(std::move(row)); });
+    Dealer dealer(
+        transport, session.layout().dp - 1, [&] { return job->ledger().next(); },
+        [&](FinishedRow row) { job->ledger().accept(std::move(row)); });
     lead(session, dealer, [&](const Engine& engine) {
       dealer.serve();
       job->show(engine);
@@ -167,15 +203,26 @@ void work(Session& session, Job* job) {
 PhaseSeconds mean_phases(Session& session, double total) {
   Communicator& world = session.world();
   const StepTimes& t = session.runner().times();
-  auto mean = [&](double seconds) { return static_cast<double>(world.all_sum(static_cast<int64_t>(seconds * 1e6))) * 1e-6 / world.size(); };
-  return {.total = total, .prefill = mean(t.prefill), .decode = mean(t.decode), .communication = mean(t.communication), .waiting = mean(t.waiting)};
+  auto mean = [&](double seconds) {
+    return static_cast<double>(world.all_sum(static_cast<int64_t>(seconds * 1e6))) * 1e-6 / world.size();
+  };
+  return {.total = total,
+          .prefill = mean(t.prefill),
+          .decode = mean(t.decode),
+          .communication = mean(t.communication),
+          .waiting = mean(t.waiting)};
 }
 
 nlohmann::ordered_json all_ranks(Communicator& world, const Environment& environment) {
-  const std::string mine = nlohmann::ordered_json{{"rank", world.rank()}, {"host", environment.host}, {"peak_memory_bytes", peak_memory_bytes()}}.dump();
+  const std::string mine = nlohmann::ordered_json{
+      {"rank", world.rank()},
+      {"host", environment.host},
+      {"peak_memory_bytes",
+       peak_memory_bytes()}}.dump();
   auto ranks = nlohmann::ordered_json::array();
   for (const auto& bytes : world.all_gather(std::as_bytes(std::span(mine))))
-    ranks.push_back(nlohmann::ordered_json::parse(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
+    ranks.push_back(
+        nlohmann::ordered_json::parse(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
   return ranks;
 }
 

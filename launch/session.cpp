@@ -17,18 +17,23 @@ namespace trireme {
 
 namespace {
 
-constexpr int kNumericsRevision = 1;      // raised whenever a change of ours changes bits
-constexpr int64_t kLogitRows = 32;        // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
-constexpr double kCacheShare = 0.5;       // of the memory left after the weights, when --kv-gib is auto
-constexpr int64_t kUsefulPositions = 2048;           // a layout whose cache holds fewer does not fit
-constexpr int64_t kRankBytes = int64_t{256} << 20;  // of a rank beside weights and cache: libraries, activations, windows
+constexpr int kNumericsRevision = 1;        // raised whenever a change of ours changes bits
+constexpr int64_t kLogitRows = 32;          // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
+constexpr double kCacheShare = 0.5;         // of the memory left after the weights, when --kv-gib is auto
+constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer does not fit
+constexpr int64_t kRankBytes = int64_t{256}
+                               << 20;  // of a rank beside weights and cache: libraries, activations, windows
 
 }  // namespace
 
 Session::Session(const Options& options, Communicator& world, const std::string& checkpoint_path)
-    : options_(options), world_(world), fabric_(Fabric::create(world)), checkpoint_(std::make_unique<Checkpoint>(checkpoint_path)),
+    : options_(options),
+      world_(world),
+      fabric_(Fabric::create(world)),
+      checkpoint_(std::make_unique<Checkpoint>(checkpoint_path)),
       config_(ModelConfig::from_json(checkpoint_->config(), checkpoint_path)),
-      units_(UnitTable::of(config_, row_parallel_group(*checkpoint_))), exact_(options.numerics == "exact") {
+      units_(UnitTable::of(config_, row_parallel_group(*checkpoint_))),
+      exact_(options.numerics == "exact") {
   limits_.rows = options_.max_step_tokens;
   limits_.logit_rows = std::min(kLogitRows, limits_.rows);
   choose_layout();
@@ -38,7 +43,9 @@ Session::Session(const Options& options, Communicator& world, const std::string&
 void Session::load() {
   device_ = std::make_unique<CpuDevice>(threads_, cpus_);
   agree_on_cache();
-  together(world_, [this] { weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, *device_); });
+  together(world_, [this] {
+    weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, *device_);
+  });
   rope_ = std::make_unique<Rope>(config_, config_.max_positions);
   build_stage();
 }
@@ -50,13 +57,15 @@ void Session::choose_layout() {
   const std::string text = nlohmann::json(probe).dump();
   std::vector<RankProbe> probes;
   for (const auto& bytes : world_.all_gather(std::as_bytes(std::span(text))))
-    probes.push_back(nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()), reinterpret_cast<const char*>(bytes.data() + bytes.size())));
+    probes.push_back(nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()),
+                                           reinterpret_cast<const char*>(bytes.data() + bytes.size())));
   const Machine machine = Machine::of(std::move(probes));
 
   std::vector<RankSite> sites;
   for (int r = 0; r < world_.size(); r++)
     sites.push_back({machine.ranks[static_cast<size_t>(r)].domain, machine.available_bytes(r)});
-  layout_ = place(sites, model_need(), {static_cast<int>(options_.tp), static_cast<int>(options_.pp), static_cast<int>(options_.dp)});
+  layout_ = place(sites, model_need(),
+                  {static_cast<int>(options_.tp), static_cast<int>(options_.pp), static_cast<int>(options_.dp)});
 
   const ThreadPlan plan = thread_plan(machine, world_.rank(), static_cast<int>(options_.threads));
   threads_ = plan.threads;
@@ -64,9 +73,12 @@ void Session::choose_layout() {
   available_bytes_ = sites[static_cast<size_t>(world_.rank())].available_bytes;
 
   const std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
-  if (!split.empty() && (std::ssize(split) != layout_.pp || std::accumulate(split.begin(), split.end(), 0) != config_.num_layers))
-    fail(ExitCode::configuration, "--stage-split {}: {} stages of {} layers in all; the layout has {} stages, the model {} layers",
-         fmt::join(split, ","), split.size(), std::accumulate(split.begin(), split.end(), 0), layout_.pp, config_.num_layers);
+  if (!split.empty() &&
+      (std::ssize(split) != layout_.pp || std::accumulate(split.begin(), split.end(), 0) != config_.num_layers))
+    fail(ExitCode::configuration,
+         "--stage-split {}: {} stages of {} layers in all; the layout has {} stages, the model {} layers",
+         fmt::join(split, ","), split.size(), std::accumulate(split.begin(), split.end(), 0), layout_.pp,
+         config_.num_layers);
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
   const size_t stage = static_cast<size_t>(here().pp);
   place_ = {layout_.tp, here().tp, borders[stage], borders[stage + 1], here().pp == 0, here().pp + 1 == layout_.pp};
@@ -74,7 +86,9 @@ void Session::choose_layout() {
 
 ModelNeed Session::model_need() const {
   const StagePlace layer{1, 0, 0, 1, false, false}, first{1, 0, 0, 0, true, false}, last{1, 0, 0, 0, false, true};
-  auto bytes = [this](const StagePlace& place) { return StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place, exact_); };
+  auto bytes = [this](const StagePlace& place) {
+    return StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place, exact_);
+  };
   ModelNeed need;
   need.num_layers = config_.num_layers;
   need.max_tp = std::min(units_.attention_units, units_.mlp_units);
@@ -82,7 +96,8 @@ ModelNeed Session::model_need() const {
   need.embedding_bytes = bytes(first);
   need.head_bytes = bytes(last);
   need.tied = config_.tie_word_embeddings;
-  need.kv_layer_bytes = KvCache::block_bytes(config_.num_kv_heads, config_.head_dim, kv_type()) * kUsefulPositions / kBlockTokens;
+  need.kv_layer_bytes =
+      KvCache::block_bytes(config_.num_kv_heads, config_.head_dim, kv_type()) * kUsefulPositions / kBlockTokens;
   need.rank_bytes = kRankBytes;
   return need;
 }
@@ -94,12 +109,14 @@ void Session::choose_kernels() {
   if (options_.level != "auto") {
     auto wanted = std::find(levels.begin(), levels.end(), options_.level);
     if (wanted == levels.end())
-      fail(ExitCode::configuration, "--level {}: this CPU has {}; leave it out to use the best", options_.level, fmt::join(levels, ", "));
+      fail(ExitCode::configuration, "--level {}: this CPU has {}; leave it out to use the best", options_.level,
+           fmt::join(levels, ", "));
     level = wanted - levels.begin();
   }
   kernels_ = select_kernels(levels[static_cast<size_t>(world_.all_min(level))]);
-  fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision, exact_ ? "exact" : "standard", kernels_.level,
-                             kUnitFormulaVersion, units_.heads_per_unit, units_.columns_per_unit, units_.rows_per_unit, units_.hidden_unit_columns);
+  fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision,
+                             exact_ ? "exact" : "standard", kernels_.level, kUnitFormulaVersion, units_.heads_per_unit,
+                             units_.columns_per_unit, units_.rows_per_unit, units_.hidden_unit_columns);
 }
 
 // Every rank of every replica has equally many KV blocks: the fewest that any can hold.
@@ -109,7 +126,8 @@ void Session::agree_on_cache() {
   const int64_t block = layers * KvCache::block_bytes(share.num_kv_heads, config_.head_dim, kv_type());
   const int64_t wanted = options_.max_seqs * ((config_.max_positions + kBlockTokens - 1) / kBlockTokens);
   int64_t blocks = options_.kv_blocks;
-  if (blocks == 0 && options_.kv_gib > 0) blocks = static_cast<int64_t>(options_.kv_gib * static_cast<double>(int64_t{1} << 30)) / block;
+  if (blocks == 0 && options_.kv_gib > 0)
+    blocks = static_cast<int64_t>(options_.kv_gib * static_cast<double>(int64_t{1} << 30)) / block;
   if (blocks == 0) {
     const int64_t weights = StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_);
     const int64_t left = available_bytes_ - weights;
@@ -117,7 +135,8 @@ void Session::agree_on_cache() {
   }
   kv_blocks_ = world_.all_min(blocks);
   if (kv_blocks_ < 1)
-    fail(ExitCode::out_of_memory, "no memory for a KV cache: a block of {} positions takes {} MiB on a rank; use more ranks, or give --kv-gib",
+    fail(ExitCode::out_of_memory,
+         "no memory for a KV cache: a block of {} positions takes {} MiB on a rank; use more ranks, or give --kv-gib",
          kBlockTokens, block >> 20);
   cache_ = std::make_unique<KvCache>(*device_, layers, share.num_kv_heads, config_.head_dim, kv_type(), kv_blocks_);
 }
@@ -140,30 +159,35 @@ void Session::build_stage() {
   if (me.pp > 0) previous_ = fabric_->receiver(layout_.rank_at({me.tp, me.pp - 1, me.dp}), hop, slots);
   if (me.pp + 1 < pp) next_ = fabric_->sender(layout_.rank_at({me.tp, me.pp + 1, me.dp}), hop, slots);
 
-  stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, *rope_, *group_, *device_, kernels_, limits_);
+  stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, *rope_, *group_, *device_, kernels_,
+                                   limits_);
   const int max_seqs = static_cast<int>(options_.max_seqs);
   if (place_.last) {
     std::vector<RankShare> shares;
     for (int t = 0; t < tp; t++) shares.push_back(RankShare::of(config_, units_, tp, t));
     sampler_ = std::make_unique<Sampler>(config_, *stage_, *group_, shares, *device_, kernels_, limits_, max_seqs);
   }
-  runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), *group_, previous_.get(), next_.get(), *device_, world_.waiter(), limits_, max_seqs);
+  runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), *group_, previous_.get(), next_.get(), *device_,
+                                     world_.waiter(), limits_, max_seqs);
 }
 
 SchedulerLimits Session::scheduler_limits() const {
-  return {.max_seqs = static_cast<int32_t>(options_.max_seqs), .max_step_tokens = static_cast<int32_t>(options_.max_step_tokens),
-          .kv_blocks = static_cast<int32_t>(kv_blocks_), .in_flight = layout_.pp, .max_positions = config_.max_positions,
+  return {.max_seqs = static_cast<int32_t>(options_.max_seqs),
+          .max_step_tokens = static_cast<int32_t>(options_.max_step_tokens),
+          .kv_blocks = static_cast<int32_t>(kv_blocks_),
+          .in_flight = layout_.pp,
+          .max_positions = config_.max_positions,
           .preempt_every = options_.preempt_every};
 }
 
 std::string Session::layout_text() const {
-  return fmt::format("tp {}, pp {}, dp {}, {} thread{} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp, layout_.dp, threads_,
-                     threads_ == 1 ? "" : "s", kernels_.level, options_.numerics);
+  return fmt::format("tp {}, pp {}, dp {}, {} thread{} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp,
+                     layout_.dp, threads_, threads_ == 1 ? "" : "s", kernels_.level, options_.numerics);
 }
 
 std::string Session::memory_text() const {
-  return fmt::format("rank 0: weights {} MiB, KV cache {} MiB ({} blocks of {} positions), group by {}", weights_->bytes() >> 20,
-                     cache_->bytes() >> 20, kv_blocks_, kBlockTokens, group_->transport());
+  return fmt::format("rank 0: weights {} MiB, KV cache {} MiB ({} blocks of {} positions), group by {}",
+                     weights_->bytes() >> 20, cache_->bytes() >> 20, kv_blocks_, kBlockTokens, group_->transport());
 }
 
 }  // namespace trireme

@@ -60,7 +60,7 @@ class Session {
   UnitTable units_;
   bool exact_ = false;
   Layout layout_;
-  std::vector<int> cpus_;        // to pin to; empty: not pinned
+  std::vector<int> cpus_;  // to pin to; empty: not pinned
   int threads_ = 1;
   int64_t available_bytes_ = 0;  // memory that this rank may count on
   StagePlace place_;

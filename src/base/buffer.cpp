@@ -15,8 +15,8 @@ Buffer::Buffer(size_t bytes, const char* what) : bytes_(bytes) {
   if (bytes == 0) return;
   void* p = mmap(nullptr, mapped_bytes(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED)
-    fail(ExitCode::out_of_memory, "out of memory: {} MiB for {}; use more ranks, or lower --max-seqs or --kv-gib", bytes >> 20,
-         what);
+    fail(ExitCode::out_of_memory, "out of memory: {} MiB for {}; use more ranks, or lower --max-seqs or --kv-gib",
+         bytes >> 20, what);
   if (bytes >= kHugePage) madvise(p, mapped_bytes(bytes), MADV_HUGEPAGE);  // advice only: 5-10 % more read bandwidth
   data_ = static_cast<std::byte*>(p);
 }

@@ -13,11 +13,11 @@ namespace trireme {
 enum class ExitCode : int {
   done = 0,
   usage = 64,
-  bad_data = 65,       // a model or data file is damaged or unsupported
+  bad_data = 65,  // a model or data file is damaged or unsupported
   no_input = 66,
   rank_lost = 69,
   internal = 70,
-  stuck = 71,          // a deadline passed in a step
+  stuck = 71,  // a deadline passed in a step
   out_of_memory = 72,
   cannot_create = 73,
   io_error = 74,

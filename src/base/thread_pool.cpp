@@ -9,8 +9,8 @@ namespace trireme {
 namespace {
 
 // Spins before a waiting thread gives its CPU away: some 20 us, longer than the gap between two operations of a step.
-// Then yields (some ms) before it sleeps. Threads that are not pinned share their CPUs with others, who are probably the
-// ones being waited for: those sleep almost at once.
+// Then yields (some ms) before it sleeps. Threads that are not pinned share their CPUs with others, who are probably
+// the ones being waited for: those sleep almost at once.
 constexpr int kSpins = 2000, kYields = 2000;
 constexpr int kSpinsShared = 50, kYieldsShared = 4;
 
@@ -49,7 +49,8 @@ void ThreadPool::run_erased(Work work, const void* context) {
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();  // a system call only when a worker sleeps
   work(context, 0);
-  for (int left, spins = 0; (left = remaining_.load(std::memory_order_acquire)) != 0; spins++) wait_a_bit(remaining_, left, spins);
+  for (int left, spins = 0; (left = remaining_.load(std::memory_order_acquire)) != 0; spins++)
+    wait_a_bit(remaining_, left, spins);
 }
 
 template <typename T>
@@ -64,11 +65,13 @@ void ThreadPool::wait_a_bit(const std::atomic<T>& value, T seen, int spins) cons
 
 void ThreadPool::serve(int part) {
   for (uint32_t seen = 0;;) {
-    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; spins++) wait_a_bit(generation_, seen, spins);
+    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; spins++)
+      wait_a_bit(generation_, seen, spins);
     seen++;
     if (stop_.load()) return;
     work_(context_, part);
-    if (remaining_.fetch_sub(1, std::memory_order_release) == 1) remaining_.notify_one();  // a system call only when the caller sleeps
+    if (remaining_.fetch_sub(1, std::memory_order_release) == 1)
+      remaining_.notify_one();  // a system call only when the caller sleeps
   }
 }
 

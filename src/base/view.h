@@ -18,8 +18,8 @@ struct MatrixView {
   MatrixView(T* data_, int64_t rows_, int64_t columns_, int64_t stride_)
       : data(data_), rows(rows_), columns(columns_), stride(stride_) {}
   template <typename U>
-    requires(std::is_same_v<const U, T>)
-  MatrixView(const MatrixView<U>& other) : MatrixView(other.data, other.rows, other.columns, other.stride) {}
+  requires(std::is_same_v<const U, T>) MatrixView(const MatrixView<U>& other)
+      : MatrixView(other.data, other.rows, other.columns, other.stride) {}
 
   T* row(int64_t i) const { return data + i * stride; }
   std::span<T> row_span(int64_t i) const { return {row(i), static_cast<size_t>(columns)}; }

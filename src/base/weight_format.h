@@ -14,10 +14,10 @@ namespace trireme {
 //               codes are unsigned, 4 bits (two a byte, the even column in the low nibble) or 8 bits; scale and minimum
 //               stand per row and per `group` consecutive columns.
 struct WeightFormat {
-  DType type = DType::f32;        // of plain values; of scales and minimums when quantized
-  int bits = 0;                   // 0: plain, else 4 or 8
-  int group = 1;                  // columns that share a scale: 1 (plain), 16 ... 128
-  int zero = 0;                   // subtracted from every code
+  DType type = DType::f32;  // of plain values; of scales and minimums when quantized
+  int bits = 0;             // 0: plain, else 4 or 8
+  int group = 1;            // columns that share a scale: 1 (plain), 16 ... 128
+  int zero = 0;             // subtracted from every code
   bool has_minimum = false;
 
   bool quantized() const { return bits != 0; }

@@ -30,8 +30,9 @@ class Device {
       void (*op)(const Launch&, const Args&);
       const Args* args;
     } call{op, &args};
-    launch_erased([](const void* c, const Launch& l) { static_cast<const Call*>(c)->op(l, *static_cast<const Call*>(c)->args); },
-                  &call);
+    launch_erased(
+        [](const void* c, const Launch& l) { static_cast<const Call*>(c)->op(l, *static_cast<const Call*>(c)->args); },
+        &call);
   }
 
  protected:

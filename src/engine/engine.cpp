@@ -14,7 +14,8 @@ constexpr std::chrono::seconds kSignOfLife{1};
 
 }  // namespace
 
-Engine::Engine(Replica replica, Runner& runner, const Tokenizer& tokenizer, const ModelConfig& config, const SchedulerLimits& limits)
+Engine::Engine(Replica replica, Runner& runner, const Tokenizer& tokenizer, const ModelConfig& config,
+               const SchedulerLimits& limits)
     : replica_(replica), runner_(runner), tokenizer_(tokenizer), config_(config), scheduler_(limits) {}
 
 void Engine::submit(Request request) {
@@ -27,9 +28,10 @@ void Engine::submit(Request request) {
   if (c.prompt_tokens > config_.max_positions || !scheduler_.fits(r)) {
     c.finish_reason = "error";
     c.error_code = "too_long";
-    c.error_message = fmt::format("{} prompt tokens and up to {} new ones need {} positions; the model's context has {}, the KV cache {}",
-                                  c.prompt_tokens, r.sampling.max_tokens, scheduler_.positions_needed(r), config_.max_positions,
-                                  scheduler_.blocks().total() * kBlockTokens);
+    c.error_message = fmt::format(
+        "{} prompt tokens and up to {} new ones need {} positions; the model's context has {}, the KV cache {}",
+        c.prompt_tokens, r.sampling.max_tokens, scheduler_.positions_needed(r), config_.max_positions,
+        scheduler_.blocks().total() * kBlockTokens);
     finished_.push_back(std::move(c));
     return;
   }
@@ -84,12 +86,14 @@ void Engine::append(Sequence& s, const ItemResult& item) {
   Completion& c = s.completion;
   if (item.token == ItemResult::kNumericalError) {
     c.error_code = "numerical_error";
-    c.error_message = fmt::format("the logits after position {} are not numbers; check the model with `trireme inspect`", s.length() - 1);
+    c.error_message = fmt::format(
+        "the logits after position {} are not numbers; check the model with `trireme inspect`", s.length() - 1);
     return finish(s, "error");
   }
   if (sampling.max_tokens == 0) return finish(s, "length");
   scheduler_.token_sampled(s, item.token);
-  if (!sampling.ignore_eos && std::find(config_.eos_token_ids.begin(), config_.eos_token_ids.end(), item.token) != config_.eos_token_ids.end())
+  if (!sampling.ignore_eos &&
+      std::find(config_.eos_token_ids.begin(), config_.eos_token_ids.end(), item.token) != config_.eos_token_ids.end())
     return finish(s, "stop");
   c.token_ids.push_back(item.token);
   c.logprobs.insert(c.logprobs.end(), item.logprobs.begin(), item.logprobs.end());
@@ -99,7 +103,8 @@ void Engine::append(Sequence& s, const ItemResult& item) {
   if (s.generated() >= sampling.max_tokens || s.length() >= config_.max_positions) finish(s, "length");
 }
 
-// A stop text may begin in an earlier token: the text is cut before it, and the tokens that lie wholly behind the cut go.
+// A stop text may begin in an earlier token: the text is cut before it, and the tokens that lie wholly behind the cut
+// go.
 bool Engine::cut_at_stop_text(Sequence& s) {
   Completion& c = s.completion;
   size_t cut = std::string::npos;

@@ -20,7 +20,8 @@ struct Replica {
 // A step is three verbs: schedule, run, postprocess. Up to limits.in_flight steps are on their way at once.
 class Engine {
  public:
-  Engine(Replica replica, Runner& runner, const Tokenizer& tokenizer, const ModelConfig& config, const SchedulerLimits& limits);
+  Engine(Replica replica, Runner& runner, const Tokenizer& tokenizer, const ModelConfig& config,
+         const SchedulerLimits& limits);
 
   // A request that can never run comes back at once as a completion with an error.
   void submit(Request request);

@@ -9,15 +9,15 @@
 namespace trireme {
 
 struct SamplingParams {
-  int64_t max_tokens = 256;     // 0: scoring
-  float temperature = 0;        // 0: greedy
-  float top_p = 1;              // (0, 1]
-  int32_t top_k = 0;            // 0: off
+  int64_t max_tokens = 256;  // 0: scoring
+  float temperature = 0;     // 0: greedy
+  float top_p = 1;           // (0, 1]
+  int32_t top_k = 0;         // 0: off
   uint64_t seed = 0;
   std::vector<std::string> stop;  // the text ends before the first of these
   bool ignore_eos = false;
-  int logprobs = -1;            // -1: none; K >= 0: the chosen token and the K best
-  int prompt_logprobs = -1;     // likewise, for every prompt position
+  int logprobs = -1;         // -1: none; K >= 0: the chosen token and the K best
+  int prompt_logprobs = -1;  // likewise, for every prompt position
   bool digest = false;
 };
 
@@ -38,14 +38,14 @@ struct TokenLogprob {
 struct Completion {
   uint64_t row = 0;
   std::string text;
-  std::string finish_reason;        // "stop", "length" or "error"
-  std::vector<int32_t> token_ids;   // without end-of-text and tokens cut off by a stop text
+  std::string finish_reason;       // "stop", "length" or "error"
+  std::vector<int32_t> token_ids;  // without end-of-text and tokens cut off by a stop text
   int64_t prompt_tokens = 0;
-  int64_t completion_tokens = 0;    // == token_ids.size()
+  int64_t completion_tokens = 0;                             // == token_ids.size()
   std::vector<TokenLogprob> logprobs;                        // one per token id
   std::vector<std::optional<TokenLogprob>> prompt_logprobs;  // one per prompt position, null for the first
-  std::string digest;               // 16 hex, "" if not asked
-  std::string error_code;           // "too_long", "numerical_error"; "" if none
+  std::string digest;                                        // 16 hex, "" if not asked
+  std::string error_code;                                    // "too_long", "numerical_error"; "" if none
   std::string error_message;
 };
 

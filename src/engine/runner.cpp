@@ -17,10 +17,18 @@ double timed(const F& f) {
 
 }  // namespace
 
-Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous, Channel* next,
-               Device& device, Waiter& waiter, const StepLimits& limits, int slots)
-    : config_(config), stage_(stage), sampler_(sampler), group_(group), previous_(previous), next_(next), device_(device), waiter_(waiter),
-      block_tables_(static_cast<size_t>(slots)), residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
+Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous,
+               Channel* next, Device& device, Waiter& waiter, const StepLimits& limits, int slots)
+    : config_(config),
+      stage_(stage),
+      sampler_(sampler),
+      group_(group),
+      previous_(previous),
+      next_(next),
+      device_(device),
+      waiter_(waiter),
+      block_tables_(static_cast<size_t>(slots)),
+      residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
   for (auto& table : block_tables_) table.reserve(static_cast<size_t>(config.max_positions / kBlockTokens + 1));
   tokens_.reserve(static_cast<size_t>(limits.rows));
   positions_.reserve(static_cast<size_t>(limits.rows));
@@ -79,7 +87,8 @@ StepBatch Runner::lay_out(const StepPlan& plan) {
       const int32_t position = item.position + t;
       tokens_.push_back(item.tokens[static_cast<size_t>(t)]);
       positions_.push_back(position);
-      kv_slots_.push_back(int64_t{table[static_cast<size_t>(position / kBlockTokens)]} * kBlockTokens + position % kBlockTokens);
+      kv_slots_.push_back(int64_t{table[static_cast<size_t>(position / kBlockTokens)]} * kBlockTokens +
+                          position % kBlockTokens);
     }
   }
   return {tokens_, positions_, kv_slots_, spans_};

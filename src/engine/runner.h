@@ -13,8 +13,8 @@ namespace trireme {
 
 // Seconds of this rank since the start, for the summary.
 struct StepTimes {
-  double prefill = 0;   // in steps with a prefill chunk
-  double decode = 0;    // in steps with decode rows alone
+  double prefill = 0;        // in steps with a prefill chunk
+  double decode = 0;         // in steps with decode rows alone
   double communication = 0;  // of these, in exchanges and hops, waiting included
   double waiting = 0;        // of these, for other ranks (beyond brief spins)
   int64_t prefill_tokens = 0;
@@ -55,7 +55,7 @@ class Runner {
   std::vector<int32_t> tokens_, positions_;         // [rows]
   std::vector<int64_t> kv_slots_;                   // [rows]
   std::vector<AttentionSpan> spans_;
-  Buffer residual_;                                 // [rows, hidden] FP32
+  Buffer residual_;  // [rows, hidden] FP32
 };
 
 }  // namespace trireme

@@ -14,15 +14,26 @@ namespace {
 // A rank's window: [chunk] candidates, then [chunk, tokens held] logits, so that one run of bytes shows either or both.
 size_t candidate_bytes(int64_t rows) { return (static_cast<size_t>(rows) * sizeof(SampledToken) + 63) / 64 * 64; }
 
-bool better(float a_value, int32_t a, float b_value, int32_t b) { return a_value > b_value || (a_value == b_value && a < b); }
+bool better(float a_value, int32_t a, float b_value, int32_t b) {
+  return a_value > b_value || (a_value == b_value && a < b);
+}
 
 }  // namespace
 
-Sampler::Sampler(const ModelConfig& config, Stage& stage, Collective& group, std::span<const RankShare> shares, Device& device,
-                 const Kernels& kernels, const StepLimits& limits, int slots)
-    : config_(config), stage_(stage), group_(group), shares_(shares.begin(), shares.end()), device_(device), kernels_(kernels),
-      chunk_rows_(limits.logit_rows), slots_(static_cast<size_t>(slots)), to_(shares.size()), from_(shares.size()),
-      log_sums_(static_cast<size_t>(chunk_rows_)), order_(static_cast<size_t>(config.vocab_size)) {
+Sampler::Sampler(const ModelConfig& config, Stage& stage, Collective& group, std::span<const RankShare> shares,
+                 Device& device, const Kernels& kernels, const StepLimits& limits, int slots)
+    : config_(config),
+      stage_(stage),
+      group_(group),
+      shares_(shares.begin(), shares.end()),
+      device_(device),
+      kernels_(kernels),
+      chunk_rows_(limits.logit_rows),
+      slots_(static_cast<size_t>(slots)),
+      to_(shares.size()),
+      from_(shares.size()),
+      log_sums_(static_cast<size_t>(chunk_rows_)),
+      order_(static_cast<size_t>(config.vocab_size)) {
   if (group.rank() == 0)
     full_ = device.allocate(static_cast<size_t>(chunk_rows_ * config.vocab_size) * sizeof(float), "gathered logits");
 }
@@ -84,13 +95,16 @@ void Sampler::run_chunk(std::span<const Row> rows, MatrixView<const float> x, St
     sample_rows_.push_back({logits.row(i), spec.temperature, spec.noise_key, row.position});
     all_logits = all_logits || wants_all_logits(row, spec);
   }
-  device_.launch(kernels_.sample, Sample{sample_rows_, static_cast<int32_t>(mine.first_token), static_cast<int32_t>(mine.num_tokens),
+  device_.launch(kernels_.sample, Sample{sample_rows_,
+                                         static_cast<int32_t>(mine.first_token),
+                                         static_cast<int32_t>(mine.num_tokens),
                                          {candidates, static_cast<size_t>(count)}});
   device_.synchronize();
   gather(count, all_logits);
   if (group_.rank() != 0) return;
   if (all_logits)
-    device_.launch(kernels_.log_sum_exp, LogSumExp{MatrixView<float>(full_.as<float>(), count, config_.vocab_size), log_sums_});
+    device_.launch(kernels_.log_sum_exp,
+                   LogSumExp{MatrixView<float>(full_.as<float>(), count, config_.vocab_size), log_sums_});
   for (size_t i = 0; i < rows.size(); i++) finish_row(i, rows[i], all_logits, result.items[rows[i].item]);
 }
 
@@ -117,7 +131,8 @@ void Sampler::gather(int64_t rows, bool all_logits) {
     const RankShare& share = shares_[static_cast<size_t>(r)];
     const auto* logits = reinterpret_cast<const float*>(group_.shown(r) + candidate_bytes(rows));
     for (int64_t i = 0; i < rows; i++)
-      std::copy_n(logits + i * share.num_tokens, share.num_tokens, full_.as<float>() + i * config_.vocab_size + share.first_token);
+      std::copy_n(logits + i * share.num_tokens, share.num_tokens,
+                  full_.as<float>() + i * config_.vocab_size + share.first_token);
   }
 }
 
@@ -164,7 +179,10 @@ SampledToken Sampler::sample_restricted(size_t i, const Row& row, const SamplerS
                     [&](int32_t a, int32_t b) { return better(logits[a], a, logits[b], b); });
   if (spec.top_p < 1) {
     const double top = logits[order_[0]];
-    auto weight = [&](size_t t) { return exact_exp(std::max(-700.0, (static_cast<double>(logits[order_[t]]) - top) / static_cast<double>(spec.temperature))); };
+    auto weight = [&](size_t t) {
+      return exact_exp(
+          std::max(-700.0, (static_cast<double>(logits[order_[t]]) - top) / static_cast<double>(spec.temperature)));
+    };
     double total = 0, sum = 0;
     for (size_t t = 0; t < kept; t++) total += weight(t);
     size_t t = 0;

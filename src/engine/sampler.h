@@ -26,9 +26,9 @@ class Sampler {
   StepResult run(const StepPlan& plan, MatrixView<const float> x);
 
  private:
-  struct Row {  // a row whose logits are wanted
-    size_t item = 0;        // of the plan
-    int32_t row = 0;        // of x
+  struct Row {        // a row whose logits are wanted
+    size_t item = 0;  // of the plan
+    int32_t row = 0;  // of x
     int32_t position = 0;
     int32_t known_next = -1;  // the token that follows, or -1: sample it
   };
@@ -57,12 +57,12 @@ class Sampler {
   std::vector<SlotState> slots_;
   std::vector<size_t> item_of_slot_;
   std::vector<Row> rows_;
-  std::vector<int32_t> row_numbers_;         // [chunk]
-  std::vector<SampleRow> sample_rows_;       // [chunk]
-  std::vector<Collective::Piece> to_, from_; // [tp]
-  Buffer full_;                              // rank 0: [chunk, vocab] FP32, rows in token-id order
-  std::vector<float> log_sums_;              // [chunk]
-  mutable std::vector<int32_t> order_;       // [vocab] scratch for top-k and top-p
+  std::vector<int32_t> row_numbers_;          // [chunk]
+  std::vector<SampleRow> sample_rows_;        // [chunk]
+  std::vector<Collective::Piece> to_, from_;  // [tp]
+  Buffer full_;                               // rank 0: [chunk, vocab] FP32, rows in token-id order
+  std::vector<float> log_sums_;               // [chunk]
+  mutable std::vector<int32_t> order_;        // [vocab] scratch for top-k and top-p
 };
 
 }  // namespace trireme

@@ -40,7 +40,8 @@ bool Scheduler::schedule(StepPlan& plan) {
   plan.items.clear();
   int32_t budget = limits_.max_step_tokens;
   // With several stages every step takes its share of the sequences, so that each stage has a step to work on.
-  const size_t most = (running_.size() + static_cast<size_t>(limits_.in_flight) - 1) / static_cast<size_t>(limits_.in_flight);
+  const size_t most =
+      (running_.size() + static_cast<size_t>(limits_.in_flight) - 1) / static_cast<size_t>(limits_.in_flight);
   const std::vector<Sequence*> candidates = running_;  // reserve() may preempt
   for (bool decoding : {true, false})
     for (Sequence* s : candidates) {
@@ -120,8 +121,14 @@ void Scheduler::add_item(StepPlan& plan, Sequence& s, int32_t count) {
   if (item.admit) {
     const SamplingParams& p = s.request.sampling;
     // The seed is mixed with the document's key, so that equal texts in one run still get noise of their own.
-    item.spec = {p.temperature, p.top_p, p.top_k, p.logprobs, p.prompt_logprobs, p.digest,
-                 s.request.noise_key ^ (p.seed * 0x9e3779b97f4a7c15ull), s.prompt_tokens()};
+    item.spec = {p.temperature,
+                 p.top_p,
+                 p.top_k,
+                 p.logprobs,
+                 p.prompt_logprobs,
+                 p.digest,
+                 s.request.noise_key ^ (p.seed * 0x9e3779b97f4a7c15ull),
+                 s.prompt_tokens()};
   }
   item.tokens.assign(s.tokens.begin() + s.computed, s.tokens.begin() + s.computed + count);
   const size_t known = s.restart ? 0 : static_cast<size_t>(blocks_for(s.computed));

@@ -11,12 +11,12 @@
 namespace trireme {
 
 struct SchedulerLimits {
-  int32_t max_seqs = 16;         // sequences that run at once
-  int32_t max_step_tokens = 256; // rows of a step: decode rows and prefill chunks together
+  int32_t max_seqs = 16;          // sequences that run at once
+  int32_t max_step_tokens = 256;  // rows of a step: decode rows and prefill chunks together
   int32_t kv_blocks = 0;
-  int32_t in_flight = 1;         // steps that may run at once: the number of pipeline stages
-  int64_t max_positions = 0;     // the model's context
-  int64_t preempt_every = 0;     // tests: preempt a sequence every N steps
+  int32_t in_flight = 1;      // steps that may run at once: the number of pipeline stages
+  int64_t max_positions = 0;  // the model's context
+  int64_t preempt_every = 0;  // tests: preempt a sequence every N steps
 };
 
 // Continuous batching over a paged KV cache: decode rows first, then prefill chunks in order of admission, admission by
@@ -58,7 +58,7 @@ class Scheduler {
   std::deque<Sequence*> preempted_;               // they keep their slots and go before waiting_
   std::vector<std::unique_ptr<Sequence>> slots_;  // [slots]
   std::vector<int32_t> free_slots_;
-  std::vector<int32_t> freed_;                    // since the last plan
+  std::vector<int32_t> freed_;  // since the last plan
   int64_t steps_ = 0;
   int64_t preemptions_ = 0;
 };

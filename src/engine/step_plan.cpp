@@ -59,7 +59,8 @@ std::vector<std::byte> serialize(const StepPlan& plan) {
 StepPlan parse_plan(std::span<const std::byte> bytes, uint64_t expected_number) {
   must(bytes.size() >= sizeof(uint64_t), "a step plan has a hash");
   const size_t body = bytes.size() - sizeof(uint64_t);
-  must(ByteReader(bytes.subspan(body)).get<uint64_t>() == xxh3(bytes.first(body)), "a step plan arrives as it was sent");
+  must(ByteReader(bytes.subspan(body)).get<uint64_t>() == xxh3(bytes.first(body)),
+       "a step plan arrives as it was sent");
   ByteReader in(bytes.first(body));
   StepPlan plan;
   in.get(plan.number);

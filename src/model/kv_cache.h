@@ -11,8 +11,12 @@ namespace trireme {
 class KvCache {
  public:
   KvCache(Device& device, int layers, int kv_heads, int head_dim, DType type, int64_t blocks)
-      : memory_(device.allocate(static_cast<size_t>(layers * blocks * block_bytes(kv_heads, head_dim, type)), "the KV cache")),
-        kv_heads_(kv_heads), head_dim_(head_dim), type_(type), blocks_(blocks) {}
+      : memory_(device.allocate(static_cast<size_t>(layers * blocks * block_bytes(kv_heads, head_dim, type)),
+                                "the KV cache")),
+        kv_heads_(kv_heads),
+        head_dim_(head_dim),
+        type_(type),
+        blocks_(blocks) {}
 
   // Of one block in one layer.
   static int64_t block_bytes(int kv_heads, int head_dim, DType type) {

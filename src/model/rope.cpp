@@ -7,8 +7,8 @@ namespace trireme {
 Rope::Rope(const ModelConfig& config, int64_t positions) {
   const int64_t half = config.head_dim / 2;
   memory_ = Buffer(static_cast<size_t>(positions * half * 2) * sizeof(float), "the RoPE table");
-  float* cosine = memory_.as<float>();       // [positions, head_dim / 2]
-  float* sine = cosine + positions * half;   // [positions, head_dim / 2]
+  float* cosine = memory_.as<float>();      // [positions, head_dim / 2]
+  float* sine = cosine + positions * half;  // [positions, head_dim / 2]
   for (int64_t i = 0; i < half; i++) {
     float power = static_cast<float>(2 * i) / static_cast<float>(config.head_dim);
     float frequency = static_cast<float>(1.0 / exact_pow(config.rope_theta, power));

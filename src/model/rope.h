@@ -6,8 +6,8 @@
 
 namespace trireme {
 
-// cos and sin of position * theta^(-2i / head_dim), as transformers has them: the frequency and the angle are rounded to
-// FP32, everything else is computed in FP64 by our own functions. Owns the table.
+// cos and sin of position * theta^(-2i / head_dim), as transformers has them: the frequency and the angle are rounded
+// to FP32, everything else is computed in FP64 by our own functions. Owns the table.
 class Rope {
  public:
   Rope(const ModelConfig& config, int64_t positions);

@@ -39,10 +39,13 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
       kernels_(kernels),
       share_(RankShare::of(config, units, place.tp, place.tp_rank)),
       over_hidden_(contraction(config.hidden_size, units.hidden_unit_columns)),
-      over_heads_(contraction(int64_t{config.num_heads} * config.head_dim, units.heads_per_unit * config.head_dim, share_.attention)),
+      over_heads_(contraction(int64_t{config.num_heads} * config.head_dim, units.heads_per_unit * config.head_dim,
+                              share_.attention)),
       over_intermediate_(contraction(config.intermediate_size, units.columns_per_unit, share_.mlp)),
-      reduce_heads_(group, device, kernels, units.attention_units, ranges(units.attention_units, place.tp), config.hidden_size, limits.rows),
-      reduce_intermediate_(group, device, kernels, units.mlp_units, ranges(units.mlp_units, place.tp), config.hidden_size, limits.rows) {
+      reduce_heads_(group, device, kernels, units.attention_units, ranges(units.attention_units, place.tp),
+                    config.hidden_size, limits.rows),
+      reduce_intermediate_(group, device, kernels, units.mlp_units, ranges(units.mlp_units, place.tp),
+                           config.hidden_size, limits.rows) {
   for (int r = 0; r < place.tp; r++) shares_.push_back(RankShare::of(config, units, place.tp, r));
   for (int h = 0; h < share_.num_heads; h++)
     kv_head_of_.push_back((share_.first_head + h) / config.group_size() - share_.first_kv_head);
@@ -54,7 +57,8 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
   const int64_t kv = int64_t{share_.num_kv_heads} * config.head_dim;
   const int64_t floats_a_row = hidden + (heads + 2 * kv) + heads + 2 * share_.intermediate + share_.intermediate;
   const int64_t row_bytes = widest_row_bytes(config, share_);
-  memory_ = device.allocate(static_cast<size_t>(limits.rows * (floats_a_row * 4 + row_bytes) + 64), "a step's activations");
+  memory_ =
+      device.allocate(static_cast<size_t>(limits.rows * (floats_a_row * 4 + row_bytes) + 64), "a step's activations");
   float* next = memory_.as<float>();
   auto take = [&](int64_t columns) { return std::exchange(next, next + limits.rows * columns); };
   encoded_ = reinterpret_cast<std::byte*>(next);
@@ -78,7 +82,8 @@ void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
   const int64_t heads = share_.num_heads * head_dim, kv = share_.num_kv_heads * head_dim, columns = share_.intermediate;
   MatrixView<float> normed(normed_, rows, config_.hidden_size);
   MatrixView<float> qkv(qkv_, rows, heads + 2 * kv);
-  MatrixView<float> q(qkv_, rows, heads, qkv.stride), k(qkv_ + heads, rows, kv, qkv.stride), v(qkv_ + heads + kv, rows, kv, qkv.stride);
+  MatrixView<float> q(qkv_, rows, heads, qkv.stride), k(qkv_ + heads, rows, kv, qkv.stride),
+      v(qkv_ + heads + kv, rows, kv, qkv.stride);
   MatrixView<float> attended(attended_, rows, heads);
   MatrixView<float> gate_up(gate_up_, rows, 2 * columns);
   MatrixView<float> gate(gate_up_, rows, columns, 2 * columns), up(gate_up_ + columns, rows, columns, 2 * columns);
@@ -94,7 +99,8 @@ void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
     project(normed, layer.qkv, qkv);
     device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.positions, batch.slots, rope_, pages});
     device_.launch(kernels_.attention, Attention{q, batch.spans, kv_head_of_, scale, pages, attended});
-    product(attended, layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size, reduce_heads_.root_stride(rows));
+    product(attended, layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size,
+            reduce_heads_.root_stride(rows));
     reduce_heads_.add_to(x);
 
     norm(x, layer.mlp_norm, normed);
@@ -129,9 +135,10 @@ void Stage::embed(const StepBatch& batch, MatrixView<float> x) {
     if (r == place_.tp_rank) owned_tokens_[owned++] = token;
   }
   std::fill(to_.begin(), to_.end(), Collective::Piece{0, owned * row_bytes, 0, 1});
-  device_.launch(kernels_.embed,
-                 Embed{std::span<const int32_t>(owned_tokens_).first(owned), static_cast<int32_t>(share_.first_token), weights_.embedding,
-                       MatrixView<float>(reinterpret_cast<float*>(group_.window()), static_cast<int64_t>(owned), x.columns)});
+  device_.launch(kernels_.embed, Embed{std::span<const int32_t>(owned_tokens_).first(owned),
+                                       static_cast<int32_t>(share_.first_token), weights_.embedding,
+                                       MatrixView<float>(reinterpret_cast<float*>(group_.window()),
+                                                         static_cast<int64_t>(owned), x.columns)});
   group_.exchange(to_, from_);
   std::fill(from_.begin(), from_.end(), Collective::Piece{});  // .offset: rows taken so far
   for (size_t i = 0; i < batch.tokens.size(); i++) {
@@ -147,7 +154,8 @@ void Stage::norm(MatrixView<const float> x, std::span<const float> weight, Matri
 }
 
 void Stage::project(MatrixView<const float> x, const Projection& projection, MatrixView<float> out) {
-  for (const auto& part : projection.parts) product(x, part.w, over_hidden_, out.data + part.first_output, out.stride, 0);
+  for (const auto& part : projection.parts)
+    product(x, part.w, over_hidden_, out.data + part.first_output, out.stride, 0);
 }
 
 void Stage::product(MatrixView<const float> x, const PackedView& w, const Contraction& contraction, float* y,
@@ -155,7 +163,8 @@ void Stage::product(MatrixView<const float> x, const PackedView& w, const Contra
   const ActivationForm form = activation_form(w.form);
   Activations in{form, encoded_, x.rows, x.columns, activation_row_bytes(form, x.columns)};
   if (form == ActivationForm::f32) {
-    in.data = reinterpret_cast<std::byte*>(const_cast<float*>(x.data));  // read only: the product takes all forms as bytes
+    in.data =
+        reinterpret_cast<std::byte*>(const_cast<float*>(x.data));  // read only: the product takes all forms as bytes
     in.row_bytes = x.stride * static_cast<int64_t>(sizeof(float));
   } else {
     device_.launch(kernels_.encode, Encode{x, in});

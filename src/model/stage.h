@@ -43,7 +43,8 @@ class Stage {
   // what the stage before sent.
   void forward(const StepBatch& batch, MatrixView<float> x);
 
-  // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held] at `logits`.
+  // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held] at
+  // `logits`.
   void head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits);
 
   const RankShare& share() const { return share_; }
@@ -71,14 +72,14 @@ class Stage {
 
   // Scratch, [rows, ...] of the largest step.
   Buffer memory_;
-  float* normed_ = nullptr;        // [rows, hidden]
-  float* qkv_ = nullptr;           // [rows, (heads + 2 kv_heads) * head_dim]
-  float* attended_ = nullptr;      // [rows, heads * head_dim]
-  float* gate_up_ = nullptr;       // [rows, 2 * intermediate]
-  float* activated_ = nullptr;     // [rows, intermediate]
-  std::byte* encoded_ = nullptr;   // [rows, widest input] in any activation form
-  std::vector<int32_t> owned_tokens_;            // [rows] tokens of this step that this rank embeds
-  std::vector<Collective::Piece> to_, from_;     // [tp]
+  float* normed_ = nullptr;                   // [rows, hidden]
+  float* qkv_ = nullptr;                      // [rows, (heads + 2 kv_heads) * head_dim]
+  float* attended_ = nullptr;                 // [rows, heads * head_dim]
+  float* gate_up_ = nullptr;                  // [rows, 2 * intermediate]
+  float* activated_ = nullptr;                // [rows, intermediate]
+  std::byte* encoded_ = nullptr;              // [rows, widest input] in any activation form
+  std::vector<int32_t> owned_tokens_;         // [rows] tokens of this step that this rank embeds
+  std::vector<Collective::Piece> to_, from_;  // [tp]
 };
 
 }  // namespace trireme

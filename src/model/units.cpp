@@ -66,7 +66,9 @@ std::vector<int> unit_borders(int units, int parts) {
   using Cost = std::tuple<int, int, int>;  // most roots of a rank, roots in all, largest share
   const Cost worst{std::numeric_limits<int>::max(), 0, 0};
   int low = std::max(1, units / parts - 1), high = (units + parts - 1) / parts + (units >= 4 * parts ? 1 : 0);
-  auto at = [units](int part, int border) { return static_cast<size_t>(part) * static_cast<size_t>(units + 1) + static_cast<size_t>(border); };
+  auto at = [units](int part, int border) {
+    return static_cast<size_t>(part) * static_cast<size_t>(units + 1) + static_cast<size_t>(border);
+  };
   std::vector<Cost> best(static_cast<size_t>(parts + 1) * static_cast<size_t>(units + 1), worst);
   std::vector<int> from(best.size(), -1);
   best[at(0, 0)] = {0, 0, 0};

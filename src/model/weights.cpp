@@ -86,8 +86,10 @@ class Layout {
     const TensorInfo& t = checkpoint_.get_tensor(name);
     int64_t cut = axis == UnitAxis::rows ? t.unit_rows : axis == UnitAxis::columns ? t.unit_columns : 1;
     if (t.rows != rows || t.columns != columns || t.axis != axis || cut != unit)
-      fail(ExitCode::bad_data, "{}: tensor {} is [{}, {}] in units of {}; the config asks for [{}, {}] in units of {}; "
-           "convert the model again", checkpoint_.path(), name, t.rows, t.columns, cut, rows, columns, unit);
+      fail(ExitCode::bad_data,
+           "{}: tensor {} is [{}, {}] in units of {}; the config asks for [{}, {}] in units of {}; "
+           "convert the model again",
+           checkpoint_.path(), name, t.rows, t.columns, cut, rows, columns, unit);
     return t;
   }
 
@@ -118,7 +120,8 @@ class Layout {
     auto unit = [&](std::span<const std::byte> part, int which) {
       return part.empty() ? nullptr : part.data() + static_cast<size_t>(index) * t.parts[which].unit_bytes;
     };
-    StoredBlock b{t.format, t.unit_rows, std::min(t.unit_columns, t.columns), t.unit_columns, unit(values, 0), unit(scales, 1),
+    StoredBlock b{t.format,         t.unit_rows,     std::min(t.unit_columns, t.columns),
+                  t.unit_columns,   unit(values, 0), unit(scales, 1),
                   unit(minimums, 2)};
     return b;
   }
@@ -144,7 +147,9 @@ void lay_out(StageWeights& w, Layout& layout, const ModelConfig& c, const UnitTa
   const int64_t head_columns = units.heads_per_unit * c.head_dim;
   const bool tied_here = place.last && c.tie_word_embeddings;
   auto vocabulary = [&](const char* name) {
-    return layout.projection({layout.rows(name, c.vocab_size, c.hidden_size, units.rows_per_unit, share.vocab)}).parts[0].w;
+    return layout.projection({layout.rows(name, c.vocab_size, c.hidden_size, units.rows_per_unit, share.vocab)})
+        .parts[0]
+        .w;
   };
   w.layers.clear();
   if (place.first || tied_here) w.embedding = vocabulary("embedding");
@@ -152,13 +157,15 @@ void lay_out(StageWeights& w, Layout& layout, const ModelConfig& c, const UnitTa
     const std::string at = "layers." + std::to_string(i) + ".";
     LayerWeights layer;
     layer.attention_norm = layout.vector(at + "attention_norm", c.hidden_size);
-    layer.qkv = layout.projection({layout.rows(at + "attention.q", q_rows, c.hidden_size, head_columns, share.attention),
-                                   layout.rows(at + "attention.k", kv_rows, c.hidden_size, c.head_dim, kv_heads),
-                                   layout.rows(at + "attention.v", kv_rows, c.hidden_size, c.head_dim, kv_heads)});
+    layer.qkv =
+        layout.projection({layout.rows(at + "attention.q", q_rows, c.hidden_size, head_columns, share.attention),
+                           layout.rows(at + "attention.k", kv_rows, c.hidden_size, c.head_dim, kv_heads),
+                           layout.rows(at + "attention.v", kv_rows, c.hidden_size, c.head_dim, kv_heads)});
     layer.o = layout.columns(at + "attention.o", c.hidden_size, q_rows, head_columns, share.attention);
     layer.mlp_norm = layout.vector(at + "mlp_norm", c.hidden_size);
-    layer.gate_up = layout.projection({layout.rows(at + "mlp.gate", c.intermediate_size, c.hidden_size, units.columns_per_unit, share.mlp),
-                                       layout.rows(at + "mlp.up", c.intermediate_size, c.hidden_size, units.columns_per_unit, share.mlp)});
+    layer.gate_up = layout.projection(
+        {layout.rows(at + "mlp.gate", c.intermediate_size, c.hidden_size, units.columns_per_unit, share.mlp),
+         layout.rows(at + "mlp.up", c.intermediate_size, c.hidden_size, units.columns_per_unit, share.mlp)});
     layer.down = layout.columns(at + "mlp.down", c.hidden_size, c.intermediate_size, units.columns_per_unit, share.mlp);
     w.layers.push_back(std::move(layer));
   }

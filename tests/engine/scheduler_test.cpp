@@ -13,7 +13,8 @@ namespace {
 
 // A tokenizer that no test here decodes with.
 const Tokenizer& any_tokenizer() {
-  static const Tokenizer tokenizer(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "decoder": {"type": "ByteLevel"},
+  static const Tokenizer tokenizer(
+      R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "decoder": {"type": "ByteLevel"},
     "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}, "added_tokens": []})");
   return tokenizer;
 }
@@ -84,7 +85,8 @@ TEST_CASE("decode rows go before prefill chunks and share a step with them") {
 
 TEST_CASE("500 sequences through a cache for three end, and all blocks come back") {
   Scheduler s({.max_seqs = 16, .max_step_tokens = 64, .kv_blocks = 12, .max_positions = 128});
-  for (uint64_t i = 0; i < 500; i++) s.add(sequence(i, static_cast<int32_t>(1 + i % 60), static_cast<int64_t>(1 + i % 64)));
+  for (uint64_t i = 0; i < 500; i++)
+    s.add(sequence(i, static_cast<int32_t>(1 + i % 60), static_cast<int64_t>(1 + i % 64)));
   run_to_end(s, 500);
   CHECK(s.preemptions() > 0);
 }

@@ -18,7 +18,14 @@ using namespace trireme;
 namespace {
 
 std::string make_checkpoint(const std::string& folder, const std::string& type, int rank) {
-  testkit::TinyModel tiny{.layers = 3, .heads = 9, .kv_heads = 3, .head_dim = 32, .hidden = 288, .intermediate = 416, .type = type, .tied = true};
+  testkit::TinyModel tiny{.layers = 3,
+                          .heads = 9,
+                          .kv_heads = 3,
+                          .head_dim = 32,
+                          .hidden = 288,
+                          .intermediate = 416,
+                          .type = type,
+                          .tied = true};
   const std::string gguf = folder + "/tiny" + std::to_string(rank) + ".gguf", checkpoint = gguf + ".h5";
   std::ofstream(gguf, std::ios::binary) << tiny.writer().build();
   convert_gguf(gguf, checkpoint, WriterGroup::self());
@@ -26,7 +33,8 @@ std::string make_checkpoint(const std::string& folder, const std::string& type, 
 }
 
 // Counts of one prefill chunk and one decode step, after one of each to warm up. Returns the number of faults.
-int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoint_path, bool exact, std::string_view level) {
+int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoint_path, bool exact,
+          std::string_view level) {
   const Checkpoint checkpoint(checkpoint_path);
   const ModelConfig config = ModelConfig::from_json(checkpoint.config(), checkpoint_path);
   const UnitTable units = UnitTable::of(config, row_parallel_group(checkpoint));
@@ -37,7 +45,8 @@ int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoi
   const Kernels kernels = select_kernels(level);
   const StageWeights weights(checkpoint, config, units, place, exact, device);
   const Rope rope(config, 128);
-  const KvCache cache(device, config.num_layers, share.num_kv_heads, config.head_dim, exact ? DType::f32 : DType::bf16, 4);
+  const KvCache cache(device, config.num_layers, share.num_kv_heads, config.head_dim, exact ? DType::f32 : DType::bf16,
+                      4);
   std::vector<int> members;
   for (int r = 0; r < world.size(); r++) members.push_back(r);
   auto group = fabric.collective(members, Stage::window_bytes(config, units, world.size(), limits));
@@ -49,7 +58,8 @@ int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoi
   std::vector<int64_t> slots;
   auto forward = [&](int32_t first, int32_t rows, bool watched) {
     tokens.clear(), positions.clear(), slots.clear();
-    for (int32_t i = 0; i < rows; i++) tokens.push_back((first + i) % 200), positions.push_back(first + i), slots.push_back(first + i);
+    for (int32_t i = 0; i < rows; i++)
+      tokens.push_back((first + i) % 200), positions.push_back(first + i), slots.push_back(first + i);
     const AttentionSpan span{0, rows, first, block_table.data()};
     const StepBatch batch{tokens, positions, slots, {&span, 1}};
     const MatrixView<float> x(residual.data(), rows, config.hidden_size);
@@ -86,7 +96,8 @@ int main(int argc, char** argv) {
     const auto counted = testkit::stop_watching();
     delete planted;
     faults += counted.allocations < 2;
-    if (!testkit::can_watch_system_calls()) std::printf("skipped: system calls, this kernel has no syscall user dispatch\n");
+    if (!testkit::can_watch_system_calls())
+      std::printf("skipped: system calls, this kernel has no syscall user dispatch\n");
     if (world.size() == 1) {
       testkit::start_watching(true);
       (void)getppid();

@@ -9,7 +9,7 @@ namespace trireme::testkit {
 struct HotPathCounts {
   int64_t allocations = 0;
   int64_t locks = 0;
-  int64_t system_calls = 0;  // stops counting at the first: there should be none
+  int64_t system_calls = 0;        // stops counting at the first: there should be none
   int64_t first_system_call = -1;  // its number
 };
 
