@@ -86,7 +86,8 @@ Source read_command_line(std::span<const std::string> arguments, uint32_t comman
   return source;
 }
 
-// TRIREME_TEST_* belongs to the tests; any other unknown name is a typing error that would be lost in silence.
+// A name that is nearly an option's is a typing error that would be lost in silence; TRIREME_TEST_*
+// belongs to the tests, and any other is somebody else's.
 Source read_environment(std::span<const std::string> environment) {
   Source source{"environment", {}, {}};
   std::vector<std::string> names;
@@ -95,9 +96,11 @@ Source read_environment(std::span<const std::string> environment) {
     std::string name = entry.substr(0, entry.find('='));
     if (!name.starts_with("TRIREME_") || name.starts_with("TRIREME_TEST_")) continue;
     size_t at = static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
-    if (at == names.size())
-      fail(ExitCode::usage, "unknown environment variable {}{}; see trireme run --help for the options", name,
-           did_you_mean(name, names));
+    if (at == names.size()) {
+      const std::string hint = did_you_mean(name, names);
+      if (hint.empty()) continue;
+      fail(ExitCode::usage, "unknown environment variable {}{}; see trireme run --help for the options", name, hint);
+    }
     source.options.push_back({std::string(option_table()[at].name), {entry.substr(name.size() + 1)}});
   }
   return source;
