@@ -13,7 +13,7 @@ constexpr Command kCommands[] = {
      "  srun --mpi=pmix --kill-on-bad-exit=1 trireme run docs.jsonl -m model.h5 -o out.jsonl --digest\n"
      "  zcat docs.jsonl.gz | trireme run - -m model.h5 -o out.jsonl --max-tokens 0 --prompt-logprobs 0\n",
      run_command},
-    {"convert", kConvert, MpiUse::always, "SRC", "a GGUF file or Hugging Face folder to a checkpoint",
+    {"convert", kConvert, MpiUse::always, "SRC", "a GGUF file to a checkpoint",
      "  trireme convert SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2.h5\n"
      "  mpirun -n 4 trireme convert llama-70b.gguf -o llama-70b.h5\n",
      convert_command},

@@ -12,7 +12,7 @@ constexpr double kMany = 1e15;
 
 // clang-format off
 const OptionSpec kTable[] = {
-  {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5), GGUF file or Hugging Face folder"},
+  {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5) or GGUF file"},
   {"files", "output", 'o', "FILE", "", kRun | kConvert, &Options::output, "where results (JSON lines) or the checkpoint go"},
   {"files", "restart", 0, "", "", kRun, &Options::restart, "throw away the run that stands at the output and begin anew"},
   {"files", "allow-errors", 0, "", "", kRun, &Options::allow_errors, "exit 0 even when some rows are errors"},

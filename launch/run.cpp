@@ -94,9 +94,11 @@ class Job {
     return static_cast<int>(code);
   }
 
+  // Before begin() the folder may hold another run, whose status stays.
   void failed(const Error& error) {
+    if (!ledger_) return;
     end({.state = "failed",
-         .tally = ledger_ ? ledger_->tally() : Tally{},
+         .tally = ledger_->tally(),
          .seconds = seconds(),
          .exit_code = static_cast<int>(error.code()),
          .message = error.what()});
@@ -238,21 +240,19 @@ int run_command(const Options& options, const Environment& environment) {
   together(world, [&] {
     if (world.rank() == 0) job.emplace(options, environment);
   });
-  const std::string model = checkpoint_of(options.model, world);
-  Session session(options, world, model);
-  int code = -1;
-  together(world, [&] {
-    if (job) code = job->begin(session);
-  });
-  code = agree_on(world, code);
-  if (code >= 0) return code;
   try {
+    Session session(options, world, checkpoint_of(options.model, world));
+    int code = -1;
+    together(world, [&] {
+      if (job) code = job->begin(session);
+    });
+    code = agree_on(world, code);
+    if (code >= 0) return code;
     session.load();
     if (job) job->log(session.layout_text() + "; " + session.memory_text());
     work(session, job ? &*job : nullptr);
     const PhaseSeconds phases = mean_phases(session, job ? job->seconds() : 0);
     const nlohmann::ordered_json ranks = all_ranks(world, environment);
-    code = 0;
     together(world, [&] {
       if (job) code = job->finish(phases, ranks);
     });

@@ -34,6 +34,12 @@ Session::Session(const Options& options, Communicator& world, const std::string&
       config_(ModelConfig::from_json(checkpoint_->config(), checkpoint_path)),
       units_(UnitTable::of(config_, row_parallel_group(*checkpoint_))),
       exact_(options.numerics == "exact") {
+  if (options_.device != "cpu")
+    fail(ExitCode::configuration, "--device {}: this build has no CUDA backend; leave it out to run on the CPU",
+         options_.device);
+  if (checkpoint_->unit_formula() != kUnitFormulaVersion)
+    fail(ExitCode::bad_data, "{}: cut into units by formula {}, this program reads {}; convert the model again",
+         checkpoint_path, checkpoint_->unit_formula(), kUnitFormulaVersion);
   limits_.rows = options_.max_step_tokens;
   limits_.logit_rows = std::min(kLogitRows, limits_.rows);
   choose_layout();

@@ -16,7 +16,7 @@ using nlohmann::json;
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // hidden, intermediate, vocabulary
 constexpr int kMaxLayers = 4096;
 constexpr int kMaxHeads = 4096;
-constexpr int kMaxHeadDim = 4096;
+constexpr int kMaxHeadDim = 512;
 constexpr int64_t kMaxContext = int64_t{1} << 28;
 
 [[noreturn]] void refuse(const std::string& source, std::string_view field, const std::string& why) {

@@ -61,11 +61,12 @@ std::vector<int> unit_borders(int units, int parts) {
       return borders;
     }
   }
-  // Fewest roots (of the worst rank, then in all), then the smallest largest share, over borders whose shares stay
-  // within one unit of balance. Ties go to the earlier border. A dynamic program over (rank, border).
+  // Fewest roots (of the worst rank, then in all), then the smallest largest share, over borders whose largest share is
+  // as small as can be, or one unit more where that is at most an eighth: fewer sums to exchange are worth that much.
+  // Ties go to the earlier border. A dynamic program over (rank, border).
   using Cost = std::tuple<int, int, int>;  // most roots of a rank, roots in all, largest share
   const Cost worst{std::numeric_limits<int>::max(), 0, 0};
-  int low = std::max(1, units / parts - 1), high = (units + parts - 1) / parts + (units >= 4 * parts ? 1 : 0);
+  int low = std::max(1, units / parts - 1), high = (units + parts - 1) / parts + (units >= 8 * parts ? 1 : 0);
   auto at = [units](int part, int border) {
     return static_cast<size_t>(part) * static_cast<size_t>(units + 1) + static_cast<size_t>(border);
   };

@@ -27,7 +27,8 @@ struct UnitTable {
 
 // The one function that decides ownership: borders [parts + 1] of contiguous ranges over `units`. Powers of two own the
 // nodes of one depth of the unit tree (one root each); other widths get the borders with the fewest roots among those
-// within one unit of balance. Empty ranges only when parts > units.
+// whose largest share is the smallest possible, or one unit more where a rank holds eight or more. Empty ranges only
+// when parts > units.
 std::vector<int> unit_borders(int units, int parts);
 UnitRange units_of(int units, int parts, int part);
 
