@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "job/status.h"
-#include "tests/job/temp_folder.h"
+#include "testkit/temp_folder.h"
 
 using namespace trireme;
 
@@ -61,7 +61,7 @@ std::string many_lines(int count) {
 }  // namespace
 
 TEST_CASE("lines come with their number and byte; blank ones yield nothing") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   auto rows = read_all(folder.put("a.jsonl", "one\n\n  \t\r\ntwo\r\nthree"));
   REQUIRE(rows.size() == 3);
   CHECK(texts(rows) == std::vector<std::string>{"one", "two\r", "three"});
@@ -72,7 +72,7 @@ TEST_CASE("lines come with their number and byte; blank ones yield nothing") {
 }
 
 TEST_CASE("odd ends and starts") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   CHECK(read_all(folder.put("empty", "")).empty());
   CHECK(read_all(folder.put("newlines", "\n\n\n")).empty());
   CHECK(texts(read_all(folder.put("no_end", "a"))) == std::vector<std::string>{"a"});
@@ -89,7 +89,7 @@ TEST_CASE("odd ends and starts") {
 }
 
 TEST_CASE("a line of 16 MiB is read, a longer one is an error row and is not held") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   std::string text = std::string(kMaxRowBytes, 'x') + "\n" + std::string(kMaxRowBytes + 1, 'y') + "\nlast\n";
   auto rows = read_all(folder.put("long.jsonl", text));
   REQUIRE(rows.size() == 3);
@@ -102,19 +102,19 @@ TEST_CASE("a line of 16 MiB is read, a longer one is an error row and is not hel
 }
 
 TEST_CASE("gzip and Zstandard by their magic bytes, several members and frames too") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   std::string text = many_lines(50000), more = many_lines(3);
   auto plain = texts(read_all(folder.put("plain", text + more)));
   CHECK(texts(read_all(folder.put("one.gz", gzip(text + more)))) == plain);
   CHECK(texts(read_all(folder.put("two.gz", gzip(text) + gzip("") + gzip(more)))) == plain);
   CHECK(texts(read_all(folder.put("one.zst", zstd(text + more)))) == plain);
   CHECK(texts(read_all(folder.put("two.zst", zstd(text) + zstd(more)))) == plain);
-  CHECK(survey_input(folder.path("two.gz")).digest == survey_input(folder.path("plain")).digest);
-  CHECK(survey_input(folder.path("one.zst")).bytes == text.size() + more.size());
+  CHECK(survey_input(folder / "two.gz").digest == survey_input(folder / "plain").digest);
+  CHECK(survey_input(folder / "one.zst").bytes == text.size() + more.size());
 }
 
 TEST_CASE("a cut or damaged compressed file: the rows before, then one error row that names file and byte") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   std::string text = many_lines(200000);  // several blocks of each format
   auto plain = texts(read_all(folder.put("plain", text)));
   for (std::string whole : {gzip(text), zstd(text)}) {
@@ -134,7 +134,7 @@ TEST_CASE("a cut or damaged compressed file: the rows before, then one error row
 }
 
 TEST_CASE("a bomb of one line costs no memory") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   std::string path = folder.put("bomb.gz", gzip(std::string(256 << 20, 'x')) + gzip("\nafter\n"));
   int64_t before = peak_memory_bytes();
   auto rows = read_all(path);
@@ -145,28 +145,28 @@ TEST_CASE("a bomb of one line costs no memory") {
 }
 
 TEST_CASE("a folder: .txt and .md, no hidden ones, in bytewise order of the relative path") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   for (const char* name : {"b.txt", "a/z.txt", "a.txt", "a/y/1.md", "a-b.md", ".hidden.txt", ".git/c.txt", "no.pdf",
                            "A.txt", "\xc3\xa9.txt", "a/.x/h.txt"})
     folder.put(std::string("root/") + name, std::string("content of ") + name);
-  std::filesystem::create_directory_symlink(folder.path("root"), folder.path("root/ring"));
-  std::filesystem::create_symlink(folder.path("root/b.txt"), folder.path("root/c.txt"));
+  std::filesystem::create_directory_symlink(folder / "root", folder / "root/ring");
+  std::filesystem::create_symlink(folder / "root/b.txt", folder / "root/c.txt");
   std::vector<std::string> paths;
-  for (const Row& row : read_all(folder.path("root"))) {
+  for (const Row& row : read_all(folder / "root")) {
     CHECK(row.is_file);
     paths.push_back(row.path);
   }
   CHECK(paths ==
         std::vector<std::string>{"A.txt", "a-b.md", "a.txt", "a/y/1.md", "a/z.txt", "b.txt", "c.txt", "\xc3\xa9.txt"});
-  CHECK(read_all(folder.path("root"))[1].text == "content of a-b.md");
+  CHECK(read_all(folder / "root")[1].text == "content of a-b.md");
 }
 
 TEST_CASE("files of a folder that cannot be read are error rows") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   folder.put("root/long.txt", std::string(kMaxRowBytes + 1, 'x'));
   folder.put("root/ok.txt", "ok");
-  std::filesystem::create_symlink("nowhere", folder.path("root/broken.txt"));
-  auto rows = read_all(folder.path("root"));
+  std::filesystem::create_symlink("nowhere", folder / "root/broken.txt");
+  auto rows = read_all(folder / "root");
   REQUIRE(rows.size() == 3);
   CHECK(rows[0].error_code == "unreadable");
   CHECK(rows[1].error_code == "too_long_line");

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "job/document_reader.h"
 #include "job/result_line.h"
-#include "tests/job/temp_folder.h"
+#include "testkit/temp_folder.h"
 
 using namespace trireme;
 
@@ -67,7 +67,7 @@ TEST_CASE("random and mutated lines: each non-blank one is exactly one row, and 
     expected += !blank(line);
     input += line + "\n";
   }
-  TempFolder folder;
+  testkit::TempFolder folder;
   std::string path = folder.put("in.jsonl", input);
   CHECK(survey_input(path).rows == expected);
   DocumentReader reader(Corpus::open(path));

@@ -8,7 +8,7 @@
 #include "job/ledger.h"
 #include "job/replica_rows.h"
 #include "job/run_folder.h"
-#include "tests/job/temp_folder.h"
+#include "testkit/temp_folder.h"
 
 using namespace trireme;
 
@@ -71,7 +71,7 @@ std::string run_job(const std::string& input, const std::string& out, Tally& tal
 }  // namespace
 
 TEST_CASE("one line out per line in, in order, with the example of docs/formats.md") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   std::string input = folder.put("in.jsonl", R"({"id": "a", "text": "Hello", "title": "Greeting"}
 {"id": "a", "text": "Hello again"}
 
@@ -81,7 +81,7 @@ TEST_CASE("one line out per line in, in order, with the example of docs/formats.
 )");
   Tally tally;
   CHECK(
-      run_job(input, folder.path("out.jsonl"), tally) ==
+      run_job(input, folder / "out.jsonl", tally) ==
       R"({"id":"a","input":{"title":"Greeting"},"text":"","finish_reason":"length","usage":{"prompt_tokens":5,"completion_tokens":0}}
 {"id":"a","text":null,"finish_reason":"error","usage":{"prompt_tokens":0,"completion_tokens":0},"error":{"code":"duplicate_id","message":"id a was in an earlier row already; ids must differ","line":2,"byte":50}}
 {"id":4,"text":null,"finish_reason":"error","usage":{"prompt_tokens":0,"completion_tokens":0},"error":{"code":"bad_field","message":"text must be a string, not 5","line":4,"byte":86}}
@@ -95,15 +95,15 @@ TEST_CASE("one line out per line in, in order, with the example of docs/formats.
 }
 
 TEST_CASE("an input of nothing gives an output of nothing") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   Tally tally;
-  CHECK(run_job(folder.put("in.jsonl", "\n \n"), folder.path("out.jsonl"), tally).empty());
+  CHECK(run_job(folder.put("in.jsonl", "\n \n"), folder / "out.jsonl", tally).empty());
   CHECK(tally.rows_total == 0);
 }
 
 TEST_CASE("an input that grows while it is read is noticed") {
-  TempFolder folder;
-  ResultStore store(folder.path("part"));
+  testkit::TempFolder folder;
+  ResultStore store(folder / "part");
   Ledger ledger(Corpus::open(folder.put("in.jsonl", "{\"text\":\"\"}\n{}\n")), 1, store);
   CHECK(ledger.next());
   CHECK_THROWS_AS(ledger.next(), Error);

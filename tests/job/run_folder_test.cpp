@@ -8,7 +8,7 @@
 
 #include "job/corpus.h"
 #include "job/status.h"
-#include "tests/job/temp_folder.h"
+#include "testkit/temp_folder.h"
 
 using namespace trireme;
 
@@ -36,14 +36,14 @@ void run(const std::string& out) {
   RunFolder folder(out);
   folder.begin(manifest(), false);
   replace_file(out, "result\n");
-  folder.write_status({{"state", "done"}, {"exit_code", 0}}, true);
+  folder.write_status({{"state", "done"}, {"exit_code", 0}}, Durable::yes);
 }
 
 }  // namespace
 
 TEST_CASE("a fresh run, an interrupted one, a complete one, another one") {
-  TempFolder temp;
-  std::string out = temp.path("out.jsonl");
+  testkit::TempFolder temp;
+  std::string out = temp / "out.jsonl";
   CHECK(RunFolder(out).begin(manifest(), false) == RunFolder::Start::fresh);
   CHECK(RunFolder(out).begin(manifest(), false) == RunFolder::Start::started_over);
   run(out);
@@ -62,68 +62,70 @@ TEST_CASE("a fresh run, an interrupted one, a complete one, another one") {
 }
 
 TEST_CASE("what the manifest tells people does not decide") {
-  TempFolder temp;
-  run(temp.path("out"));
+  testkit::TempFolder temp;
+  run(temp / "out");
   Manifest other = manifest();
   other.about["layout"] = "2x2x1";
-  CHECK(RunFolder(temp.path("out")).begin(other, false) == RunFolder::Start::already_complete);
+  CHECK(RunFolder(temp / "out").begin(other, false) == RunFolder::Start::already_complete);
 }
 
 TEST_CASE("a complete run whose output is gone runs again") {
-  TempFolder temp;
-  run(temp.path("out"));
-  std::filesystem::remove(temp.path("out"));
-  CHECK(RunFolder(temp.path("out")).begin(manifest(), false) == RunFolder::Start::started_over);
+  testkit::TempFolder temp;
+  run(temp / "out");
+  std::filesystem::remove(temp / "out");
+  CHECK(RunFolder(temp / "out").begin(manifest(), false) == RunFolder::Start::started_over);
 }
 
 TEST_CASE("outputs that are refused") {
-  TempFolder temp;
+  testkit::TempFolder temp;
   auto foreign = fault_of([&] { RunFolder(temp.put("foreign", "someone's")); });
   CHECK(foreign.first == ExitCode::cannot_create);
-  CHECK(read_whole_file(temp.path("foreign")) == "someone's");
-  CHECK_FALSE(std::filesystem::exists(temp.path("foreign.run")));
+  CHECK(read_whole_file(temp / "foreign") == "someone's");
+  CHECK_FALSE(std::filesystem::exists(temp / "foreign.run"));
   CHECK(fault_of([] { RunFolder("-"); }).first == ExitCode::usage);
-  CHECK(fault_of([&] { RunFolder(temp.path("no/such/folder/out")); }).first == ExitCode::cannot_create);
+  CHECK(fault_of([&] { RunFolder(temp / "no/such/folder/out"); }).first == ExitCode::cannot_create);
 }
 
 TEST_CASE("one job at a time; the holder is named; its end frees the folder") {
-  TempFolder temp;
+  testkit::TempFolder temp;
   {
-    RunFolder first(temp.path("out"));
-    auto [code, text] = fault_of([&] { RunFolder(temp.path("out")); });
+    RunFolder first(temp / "out");
+    auto [code, text] = fault_of([&] { RunFolder(temp / "out"); });
     CHECK(code == ExitCode::cannot_create);
     CHECK(has(text, "process " + std::to_string(::getpid())));
   }
-  CHECK_NOTHROW(RunFolder(temp.path("out")));
+  CHECK_NOTHROW(RunFolder(temp / "out"));
 }
 
 TEST_CASE("standard input is kept in the run folder, once the run is accepted") {
-  TempFolder temp;
+  testkit::TempFolder temp;
   auto spool = [&](RunFolder& folder, std::string_view text) {
     File input = File::open_to_read(temp.put("stdin_text", text));
     return folder.spool_stdin(input.fd());
   };
   {
-    RunFolder folder(temp.path("out"));
+    RunFolder folder(temp / "out");
     CHECK(survey_input(spool(folder, "{}\n{}\n")).rows == 2);
     folder.begin(manifest(), false);
     CHECK(read_whole_file(folder.path_of_stdin()) == "{}\n{}\n");
   }
-  RunFolder folder(temp.path("out"));
+  RunFolder folder(temp / "out");
   spool(folder, "other");
   CHECK(fault_of([&] { folder.begin(manifest(1), false); }).first == ExitCode::configuration);
   CHECK(read_whole_file(folder.path_of_stdin()) == "{}\n{}\n");
   CHECK_FALSE(std::filesystem::exists(folder.path("stdin.new")));
 }
 
-TEST_CASE("status.json is whole, and written at most once a second") {
-  TempFolder temp;
-  RunFolder folder(temp.path("out"));
+TEST_CASE("status.json is whole, and due once a second") {
+  testkit::TempFolder temp;
+  RunFolder folder(temp / "out");
   folder.begin(manifest(), false);
   Status status;
   status.tally = {10, 4, 1, 100, 50};
   status.seconds = 2;
-  folder.write_status(status.to_json(1'000'000'000), false);
+  CHECK(folder.status_due());
+  folder.write_status(status.to_json(1'000'000'000), Durable::no);
+  CHECK_FALSE(folder.status_due());
   auto json = *folder.status();
   CHECK(json["state"] == "running");
   CHECK(json["exit_code"].is_null());
@@ -132,21 +134,20 @@ TEST_CASE("status.json is whole, and written at most once a second") {
   CHECK(json["updated"] == "2001-09-09T01:46:40Z");
   CHECK(json["predicted_end"] == "2001-09-09T01:46:43Z");
   CHECK(json["memory_bytes"] > 0);
-  status.tally.rows_done = 5;
-  folder.write_status(status.to_json(1'000'000'000), false);
-  CHECK((*folder.status())["documents_done"] == 4);
   status.state = "done";
+  status.message = "a path of any bytes: \xff";
   status.exit_code = 76;
-  folder.write_status(status.to_json(1'000'000'000), true);
+  folder.write_status(status.to_json(1'000'000'000), Durable::yes);
   CHECK((*folder.status())["exit_code"] == 76);
+  CHECK((*folder.status())["message"] == "a path of any bytes: \xef\xbf\xbd");
   CHECK((*folder.status())["predicted_end"].is_null());
 }
 
 TEST_CASE("a damaged manifest or status is another run's, not a crash") {
-  TempFolder temp;
-  run(temp.path("out"));
+  testkit::TempFolder temp;
+  run(temp / "out");
   temp.put("out.run/status.json", "{\"state\":");
-  CHECK(RunFolder(temp.path("out")).begin(manifest(), false) == RunFolder::Start::started_over);
+  CHECK(RunFolder(temp / "out").begin(manifest(), false) == RunFolder::Start::started_over);
   temp.put("out.run/manifest.json", "[1");
-  CHECK(fault_of([&] { RunFolder(temp.path("out")).begin(manifest(), false); }).first == ExitCode::configuration);
+  CHECK(fault_of([&] { RunFolder(temp / "out").begin(manifest(), false); }).first == ExitCode::configuration);
 }

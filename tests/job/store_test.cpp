@@ -9,48 +9,48 @@
 #include "job/document_reader.h"
 #include "job/id_set.h"
 #include "job/result_store.h"
-#include "tests/job/temp_folder.h"
+#include "testkit/temp_folder.h"
 
 using namespace trireme;
 
 TEST_CASE("results come out in input order, whatever order they finished in") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   std::vector<uint64_t> order(20000);
   std::iota(order.begin(), order.end(), 0);
   for (bool shuffled : {false, true}) {
     if (shuffled) std::shuffle(order.begin(), order.end(), std::mt19937(7));
-    ResultStore store(folder.path("part"));
+    ResultStore store(folder / "part");
     // Some lines are longer than any buffer.
     auto line = [](uint64_t row) {
       return std::to_string(row) + std::string(row % 5000 == 0 ? 1'500'000 : row % 100, 'x');
     };
     for (uint64_t row : order) store.append(row, line(row));
-    store.publish(folder.path("out"));
+    store.publish(folder / "out");
     std::string expected;
     for (uint64_t row = 0; row < order.size(); row++) expected += line(row) + "\n";
-    CHECK(read_whole_file(folder.path("out")) == expected);
-    CHECK(!std::filesystem::exists(folder.path("out.tmp")));
+    CHECK(read_whole_file(folder / "out") == expected);
+    CHECK(!std::filesystem::exists(folder / "out.tmp"));
   }
 }
 
 TEST_CASE("a row is stored once, a missing one is noticed, and the old output stays until the new is whole") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   folder.put("out", "old");
-  ResultStore store(folder.path("part"));
+  ResultStore store(folder / "part");
   store.append(2, "c");
   store.append(0, "a");
   CHECK_THROWS_AS(store.append(2, "again"), Error);
   CHECK_THROWS_AS(store.append(1, "two\nlines"), Error);
-  CHECK_THROWS_AS(store.publish(folder.path("out")), Error);
-  CHECK(read_whole_file(folder.path("out")) == "old");
+  CHECK_THROWS_AS(store.publish(folder / "out"), Error);
+  CHECK(read_whole_file(folder / "out") == "old");
   store.append(1, "b");
-  store.publish(folder.path("out"));
-  CHECK(read_whole_file(folder.path("out")) == "a\nb\nc\n");
+  store.publish(folder / "out");
+  CHECK(read_whole_file(folder / "out") == "a\nb\nc\n");
 }
 
 TEST_CASE("memory: at most 32 bytes a row for ids and result index together") {
-  TempFolder folder;
-  ResultStore store(folder.path("part"));
+  testkit::TempFolder folder;
+  ResultStore store(folder / "part");
   IdSet ids;
   constexpr size_t kConstant = 1 << 20;
   for (uint64_t row = 0; row < 1'000'000; row++) {
@@ -72,7 +72,7 @@ TEST_CASE("a set of ids finds every one again") {
 }
 
 TEST_CASE("the second row with an id is an error row; types differ; line numbers count as ids") {
-  TempFolder folder;
+  testkit::TempFolder folder;
   std::string path = folder.put("in.jsonl", R"({"id":"1","text":""}
 {"id":1,"text":""}
 {"id":"1","text":""}

@@ -2,7 +2,9 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <string_view>
 
 namespace trireme::testkit {
 
@@ -22,6 +24,12 @@ class TempFolder {
   TempFolder& operator=(const TempFolder&) = delete;
 
   std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  // Writes a file, with the folders above it; returns its path.
+  std::string put(const std::string& name, std::string_view content) const {
+    std::filesystem::create_directories((path_ / name).parent_path());
+    std::ofstream(path_ / name, std::ios::binary) << content;
+    return *this / name;
+  }
   const std::filesystem::path& path() const { return path_; }
 
  private:
