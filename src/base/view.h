@@ -22,7 +22,6 @@ struct MatrixView {
       : MatrixView(other.data, other.rows, other.columns, other.stride) {}
 
   T* row(int64_t i) const { return data + i * stride; }
-  std::span<T> row_span(int64_t i) const { return {row(i), static_cast<size_t>(columns)}; }
   MatrixView rows_from(int64_t begin, int64_t count) const { return {row(begin), count, columns, stride}; }
 };
 

@@ -34,17 +34,6 @@ int Checkpoint::unit_formula() const { return state_->index.unit_formula; }
 int Checkpoint::unit_group() const { return state_->index.unit_group; }
 std::span<const TensorInfo> Checkpoint::tensors() const { return state_->index.tensors; }
 
-bool Checkpoint::is_checkpoint(const std::string& path) try {
-  IndexHeader header;
-  const IndexHeader ours;
-  InputFile file(path);
-  if (file.bytes() < sizeof header) return false;
-  file.read(0, std::as_writable_bytes(std::span(&header, 1)), "header");
-  return std::equal(std::begin(ours.magic), std::end(ours.magic), header.magic);
-} catch (const Error&) {
-  return false;
-}
-
 std::string Checkpoint::read_blob(std::string_view name) const {
   for (const Index::Blob& blob : state_->index.blobs) {
     if (blob.name != name) continue;

@@ -44,7 +44,6 @@ class Checkpoint {
   // Reads and validates the index: every count, offset and product is checked against the file before use. Throws
   // Error(bad_data) naming the file and the field.
   explicit Checkpoint(const std::string& path);
-  static bool is_checkpoint(const std::string& path);  // by magic bytes; false when it cannot be read
   ~Checkpoint();
   Checkpoint(Checkpoint&&) noexcept;
 

@@ -64,10 +64,6 @@ void InputFile::read_scattered(uint64_t offset, std::span<iovec> parts, const ch
   }
 }
 
-void InputFile::will_read(uint64_t offset, uint64_t bytes) const {
-  posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
-}
-
 void InputFile::reads_are_sequential() const { posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL); }
 
 }  // namespace trireme

@@ -32,7 +32,6 @@ class InputFile {
   void read(uint64_t offset, std::span<std::byte> into, const char* what) const;
   // One contiguous range of the file, scattered over `parts`, which are used up (their fields change).
   void read_scattered(uint64_t offset, std::span<iovec> parts, const char* what) const;
-  void will_read(uint64_t offset, uint64_t bytes) const;  // a hint to the page cache: begin now
   void reads_are_sequential() const;
 
  private:

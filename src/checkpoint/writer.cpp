@@ -217,8 +217,6 @@ CheckpointWriter::~CheckpointWriter() {
   state_->close();
 }
 
-uint64_t CheckpointWriter::content_bytes() const { return state_->content_bytes; }
-
 void CheckpointWriter::write(size_t tensor, UnitRange units, std::span<const std::byte> values,
                              std::span<const std::byte> scales, std::span<const std::byte> minimums) {
   State& s = *state_;

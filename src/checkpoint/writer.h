@@ -31,8 +31,6 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  uint64_t content_bytes() const;  // weights and blobs
-
   // Not collective. Every unit of every tensor is written once, by any one rank; padding must be zeros. At most 1 GiB a
   // call.
   void write(size_t tensor, UnitRange units, std::span<const std::byte> values, std::span<const std::byte> scales,

@@ -147,14 +147,6 @@ Communicator Communicator::split(int color, int key) const {
   return Communicator(std::make_unique<State>(part, waiter()));
 }
 
-Communicator Communicator::split_shared() const {
-  barrier();
-  MPI_Comm part = MPI_COMM_NULL;
-  mpi_check(MPI_Comm_split_type(state_->comm, MPI_COMM_TYPE_SHARED, rank(), MPI_INFO_NULL, &part),
-            "MPI_Comm_split_type");
-  return Communicator(std::make_unique<State>(part, waiter()));
-}
-
 void Communicator::barrier() const {
   auto operation = std::make_unique<Operation>();
   mpi_check(MPI_Ibarrier(state_->comm, &operation->request), "MPI_Ibarrier");

@@ -36,7 +36,6 @@ class Communicator {
   Waiter& waiter() const;
 
   Communicator split(int color, int key) const;
-  Communicator split_shared() const;  // ranks that MPI believes share memory; prove it (shared_window.h)
 
   void barrier() const;
   void broadcast(std::vector<std::byte>& data, int root) const;                           // resized on the others

@@ -184,7 +184,7 @@ StageWeights::StageWeights(const Checkpoint& checkpoint, const ModelConfig& conf
   memory_ = device.allocate(static_cast<size_t>(size.bytes()), "the weights");
   Layout layout(checkpoint, exact, memory_.data());
   lay_out(*this, layout, config, units, place);
-  stats_ = checkpoint.read(std::move(layout.requests()));
+  checkpoint.read(std::move(layout.requests()));
 }
 
 int64_t StageWeights::packed_bytes_of(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units,

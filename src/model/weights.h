@@ -53,7 +53,6 @@ class StageWeights {
   PackedView head;                    // [tokens held, hidden]; last stage; the embedding when tied
 
   size_t bytes() const { return memory_.bytes(); }
-  const Checkpoint::ReadStats& read_stats() const { return stats_; }
 
   // Bytes that a rank at `place` will hold, from the checkpoint's index alone.
   static int64_t packed_bytes_of(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units,
@@ -62,7 +61,6 @@ class StageWeights {
  private:
   StageWeights() = default;
   Buffer memory_;
-  Checkpoint::ReadStats stats_;
 };
 
 // The quantization group of the row-parallel weights (1 if plain): what the unit table was made with.

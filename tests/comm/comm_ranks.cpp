@@ -59,7 +59,6 @@ void control_plane(Ranks& ranks) {
     Communicator half = world.split(me % 2, -me);
     ranks.check(half.size() == (n + 1 - me % 2) / 2, "size");
     ranks.check(half.all_max(me) == (me % 2 == (n - 1) % 2 ? n - 1 : n - 2), "highest rank");
-    ranks.check(world.split_shared().size() >= 1, "shared");
   });
   ranks.test("ranks fail together, with the lowest failing rank's words", [&] {
     world.agree("", 70);
