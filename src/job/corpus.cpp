@@ -108,17 +108,20 @@ class FolderCorpus : public Corpus {
     if (entry->bytes > kMaxRowBytes)
       set_too_long(row, "file");
     else
-      read_file(row);
+      read_file(row, entry->bytes);
     return row;
   }
 
  private:
-  void read_file(Row& row) const {
+  // listed_bytes: what the file had when it was listed; it may have grown since.
+  void read_file(Row& row, size_t listed_bytes) const {
     try {
       File file = File::open_to_read(root_ + "/" + row.path);
-      row.text.resize(kMaxRowBytes + 1);  // it may have grown since it was listed
-      row.text.resize(file.read_at(0, row.text));
-      row.text.shrink_to_fit();
+      for (size_t room = listed_bytes + 1; row.text.size() < room; room = std::min(2 * room, kMaxRowBytes + 1)) {
+        row.text.resize(room);
+        row.text.resize(file.read_at(0, row.text));
+        if (row.text.size() < room || room > kMaxRowBytes) break;
+      }
     } catch (const Error& error) {
       std::string().swap(row.text);
       row.error_code = "unreadable";
