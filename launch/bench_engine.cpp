@@ -97,7 +97,8 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   wide.max_seqs = std::max(options.max_seqs, plan.sequences);
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
   wide.dp = 1;
-  Session session(wide, world, checkpoint_of(options.model, world));
+  Log log(options.log_level, world.rank());
+  Session session(wide, world, checkpoint_of(options.model, world, log));
   session.load();
   Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
 

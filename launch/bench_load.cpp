@@ -59,7 +59,8 @@ std::vector<Checkpoint::Request> share_of(const Checkpoint& checkpoint, int rank
 }  // namespace
 
 void bench_load(const Options& options, Communicator& world) {
-  Checkpoint checkpoint(checkpoint_of(options.model, world));
+  Log log(options.log_level, world.rank());
+  Checkpoint checkpoint(checkpoint_of(options.model, world, log));
   RawFile raw(checkpoint.path());
   auto file_bytes = static_cast<int64_t>(checkpoint.file_bytes());
   Range mine = part_of(file_bytes, world.rank(), world.size());

@@ -2,14 +2,12 @@
 
 #include <chrono>
 #include <cstdio>
-#include <exception>
-#include <new>
 #include <optional>
 #include <thread>
 
-#include "base/error.h"
 #include "comm/communicator.h"
 #include "launch/commands.h"
+#include "launch/fault.h"
 #include "launch/help.h"
 #include "launch/options.h"
 #include "launch/versions.h"
@@ -18,24 +16,6 @@
 namespace trireme {
 
 namespace {
-
-struct Fault {
-  ExitCode code;
-  std::string text;
-};
-
-Fault current_fault() {
-  try {
-    throw;
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  } catch (const std::bad_alloc&) {
-    return {ExitCode::out_of_memory, "out of memory; use fewer ranks on this host or a smaller --kv-gib"};
-  } catch (const std::exception& error) {
-    return {ExitCode::internal,
-            fmt::format("internal error: {}; please report it with the command line", error.what())};
-  }
-}
 
 // One line per job: the lowest failing rank prints and ends the others, which hold back until then. Who prints later
 // had a fault of its own that no lower rank shared.
@@ -79,7 +59,7 @@ int run(const Options& options, const Environment& environment, int argc, char**
     if (command.mpi == MpiUse::always) refuse_lone_worlds(environment);
     return command.run(options, environment);
   } catch (...) {
-    Fault fault = current_fault();
+    Fault fault = Fault::current();
     report(fault, options.command, environment);
     if (mpi && environment.ranks > 1) MpiSession::abort(static_cast<int>(fault.code));
     return static_cast<int>(fault.code);
@@ -100,7 +80,7 @@ int main(int argc, char** argv) {
     if (answered(options, environment))
       return options.command.empty() && arguments.empty() ? static_cast<int>(ExitCode::usage) : 0;
   } catch (...) {
-    Fault fault = current_fault();
+    Fault fault = Fault::current();
     report(fault, "", environment);
     return static_cast<int>(fault.code);
   }

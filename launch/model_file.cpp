@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/writer_group.h"
@@ -27,7 +28,8 @@ struct Choice {
 
 bool is_current(const fs::path& converted, const fs::path& source) {
   std::error_code error;
-  if (!fs::exists(converted, error) || fs::last_write_time(converted) < fs::last_write_time(source)) return false;
+  const auto converted_time = fs::last_write_time(converted, error);
+  if (error || converted_time < fs::last_write_time(source, error) || error) return false;
   try {
     Checkpoint checkpoint(converted.string());
     return true;
@@ -45,14 +47,21 @@ fs::path place_for(const fs::path& source) {
     fail(ExitCode::cannot_create,
          "cannot write beside '{}', and there is no cache folder (HOME is not set); run trireme convert first",
          source.string());
-  fs::create_directories(cache);
-  return fs::path(cache) / name;
+  std::error_code error;
+  fs::create_directories(cache, error);
+  if (error) fail(ExitCode::cannot_create, "cannot create the cache folder {} ({})", cache, error.message());
+  // Models of one name in different folders stay apart.
+  const fs::path absolute = fs::weakly_canonical(source, error);
+  return fs::path(cache) / (hex16(xxh3(absolute.string())) + "-" + name);
 }
 
 Choice choose(const std::string& model) {
   if (model.empty()) fail(ExitCode::usage, "no model was given; add -m MODEL");
-  if (!fs::exists(model)) fail(ExitCode::no_input, "there is no model '{}'; check -m", model);
-  if (fs::is_directory(model))
+  std::error_code error;
+  const fs::file_status status = fs::status(model, error);
+  if (!fs::exists(status))
+    fail(ExitCode::no_input, "there is no model '{}' ({}); check -m", model, error ? error.message() : "no such file");
+  if (fs::is_directory(status))
     fail(ExitCode::bad_data,
          "'{}' is a folder; this version reads checkpoints (.h5) and GGUF files, folders come with a later one", model);
   if (!Gguf::is_gguf(model)) return {model, false};
@@ -62,7 +71,7 @@ Choice choose(const std::string& model) {
 
 }  // namespace
 
-std::string checkpoint_of(const std::string& model, Communicator& world) {
+std::string checkpoint_of(const std::string& model, Communicator& world, Log& log) {
   Choice choice;  // rank 0's, for all
   together(world, [&] {
     if (world.rank() == 0) choice = choose(model);
@@ -76,8 +85,8 @@ std::string checkpoint_of(const std::string& model, Communicator& world) {
 
   if (!choice.convert) return choice.path;
   if (world.rank() == 0)
-    fmt::print(stderr, "trireme: converting {} ({:.0f} MB) to {}, once\n", model,
-               static_cast<double>(fs::file_size(model)) / 1e6, choice.path);
+    log.info("converting {} ({:.0f} MB) to {}, once", model, static_cast<double>(fs::file_size(model)) / 1e6,
+             choice.path);
   convert_gguf(model, choice.path, WriterGroup::world());
   return choice.path;
 }

@@ -2,6 +2,7 @@
 #include <sched.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "comm/communicator.h"
 #include "job/comm_transport.h"
 #include "job/dealer.h"
@@ -30,8 +31,8 @@ int64_t unix_seconds() { return static_cast<int64_t>(time(nullptr)); }
 // Rank 0's side of a job: the input, the run folder, the results and what people see of it.
 class Job {
  public:
-  Job(const Options& options, const Environment& environment)
-      : options_(options), environment_(environment), folder_(options.output) {
+  Job(const Options& options, const Environment& environment, Log& log)
+      : options_(options), environment_(environment), log_(log), folder_(options.output) {
     input_ = options.input == "-" ? folder_.spool_stdin() : options.input;
     summary_ = survey_input(input_);
   }
@@ -40,12 +41,12 @@ class Job {
   int begin(const Session& session) {
     switch (folder_.begin(manifest(session), options_.restart)) {
       case RunFolder::Start::already_complete: {
-        log(fmt::format("{} is complete already; --restart runs it again", options_.output));
+        log_.info("{} is complete already; --restart runs it again", options_.output);
         const auto status = folder_.status();
         return status ? status->value("exit_code", 0) : 0;
       }
       case RunFolder::Start::started_over:
-        log("an incomplete run of this manifest was dropped: it starts over");
+        log_.info("an incomplete run of this manifest was dropped: it starts over");
         break;
       default:
         break;
@@ -59,15 +60,10 @@ class Job {
   Ledger& ledger() { return *ledger_; }
   double seconds() const { return now_seconds() - start_; }
 
-  void log(const std::string& line) {
-    if (options_.log_level == "error") return;
-    progress_.clear();
-    fmt::print(stderr, "{} {}\n", utc_time(unix_seconds()), line);
-  }
-
   // Where the run stands, for people and for status.json; cheap to call every step.
   void show(const Engine& engine) {
-    if (options_.log_level != "error") progress_.update(ledger_->tally(), seconds());
+    if (log_.shows(LogLevel::info)) progress_.update(ledger_->tally(), seconds());
+    if (!folder_.status_due()) return;
     const BlockPool& blocks = engine.scheduler().blocks();
     Status status{.state = "running", .tally = ledger_->tally(), .seconds = seconds()};
     status.ranks = {{{"rank", 0},
@@ -76,7 +72,7 @@ class Job {
                      {"kv_blocks", blocks.total()},
                      {"kv_blocks_used", blocks.total() - blocks.available()},
                      {"preemptions", engine.scheduler().preemptions()}}};
-    folder_.write_status(status.to_json(unix_seconds()), false);
+    folder_.write_status(status.to_json(unix_seconds()), Durable::no);
   }
 
   // After the last row: the output, the summary, the exit code. ranks: what each of them says of itself.
@@ -90,22 +86,22 @@ class Job {
          .exit_code = static_cast<int>(code),
          .phases = phases,
          .ranks = ranks});
-    if (options_.log_level != "error") progress_.finish(tally, phases);
+    if (log_.shows(LogLevel::info)) progress_.finish(tally, phases);
     return static_cast<int>(code);
   }
 
   // Before begin() the folder may hold another run, whose status stays.
-  void failed(const Error& error) {
+  void failed(const Fault& fault) {
     if (!ledger_) return;
     end({.state = "failed",
          .tally = ledger_->tally(),
          .seconds = seconds(),
-         .exit_code = static_cast<int>(error.code()),
-         .message = error.what()});
+         .exit_code = static_cast<int>(fault.code),
+         .message = fault.text});
   }
 
  private:
-  void end(const Status& status) { folder_.write_status(status.to_json(unix_seconds()), true); }
+  void end(const Status& status) { folder_.write_status(status.to_json(unix_seconds()), Durable::yes); }
 
   // What makes two runs the same run: whatever can change a byte of the output, and nothing else.
   Manifest manifest(const Session& session) const {
@@ -143,12 +139,13 @@ class Job {
 
   const Options& options_;
   const Environment& environment_;
+  Log& log_;
   RunFolder folder_;
   std::string input_;
   InputSummary summary_;
   std::optional<ResultStore> store_;
   std::optional<Ledger> ledger_;
-  Progress progress_ = Progress::to_stderr();
+  Progress progress_ = Progress::to_stderr(log_);
   double start_ = now_seconds();
 };
 
@@ -236,12 +233,13 @@ int agree_on(Communicator& world, int code) { return static_cast<int>(world.all_
 int run_command(const Options& options, const Environment& environment) {
   Waiter waiter(std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
   Communicator world = Communicator::world(waiter);
+  Log log(options.log_level, world.rank());
   std::optional<Job> job;
   together(world, [&] {
-    if (world.rank() == 0) job.emplace(options, environment);
+    if (world.rank() == 0) job.emplace(options, environment, log);
   });
   try {
-    Session session(options, world, checkpoint_of(options.model, world));
+    Session session(options, world, checkpoint_of(options.model, world, log));
     int code = -1;
     together(world, [&] {
       if (job) code = job->begin(session);
@@ -249,7 +247,7 @@ int run_command(const Options& options, const Environment& environment) {
     code = agree_on(world, code);
     if (code >= 0) return code;
     session.load();
-    if (job) job->log(session.layout_text() + "; " + session.memory_text());
+    log.info("{}; {}", session.layout_text(), session.memory_text());
     work(session, job ? &*job : nullptr);
     const PhaseSeconds phases = mean_phases(session, job ? job->seconds() : 0);
     const nlohmann::ordered_json ranks = all_ranks(world, environment);
@@ -257,8 +255,8 @@ int run_command(const Options& options, const Environment& environment) {
       if (job) code = job->finish(phases, ranks);
     });
     return agree_on(world, code);
-  } catch (const Error& error) {
-    if (job) job->failed(error);
+  } catch (...) {
+    if (job) job->failed(Fault::current());
     throw;
   }
 }

@@ -1,24 +1,20 @@
 #pragma once
 
-#include <string>
-
-#include "base/error.h"
 #include "comm/communicator.h"
+#include "launch/fault.h"
 
 namespace trireme {
 
 // Runs f, which makes no call to other ranks, and then lets all ranks throw when any of them has failed.
 template <typename F>
-void together(Communicator& world, const F& f) {
-  std::string fault;
-  int code = 0;
+void together(const Communicator& world, const F& f) {
+  Fault fault;
   try {
     f();
-  } catch (const Error& error) {
-    fault = error.what();
-    code = static_cast<int>(error.code());
+  } catch (...) {
+    fault = Fault::current();
   }
-  world.agree(fault, code);
+  world.agree(fault.text, static_cast<int>(fault.code));
 }
 
 }  // namespace trireme

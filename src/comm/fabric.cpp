@@ -92,8 +92,7 @@ HostFabric::~HostFabric() {
   auto& waiter = comm_.waiter();
   waiter.remove(progress_);
   if (std::uncaught_exceptions() > 0) return;
-  auto deadline = waiter.deadline();
-  waiter.set_deadline(std::min(deadline, kGoodbyeLimit));
+  const TemporaryDeadline deadline(waiter, std::min(waiter.deadline(), kGoodbyeLimit));
   try {
     UcxRequest flush;
     ucx_->flush(flush);
@@ -107,7 +106,6 @@ HostFabric::~HostFabric() {
   } catch (const std::exception&) {
     // Nothing is left to be sent or received: whoever did not come has said why, or is reported by the launcher.
   }
-  waiter.set_deadline(deadline);
 }
 
 void HostFabric::tell(int rank, const Introduction& mine) {

@@ -58,4 +58,19 @@ class Waiter {
   std::vector<std::function<void()>> progress_;
 };
 
+// Another deadline while it lives.
+class TemporaryDeadline {
+ public:
+  TemporaryDeadline(Waiter& waiter, std::chrono::milliseconds deadline) : waiter_(waiter), before_(waiter.deadline()) {
+    waiter.set_deadline(deadline);
+  }
+  ~TemporaryDeadline() { waiter_.set_deadline(before_); }
+  TemporaryDeadline(const TemporaryDeadline&) = delete;
+  TemporaryDeadline& operator=(const TemporaryDeadline&) = delete;
+
+ private:
+  Waiter& waiter_;
+  std::chrono::milliseconds before_;
+};
+
 }  // namespace trireme

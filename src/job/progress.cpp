@@ -65,9 +65,14 @@ std::string summary_text(const Tally& tally, const PhaseSeconds& s) {
 Progress::Progress(Write write, bool terminal, double interval_seconds)
     : write_(std::move(write)), terminal_(terminal), interval_seconds_(interval_seconds) {}
 
-Progress Progress::to_stderr(double interval_seconds) {
-  auto write = [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); };
-  return Progress(write, ::isatty(STDERR_FILENO) != 0, interval_seconds);
+Progress Progress::to_stderr(Log& log, double interval_seconds) {
+  auto draw = [](std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); };
+  if (::isatty(STDERR_FILENO)) return Progress(draw, true, interval_seconds);
+  auto write_lines = [&log](std::string_view text) {
+    for (size_t end; (end = text.find('\n')) != text.npos; text.remove_prefix(end + 1))
+      log.write(LogLevel::info, text.substr(0, end));
+  };
+  return Progress(write_lines, false, interval_seconds);
 }
 
 bool Progress::due(const Tally& tally, double seconds) {
@@ -84,7 +89,7 @@ void Progress::update(const Tally& tally, double seconds) {
   if (terminal_)
     write_(fmt::format("\r\x1b[K{}", progress_text(tally, seconds)));
   else
-    write_(fmt::format("{} {}\n", utc_time(std::time(nullptr)), progress_text(tally, seconds)));
+    write_(progress_text(tally, seconds) + "\n");
   drawn_ = terminal_;
 }
 

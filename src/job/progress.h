@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/log.h"
+
 namespace trireme {
 
 // What a job has done so far. Every row counts, error rows too.
@@ -22,12 +24,13 @@ struct PhaseSeconds {
   double total = 0, prefill = 0, decode = 0, communication = 0, waiting = 0;
 };
 
-// Progress on stderr: one line that is redrawn on a terminal, one plain line per interval and per tenth elsewhere.
+// Progress on stderr: one line that is redrawn on a terminal; elsewhere a line of the log per interval and per tenth.
 class Progress {
  public:
   using Write = std::function<void(std::string_view)>;
+  // write: gets what a terminal shows, or whole lines.
   Progress(Write write, bool terminal, double interval_seconds = 30);
-  static Progress to_stderr(double interval_seconds = 30);
+  static Progress to_stderr(Log& log, double interval_seconds = 30);
 
   // seconds: since the job began, on a clock that never jumps. Cheap to call every step.
   void update(const Tally& tally, double seconds);

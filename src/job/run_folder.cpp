@@ -56,6 +56,12 @@ std::optional<nlohmann::json> read_object(const std::string& path) {
   return json.is_object() ? json : nlohmann::json::object();
 }
 
+// Names of files and hosts may be any bytes: what is no UTF-8 is replaced.
+template <typename Json>
+std::string text_of(const Json& json, int indent = -1) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
 }  // namespace
 
 std::string manifest_differences(const nlohmann::json& before, const nlohmann::json& now) {
@@ -66,7 +72,7 @@ std::string manifest_differences(const nlohmann::json& before, const nlohmann::j
   std::string differences;
   keys.erase("");  // how flatten() spells an empty object
   for (const std::string& key : keys) {
-    auto show = [&](const nlohmann::json& values) { return values.contains(key) ? values[key].dump() : "absent"; };
+    auto show = [&](const nlohmann::json& values) { return values.contains(key) ? text_of(values[key]) : "absent"; };
     std::string old_text = show(old_values), new_text = show(new_values);
     if (old_text == new_text) continue;
     std::string name = key.substr(1);  // "/model/digest" is JSON pointer's way to say it
@@ -114,7 +120,7 @@ RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
 
   clear_results();
   nlohmann::ordered_json json{{"identity", manifest.identity}, {"about", manifest.about}};
-  replace_file(path("manifest.json"), json.dump(2) + "\n");
+  replace_file(path("manifest.json"), text_of(json, 2) + "\n");
   return !before ? Start::fresh : restart ? Start::restarted : Start::started_over;
 }
 
@@ -145,11 +151,13 @@ std::string RunFolder::spool_stdin(int fd) {
   return spool.path();
 }
 
-void RunFolder::write_status(const nlohmann::ordered_json& status, bool now) {
-  auto time = std::chrono::steady_clock::now();
-  if (!now && status_written_ && time - *status_written_ < kStatusInterval) return;
-  replace_file(path("status.json"), status.dump(2) + "\n", now ? Durable::yes : Durable::no);
-  status_written_ = time;
+bool RunFolder::status_due() const {
+  return !status_written_ || std::chrono::steady_clock::now() - *status_written_ >= kStatusInterval;
+}
+
+void RunFolder::write_status(const nlohmann::ordered_json& status, Durable durable) {
+  replace_file(path("status.json"), text_of(status, 2) + "\n", durable);
+  status_written_ = std::chrono::steady_clock::now();
 }
 
 std::optional<nlohmann::json> RunFolder::status() const { return read_object(path("status.json")); }

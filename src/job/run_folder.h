@@ -43,12 +43,11 @@ class RunFolder {
   std::string path_of_stdin() const { return path("stdin"); }
 
   std::string part_path() const { return path("parts/rank0.jsonl"); }
-  std::string timings_path(const std::string& name) const { return path("timings/" + name); }
   std::string path(const std::string& name) const { return folder_ + "/" + name; }
-  const std::string& out_path() const { return out_path_; }
 
-  // status.json, replaced as a whole; at most once a second unless `now`.
-  void write_status(const nlohmann::ordered_json& status, bool now);
+  bool status_due() const;  // the last one was written a second ago, or never
+  // status.json, replaced as a whole.
+  void write_status(const nlohmann::ordered_json& status, Durable durable);
   std::optional<nlohmann::json> status() const;  // of the run the folder holds; nothing when absent, {} when damaged
 
  private:

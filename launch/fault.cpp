@@ -1,0 +1,21 @@
+#include "launch/fault.h"
+
+#include <exception>
+#include <new>
+
+namespace trireme {
+
+Fault Fault::current() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  } catch (const std::bad_alloc&) {
+    return {ExitCode::out_of_memory, "out of memory; use fewer ranks on this host or a smaller --kv-gib"};
+  } catch (const std::exception& error) {
+    return {ExitCode::internal,
+            fmt::format("internal error: {}; please report it with the command line", error.what())};
+  }
+}
+
+}  // namespace trireme
