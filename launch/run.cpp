@@ -249,7 +249,10 @@ int run_command(const Options& options, const Environment& environment) {
     code = agree_on(world, code);
     if (code >= 0) return code;
     session.load();
-    if (job) job->log(session.layout_text() + "; " + session.memory_text());
+    if (job) {
+      job->log(session.layout_text() + "; " + session.memory_text());
+      for (const std::string& remark : session.layout().remarks) job->log(remark);
+    }
     work(session, job ? &*job : nullptr);
     const PhaseSeconds phases = mean_phases(session, job ? job->seconds() : 0);
     const nlohmann::ordered_json ranks = all_ranks(world, environment);
