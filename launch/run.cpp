@@ -22,6 +22,10 @@ namespace trireme {
 
 namespace {
 
+// Reading the input's size, converting a model, loading it from a slow file system and writing the output in order: some
+// ranks wait for others that are busy with gigabytes. --deadline-s bounds the steps between.
+constexpr std::chrono::hours kSetUpDeadline{2};
+
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -234,7 +238,7 @@ int agree_on(Communicator& world, int code) { return static_cast<int>(world.all_
 }  // namespace
 
 int run_command(const Options& options, const Environment& environment) {
-  Waiter waiter(std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
+  Waiter waiter(kSetUpDeadline);
   Communicator world = Communicator::world(waiter);
   std::optional<Job> job;
   together(world, [&] {
@@ -253,7 +257,9 @@ int run_command(const Options& options, const Environment& environment) {
       job->log(session.layout_text() + "; " + session.memory_text());
       for (const std::string& remark : session.layout().remarks) job->log(remark);
     }
+    waiter.set_deadline(std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
     work(session, job ? &*job : nullptr);
+    waiter.set_deadline(kSetUpDeadline);
     const PhaseSeconds phases = mean_phases(session, job ? job->seconds() : 0);
     const nlohmann::ordered_json ranks = all_ranks(world, environment);
     together(world, [&] {
