@@ -68,6 +68,7 @@ void Engine::stop() {
   StepPlan plan;
   plan.stop = 1;
   run(std::move(plan));
+  next_step_ = 1;  // whoever follows again counts from there
   replica_.ranks.flush();
 }
 
@@ -75,21 +76,28 @@ void Engine::postprocess(const StepResult& result) {
   in_flight_--;
   for (const ItemResult& item : result.items) {
     Sequence& sequence = scheduler_.in_slot(item.slot);
+    sequence.steps_in_flight--;
     for (const TokenLogprob& entry : item.prompt_logprobs) sequence.completion.prompt_logprobs.push_back(entry);
     if (sequence.request.sampling.digest) sequence.completion.digest = hex16(item.digest);
-    if (item.token != ItemResult::kNone) append(sequence, item);
+    if (item.token == ItemResult::kNumericalError) fault(sequence);
+    if (!sequence.completion.error_code.empty()) {
+      if (sequence.steps_in_flight == 0) finish(sequence, "error");
+    } else if (item.token != ItemResult::kNone) {
+      append(sequence, item);
+    }
   }
+}
+
+// It ends when none of its steps is under way any more: their results find it by its slot.
+void Engine::fault(Sequence& s) {
+  s.completion.error_code = "numerical_error";
+  s.completion.error_message = fmt::format(
+      "the logits before position {} are not all numbers; check the model with `trireme inspect`", s.length());
 }
 
 void Engine::append(Sequence& s, const ItemResult& item) {
   const SamplingParams& sampling = s.request.sampling;
   Completion& c = s.completion;
-  if (item.token == ItemResult::kNumericalError) {
-    c.error_code = "numerical_error";
-    c.error_message = fmt::format(
-        "the logits after position {} are not numbers; check the model with `trireme inspect`", s.length() - 1);
-    return finish(s, "error");
-  }
   if (sampling.max_tokens == 0) return finish(s, "length");
   scheduler_.token_sampled(s, item.token);
   if (!sampling.ignore_eos &&

@@ -13,7 +13,6 @@ namespace trireme {
 struct Replica {
   Communicator& ranks;
   int result_rank = 0;
-  bool leads() const { return ranks.rank() == 0; }
 };
 
 // The leader: takes requests, decides every step, tells the followers, takes its own part in it, and gives completions.
@@ -32,13 +31,14 @@ class Engine {
   // lives, at most once a second.
   void step();
   std::vector<Completion> take_finished() { return std::exchange(finished_, {}); }
-  void stop();  // ends the followers
+  void stop();  // ends the followers; they may follow() again
 
   const Scheduler& scheduler() const { return scheduler_; }
 
  private:
   void run(StepPlan plan);
   void postprocess(const StepResult& result);
+  void fault(Sequence& sequence);
   void append(Sequence& sequence, const ItemResult& item);
   bool stopped(Sequence& sequence, int32_t token);
   bool cut_at_stop_text(Sequence& sequence);

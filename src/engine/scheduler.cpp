@@ -140,6 +140,7 @@ void Scheduler::add_item(StepPlan& plan, Sequence& s, int32_t count) {
   s.admitted = true;
   s.restart = false;
   s.last_step = steps_;
+  s.steps_in_flight++;
   plan.items.push_back(std::move(item));
 }
 

@@ -27,6 +27,7 @@ struct Sequence {
   bool awaiting_token = false;    // its next token is being sampled by a step in flight
   bool admitted = false;          // the other ranks know its slot
   bool restart = true;            // its block table starts empty
+  int32_t steps_in_flight = 0;    // that it is part of
   int64_t last_step = 0;          // number of the step that it was last part of
   std::vector<int32_t> blocks;    // block table
   int32_t preemptions = 0;

@@ -1,13 +1,13 @@
 #include "engine/step_plan.h"
 
-#include "base/bytes.h"
 #include "base/hash.h"
+#include "base/wire.h"
 
 namespace trireme {
 
 namespace {
 
-void put(ByteWriter& out, const std::vector<TokenLogprob>& entries) {
+void put(WireWriter& out, const std::vector<TokenLogprob>& entries) {
   out.put(static_cast<uint64_t>(entries.size()));
   for (const TokenLogprob& e : entries) {
     out.put(e.id);
@@ -17,7 +17,7 @@ void put(ByteWriter& out, const std::vector<TokenLogprob>& entries) {
   }
 }
 
-void get(ByteReader& in, std::vector<TokenLogprob>& entries) {
+void get(WireReader& in, std::vector<TokenLogprob>& entries) {
   entries.resize(in.get_count(16));
   for (TokenLogprob& e : entries) {
     in.get(e.id);
@@ -36,7 +36,7 @@ int64_t StepPlan::rows() const {
 }
 
 std::vector<std::byte> serialize(const StepPlan& plan) {
-  ByteWriter out;
+  WireWriter out;
   out.put(plan.number);
   out.put(plan.stop);
   out.put(plan.freed_slots);
@@ -52,16 +52,16 @@ std::vector<std::byte> serialize(const StepPlan& plan) {
     out.put(item.tokens);
     out.put(item.new_blocks);
   }
-  out.put(xxh3(out.bytes()));
-  return std::move(out.bytes());
+  out.put(xxh3(out.data()));
+  return out.take();
 }
 
 StepPlan parse_plan(std::span<const std::byte> bytes, uint64_t expected_number) {
   must(bytes.size() >= sizeof(uint64_t), "a step plan has a hash");
   const size_t body = bytes.size() - sizeof(uint64_t);
-  must(ByteReader(bytes.subspan(body)).get<uint64_t>() == xxh3(bytes.first(body)),
+  must(WireReader(bytes.subspan(body)).get<uint64_t>() == xxh3(bytes.first(body)),
        "a step plan arrives as it was sent");
-  ByteReader in(bytes.first(body));
+  WireReader in(bytes.first(body));
   StepPlan plan;
   in.get(plan.number);
   must(plan.number == expected_number, "every rank gets the step plans in order");
@@ -79,11 +79,12 @@ StepPlan parse_plan(std::span<const std::byte> bytes, uint64_t expected_number) 
     in.get(item.tokens);
     in.get(item.new_blocks);
   }
+  in.finish();
   return plan;
 }
 
 std::vector<std::byte> serialize(const StepResult& result) {
-  ByteWriter out;
+  WireWriter out;
   out.put(result.number);
   out.put(static_cast<uint64_t>(result.items.size()));
   for (const ItemResult& item : result.items) {
@@ -93,11 +94,11 @@ std::vector<std::byte> serialize(const StepResult& result) {
     put(out, item.logprobs);
     put(out, item.prompt_logprobs);
   }
-  return std::move(out.bytes());
+  return out.take();
 }
 
 StepResult parse_result(std::span<const std::byte> bytes) {
-  ByteReader in(bytes);
+  WireReader in(bytes);
   StepResult result;
   in.get(result.number);
   result.items.resize(in.get_count(32));
@@ -108,6 +109,7 @@ StepResult parse_result(std::span<const std::byte> bytes) {
     get(in, item.logprobs);
     get(in, item.prompt_logprobs);
   }
+  in.finish();
   return result;
 }
 

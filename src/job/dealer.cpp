@@ -24,7 +24,7 @@ std::optional<Document> Dealer::draw() {
 void Dealer::answer(int leader, int room) {
   WireWriter documents;
   uint64_t count = 0;
-  for (; count < static_cast<uint64_t>(std::min(room, kMaxDeal)) && documents.bytes() < kMaxDealBytes; count++) {
+  for (; count < static_cast<uint64_t>(std::min(room, kMaxDeal)) && documents.data().size() < kMaxDealBytes; count++) {
     auto document = draw();
     if (!document) break;
     put_document(documents, *document);
@@ -32,7 +32,7 @@ void Dealer::answer(int leader, int room) {
   WireWriter message;
   message.put(static_cast<uint8_t>(exhausted_));
   message.put(count);
-  message.put(documents.data());
+  message.append(documents.data());
   transport_.send(leader, kDealTag, message.data());
   leaders_to_release_ -= exhausted_;
 }

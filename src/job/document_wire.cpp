@@ -26,7 +26,7 @@ void put_stops(WireWriter& wire, const std::optional<std::vector<std::string>>& 
 std::optional<std::vector<std::string>> get_stops(WireReader& wire) {
   if (!wire.get_flag()) return std::nullopt;
   std::vector<std::string> stops(wire.get_count(sizeof(uint64_t)));
-  for (std::string& stop : stops) stop = wire.get_string();
+  for (std::string& stop : stops) wire.get(stop);
   return stops;
 }
 
@@ -66,25 +66,23 @@ void put_document(WireWriter& wire, const Document& document) {
   wire.put(header.input);
   wire.put(document.kind);
   wire.put(document.content);
-  wire.put(static_cast<uint64_t>(document.token_ids.size()));
-  for (int32_t id : document.token_ids) wire.put(id);
+  wire.put(document.token_ids);
   put_overrides(wire, document.sampling);
 }
 
 Document get_document(WireReader& wire) {
   Document document;
   RowHeader& header = document.header;
-  header.row = wire.get<uint64_t>();
-  header.line = wire.get<int64_t>();
-  header.byte = wire.get<int64_t>();
+  wire.get(header.row);
+  wire.get(header.line);
+  wire.get(header.byte);
   header.id.integer = wire.get_flag();
-  header.id.text = wire.get_string();
-  header.input = wire.get_string();
-  document.kind = wire.get<ContentKind>();
+  wire.get(header.id.text);
+  wire.get(header.input);
+  wire.get(document.kind);
   must(document.kind <= ContentKind::token_ids, "the kind of a document in a message is known");
-  document.content = wire.get_string();
-  document.token_ids.resize(wire.get_count(sizeof(int32_t)));
-  for (int32_t& id : document.token_ids) id = wire.get<int32_t>();
+  wire.get(document.content);
+  wire.get(document.token_ids);
   document.sampling = get_overrides(wire);
   return document;
 }
@@ -99,11 +97,11 @@ void put_finished(WireWriter& wire, const FinishedRow& row) {
 
 FinishedRow get_finished(WireReader& wire) {
   FinishedRow row;
-  row.row = wire.get<uint64_t>();
-  row.line = wire.get_string();
+  wire.get(row.row);
+  wire.get(row.line);
   row.is_error = wire.get_flag();
-  row.prompt_tokens = wire.get<int64_t>();
-  row.completion_tokens = wire.get<int64_t>();
+  wire.get(row.prompt_tokens);
+  wire.get(row.completion_tokens);
   return row;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
+#include "base/wire.h"
 #include "job/document.h"
-#include "job/wire.h"
 
 namespace trireme {
 
