@@ -43,9 +43,7 @@ bool answered(const Options& options, const Environment& environment) {
 }
 
 // A launcher of another MPI starts worlds of one rank each, which would all do the whole job.
-void refuse_lone_worlds(const Environment& environment) {
-  Waiter waiter{std::chrono::seconds(60)};
-  int size = Communicator::world(waiter).size();
+void refuse_lone_worlds(const Environment& environment, int size) {
   std::string mistake = launch_mistake(size, [&](const std::string& name) { return environment.value(name); });
   if (!mistake.empty()) fail(ExitCode::configuration, "{}", mistake);
 }
@@ -55,8 +53,14 @@ int run(const Options& options, const Environment& environment, int argc, char**
   bool use_mpi = command.mpi == MpiUse::always || (command.mpi == MpiUse::if_launched && !environment.launcher.empty());
   std::optional<MpiSession> mpi;
   try {
+    // A process that got no PMIx can only be a world of its own, and MPI_Init may end it in words that help nobody.
+    const bool always = command.mpi == MpiUse::always;
+    if (always && environment.value("PMIX_RANK").empty()) refuse_lone_worlds(environment, 1);
     if (use_mpi) mpi.emplace(&argc, &argv);
-    if (command.mpi == MpiUse::always) refuse_lone_worlds(environment);
+    if (always) {
+      Waiter waiter{std::chrono::seconds(60)};
+      refuse_lone_worlds(environment, Communicator::world(waiter).size());
+    }
     return command.run(options, environment);
   } catch (...) {
     Fault fault = Fault::current();

@@ -23,6 +23,11 @@ namespace trireme {
 
 namespace {
 
+// Counting the input's rows, converting a model, loading it from a slow file system, the last documents of another
+// replica and writing the output in order: some ranks wait for others that are busy. --deadline-s bounds the steps
+// between.
+constexpr std::chrono::hours kSetUpDeadline{2};
+
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -231,7 +236,7 @@ int agree_on(Communicator& world, int code) { return static_cast<int>(world.all_
 }  // namespace
 
 int run_command(const Options& options, const Environment& environment) {
-  Waiter waiter(std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
+  Waiter waiter(kSetUpDeadline);
   Communicator world = Communicator::world(waiter);
   Log log(options.log_level, world.rank());
   std::optional<Job> job;
@@ -248,7 +253,11 @@ int run_command(const Options& options, const Environment& environment) {
     if (code >= 0) return code;
     session.load();
     log.info("{}; {}", session.layout_text(), session.memory_text());
-    work(session, job ? &*job : nullptr);
+    for (const std::string& remark : session.layout().remarks) log.info("{}", remark);
+    {
+      const TemporaryDeadline steps(waiter, std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
+      work(session, job ? &*job : nullptr);
+    }
     const PhaseSeconds phases = mean_phases(session, job ? job->seconds() : 0);
     const nlohmann::ordered_json ranks = all_ranks(world, environment);
     together(world, [&] {
