@@ -89,7 +89,7 @@ struct CheckpointWriter::State {
   H5Object create_dataset(const std::string& name, hid_t type, std::span<const hsize_t> dims, uint64_t* offset);
   void create_tensor(TensorInfo& t, std::array<H5Object, 3>& parts);
   void create_blob(Index::Blob& blob, const std::string& text);
-  void close();
+  void abandon();
   void publish();
 };
 
@@ -206,15 +206,13 @@ CheckpointWriter::CheckpointWriter(const WriterGroup& group, const std::string& 
   try {
     group.agree([&] { s.create_file(); });
   } catch (...) {
-    s.close();
+    s.abandon();
     throw;
   }
 }
 
 CheckpointWriter::~CheckpointWriter() {
-  if (state_->finished) return;
-  if (state_->group.rank() == 0) unlink(state_->temporary.c_str());
-  state_->close();
+  if (!state_->finished) state_->abandon();
 }
 
 void CheckpointWriter::write(size_t tensor, UnitRange units, std::span<const std::byte> values,
@@ -245,7 +243,8 @@ void CheckpointWriter::write(size_t tensor, UnitRange units, std::span<const std
   s.units_written += units.size();
 }
 
-void CheckpointWriter::State::close() {
+void CheckpointWriter::State::abandon() {
+  if (group.rank() == 0) unlink(temporary.c_str());
   datasets.clear();
   file.reset();
 }
