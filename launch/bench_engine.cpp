@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <future>
 
 #include "base/error.h"
 #include "engine/engine.h"
@@ -62,18 +63,16 @@ double measure(Session& session, Engine& engine, int64_t sequences, int64_t prom
   return static_cast<double>(tokens) / seconds;
 }
 
-// Limits of all CPUs that rank 0 may use, asked while the other ranks wait.
-Limits limits_beside(Session& session, bool compute) {
+// Limits of `cpus` (rank 0's, before the engine pinned its threads), asked while the other ranks wait. By another
+// thread: a team pins who makes it.
+Limits limits_beside(Session& session, const std::vector<int>& cpus, bool compute) {
+  auto probe = [&] {
+    ThreadPool pool(static_cast<int>(cpus.size()), cpus);
+    return compute ? probe_limits(pool) : Limits{.read_gbps = probe_read_gbps(pool)};
+  };
   Limits limits;
   session.world().barrier();
-  if (session.world().rank() == 0) {
-    auto cpus = allowed_cpus();
-    ThreadPool pool(static_cast<int>(cpus.size()), cpus);
-    if (compute)
-      limits = probe_limits(pool);
-    else
-      limits.read_gbps = probe_read_gbps(pool);
-  }
+  if (session.world().rank() == 0) limits = std::async(std::launch::async, probe).get();
   session.world().barrier();
   return limits;
 }
@@ -98,6 +97,7 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
   wide.dp = 1;
   Log log(options.log_level, world.rank());
+  const std::vector<int> cpus = allowed_cpus();
   Session session(wide, world, checkpoint_of(options.model, world, log));
   session.load();
   Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
@@ -106,7 +106,7 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   std::vector<double> limits;
   Engine engine(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
   for (int64_t sample = -1; sample < options.repeats; sample++) {  // -1: to warm up
-    Limits before = limits_beside(session, !plan.decode && sample == 0);
+    Limits before = limits_beside(session, cpus, !plan.decode && sample == 0);
     if (session.leads_replica()) {
       double rate = measure(session, engine, plan.sequences, plan.prompt, plan.generate, plan.decode);
       if (sample >= 0) rates.push_back(rate);

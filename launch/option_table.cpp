@@ -9,6 +9,7 @@ namespace {
 constexpr uint32_t kEngine = kRun | kBench;
 constexpr uint32_t kModel = kRun | kTokenize | kRender | kBench;
 constexpr double kMany = 1e15;
+constexpr double kRanks = 1 << 24;
 
 // clang-format off
 const OptionSpec kTable[] = {
@@ -17,10 +18,10 @@ const OptionSpec kTable[] = {
   {"files", "restart", 0, "", "", kRun, &Options::restart, "throw away the run that stands at the output and begin anew"},
   {"files", "allow-errors", 0, "", "", kRun, &Options::allow_errors, "exit 0 even when some rows are errors"},
 
-  {"layout", "tp", 0, "N|auto", "auto", kEngine, &Options::tp, "tensor parallel: ranks that share every layer", 1, kMany},
-  {"layout", "pp", 0, "N|auto", "auto", kEngine, &Options::pp, "pipeline parallel: stages of layers", 1, kMany},
-  {"layout", "dp", 0, "N|auto", "auto", kEngine, &Options::dp, "data parallel: replicas; tp * pp * dp = ranks", 1, kMany},
-  {"layout", "stage-split", 0, "N,N,...", "", kEngine, &Options::stage_split, "layers of each stage, first stage first", 1, kMany},
+  {"layout", "tp", 0, "N|auto", "auto", kEngine, &Options::tp, "tensor parallel: ranks that share every layer", 1, kRanks},
+  {"layout", "pp", 0, "N|auto", "auto", kEngine, &Options::pp, "pipeline parallel: stages of layers", 1, kRanks},
+  {"layout", "dp", 0, "N|auto", "auto", kEngine, &Options::dp, "data parallel: replicas; tp * pp * dp = ranks", 1, kRanks},
+  {"layout", "stage-split", 0, "N,N,...", "", kEngine, &Options::stage_split, "layers of each stage, first stage first", 1, kRanks},
 
   {"engine", "threads", 0, "N|auto", "auto", kEngine, &Options::threads, "threads of a rank (auto: the CPUs its mask allows)", 1, 4096},
   {"engine", "max-seqs", 0, "N", "16", kEngine, &Options::max_seqs, "sequences in flight on a replica", 1, 65536},

@@ -116,7 +116,7 @@ TEST_CASE("a prefix is not guessed") { CHECK(says(refusal({"run", "a", "--max-t"
 
 TEST_CASE("bad values are refused, naming option, source, what was seen and what is possible") {
   CHECK(says(refusal({"run", "a", "--tp", "two"}),
-             "option --tp is 'two'; it takes a whole number of at least 1, or auto"));
+             "option --tp is 'two'; it takes a whole number from 1 to 16777216, or auto"));
   CHECK(says(refusal({"run", "a"}, {"TRIREME_TP=0"}), "(from TRIREME_TP)"));
   CHECK(says(refusal({"run", "a", "--top-p", "0"}), "above 0 and up to 1"));
   CHECK(says(refusal({"run", "a", "--temperature", "-1"}), "from 0 to 100"));
