@@ -22,8 +22,8 @@ namespace trireme {
 
 namespace {
 
-// Reading the input's size, converting a model, loading it from a slow file system and writing the output in order: some
-// ranks wait for others that are busy with gigabytes. --deadline-s bounds the steps between.
+// Reading the input's size, converting a model, loading it from a slow file system and writing the output in order:
+// some ranks wait for others that are busy with gigabytes. --deadline-s bounds the steps between.
 constexpr std::chrono::hours kSetUpDeadline{2};
 
 double now_seconds() {
