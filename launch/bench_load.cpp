@@ -5,7 +5,7 @@
 #include <chrono>
 
 #include "base/buffer.h"
-#include "base/error.h"
+#include "base/file.h"
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
 #include "launch/bench.h"
@@ -18,33 +18,18 @@ namespace {
 
 constexpr int64_t kRawRead = int64_t{8} << 20;  // bytes of one pread of the yardstick: dd bs=8M
 
-// Owns a descriptor for the yardstick.
-class RawFile {
- public:
-  explicit RawFile(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (fd_ < 0) fail(ExitCode::no_input, "cannot read '{}': {}", path, errno_text());
-  }
-  ~RawFile() { close(fd_); }
-  RawFile(const RawFile&) = delete;
-  RawFile& operator=(const RawFile&) = delete;
+void drop_from_cache(const File& file) {
+  fdatasync(file.fd());
+  posix_fadvise(file.fd(), 0, 0, POSIX_FADV_DONTNEED);
+}
 
-  void drop_from_cache() const {
-    fdatasync(fd_);
-    posix_fadvise(fd_, 0, 0, POSIX_FADV_DONTNEED);
-  }
-  // Sequential reads of [begin, end).
-  void read(int64_t begin, int64_t end) const {
-    Buffer buffer(kRawRead, "the read probe");
-    for (int64_t at = begin; at < end;) {
-      ssize_t count = pread(fd_, buffer.data(), static_cast<size_t>(std::min(kRawRead, end - at)), at);
-      if (count <= 0) fail(ExitCode::io_error, "reading the model failed: {}", errno_text());
-      at += count;
-    }
-  }
-
- private:
-  int fd_;
-};
+// Sequential reads of [begin, end).
+void read_plainly(const File& file, int64_t begin, int64_t end) {
+  Buffer buffer(kRawRead, "the read probe");
+  for (int64_t at = begin; at < end; at += kRawRead)
+    file.read_at(static_cast<uint64_t>(at),
+                 buffer.span<char>().first(static_cast<size_t>(std::min(kRawRead, end - at))));
+}
 
 // This rank's share of every tensor, as a tensor-parallel group of all ranks would read it.
 std::vector<Checkpoint::Request> share_of(const Checkpoint& checkpoint, int rank, int size) {
@@ -61,19 +46,19 @@ std::vector<Checkpoint::Request> share_of(const Checkpoint& checkpoint, int rank
 void bench_load(const Options& options, Communicator& world) {
   Log log(options.log_level, world.rank());
   Checkpoint checkpoint(checkpoint_of(options.model, world, log));
-  RawFile raw(checkpoint.path());
+  const File raw = File::open_to_read(checkpoint.path());
   auto file_bytes = static_cast<int64_t>(checkpoint.file_bytes());
   Range mine = part_of(file_bytes, world.rank(), world.size());
   std::vector<double> rates, limits;
   int64_t bytes = 0;
   for (int64_t sample = 0; sample < options.repeats; sample++) {
     for (bool yardstick : {true, false}) {
-      raw.drop_from_cache();
+      drop_from_cache(raw);
       world.barrier();
       auto start = std::chrono::steady_clock::now();
       int64_t read = yardstick ? mine.end - mine.begin : 0;
       if (yardstick)
-        raw.read(mine.begin, mine.end);
+        read_plainly(raw, mine.begin, mine.end);
       else
         read = static_cast<int64_t>(checkpoint.read(share_of(checkpoint, world.rank(), world.size())).bytes);
       world.barrier();

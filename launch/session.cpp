@@ -144,7 +144,9 @@ void Session::agree_on_cache() {
     fail(ExitCode::out_of_memory,
          "no memory for a KV cache: a block of {} positions takes {} MiB on a rank; use more ranks, or give --kv-gib",
          kBlockTokens, block >> 20);
-  cache_ = std::make_unique<KvCache>(*device_, layers, share.num_kv_heads, config_.head_dim, kv_type(), kv_blocks_);
+  together(world_, [&] {
+    cache_ = std::make_unique<KvCache>(*device_, layers, share.num_kv_heads, config_.head_dim, kv_type(), kv_blocks_);
+  });
 }
 
 // Groups, channels and the stage. Every rank makes them in the same order: replica by replica, stage by stage.

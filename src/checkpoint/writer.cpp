@@ -1,18 +1,16 @@
 #include "checkpoint/writer.h"
 
-#include <fcntl.h>
 #include <mpi.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstdio>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "checkpoint/h5.h"
 #include "checkpoint/index.h"
@@ -24,11 +22,6 @@ namespace {
 constexpr uint64_t kMetadataBlock = uint64_t{256}
                                     << 10;  // bytes: HDF5's own records stand together in blocks of this size
 constexpr uint64_t kTensorMetadata = 8192;  // bytes of such records a tensor, at most (measured: about 5,000)
-
-std::string folder_of(const std::string& path) {
-  std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  return folder.empty() ? "." : folder.string();
-}
 
 uint64_t part_bytes(const TensorInfo& t, int part) { return unit_bytes(t, part) * static_cast<uint64_t>(t.units); }
 
@@ -199,9 +192,7 @@ CheckpointWriter::CheckpointWriter(const WriterGroup& group, const std::string& 
   group.agree([&] {
     if (group.rank() != 0) return;
     check_space(path, s.content_bytes + s.block_bytes + kTensorMetadata * (s.index.tensors.size() + 16));
-    int fd = open(s.temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0) fail(ExitCode::cannot_create, "cannot create {} ({}); choose another -o", s.temporary, errno_text());
-    close(fd);
+    File::create(s.temporary);
   });
   try {
     group.agree([&] { s.create_file(); });
@@ -251,27 +242,9 @@ void CheckpointWriter::State::abandon() {
 
 // Rank 0, after all have closed: index into the user block, everything to disk, then the name.
 void CheckpointWriter::State::publish() {
-  int fd = open(temporary.c_str(), O_RDWR | O_CLOEXEC);
-  if (fd < 0) fail(ExitCode::io_error, "cannot open {} again ({})", temporary, errno_text());
-  struct stat s {};
-  bool ok = fstat(fd, &s) == 0;
-  std::string block = user_block(index_text(index), block_bytes, static_cast<uint64_t>(s.st_size));
-  for (size_t done = 0; ok && done < block.size();) {
-    ssize_t n = pwrite(fd, block.data() + done, block.size() - done, static_cast<off_t>(done));
-    ok = n > 0 || (n < 0 && errno == EINTR);
-    if (n > 0) done += static_cast<size_t>(n);
-  }
-  ok = ok && fsync(fd) == 0;
-  std::string reason = errno_text();
-  ::close(fd);
-  if (!ok)
-    fail(ExitCode::io_error, "writing the index of {} failed ({}); free space, then run it again", temporary, reason);
-  if (rename(temporary.c_str(), path.c_str()) != 0)
-    fail(ExitCode::cannot_create, "cannot rename {} to {} ({})", temporary, path, errno_text());
-  if (int folder = open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); folder >= 0) {
-    fsync(folder);
-    ::close(folder);
-  }
+  File written = File::open_or_create(temporary);
+  written.write(user_block(index_text(index), block_bytes, std::filesystem::file_size(temporary)));
+  publish_file(written, path);
 }
 
 void CheckpointWriter::finish() {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "job/file.h"
+#include "base/file.h"
 
 namespace trireme {
 

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "job/byte_source.h"
-#include "job/file.h"
 #include "job/folder_walk.h"
 
 namespace trireme {

@@ -4,7 +4,8 @@ namespace trireme {
 
 namespace {
 
-// Documents of one answer, at most: a leader with much room gets its first ones before rank 0 has read all the rest.
+// Documents of one answer, at most: a leader with much room gets its first ones before rank 0 has read all the rest,
+// and no step waits until many long ones are read and tokenized.
 constexpr int kMaxDeal = 64;
 constexpr size_t kMaxDealBytes = 1 << 20;
 
@@ -56,9 +57,10 @@ bool Dealer::complete() const { return exhausted_ && leaders_to_release_ == 0 &&
 
 std::vector<Document> Dealer::take(int room) {
   std::vector<Document> documents;
-  while (static_cast<int>(documents.size()) < std::min(room, kMaxDeal)) {
+  for (size_t bytes = 0; std::ssize(documents) < std::min(room, kMaxDeal) && bytes < kMaxDealBytes;) {
     auto document = draw();
     if (!document) break;
+    bytes += document->content.size();
     documents.push_back(std::move(*document));
   }
   return documents;

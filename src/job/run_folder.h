@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "job/file.h"
+#include "base/file.h"
 
 namespace trireme {
 

@@ -1,4 +1,4 @@
-#include "job/file.h"
+#include "base/file.h"
 
 #include <fcntl.h>
 #include <unistd.h>
