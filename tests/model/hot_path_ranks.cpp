@@ -71,11 +71,14 @@ int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoi
   forward(40, 1, false);
   int faults = 0;
   for (int32_t rows : {40, 1}) {
+    const double waited_before = world.waiter().waited_seconds();
     const auto c = forward(rows == 40 ? 0 : 41, rows, true);
     std::printf("rank %d, %s, %s, %d rows: %ld allocations, %ld locks, %ld system calls\n", world.rank(), level.data(),
                 exact ? "exact" : "standard", rows, c.allocations, c.locks, c.system_calls);
     if (c.system_calls) std::printf("FAILED: system call %ld\n", c.first_system_call);
-    faults += c.allocations != 0 || c.locks != 0 || c.system_calls != 0;
+    // A wait lets MPI and UCX make progress, in their own ways.
+    const bool waited = world.waiter().waited_seconds() > waited_before;
+    faults += c.system_calls != 0 || (!waited && (c.allocations != 0 || c.locks != 0));
   }
   return faults;
 }
