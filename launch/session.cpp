@@ -47,11 +47,12 @@ Session::Session(const Options& options, Communicator& world, const std::string&
 }
 
 void Session::load() {
+  together(world_, [this] {
+    CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
+    weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, unpinned);
+  });
   device_ = std::make_unique<CpuDevice>(threads_, cpus_);
   agree_on_cache();
-  together(world_, [this] {
-    weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, *device_);
-  });
   rope_ = std::make_unique<Rope>(config_, config_.max_positions);
   build_stage();
 }
