@@ -74,7 +74,7 @@ class Checkpoint {
   // Reads all requests in file order with long sequential preads while consumers work, verifies every checksum, and
   // holds at most `kReadAhead` bytes of staging memory plus one request's largest unit run.
   ReadStats read(std::vector<Request> requests) const;
-  static constexpr size_t kReadAhead = size_t{32} << 20;  // bytes
+  static constexpr size_t kReadAhead = size_t{12} << 20;  // bytes
 
  private:
   struct State;

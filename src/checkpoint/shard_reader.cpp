@@ -9,7 +9,7 @@ namespace trireme {
 
 namespace {
 
-constexpr size_t kLongRead = size_t{4} << 20;  // bytes of a batch, where requests allow; four and more fit the ring
+constexpr size_t kLongRead = size_t{3} << 20;  // bytes of a batch, where requests allow; four and more fit the ring
 constexpr size_t kMaxGap = size_t{64} << 10;   // bytes: reading over a smaller gap is cheaper than a second read
 constexpr size_t kStagingAlignment = 64;       // bytes
 
