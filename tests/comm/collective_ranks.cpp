@@ -1,4 +1,5 @@
-// Our all-reduce beside MPI's, in turn in one run. Prints a row a size; fails when a sum is wrong. Times are for reading
+// Our all-reduce beside MPI's, in turn in one run. Prints a row a size; fails when a sum is wrong. Times are for
+// reading
 // (`trireme bench collective` is the benchmark): a busy machine decides nothing here.
 #include <cstdlib>
 
