@@ -58,11 +58,27 @@ struct Embed {
   MatrixView<float> out;            // [rows, hidden]
 };
 
+// Every run of weight.size() columns is normed by itself: the whole row, or each head (q and k norms).
 struct RmsNorm {
-  MatrixView<const float> x;      // [rows, columns]
+  MatrixView<const float> x;      // [rows, runs * columns]
   std::span<const float> weight;  // [columns]
   float epsilon = 0;
-  MatrixView<float> out;  // [rows, columns]; may be x
+  MatrixView<float> out;  // like x; may be x
+};
+
+// A norm over heads that several ranks hold (OLMo 2) goes in two steps: each head's sum of squares, which the ranks
+// exchange, then the norm by all of them. A head's sum has the lanes of a norm; heads are added in their order.
+struct SumSquares {
+  MatrixView<const float> x;  // [rows, heads * width]
+  int64_t width = 0;
+  MatrixView<float> out;  // [rows, heads]
+};
+struct NormBySquares {
+  MatrixView<float> x;                  // [rows, columns held], in place
+  std::span<const float> weight;        // [columns held]
+  MatrixView<const float> sum_squares;  // [rows, all heads]
+  int64_t columns = 0;                  // of all heads
+  float epsilon = 0;
 };
 
 struct Encode {
@@ -98,19 +114,20 @@ struct KvPages {
   int head_dim = 0;
 };
 
-// Rotates q in place; rotates k, rounds k and v to the cache's type (nearest even) and writes them at their slots.
+// Rotates q in place; rotates k, rounds k and v to the cache's type (nearest even) and writes them at their slots. A
+// table with rotary 0 turns nothing (layers without RoPE).
 struct RopeAppend {
-  MatrixView<float> q;                 // [rows, heads * head_dim]
-  MatrixView<const float> k;           // [rows, kv_heads * head_dim]
-  MatrixView<const float> v;           // [rows, kv_heads * head_dim]
-  std::span<const int32_t> positions;  // [rows]
-  std::span<const int64_t> slots;      // [rows] block * kBlockTokens + position % kBlockTokens
+  MatrixView<float> q;              // [rows, heads * head_dim]
+  MatrixView<const float> k;        // [rows, kv_heads * head_dim]
+  MatrixView<const float> v;        // [rows, kv_heads * head_dim]
+  std::span<const int32_t> angles;  // [rows] row of the table: the position, or that in another set of frequencies
+  std::span<const int64_t> slots;   // [rows] block * kBlockTokens + position % kBlockTokens
   RopeTable rope;
   KvPages pages;
 };
 
-// A run of consecutive rows that belong to one sequence: row i stands at position first_position + i and sees all
-// positions up to its own.
+// A run of consecutive rows that belong to one sequence: row i stands at position first_position + i and sees the
+// positions up to its own, at most Attention::window of them.
 struct AttentionSpan {
   int32_t first_row = 0;
   int32_t rows = 0;
@@ -122,15 +139,63 @@ struct Attention {
   MatrixView<const float> q;             // [rows, heads * head_dim], rotated
   std::span<const AttentionSpan> spans;  // cover every row once
   std::span<const int32_t> kv_head_of;   // [heads] index into the pages' kv_heads, ascending
-  float scale = 0;                       // 1 / sqrt(head_dim)
+  float scale = 0;                       // 1 / sqrt(head_dim), unless the model has its own
+  float softcap = 0;                     // > 0: scores become softcap * tanh(score / softcap), after the scale
+  int32_t window = 0;                    // > 0: positions that a row sees, its own included; blocks before: no-op
   KvPages pages;
   MatrixView<float> out;  // [rows, heads * head_dim]
 };
 
-struct SiluMul {
+enum class Activation : uint8_t { silu, gelu_tanh };
+
+// out = activation(gate) * up. gelu_tanh: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+struct GatedMul {
+  Activation activation = Activation::silu;
   MatrixView<const float> gate;  // [rows, columns]
   MatrixView<const float> up;    // [rows, columns]
   MatrixView<float> out;         // [rows, columns]
+};
+
+struct AddBias {
+  MatrixView<float> x;          // [rows, columns], in place
+  std::span<const float> bias;  // [columns]
+};
+
+// x += y * scale, the product rounded first (not fused).
+struct AddScaled {
+  MatrixView<float> x;        // [rows, columns]
+  MatrixView<const float> y;  // [rows, columns]
+  float scale = 1;
+};
+
+// x = x * scale, then softcap * tanh(x / softcap) where softcap > 0: embeddings and logits of some families.
+struct Scale {
+  MatrixView<float> x;  // [rows, columns], in place
+  float scale = 1;
+  float softcap = 0;
+};
+
+// Mixture of experts: softmax over the logits of all experts (16 lanes, as log_sum_exp sums), the top_k most probable
+// of them in descending order, ties by lower id; normalize: their weights are divided by their sum (added in that
+// order).
+struct Route {
+  MatrixView<const float> logits;  // [rows, experts]
+  int top_k = 0;
+  bool normalize = false;
+  std::span<int32_t> experts;  // [rows, top_k]
+  std::span<float> weights;    // [rows, top_k]
+};
+
+// The sum over the experts held, along the tree of all experts: a leaf is weight * (the row's result), rounded, where
+// the row went to that expert, else zero (which is added like any other value, so that no border shows).
+struct ExpertCombine {
+  MatrixView<const float> y;             // [assignments, columns] results
+  std::span<const int32_t> assignment;   // [rows, experts held] row of y, or -1
+  std::span<const float> weight;         // [rows, experts held]; unused where -1
+  const TreeProgram* program = nullptr;  // over the experts held
+  int64_t rows = 0;
+  float* out = nullptr;     // [roots][rows, columns], dense rows
+  int64_t root_stride = 0;  // floats
 };
 
 // Finishes the tree: nodes' sums come in unit order from whoever held them, added as `program` says, then
@@ -176,7 +241,14 @@ struct Kernels {
   void (*matmul)(const Launch&, const MatMul&) = nullptr;
   void (*rope_append)(const Launch&, const RopeAppend&) = nullptr;
   void (*attention)(const Launch&, const Attention&) = nullptr;
-  void (*silu_mul)(const Launch&, const SiluMul&) = nullptr;
+  void (*gated_mul)(const Launch&, const GatedMul&) = nullptr;
+  void (*sum_squares)(const Launch&, const SumSquares&) = nullptr;
+  void (*norm_by_squares)(const Launch&, const NormBySquares&) = nullptr;
+  void (*add_bias)(const Launch&, const AddBias&) = nullptr;
+  void (*add_scaled)(const Launch&, const AddScaled&) = nullptr;
+  void (*scale)(const Launch&, const Scale&) = nullptr;
+  void (*route)(const Launch&, const Route&) = nullptr;
+  void (*expert_combine)(const Launch&, const ExpertCombine&) = nullptr;
   void (*tree_combine)(const Launch&, const TreeCombine&) = nullptr;
   void (*sample)(const Launch&, const Sample&) = nullptr;
   void (*log_sum_exp)(const Launch&, const LogSumExp&) = nullptr;
