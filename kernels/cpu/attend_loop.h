@@ -103,7 +103,7 @@ INLINE void score(const AttendTile& a, const Block& block, AttendState& s, int f
 // Joins the block's largest and sum with those of the blocks before, and says by what the outputs are multiplied. What
 // attend() starts from, kNothing and 0, adds nothing to a first block's, exactly.
 INLINE void join_sums(AttendState& s) {
-  for (int i = 0; i < kAttendQueries; i += 16) {
+  for (int i = 0; i < s.queries; i += 16) {
     F block_largest = load(s.block_largest + i), block_sum = load(s.block_sum + i);
     F before = load(s.largest + i), largest = max(block_largest, before);
     F old_factor = exp_lanes(before - largest), new_factor = exp_lanes(block_largest - largest);
@@ -210,17 +210,24 @@ INLINE void prefetch(const std::byte* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
 }
 
+// Which positions of block b each query sees.
+INLINE void look_at(const AttendTile& a, AttendState& s, int64_t b) {
+  for (int row = 0; row < a.rows; row++) {
+    int64_t end = a.first_position + row + 1 - b * kBlock, begin = a.window > 0 ? end - a.window : 0;
+    for (int i = row * a.heads; i < (row + 1) * a.heads; i++) {
+      s.begin[i] = static_cast<int>(begin < 0 ? 0 : begin > kBlock ? kBlock : begin);
+      s.end[i] = static_cast<int>(end > kBlock ? kBlock : end);
+    }
+  }
+}
+
 template <bool kBf16>
 void attend_blocks(const AttendTile& a, AttendState& s) {
   const int64_t positions = a.first_position + a.rows, bytes = a.head_dim * kBlock * (kBf16 ? 2 : 4);
   const bool in_place = s.width == a.head_dim && (!kBf16 || s.queries <= kTileQueries);
   const int64_t before = a.window > 0 ? a.first_position + 1 - a.window : 0;  // that the first row does not see
   for (int64_t b = before > 0 ? before / kBlock : 0; b * kBlock < positions; b++) {
-    for (int i = 0; i < s.queries; i++) {
-      int64_t end = a.first_position + i / a.heads + 1 - b * kBlock, begin = a.window > 0 ? end - a.window : 0;
-      s.begin[i] = static_cast<int>(begin < 0 ? 0 : begin > kBlock ? kBlock : begin);
-      s.end[i] = static_cast<int>(end > kBlock ? kBlock : end);
-    }
+    look_at(a, s, b);
     if ((b + 1) * kBlock < positions) {
       prefetch(a.k + a.block_table[b + 1] * a.block_bytes, bytes);
       prefetch(a.v + a.block_table[b + 1] * a.block_bytes, bytes);

@@ -66,13 +66,12 @@ void each_row(const Launch& launch, int64_t rows, const F& f) {
 }
 
 // Runs of columns of an elementwise operation: f(row, first column, columns). So few rows are work for many threads.
-inline constexpr int64_t kElementRun = 256;
-template <typename F>
+template <int64_t kRun = 256, typename F>
 void each_run(const Launch& launch, int64_t rows, int64_t columns, const F& f) {
-  int64_t runs = (columns + kElementRun - 1) / kElementRun;
+  int64_t runs = (columns + kRun - 1) / kRun;
   each_row(launch, rows * runs, [&](int64_t i) {
-    int64_t column = i % runs * kElementRun;
-    f(i / runs, column, std::min(kElementRun, columns - column));
+    int64_t column = i % runs * kRun;
+    f(i / runs, column, std::min(kRun, columns - column));
   });
 }
 
@@ -171,9 +170,19 @@ void drive_tree_combine(const Launch& launch, const TreeCombine& a) {
 }
 
 template <const InnerLoops& kLoops>
+void drive_route(const Launch& launch, const Route& a) {
+  if (a.logits.columns > kMaxExperts) return reference_route(launch, a);
+  each_row(launch, a.logits.rows, [&](int64_t row) {
+    float p[kMaxExperts];
+    kLoops.softmax_row(a.logits.row(row), a.logits.columns, p);
+    choose_experts(a, row, p);
+  });
+}
+
+template <const InnerLoops& kLoops>
 void drive_expert_combine(const Launch& launch, const ExpertCombine& a) {
   if (static_cast<int64_t>(a.program->pops.size()) > kMaxExperts) return reference_expert_combine(launch, a);
-  each_run(launch, a.rows, a.y.columns, [&](int64_t row, int64_t column, int64_t count) {
+  each_run<1024>(launch, a.rows, a.y.columns, [&](int64_t row, int64_t column, int64_t count) {
     ExpertLeaves leaves;
     leaves.collect(a, row, column);
     for (int root = 0; root < a.program->roots; root++) {
@@ -249,6 +258,7 @@ void fill_from(Kernels& kernels) {
   kernels.add_bias = drive_add_bias<kLoops>;
   kernels.add_scaled = drive_add_scaled<kLoops>;
   kernels.scale = drive_scale<kLoops>;
+  kernels.route = drive_route<kLoops>;
   kernels.expert_combine = drive_expert_combine<kLoops>;
   kernels.tree_combine = drive_tree_combine<kLoops>;
   kernels.sample = drive_sample<kLoops>;

@@ -6,7 +6,7 @@
 
 namespace trireme {
 
-inline constexpr int kMaxExperts = 1024;  // held by a rank, as the fast path takes them
+inline constexpr int kMaxExperts = 1024;  // that the vector levels take; more go to the reference
 
 // The leaves of one row of ExpertCombine that are not zero, with the tree that is left over them. A zero only turns a
 // sum of -0 into +0: it is enough to add one to each root that has any, at the end.

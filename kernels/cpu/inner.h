@@ -94,7 +94,8 @@ struct InnerLoops {
   void (*encode_int8_row)(const float* x, int64_t columns, void* out);                      // Int8Group of kernels.h
   float (*sum_squares)(const float* x, int64_t columns);                                    // in the lanes of a norm
   void (*scale_by)(const float* x, const float* weight, float factor, int64_t columns,
-                   float* out);  // (x * factor) * weight
+                   float* out);                                    // (x * factor) * weight
+  void (*softmax_row)(const float* x, int64_t columns, float* p);  // [columns], as Route has it
   void (*silu_mul_row)(const float* gate, const float* up, int64_t columns, float* out);
   void (*gelu_mul_row)(const float* gate, const float* up, int64_t columns, float* out);
   void (*add_row)(const float* y, int64_t columns, float* x);                      // x += y

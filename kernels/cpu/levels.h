@@ -17,6 +17,9 @@ void reference_attention(const Launch& launch, const Attention& a);
 void reference_route(const Launch& launch, const Route& a);
 void reference_expert_combine(const Launch& launch, const ExpertCombine& a);
 
+// The choice of Route for one row; p: [experts] their probabilities, or all NaN.
+void choose_experts(const Route& a, int64_t row, const float* p);
+
 // 1 / sqrt(mean of squares + epsilon) of a row.
 float factor_of_squares(const NormBySquares& a, int64_t row);
 

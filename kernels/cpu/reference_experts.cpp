@@ -28,20 +28,19 @@ void normalize(std::span<float> weights) {
   for (float& weight : weights) weight = weight / sum;
 }
 
-void route_row(std::span<const float> logits, bool normalized, std::span<int32_t> experts, std::span<float> weights) {
-  float top = -std::numeric_limits<float>::infinity(), lanes[16] = {};
-  for (float x : logits) top = std::fmax(top, x);
-  for (size_t e = 0; e < logits.size(); e++) lanes[e % 16] += exp_float(logits[e] - top);
-  float sum = sum_lanes(lanes, 16);
-  if (std::isnan(sum)) {  // a NaN or an infinity among the logits: the lowest ids, and the row ends as an error
-    for (size_t i = 0; i < experts.size(); i++) experts[i] = static_cast<int32_t>(i);
-    std::fill(weights.begin(), weights.end(), std::numeric_limits<float>::quiet_NaN());
+// The choice for one row; p(expert): exp(logit - max) / sum.
+template <typename P>
+void choose(const Route& a, int64_t row, const P& p) {
+  const size_t top_k = static_cast<size_t>(a.top_k), first = static_cast<size_t>(row) * top_k;
+  std::span<int32_t> experts = a.experts.subspan(first, top_k);
+  std::span<float> weights = a.weights.subspan(first, top_k);
+  if (std::isnan(p(0))) {  // a NaN or an infinity among the logits makes all NaN: the row ends as an error
+    for (size_t i = 0; i < top_k; i++) experts[i] = static_cast<int32_t>(i);
+    std::fill(weights.begin(), weights.end(), p(0));
     return;
   }
-  for (int e = 0; e < static_cast<int>(logits.size()); e++)
-    insert(e, exp_float(logits[static_cast<size_t>(e)] - top) / sum, std::min(e, static_cast<int>(experts.size())),
-           experts, weights);
-  if (normalized) normalize(weights);
+  for (int e = 0; e < static_cast<int>(a.logits.columns); e++) insert(e, p(e), std::min(e, a.top_k), experts, weights);
+  if (a.normalize) normalize(weights);
 }
 
 // Added a run of columns at a time, with the stack of sums on this thread's stack.
@@ -66,13 +65,20 @@ void combine_run(const ExpertCombine& a, int64_t row, int64_t column, int64_t co
 
 }  // namespace
 
+void choose_experts(const Route& a, int64_t row, const float* p) {
+  choose(a, row, [p](int expert) { return p[expert]; });
+}
+
 void reference_route(const Launch& launch, const Route& a) {
-  const size_t top_k = static_cast<size_t>(a.top_k);
   Range rows = part_of(a.logits.rows, launch.part, launch.parts);
-  for (int64_t i = rows.begin; i < rows.end; i++)
-    route_row({a.logits.row(i), static_cast<size_t>(a.logits.columns)}, a.normalize,
-              a.experts.subspan(static_cast<size_t>(i) * top_k, top_k),
-              a.weights.subspan(static_cast<size_t>(i) * top_k, top_k));
+  for (int64_t i = rows.begin; i < rows.end; i++) {
+    const float* x = a.logits.row(i);
+    float top = -std::numeric_limits<float>::infinity(), lanes[16] = {};
+    for (int64_t e = 0; e < a.logits.columns; e++) top = std::fmax(top, x[e]);
+    for (int64_t e = 0; e < a.logits.columns; e++) lanes[e % 16] += exp_float(x[e] - top);
+    float sum = sum_lanes(lanes, 16);
+    choose(a, i, [x, top, sum](int expert) { return exp_float(x[expert] - top) / sum; });
+  }
 }
 
 void reference_expert_combine(const Launch& launch, const ExpertCombine& a) {

@@ -139,6 +139,21 @@ void encode_int8_row(const float* x, int64_t columns, void* out) {
     encode_group(load(x + k, columns - k), load(x + k + 16, columns - k - 16), groups[k / 32]);
 }
 
+void softmax_row(const float* x, int64_t columns, float* p) {
+  const F none = set(-__builtin_inff());
+  F top = none, sum = set(0.0f);
+  for (int64_t k = 0; k < columns; k += 16)
+    top = max(select(first_lanes(columns - k), load(x + k, columns - k), none), top);
+  F largest = set(largest_of(top));
+  for (int64_t k = 0; k < columns; k += 16) {
+    F e = select(first_lanes(columns - k), exp_lanes(load(x + k, columns - k) - largest), set(0.0f));
+    sum = sum + e;
+    store(p + k, e, columns - k);
+  }
+  F all = set(sum_of(sum));
+  for (int64_t k = 0; k < columns; k += 16) store(p + k, load(p + k, columns - k) / all, columns - k);
+}
+
 void silu_mul_row(const float* gate, const float* up, int64_t columns, float* out) {
   for (int64_t k = 0; k < columns; k += 16)
     store(out + k, silu_lanes(load(gate + k, columns - k)) * load(up + k, columns - k), columns - k);

@@ -111,7 +111,7 @@ TEST_CASE("route: a NaN or an infinity among the logits gives the lowest ids and
 }
 
 TEST_CASE("route agrees with a sort of FP64 probabilities; every level and part count gives the reference's bits") {
-  for (int experts : {1, 2, 15, 16, 17, 60, 128, 256})
+  for (int experts : {1, 2, 15, 16, 17, 60, 128, 1500})
     for (int top_k : {1, 2, 8})
       for (bool normalize : {false, true}) {
         if (top_k > experts) continue;
