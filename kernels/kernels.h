@@ -148,7 +148,7 @@ struct Attention {
 
 enum class Activation : uint8_t { silu, gelu_tanh };
 
-// out = activation(gate) * up. gelu_tanh: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+// out = activation(gate) * up. gelu_tanh: x / 2 * (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
 struct GatedMul {
   Activation activation = Activation::silu;
   MatrixView<const float> gate;  // [rows, columns]

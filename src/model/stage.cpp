@@ -98,14 +98,14 @@ void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
     norm(x, layer.attention_norm, normed);
     project(normed, layer.qkv, qkv);
     device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.positions, batch.slots, rope_, pages});
-    device_.launch(kernels_.attention, Attention{q, batch.spans, kv_head_of_, scale, pages, attended});
+    device_.launch(kernels_.attention, Attention{q, batch.spans, kv_head_of_, scale, 0, 0, pages, attended});
     product(attended, layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size,
             reduce_heads_.root_stride(rows));
     reduce_heads_.add_to(x);
 
     norm(x, layer.mlp_norm, normed);
     project(normed, layer.gate_up, gate_up);
-    device_.launch(kernels_.silu_mul, SiluMul{gate, up, activated});
+    device_.launch(kernels_.gated_mul, GatedMul{Activation::silu, gate, up, activated});
     product(activated, layer.down, over_intermediate_, reduce_intermediate_.roots(), config_.hidden_size,
             reduce_intermediate_.root_stride(rows));
     reduce_intermediate_.add_to(x);
