@@ -69,7 +69,8 @@ class Session {
   std::string fingerprint_;
   std::unique_ptr<CpuDevice> device_;
   std::unique_ptr<StageWeights> weights_;
-  std::unique_ptr<Rope> rope_;
+  std::vector<Rope> ropes_;
+  int64_t rope_positions_ = 0;
   int64_t kv_blocks_ = 0;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Collective> group_;

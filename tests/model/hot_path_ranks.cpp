@@ -44,13 +44,14 @@ int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoi
   CpuDevice device(1, {});
   const Kernels kernels = select_kernels(level);
   const StageWeights weights(checkpoint, config, units, place, exact, device);
-  const Rope rope(config, 128);
+  std::vector<Rope> ropes;
+  for (const RopeConfig& rope : config.ropes) ropes.emplace_back(rope, 128);
   const KvCache cache(device, config.num_layers, share.num_kv_heads, config.head_dim, exact ? DType::f32 : DType::bf16,
                       4);
   std::vector<int> members;
   for (int r = 0; r < world.size(); r++) members.push_back(r);
   auto group = fabric.collective(members, Stage::window_bytes(config, units, world.size(), limits));
-  Stage stage(config, units, place, weights, cache, rope, *group, device, kernels, limits);
+  Stage stage(config, units, place, weights, cache, ropes, *group, device, kernels, limits);
 
   std::vector<float> residual(static_cast<size_t>(limits.rows * config.hidden_size));
   const std::vector<int32_t> block_table{0, 1, 2, 3};
