@@ -110,7 +110,7 @@ class Job {
 
   // What makes two runs the same run: whatever can change a byte of the output, and nothing else.
   Manifest manifest(const Session& session) const {
-    const SamplingParams p = options_.sampling();
+    const SamplingParams p = session.options().sampling();
     Manifest m;
     m.identity = {{"version", TRIREME_VERSION},
                   {"input",
@@ -253,6 +253,10 @@ int run_command(const Options& options, const Environment& environment) {
     if (code >= 0) return code;
     session.load();
     log.info("{}; {}", session.layout_text(), session.memory_text());
+    const SamplingDefaults& defaults = session.sampling_defaults();
+    if (!defaults.taken.empty()) log.info("from generation_config.json: {}", defaults.taken);
+    if (!defaults.left_out.empty())
+      log.warn("generation_config.json asks for {}, which this version leaves out", defaults.left_out);
     for (const std::string& remark : session.layout().remarks) log.info("{}", remark);
     {
       const TemporaryDeadline steps(waiter, std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));

@@ -31,6 +31,8 @@ Session::Session(const Options& options, Communicator& world, const std::string&
       world_(world),
       fabric_(Fabric::create(world)),
       checkpoint_(std::make_unique<Checkpoint>(checkpoint_path)),
+      sampling_defaults_(
+          SamplingDefaults::apply(checkpoint_->read_blob("generation_config.json"), checkpoint_path, &options_)),
       config_(ModelConfig::from_json(checkpoint_->config(), checkpoint_path)),
       units_(UnitTable::of(config_, row_parallel_group(*checkpoint_))),
       exact_(options.numerics == "exact") {

@@ -7,7 +7,7 @@
 
 #include "comm/collective.h"
 #include "kernels/select.h"
-#include "model/import_gguf.h"
+#include "model/import.h"
 #include "model/stage.h"
 #include "testkit/hot_path.h"
 #include "testkit/temp_folder.h"
@@ -28,7 +28,7 @@ std::string make_checkpoint(const std::string& folder, const std::string& type, 
                           .tied = true};
   const std::string gguf = folder + "/tiny" + std::to_string(rank) + ".gguf", checkpoint = gguf + ".h5";
   std::ofstream(gguf, std::ios::binary) << tiny.writer().build();
-  convert_gguf(gguf, checkpoint, WriterGroup::self());
+  convert_model(gguf, checkpoint, WriterGroup::self());
   return checkpoint;
 }
 

@@ -1,14 +1,11 @@
-#include "model/import_gguf.h"
+#include "model/gguf_config.h"
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 #include <set>
 
 #include "base/error.h"
-#include "base/thread_pool.h"
-#include "model/gguf_tokenizer.h"
-#include "model/gguf_units.h"
+#include "model/config.h"
 
 namespace trireme {
 
@@ -66,7 +63,6 @@ void add_special_tokens(const Gguf& gguf, ModelConfig* c) {
     if (int32_t id = token(key);
         id >= 0 && std::find(c->eos_token_ids.begin(), c->eos_token_ids.end(), id) == c->eos_token_ids.end())
       c->eos_token_ids.push_back(id);
-  c->add_bos = gguf_adds_bos(gguf);
 }
 
 ModelConfig read_config(const Gguf& gguf) {
@@ -106,92 +102,11 @@ ModelConfig read_config(const Gguf& gguf) {
     fail(ExitCode::bad_data,
          "{}: the tensor rope_freqs.weight (scaled rotary embeddings) is not supported by this version", gguf.path());
   add_special_tokens(gguf, &c);
-  c.check(gguf.path());
   return c;
-}
-
-const GgufTensor* source_of(const Gguf& gguf, const TensorSlot& slot) {
-  const GgufTensor* t = gguf.find_tensor(slot.gguf_name);
-  if (!t) fail(ExitCode::bad_data, "{}: the tensor {} is missing", gguf.path(), slot.gguf_name);
-  if (t->rows != slot.rows || t->columns != slot.columns || t->dimensions > 2)
-    fail(ExitCode::bad_data, "{}: the tensor {} is [{}, {}], expected [{}, {}] from the metadata", gguf.path(), t->name,
-         t->rows, t->columns, slot.rows, slot.columns);
-  if (slot.axis == UnitAxis::none && t->type->format != WeightFormat{})
-    fail(ExitCode::bad_data, "{}: the tensor {} is stored as {}; norms are read as F32", gguf.path(), t->name,
-         t->type->name);
-  return t;
-}
-
-CheckpointContent content_of(const Gguf& gguf, const GgufModel& model) {
-  CheckpointContent content;
-  content.unit_formula = kUnitFormulaVersion;
-  content.unit_group = model.unit_group;
-  content.config = model.config.to_json();
-  content.blobs.emplace_back("tokenizer.json", gguf_tokenizer_json(gguf));
-  if (const std::string* text = gguf.find<std::string>("tokenizer.chat_template"))
-    content.blobs.emplace_back("chat_template.jinja", *text);
-  for (size_t i = 0; i < model.slots.size(); i++)
-    content.tensors.push_back(tensor_info(model.slots[i], model.sources[i]->type->format));
-  return content;
-}
-
-// This rank's part of every tensor.
-void write_share(const Gguf& gguf, const GgufModel& model, const CheckpointContent& content, const WriterGroup& group,
-                 CheckpointWriter& writer, const ConvertProgress& progress) {
-  uint64_t done = 0, total = 0;
-  auto share = [&](const TensorInfo& t) {
-    Range r = part_of(t.units, group.rank(), group.size());
-    return UnitRange{static_cast<int>(r.begin), static_cast<int>(r.end)};
-  };
-  for (const TensorInfo& t : content.tensors) total += stored_bytes(t, share(t).size());
-  for (size_t i = 0; i < content.tensors.size(); i++) {
-    const TensorInfo& t = content.tensors[i];
-    GgufUnits units(gguf.file(), *model.sources[i], t, model.slots[i].rope_heads);
-    UnitRange mine = share(t);
-    for (int begin = mine.begin; begin < mine.end; begin += units.batch()) {
-      UnitRange batch{begin, std::min(begin + units.batch(), mine.end)};
-      const StoredUnits& stored = units.read(batch);
-      writer.write(i, batch, stored.parts[0], stored.parts[1], stored.parts[2]);
-      done += stored_bytes(t, batch.size());
-      if (progress) progress(done, total);
-    }
-  }
 }
 
 }  // namespace
 
-GgufModel::GgufModel(const Gguf& gguf) : config(read_config(gguf)) {
-  // Which groups the row-parallel weights have decides the units, so look at them first; a name is enough for that.
-  for (const GgufTensor& t : gguf.tensors())
-    if (t.name.ends_with(".attn_output.weight") || t.name.ends_with(".ffn_down.weight"))
-      unit_group = std::lcm(unit_group, t.type->format.group);
-  units = UnitTable::of(config, unit_group);
-  slots = tensor_slots(config, units);
-  std::set<std::string_view> expected;
-  for (const TensorSlot& slot : slots) {
-    sources.push_back(source_of(gguf, slot));
-    expected.insert(slot.gguf_name);
-  }
-  for (const GgufTensor& t : gguf.tensors())
-    if (!expected.contains(t.name))
-      fail(ExitCode::bad_data,
-           "{}: the tensor {} has no place in this architecture, and ignoring it could change the results", gguf.path(),
-           t.name);
-}
-
-void convert_gguf(const std::string& source, const std::string& destination, const WriterGroup& group,
-                  const ConvertProgress& progress) {
-  std::optional<Gguf> gguf;
-  std::optional<GgufModel> model;
-  CheckpointContent content;
-  group.agree([&] {
-    gguf.emplace(source);
-    model.emplace(*gguf);
-    content = content_of(*gguf, *model);
-  });
-  CheckpointWriter writer(group, destination, content);
-  group.agree([&] { write_share(*gguf, *model, content, group, writer, progress); });
-  writer.finish();
-}
+nlohmann::json gguf_config_json(const Gguf& gguf) { return read_config(gguf).to_json(); }
 
 }  // namespace trireme
