@@ -42,8 +42,9 @@ class GgufUnits {
   const TensorInfo& tensor_;
   int64_t head_rows_ = 0;  // rows of a rotary head; 0: none
   int batch_ = 1;
-  Buffer memory_;  // [batch] units, part after part
-  Buffer band_;    // source rows
+  Buffer memory_;    // [batch] units, part after part
+  Buffer band_;      // source rows
+  Buffer split_[3];  // one row of them, come apart
   StoredUnits stored_;
 };
 

@@ -95,10 +95,10 @@ TEST_CASE("blocks are split without loss") {
 TEST_CASE("types that cannot be read are refused by name, with those that can") {
   TempFolder folder;
   GgufWriter w;
-  w.tensor("blk.0.ffn_down.weight", {256, 1}, 14, std::string(210, 'x'));
+  w.tensor("blk.0.ffn_down.weight", {256, 1}, 16, std::string(66, 'x'));
   write_file(folder / "a.gguf", w.build());
   std::string text = error_of([&] { Gguf gguf(folder / "a.gguf"); });
-  CHECK(contains(text, "blk.0.ffn_down.weight is stored as Q6_K"));
+  CHECK(contains(text, "blk.0.ffn_down.weight is stored as IQ2_XXS"));
   CHECK(contains(text, "F32, F16, BF16, Q8_0, Q4_0, Q4_1"));
 }
 
