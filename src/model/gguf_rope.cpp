@@ -22,7 +22,7 @@ std::vector<double> read_factors(const Gguf& gguf, const GgufTensor& t, int64_t 
     fail(ExitCode::bad_data, "{}: the tensor {} is [{}, {}] of {}, expected [1, {}] of F32: one for each rotary pair",
          gguf.path(), t.name, t.rows, t.columns, t.type->name, rotary / 2);
   std::vector<float> values(static_cast<size_t>(t.columns));
-  gguf.file().read(t.offset, std::as_writable_bytes(std::span(values)), t.name.c_str());
+  t.file->read(t.offset, std::as_writable_bytes(std::span(values)), t.name.c_str());
   std::vector<double> factors;
   for (float value : values) {
     if (!(value > 0) || !std::isfinite(value))

@@ -136,7 +136,7 @@ CheckpointContent content_of(const Gguf& gguf, const GgufModel& model) {
 }
 
 // This rank's part of every tensor.
-void write_share(const Gguf& gguf, const GgufModel& model, const CheckpointContent& content, const WriterGroup& group,
+void write_share(const GgufModel& model, const CheckpointContent& content, const WriterGroup& group,
                  CheckpointWriter& writer, const ConvertProgress& progress) {
   uint64_t done = 0, total = 0;
   auto share = [&](const TensorInfo& t) {
@@ -146,7 +146,7 @@ void write_share(const Gguf& gguf, const GgufModel& model, const CheckpointConte
   for (const TensorInfo& t : content.tensors) total += stored_bytes(t, share(t).size());
   for (size_t i = 0; i < content.tensors.size(); i++) {
     const TensorInfo& t = content.tensors[i];
-    GgufUnits units(gguf.file(), *model.sources[i], t, model.slots[i].rope_heads);
+    GgufUnits units(*model.sources[i]->file, *model.sources[i], t, model.slots[i].rope_heads);
     UnitRange mine = share(t);
     for (int begin = mine.begin; begin < mine.end; begin += units.batch()) {
       UnitRange batch{begin, std::min(begin + units.batch(), mine.end)};
@@ -190,7 +190,7 @@ void convert_gguf(const std::string& source, const std::string& destination, con
     content = content_of(*gguf, *model);
   });
   CheckpointWriter writer(group, destination, content);
-  group.agree([&] { write_share(*gguf, *model, content, group, writer, progress); });
+  group.agree([&] { write_share(*model, content, group, writer, progress); });
   writer.finish();
 }
 

@@ -54,7 +54,7 @@ TEST_CASE("tensors have shapes and places") {
   CHECK(matrix.row_bytes == 20);
   CHECK(matrix.type->name == "Q4_1");
   std::byte last;
-  gguf.file().read(matrix.offset + 99, {&last, 1}, "test");
+  matrix.file->read(matrix.offset + 99, {&last, 1}, "test");
   CHECK(last == std::byte{'m'});
   CHECK(gguf.find_tensor("cube")->rows == 12);
   CHECK(gguf.find_tensor("other") == nullptr);

@@ -30,7 +30,7 @@ float half(const std::byte* at) { return to_float(F16{load<uint16_t>(at)}); }
 // ggml's own dequantization, written from its definition and apart from the converter.
 std::vector<float> dequantize(const Gguf& gguf, const GgufTensor& t) {
   std::vector<std::byte> raw(t.row_bytes * static_cast<size_t>(t.rows));
-  gguf.file().read(t.offset, raw, "tensor");
+  t.file->read(t.offset, raw, "tensor");
   std::vector<float> values;
   for (const std::byte* at = raw.data(); at < raw.data() + raw.size(); at += t.type->bytes) {
     auto byte = [at](int i) { return std::to_integer<int>(at[i]); };
