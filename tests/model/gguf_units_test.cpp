@@ -40,7 +40,8 @@ TensorInfo cut(const BlockType& type, UnitAxis axis, int64_t unit) {
   t.name = "t", t.format = type.format, t.rows = kRows, t.columns = kColumns, t.axis = axis;
   t.unit_rows = axis == UnitAxis::rows ? unit : kRows;
   t.unit_columns = axis == UnitAxis::columns ? unit : kColumns;
-  t.units = static_cast<int>(((axis == UnitAxis::rows ? kRows : kColumns) + unit - 1) / unit);
+  int64_t side = axis == UnitAxis::rows ? kRows : axis == UnitAxis::columns ? kColumns : unit;
+  t.units = static_cast<int>((side + unit - 1) / unit);
   return t;
 }
 
