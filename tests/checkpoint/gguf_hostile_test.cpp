@@ -147,7 +147,8 @@ TEST_CASE("keys of another type than expected are refused where they are read") 
              GgufWriter().text("text", "x").u32("count", 1).f32("real", 1).i32s("list", {1}).build());
   Gguf gguf(folder / "a.gguf");
   auto refused = [](const std::string& text) {
-    CHECK(contains(text, "65: ")), CHECK(contains(text, "unexpected type"));
+    CHECK(contains(text, "65: "));
+    CHECK(contains(text, "unexpected type"));
   };
   for (const char* key : {"text", "real", "list"}) refused(error_of([&] { gguf.get<int64_t>(key); }));
   for (const char* key : {"count", "real", "list"}) refused(error_of([&] { gguf.get<std::string>(key); }));
