@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "checkpoint/index.h"
 #include "testkit/gguf_writer.h"
 #include "testkit/temp_folder.h"
 
@@ -37,7 +38,7 @@ std::vector<std::byte> whole(const BlockType& type, const std::string& bytes, in
 
 TensorInfo cut(const BlockType& type, UnitAxis axis, int64_t unit) {
   TensorInfo t;
-  t.name = "t", t.format = type.format, t.rows = kRows, t.columns = kColumns, t.axis = axis;
+  t.format = type.format, t.rows = kRows, t.columns = kColumns, t.axis = axis;
   t.unit_rows = axis == UnitAxis::rows ? unit : kRows;
   t.unit_columns = axis == UnitAxis::columns ? unit : kColumns;
   int64_t side = axis == UnitAxis::rows ? kRows : axis == UnitAxis::columns ? kColumns : unit;

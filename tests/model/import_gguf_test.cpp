@@ -28,7 +28,7 @@ T load(const std::byte* at) {
 float half(const std::byte* at) { return to_float(F16{load<uint16_t>(at)}); }
 
 // ggml's own dequantization, written from its definition and apart from the converter.
-std::vector<float> dequantize(const Gguf& gguf, const GgufTensor& t) {
+std::vector<float> dequantize(const GgufTensor& t) {
   std::vector<std::byte> raw(t.row_bytes * static_cast<size_t>(t.rows));
   t.file->read(t.offset, raw, "tensor");
   std::vector<float> values;
@@ -98,7 +98,7 @@ void check_equal(const std::string& source, const std::string& destination) {
   for (size_t i = 0; i < model.slots.size(); i++) {
     const TensorInfo& t = checkpoint.get_tensor(model.slots[i].name);
     CAPTURE(t.name);
-    std::vector<float> expected = dequantize(gguf, *model.sources[i]), seen = decode(checkpoint, t);
+    std::vector<float> expected = dequantize(*model.sources[i]), seen = decode(checkpoint, t);
     REQUIRE(expected.size() == seen.size());
     bool rope = t.name.ends_with(".q") || t.name.ends_with(".k");
     int64_t wrong = 0;
