@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
 #include "model/model_source.h"
+#include "model/transformers_config.h"
 
 namespace trireme {
 

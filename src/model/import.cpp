@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "model/transformers_config.h"
 
 namespace trireme {
 

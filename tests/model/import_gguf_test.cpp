@@ -23,9 +23,9 @@ namespace {
 float half(const std::byte* at) { return to_float(F16{load<uint16_t>(at)}); }
 
 // ggml's own dequantization, written from its definition and apart from the converter.
-std::vector<float> dequantize(const Gguf& gguf, const GgufTensor& t) {
+std::vector<float> dequantize(const GgufTensor& t) {
   std::vector<std::byte> raw(t.row_bytes * static_cast<size_t>(t.rows));
-  gguf.file().read(t.offset, raw, "tensor");
+  t.file->read(t.offset, raw, "tensor");
   std::vector<float> values;
   for (const std::byte* at = raw.data(); at < raw.data() + raw.size(); at += t.type->bytes) {
     auto byte = [at](int i) { return std::to_integer<int>(at[i]); };
@@ -60,7 +60,7 @@ void check_equal(const std::string& source, const std::string& destination) {
     const TensorInfo& t = checkpoint.get_tensor(plan.info.name);
     CAPTURE(t.name);
     const GgufTensor* from = gguf.find_tensor(plan.slices.at(0).tensor->name);
-    std::vector<float> expected = dequantize(gguf, *from), seen = decode(checkpoint, t);
+    std::vector<float> expected = dequantize(*from), seen = decode(checkpoint, t);
     REQUIRE(expected.size() == seen.size());
     bool rope = t.name.ends_with(".q") || t.name.ends_with(".k");
     int64_t wrong = 0;
