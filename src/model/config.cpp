@@ -14,7 +14,6 @@ using nlohmann::json;
 
 // Bounds far above any published model; they keep every product of two counts inside 64 bits.
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // hidden, intermediate, vocabulary
-constexpr int kMaxLayers = 4096;
 constexpr int kMaxHeads = 4096;
 constexpr int kMaxHeadDim = 512;
 constexpr int kMaxExperts = 1024;
@@ -146,8 +145,9 @@ void check_rope(const ModelConfig& c, const RopeConfig& r, const std::string& so
   real("rope beta_slow", r.beta_slow, 1e-3, 1e6);
   auto factors = [&](const char* field, const std::vector<double>& values, bool wanted) {
     if (values.size() != (wanted ? static_cast<size_t>(r.rotary) / 2 : 0))
-      refuse(source, field, fmt::format("lists {} values, one for each of {} pairs is needed", values.size(),
-                                        wanted ? r.rotary / 2 : 0));
+      refuse(
+          source, field,
+          fmt::format("lists {} values, one for each of {} pairs is needed", values.size(), wanted ? r.rotary / 2 : 0));
     for (double v : values) real(field, v, 1e-6, 1e9);
   };
   factors("rope short_factor", r.divisors, r.scaling == RopeScaling::longrope || r.scaling == RopeScaling::divisors);
@@ -156,7 +156,8 @@ void check_rope(const ModelConfig& c, const RopeConfig& r, const std::string& so
 
 void check_layers(const ModelConfig& c, const std::string& source) {
   const size_t layers = static_cast<size_t>(c.num_layers);
-  if (c.ropes.empty() || c.ropes.size() > 2) refuse(source, "ropes", "must be one or two sets of frequencies");
+  if (c.ropes.empty() || c.ropes.size() > 2)
+    refuse(source, "ropes", "must be one or two sets of frequencies; convert the model again");
   for (const RopeConfig& rope : c.ropes) {
     check_rope(c, rope, source);
     if (rope.scaling == RopeScaling::longrope && c.ropes.size() > 1)

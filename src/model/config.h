@@ -9,6 +9,8 @@
 
 namespace trireme {
 
+inline constexpr int kMaxLayers = 4096;  // far above any published model
+
 enum class RopeScaling : uint8_t { none, linear, llama3, yarn, longrope, divisors };
 
 // One set of rotary frequencies (model/rope.h has the formulas). Names as in transformers' rope_parameters.

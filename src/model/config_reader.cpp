@@ -15,23 +15,31 @@ namespace {
 constexpr size_t kMaxList = 4096;  // layers, or pairs of a head
 
 // Fields that change nothing here: training, storage and bookkeeping of other programs.
-constexpr std::string_view kWithoutEffect[] = {
-    "_attn_implementation", "_attn_implementation_autoset",
-    "_name_or_path",        "architectures",
-    "attention_dropout",    "auto_map",
-    "cache_implementation", "dtype",
-    "embd_pdrop",           "hidden_dropout",
-    "initializer_range",    "is_llama_config",
-    "output_router_logits", "pad_token_id",
-    "pretraining_tp",       "resid_pdrop",
-    "router_aux_loss_coef", "router_jitter_noise",
-    "torch_dtype",          "transformers.js_config",
-    "transformers_version", "unk_token_id",
-    "use_cache"};
+constexpr std::string_view kWithoutEffect[] = {"_attn_implementation",
+                                               "_attn_implementation_autoset",
+                                               "_name_or_path",
+                                               "architectures",
+                                               "attention_dropout",
+                                               "auto_map",
+                                               "cache_implementation",
+                                               "dtype",
+                                               "embd_pdrop",
+                                               "hidden_dropout",
+                                               "initializer_range",
+                                               "is_llama_config",
+                                               "output_router_logits",
+                                               "pad_token_id",
+                                               "pretraining_tp",
+                                               "resid_pdrop",
+                                               "router_aux_loss_coef",
+                                               "router_jitter_noise",
+                                               "torch_dtype",
+                                               "transformers.js_config",
+                                               "transformers_version",
+                                               "unk_token_id",
+                                               "use_cache"};
 
-std::string shown(const json& value) {
-  return value.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60);
-}
+std::string shown(const json& value) { return value.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60); }
 
 }  // namespace
 

@@ -16,7 +16,7 @@ class ConfigReader {
 
   const nlohmann::json* find(const char* field);
   bool has(const char* field) const { return object_.contains(field); }  // null or not
-  int64_t integer(const char* field);  // must be there
+  int64_t integer(const char* field);                                    // must be there
   int64_t integer(const char* field, int64_t otherwise);
   int count(const char* field);  // an integer that is no less than 0
   int count(const char* field, int64_t otherwise);

@@ -14,8 +14,8 @@ using nlohmann::json;
 // What a set takes from outside its own object.
 struct Defaults {
   double theta = 10000;
-  double partial = 1;               // "partial_rotary_factor"
-  int64_t original_positions = 0;   // "original_max_position_embeddings" beside the set wins over the one inside
+  double partial = 1;                // "partial_rotary_factor"
+  int64_t original_positions = 0;    // "original_max_position_embeddings" beside the set wins over the one inside
   bool yarn_means_longrope = false;  // Phi 3's old names
 };
 
@@ -33,9 +33,7 @@ double yarn_attention_factor(ConfigReader& rope, double factor) {
 double longrope_attention_factor(ConfigReader& rope, const ModelConfig& c, int64_t original) {
   const double factor = rope.real("factor", static_cast<double>(c.max_positions) / static_cast<double>(original));
   const double otherwise =
-      factor <= 1 || original < 2
-          ? 1
-          : std::sqrt(1 + exact_log(factor) / exact_log(static_cast<double>(original)));
+      factor <= 1 || original < 2 ? 1 : std::sqrt(1 + exact_log(factor) / exact_log(static_cast<double>(original)));
   return rope.real("attention_factor", otherwise);
 }
 
@@ -96,8 +94,7 @@ RopeConfig read_rope(ConfigReader& rope, const ModelConfig& c, const Defaults& d
 
 }  // namespace
 
-void read_ropes(ConfigReader& in, ModelConfig& c, double default_theta, double local_theta,
-                const std::string& source) {
+void read_ropes(ConfigReader& in, ModelConfig& c, double default_theta, double local_theta, const std::string& source) {
   Defaults defaults;
   defaults.theta = in.real("rope_theta", default_theta);
   defaults.partial = in.real("partial_rotary_factor", 1);

@@ -85,15 +85,12 @@ void Stage::take_scratch(const StepLimits& limits, const UnitTable& units) {
     float** at;
     int64_t columns;
   };
-  const Want wants[] = {{&normed_, hidden},
-                        {&qkv_, heads + 2 * kv},
-                        {&attended_, heads},
-                        {&gate_up_, 2 * mlp_columns_},
-                        {&activated_, mlp_columns_},
-                        {&squares_, by_rows ? config_.num_heads + config_.num_kv_heads : 0},
-                        {&router_, experts},
-                        {&gathered_, experts > 0 ? hidden : 0},
-                        {&mixed_, most * hidden}};
+  const Want wants[] = {
+      {&normed_, hidden},          {&qkv_, heads + 2 * kv},
+      {&attended_, heads},         {&gate_up_, 2 * mlp_columns_},
+      {&activated_, mlp_columns_}, {&squares_, by_rows ? config_.num_heads + config_.num_kv_heads : 0},
+      {&router_, experts},         {&gathered_, experts > 0 ? hidden : 0},
+      {&mixed_, most * hidden}};
   const int64_t row_bytes = widest_row_bytes(config_, share_, mlp_columns_);
   int64_t floats = 0;
   for (const Want& want : wants) floats += want.columns;
@@ -147,8 +144,8 @@ void Stage::attend(MatrixView<const float> x, const LayerWeights& layer, const L
   if (config_.qk_norm == QkNorm::row) normalize_rows(q, k, layer);
   device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.angles, batch.slots, plan.rope, pages});
   device_.launch(kernels_.attention,
-                 Attention{q, batch.spans, kv_head_of_, attention_scale_,
-                           static_cast<float>(config_.attention_softcap), plan.window, pages, attended});
+                 Attention{q, batch.spans, kv_head_of_, attention_scale_, static_cast<float>(config_.attention_softcap),
+                           plan.window, pages, attended});
   product(attended, layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size, reduce_heads_.root_stride(rows));
 }
 
@@ -191,14 +188,13 @@ void Stage::mix_experts(MatrixView<const float> x, const LayerWeights& layer) {
     mixed += count;
   }
   const size_t cells = static_cast<size_t>(rows * held);
-  device_.launch(kernels_.expert_combine,
-                 ExpertCombine{{mixed_, mixed, hidden},
-                               std::span(assignment_).first(cells),
-                               std::span(weight_).first(cells),
-                               &over_experts_,
-                               rows,
-                               reduce_mlp_.roots(),
-                               reduce_mlp_.root_stride(rows)});
+  device_.launch(kernels_.expert_combine, ExpertCombine{{mixed_, mixed, hidden},
+                                                        std::span(assignment_).first(cells),
+                                                        std::span(weight_).first(cells),
+                                                        &over_experts_,
+                                                        rows,
+                                                        reduce_mlp_.roots(),
+                                                        reduce_mlp_.root_stride(rows)});
 }
 
 // Brings the rows that chose a held expert together, in order; their results will stand at mixed_ row `first` and on.
@@ -241,7 +237,8 @@ void Stage::normalize_rows(MatrixView<float> q, MatrixView<float> k, const Layer
   const int64_t rows = q.rows, width = config_.head_dim, mine = share_.num_heads + share_.num_kv_heads;
   float* shown = reinterpret_cast<float*>(group_.window());
   device_.launch(kernels_.sum_squares, SumSquares{q, width, {shown, rows, share_.num_heads, mine}});
-  device_.launch(kernels_.sum_squares, SumSquares{k, width, {shown + share_.num_heads, rows, share_.num_kv_heads, mine}});
+  device_.launch(kernels_.sum_squares,
+                 SumSquares{k, width, {shown + share_.num_heads, rows, share_.num_kv_heads, mine}});
   device_.synchronize();
   for (size_t r = 0; r < shares_.size(); r++) {
     to_[r] = {0, static_cast<size_t>(rows * mine) * sizeof(float), 0, 1};
@@ -256,14 +253,16 @@ void Stage::normalize_rows(MatrixView<float> q, MatrixView<float> k, const Layer
     for (int64_t row = 0; row < rows; row++, from += s.num_heads + s.num_kv_heads) {
       float* to = squares_ + row * all;
       device_.copy(to + s.first_head, from, static_cast<size_t>(s.num_heads) * sizeof(float));
-      device_.copy(to + heads + s.first_kv_head, from + s.num_heads, static_cast<size_t>(s.num_kv_heads) * sizeof(float));
+      device_.copy(to + heads + s.first_kv_head, from + s.num_heads,
+                   static_cast<size_t>(s.num_kv_heads) * sizeof(float));
     }
   }
   const auto epsilon = static_cast<float>(config_.rms_norm_eps);
   device_.launch(kernels_.norm_by_squares,
                  NormBySquares{q, layer.q_norm, {squares_, rows, heads, all}, heads * width, epsilon});
-  device_.launch(kernels_.norm_by_squares, NormBySquares{k, layer.k_norm, {squares_ + heads, rows, all - heads, all},
-                                                         (all - heads) * width, epsilon});
+  device_.launch(
+      kernels_.norm_by_squares,
+      NormBySquares{k, layer.k_norm, {squares_ + heads, rows, all - heads, all}, (all - heads) * width, epsilon});
 }
 
 void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits) {

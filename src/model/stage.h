@@ -84,8 +84,8 @@ class Stage {
   Device& device_;
   const Kernels& kernels_;
   RankShare share_;
-  std::vector<RankShare> shares_;   // [tp]
-  std::vector<LayerPlan> layers_;   // of this stage
+  std::vector<RankShare> shares_;  // [tp]
+  std::vector<LayerPlan> layers_;  // of this stage
   float attention_scale_ = 0;
   int64_t mlp_columns_ = 0;  // of gate and of up, of one expert
   Contraction over_hidden_, over_heads_, over_intermediate_;

@@ -65,8 +65,8 @@ class Table {
  private:
   void whole(std::string name, std::string hf, std::string gguf, int64_t rows, int64_t columns, UnitAxis axis,
              int64_t unit) {
-    slots_.push_back({std::move(name), {{std::move(hf), 0, rows}}, {{std::move(gguf), 0, rows}}, rows, columns, axis,
-                      unit});
+    slots_.push_back(
+        {std::move(name), {{std::move(hf), 0, rows}}, {{std::move(gguf), 0, rows}}, rows, columns, axis, unit});
   }
   std::string at(const char* name) const { return fmt::format("layers.{}.{}", layer_, name); }
   std::string hf_at(const std::string& name, const char* kind = "weight") const {
@@ -93,8 +93,7 @@ class Table {
 
   void columns(const char* name, const std::string& hf, const char* gguf, int64_t columns, int64_t unit, bool bias) {
     whole(at(name), hf_at(hf), gguf_at(gguf), c_.hidden_size, columns, UnitAxis::columns, unit);
-    if (bias)
-      whole(at(name) + "_bias", hf_at(hf, "bias"), gguf_at(gguf, "bias"), 1, c_.hidden_size, UnitAxis::none, 0);
+    if (bias) whole(at(name) + "_bias", hf_at(hf, "bias"), gguf_at(gguf, "bias"), 1, c_.hidden_size, UnitAxis::none, 0);
   }
 
   // The last slot is rows [first_row, ...) of a tensor that holds several.

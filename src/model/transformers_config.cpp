@@ -231,7 +231,9 @@ ModelConfig config_from_transformers(const json& object, const std::string& sour
   c.model_type = family.model_type;
   c.hidden_size = in.integer("hidden_size");
   c.intermediate_size = in.integer("intermediate_size");
-  c.num_layers = std::min(in.count("num_hidden_layers"), 1 << 16);  // lists are made before check() bounds it
+  c.num_layers = in.count("num_hidden_layers");
+  if (c.num_layers > kMaxLayers)  // lists of them are made before check()
+    in.refuse("num_hidden_layers", fmt::format("is {}; 1 to {} are possible", c.num_layers, kMaxLayers));
   c.num_heads = in.count("num_attention_heads");
   c.num_kv_heads = in.count("num_key_value_heads", family.kv_heads > 0 ? family.kv_heads : c.num_heads);
   const int64_t even = c.num_heads > 0 ? c.hidden_size / c.num_heads : 0;
@@ -240,8 +242,8 @@ ModelConfig config_from_transformers(const json& object, const std::string& sour
   c.max_positions = in.integer("max_position_embeddings");
   c.rms_norm_eps = in.real("rms_norm_eps", family.rms_norm_eps);
   c.tie_word_embeddings = in.boolean("tie_word_embeddings", family.tied);
-  c.activation = activation_of(in, family.local_theta > 0 || family.read == read_gemma2 ? Activation::gelu_tanh
-                                                                                        : Activation::silu);
+  c.activation = activation_of(
+      in, family.local_theta > 0 || family.read == read_gemma2 ? Activation::gelu_tanh : Activation::silu);
   c.layer_ropes.assign(static_cast<size_t>(c.num_layers), 0);
   c.layer_windows.assign(static_cast<size_t>(c.num_layers), 0);
   in.only("quantization_config", nullptr);

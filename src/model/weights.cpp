@@ -219,7 +219,8 @@ void lay_out_mlp(LayerWeights& w, Layout& layout, const Share& s, const std::str
   auto down = [&](UnitRange held) { return layout.columns(at + "mlp.down", c.hidden_size, columns, unit, held); };
   if (c.num_experts > 0) {
     w.router = layout.whole(at + "mlp.router", c.num_experts, c.hidden_size);
-    for (int e = s.held.mlp.begin; e < s.held.mlp.end; e++) w.experts.push_back({gate_up({e, e + 1}), down({e, e + 1})});
+    for (int e = s.held.mlp.begin; e < s.held.mlp.end; e++)
+      w.experts.push_back({gate_up({e, e + 1}), down({e, e + 1})});
     return;
   }
   w.gate_up = gate_up(s.held.mlp);
