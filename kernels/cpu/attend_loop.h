@@ -124,28 +124,22 @@ INLINE void add_positions(const Block& block, const AttendState& s, int query, i
 }
 
 // The block's values at columns [d, d + 16 W), weighted, for N queries, in the positions' order: those before the ones
-// that all of them see, these, those after. A query's own positions are kept to: what stands in the others may be
-// anything.
+// that all of them see, [begin, end), these, those after. A query's own positions are kept to: what stands in the
+// others may be anything.
 template <bool kBf16, int N, int W>
-INLINE void add_values(const Block& block, AttendState& s, int first, int d) {
+INLINE void add_values(const Block& block, AttendState& s, int first, int begin, int end, int d) {
   F out[N][W];
   UNROLL
   for (int n = 0; n < N; n++) {
     UNROLL
     for (int w = 0; w < W; w++) out[n][w] = set(0.0f);
   }
-  int begin = 0, end = kBlock;
-  for (int n = 0; n < N; n++) {
-    begin = s.begin[first + n] > begin ? s.begin[first + n] : begin;
-    end = s.end[first + n] < end ? s.end[first + n] : end;
-  }
-  if (begin > 0) {
+  if (__builtin_expect(begin > 0, 0)) {
     UNROLL
     for (int n = 0; n < N; n++) {
       int query = first + n, before = s.end[query] < begin ? s.end[query] : begin;
       add_positions<kBf16, W>(block, s, query, s.begin[query], before, d, out[n]);
     }
-    end = end < begin ? begin : end;
   }
   for (int j = begin; j < end; j++) {
     F v[W];
@@ -174,10 +168,15 @@ INLINE void add_values(const Block& block, AttendState& s, int first, int d) {
 
 template <bool kBf16, int N>
 INLINE void add_all_values(const Block& block, AttendState& s, int first) {
-  int d = 0;
+  int begin = 0, end = kBlock, d = 0;
+  for (int n = 0; n < N; n++) {
+    begin = s.begin[first + n] > begin ? s.begin[first + n] : begin;
+    end = s.end[first + n] < end ? s.end[first + n] : end;
+  }
+  if (end < begin) end = begin;  // nothing that all of them see
   for (; d + 16 * kValueVectors <= s.width; d += 16 * kValueVectors)
-    add_values<kBf16, N, kValueVectors>(block, s, first, d);
-  for (; d < s.width; d += 16) add_values<kBf16, N, 1>(block, s, first, d);
+    add_values<kBf16, N, kValueVectors>(block, s, first, begin, end, d);
+  for (; d < s.width; d += 16) add_values<kBf16, N, 1>(block, s, first, begin, end, d);
 }
 
 // Calls f(number, first) for queries [first, end) in tiles: whole ones of N, then what is left as one.
