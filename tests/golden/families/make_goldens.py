@@ -2,7 +2,7 @@
 """Writes goldens.json: what transformers computes for the models of models.py in FP32 with eager attention. For developers: needs
 torch and transformers; CI reads only the result (check.py).
 
-    tests/golden/families/make_goldens.py [--family NAME]      NAME: only report on that model, write nothing
+    tests/golden/families/make_goldens.py [--family NAME]      NAME: only that model, the others keep their goldens
 
 Also proves what check.py relies on: FP32 agrees with FP64, no router decides by a hair, every feature that is switched off moves
 some log-prob by more than SEEN, and the models are lively. Each prompt is computed whole, again for every greedy token, so no
@@ -152,11 +152,17 @@ def main():
             if args.family in (None, spec["name"]):
                 result[spec["name"]], found = golden(spec, scratch)
                 problems += found
-    if args.family is None and not problems:
-        with open(os.path.join(HERE, "goldens.json"), "w", encoding="utf-8") as file:
-            json.dump({"transformers": transformers.__version__, "torch": torch.__version__, "models": result}, file, separators=(",", ":"))
-            file.write("\n")
-    return 1 if problems else 0
+    if problems:
+        return 1
+    path = os.path.join(HERE, "goldens.json")
+    if args.family:
+        with open(path, encoding="utf-8") as file:
+            result = {**json.load(file)["models"], **result}
+    lines = [f"{json.dumps(name)}: {json.dumps(entry, separators=(',', ':'))}" for name, entry in result.items()]
+    head = json.dumps({"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]})[:-1]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(head + ', "models": {\n' + ",\n".join(lines) + "\n}}\n")
+    return 0
 
 
 if __name__ == "__main__":

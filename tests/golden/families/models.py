@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The tiny models: one entry of MODELS for each variant of a family, with the config.json as transformers writes it (old and new
 style), and the changes that switch its features off. Shapes are odd on purpose: 1, 3 and 5 KV heads, vocabularies that fill no
 panel, intermediate sizes that are no multiple of 32, windows and original contexts shorter than the prompts.
@@ -163,7 +164,7 @@ def post_norms_and_experts():
         [off("rope_theta", {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}})], new_style=True)
     mixtral = dict(rope_theta=1000000.0, num_experts_per_tok=2, output_router_logits=False, router_aux_loss_coef=0.02, sliding_window=None)
     add("mixtral", "mixtral", shape(3, 64, 8, 2, 44, 295), {**mixtral, "num_local_experts": 8},
-        [off("the second expert", {"num_experts_per_tok": 1})], shards=2, shuffled=True)
+        [off("the second expert", {"num_experts_per_tok": 1})], shards=2, shuffled=True, prompts=(1, 21, 76, 111))
     add("mixtral-odd", "mixtral", shape(4, 72, 6, 3, 37, 261), {**mixtral, "num_local_experts": 5, "sliding_window": 26},
         [off("sliding_window", {"sliding_window": None}), off("two experts", {"num_experts_per_tok": 3})], dtype="F16")
     moe = dict(rope_theta=1000000.0, decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False, sliding_window=None, max_window_layers=3,
