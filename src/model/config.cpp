@@ -8,6 +8,16 @@
 
 namespace trireme {
 
+// Found by their argument, so not in the unnamed namespace.
+NLOHMANN_JSON_SERIALIZE_ENUM(RopeScaling, {{RopeScaling::none, "none"},
+                                           {RopeScaling::linear, "linear"},
+                                           {RopeScaling::llama3, "llama3"},
+                                           {RopeScaling::yarn, "yarn"},
+                                           {RopeScaling::longrope, "longrope"},
+                                           {RopeScaling::divisors, "divisors"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(QkNorm, {{QkNorm::none, "none"}, {QkNorm::head, "head"}, {QkNorm::row, "row"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Activation, {{Activation::silu, "silu"}, {Activation::gelu_tanh, "gelu_tanh"}})
+
 namespace {
 
 using nlohmann::json;
@@ -22,15 +32,6 @@ constexpr int64_t kMaxContext = int64_t{1} << 28;
 [[noreturn]] void refuse(const std::string& source, std::string_view field, const std::string& why) {
   fail(ExitCode::bad_data, "{}: the model's {} {}", source, field, why);
 }
-
-NLOHMANN_JSON_SERIALIZE_ENUM(RopeScaling, {{RopeScaling::none, "none"},
-                                           {RopeScaling::linear, "linear"},
-                                           {RopeScaling::llama3, "llama3"},
-                                           {RopeScaling::yarn, "yarn"},
-                                           {RopeScaling::longrope, "longrope"},
-                                           {RopeScaling::divisors, "divisors"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(QkNorm, {{QkNorm::none, "none"}, {QkNorm::head, "head"}, {QkNorm::row, "row"}})
-NLOHMANN_JSON_SERIALIZE_ENUM(Activation, {{Activation::silu, "silu"}, {Activation::gelu_tanh, "gelu_tanh"}})
 
 // Every field once, for reading and for writing.
 template <typename Rope, typename Visit>

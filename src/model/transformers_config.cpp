@@ -145,7 +145,8 @@ void read_gemma3(ConfigReader& in, ModelConfig& c) {
 }
 
 void read_phi3(ConfigReader& in, ModelConfig& c) {
-  in.only("attention_bias", false);
+  for (const char* field : {"attention_bias", "lm_head_bias", "mlp_bias"}) in.only(field, false);
+  for (const char* field : {"full_attn_mod", "interpolate_factor"}) in.only(field, 1);
   const int64_t window = in.integer("sliding_window", 0);
   set_windows(in, c, window, [&](int) { return window > 0; });
 }
