@@ -132,7 +132,8 @@ struct AttentionSpan {
   int32_t first_row = 0;
   int32_t rows = 0;
   int32_t first_position = 0;
-  const int32_t* block_table = nullptr;  // [ceil((first_position + rows) / kBlockTokens)]
+  // [ceil((first_position + rows) / kBlockTokens)]; those of blocks before the first row's window are not read.
+  const int32_t* block_table = nullptr;
 };
 
 struct Attention {
@@ -148,7 +149,7 @@ struct Attention {
 
 enum class Activation : uint8_t { silu, gelu_tanh };
 
-// out = activation(gate) * up. gelu_tanh: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
+// out = activation(gate) * up. gelu_tanh: x / 2 * (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
 struct GatedMul {
   Activation activation = Activation::silu;
   MatrixView<const float> gate;  // [rows, columns]
@@ -177,10 +178,10 @@ struct Scale {
 
 // Mixture of experts: softmax over the logits of all experts (16 lanes, as log_sum_exp sums), the top_k most probable
 // of them in descending order, ties by lower id; normalize: their weights are divided by their sum (added in that
-// order).
+// order). A NaN or infinity among the logits of a row: experts 0 to top_k - 1 with weights NaN.
 struct Route {
   MatrixView<const float> logits;  // [rows, experts]
-  int top_k = 0;
+  int top_k = 0;                   // 1 to the number of experts
   bool normalize = false;
   std::span<int32_t> experts;  // [rows, top_k]
   std::span<float> weights;    // [rows, top_k]

@@ -13,11 +13,13 @@ constexpr Command kCommands[] = {
      "  srun --mpi=pmix --kill-on-bad-exit=1 trireme run docs.jsonl -m model.h5 -o out.jsonl --digest\n"
      "  zcat docs.jsonl.gz | trireme run - -m model.h5 -o out.jsonl --max-tokens 0 --prompt-logprobs 0\n",
      run_command},
-    {"convert", kConvert, MpiUse::always, "SRC", "a GGUF file to a checkpoint",
+    {"convert", kConvert, MpiUse::always, "SRC", "a GGUF file or a Hugging Face folder to a checkpoint",
      "  trireme convert SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2.h5\n"
+     "  trireme convert Llama-3.2-1B/ -o llama-1b.h5 --dtype int8\n"
      "  mpirun -n 4 trireme convert llama-70b.gguf -o llama-70b.h5\n",
      convert_command},
-    {"inspect", kInspect, MpiUse::never, "FILE", "what is in a checkpoint or GGUF: shapes, units, bytes, digests",
+    {"inspect", kInspect, MpiUse::never, "FILE",
+     "what is in a checkpoint, GGUF or folder: shapes, units, bytes, digests",
      "  trireme inspect smollm2.h5\n"
      "  trireme inspect SmolLM2-135M-Instruct.Q4_1.gguf --json\n",
      inspect_command},

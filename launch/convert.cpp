@@ -1,30 +1,48 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/gguf.h"
 #include "checkpoint/writer_group.h"
 #include "launch/commands.h"
-#include "model/import_gguf.h"
+#include "model/import.h"
 
 namespace trireme {
 
+namespace {
+
+constexpr size_t kWorstTensors = 5;
+
+// What the other format changed, by class of tensors, and where most.
+void print_report(const ConvertReport& report, const std::string& dtype) {
+  if (report.classes.empty()) return;
+  fmt::print("error of --dtype {}, relative RMS:", dtype);
+  for (const ConvertReport::Entry& e : report.classes) fmt::print(" {} {:.5f}", e.name, e.relative_rms());
+  fmt::print("\nworst tensors:");
+  for (size_t i = 0; i < std::min(kWorstTensors, report.tensors.size()); i++)
+    fmt::print(" {} {:.5f}", report.tensors[i].name, report.tensors[i].relative_rms());
+  fmt::print("\n");
+}
+
+}  // namespace
+
 int convert_command(const Options& options, const Environment&) {
   if (options.output.empty()) fail(ExitCode::usage, "convert needs an output; add -o MODEL.h5");
-  if (!Gguf::is_gguf(options.input))
-    fail(ExitCode::bad_data,
-         "cannot convert '{}': it is not a GGUF file; Hugging Face folders come with a later version", options.input);
   WriterGroup group = WriterGroup::world();
   auto start = std::chrono::steady_clock::now();
-  convert_gguf(options.input, options.output, group);
+  const ConvertReport report =
+      convert_model(options.input, options.output, group,
+                    {.weights = weight_choice(options.dtype), .follow_links = options.follow_links});
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (group.rank() != 0) return 0;
   Checkpoint checkpoint(options.output);
   double mb = static_cast<double>(checkpoint.file_bytes()) / 1e6;
-  fmt::print("{}: {} tensors, {:.1f} MB, digest {}, written by {} rank{} in {:.1f} s\n", options.output,
-             checkpoint.tensors().size(), mb, checkpoint.digest(), group.size(), group.size() == 1 ? "" : "s", seconds);
+  fmt::print("{}: {} tensors, {:.1f} MB, digest {}, written by {} rank{} in {:.1f} s ({:.0f} MB/s)\n", options.output,
+             checkpoint.tensors().size(), mb, checkpoint.digest(), group.size(), group.size() == 1 ? "" : "s", seconds,
+             mb / seconds);
+  print_report(report, options.dtype);
   return 0;
 }
 

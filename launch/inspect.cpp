@@ -1,3 +1,5 @@
+#include "launch/inspect.h"
+
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -110,8 +112,7 @@ int inspect_gguf(const Options& options) {
 
 int inspect_command(const Options& options, const Environment&) {
   if (!std::filesystem::exists(options.input)) fail(ExitCode::no_input, "there is no file '{}'", options.input);
-  if (std::filesystem::is_directory(options.input))
-    fail(ExitCode::bad_data, "'{}' is a folder; this version inspects checkpoints (.h5) and GGUF files", options.input);
+  if (std::filesystem::is_directory(options.input)) return inspect_folder(options);
   return Gguf::is_gguf(options.input) ? inspect_gguf(options) : inspect_checkpoint(options);
 }
 

@@ -8,12 +8,11 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/gguf.h"
 #include "checkpoint/writer_group.h"
+#include "launch/converted_from.h"
 #include "launch/environment.h"
 #include "launch/together.h"
-#include "model/import_gguf.h"
+#include "model/import.h"
 
 namespace trireme {
 
@@ -24,23 +23,16 @@ namespace {
 struct Choice {
   std::string path;
   bool convert = false;
+  uint64_t weight_bytes = 0;       // of the source
+  std::vector<std::string> files;  // of the source
 };
 
-bool is_current(const fs::path& converted, const fs::path& source) {
-  std::error_code error;
-  const auto converted_time = fs::last_write_time(converted, error);
-  if (error || converted_time < fs::last_write_time(source, error) || error) return false;
-  try {
-    Checkpoint checkpoint(converted.string());
-    return true;
-  } catch (const Error&) {
-    return false;  // of an older format, or damaged: made anew
-  }
-}
-
+// Beside a GGUF file, inside a folder; where that cannot be written, in the cache.
 fs::path place_for(const fs::path& source) {
-  fs::path folder = source.has_parent_path() ? source.parent_path() : ".";
-  std::string name = source.filename().string() + ".h5";  // not model.h5, which may be another file of the user's
+  const bool inside = fs::is_directory(source);
+  fs::path folder = inside ? source : source.has_parent_path() ? source.parent_path() : ".";
+  // Not model.h5, which may be another file of the user's.
+  std::string name = inside ? "trireme.h5" : source.filename().string() + ".h5";
   if (access(folder.c_str(), W_OK) == 0) return folder / name;
   const std::string cache = Environment::read().cache_folder;
   if (cache.empty())
@@ -52,6 +44,7 @@ fs::path place_for(const fs::path& source) {
   if (error) fail(ExitCode::cannot_create, "cannot create the cache folder {} ({})", cache, error.message());
   // Models of one name in different folders stay apart.
   const fs::path absolute = fs::weakly_canonical(source, error);
+  if (inside) name = absolute.filename().string() + ".h5";
   return fs::path(cache) / (hex16(xxh3(absolute.string())) + "-" + name);
 }
 
@@ -61,12 +54,10 @@ Choice choose(const std::string& model) {
   const fs::file_status status = fs::status(model, error);
   if (!fs::exists(status))
     fail(ExitCode::no_input, "there is no model '{}' ({}); check -m", model, error ? error.message() : "no such file");
-  if (fs::is_directory(status))
-    fail(ExitCode::bad_data,
-         "'{}' is a folder; this version reads checkpoints (.h5) and GGUF files, folders come with a later one", model);
-  if (!Gguf::is_gguf(model)) return {model, false};
-  fs::path place = place_for(model);
-  return {place.string(), !is_current(place, model)};
+  if (!is_model_source(model)) return {model};
+  const ModelSource source = ModelSource::open(model);
+  const std::string place = place_for(model).string();
+  return {place, !is_current(place, source.files), source.weight_bytes(), source.files};
 }
 
 }  // namespace
@@ -85,9 +76,12 @@ std::string checkpoint_of(const std::string& model, Communicator& world, Log& lo
 
   if (!choice.convert) return choice.path;
   if (world.rank() == 0)
-    log.info("converting {} ({:.0f} MB) to {}, once", model, static_cast<double>(fs::file_size(model)) / 1e6,
+    log.info("converting {} ({:.0f} MB) to {}, once", model, static_cast<double>(choice.weight_bytes) / 1e6,
              choice.path);
-  convert_gguf(model, choice.path, WriterGroup::world());
+  convert_model(model, choice.path, WriterGroup::world());
+  together(world, [&] {
+    if (world.rank() == 0) note_source(choice.path, choice.files);
+  });
   return choice.path;
 }
 

@@ -13,8 +13,10 @@ constexpr double kRanks = 1 << 24;
 
 // clang-format off
 const OptionSpec kTable[] = {
-  {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5) or GGUF file"},
+  {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5), GGUF file or Hugging Face folder"},
   {"files", "output", 'o', "FILE", "", kRun | kConvert, &Options::output, "where results (JSON lines) or the checkpoint go"},
+  {"files", "dtype", 0, "keep|bf16|fp32|int8|int4", "keep", kConvert, &Options::dtype, "what matrices are stored as; norms and biases are always FP32"},
+  {"files", "follow-links", 0, "", "", kConvert, &Options::follow_links, "files of a folder may be links to anywhere"},
   {"files", "restart", 0, "", "", kRun, &Options::restart, "throw away the run that stands at the output and begin anew"},
   {"files", "allow-errors", 0, "", "", kRun, &Options::allow_errors, "exit 0 even when some rows are errors"},
 

@@ -145,9 +145,6 @@ void check_contradictions(const Options& options) {
   if (stages > 0 && options.pp > 0 && stages != options.pp)
     fail(ExitCode::usage, "--stage-split names {} stages, but --pp is {}; make them equal or leave --pp out", stages,
          options.pp);
-  if (options.temperature == 0 && options.command == "run" && (options.given("top-p") || options.given("top-k")) &&
-      !options.given("temperature"))
-    fail(ExitCode::usage, "--top-p and --top-k have no effect on greedy decoding; give --temperature above 0 as well");
   if (options.restart && options.output == "-") fail(ExitCode::usage, "--restart needs an output file, not -");
   if (options.given("text") && !options.input.empty())
     fail(ExitCode::usage, "--text and the file '{}' both say what to tokenize; keep one", options.input);

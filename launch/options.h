@@ -18,6 +18,8 @@ struct Options {
   std::string input;    // the positional argument: INPUT, SRC, FILE or WHAT; "" when absent
 
   std::string model, output;
+  std::string dtype;          // convert: "keep", "bf16", "fp32", "int8" or "int4"
+  bool follow_links = false;  // convert
   bool restart = false, allow_errors = false;
 
   int64_t tp = 0, pp = 0, dp = 0;

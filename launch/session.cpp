@@ -31,6 +31,8 @@ Session::Session(const Options& options, Communicator& world, const std::string&
       world_(world),
       fabric_(Fabric::create(world)),
       checkpoint_(std::make_unique<Checkpoint>(checkpoint_path)),
+      sampling_defaults_(
+          SamplingDefaults::apply(checkpoint_->read_blob("generation_config.json"), checkpoint_path, &options_)),
       config_(ModelConfig::from_json(checkpoint_->config(), checkpoint_path)),
       units_(UnitTable::of(config_, row_parallel_group(*checkpoint_))),
       exact_(options.numerics == "exact") {
@@ -53,7 +55,9 @@ void Session::load() {
   });
   device_ = std::make_unique<CpuDevice>(threads_, cpus_);
   agree_on_cache();
-  rope_ = std::make_unique<Rope>(config_, config_.max_positions);
+  // No sequence gets past the cache.
+  rope_positions_ = std::min(config_.max_positions, kv_blocks_ * kBlockTokens);
+  for (const RopeConfig& rope : config_.ropes) ropes_.emplace_back(rope, rope_positions_);
   build_stage();
 }
 
@@ -168,7 +172,7 @@ void Session::build_stage() {
   if (me.pp > 0) previous_ = fabric_->receiver(layout_.rank_at({me.tp, me.pp - 1, me.dp}), hop, slots);
   if (me.pp + 1 < pp) next_ = fabric_->sender(layout_.rank_at({me.tp, me.pp + 1, me.dp}), hop, slots);
 
-  stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, *rope_, *group_, *device_, kernels_,
+  stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, ropes_, *group_, *device_, kernels_,
                                    limits_);
   const int max_seqs = static_cast<int>(options_.max_seqs);
   if (place_.last) {
@@ -177,7 +181,7 @@ void Session::build_stage() {
     sampler_ = std::make_unique<Sampler>(config_, *stage_, *group_, shares, *device_, kernels_, limits_, max_seqs);
   }
   runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), *group_, previous_.get(), next_.get(), *device_,
-                                     world_.waiter(), limits_, max_seqs);
+                                     world_.waiter(), limits_, max_seqs, rope_positions_);
 }
 
 SchedulerLimits Session::scheduler_limits() const {

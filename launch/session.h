@@ -11,6 +11,7 @@
 #include "device/device.h"
 #include "engine/engine.h"
 #include "launch/options.h"
+#include "launch/sampling_defaults.h"
 #include "model/stage.h"
 #include "text/tokenizer.h"
 #include "topology/placement.h"
@@ -28,7 +29,8 @@ class Session {
   void load();
 
   Communicator& world() { return world_; }
-  const Options& options() const { return options_; }
+  const Options& options() const { return options_; }  // with what the model says of sampling
+  const SamplingDefaults& sampling_defaults() const { return sampling_defaults_; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   const ModelConfig& config() const { return config_; }
   const Layout& layout() const { return layout_; }
@@ -56,6 +58,7 @@ class Session {
   Communicator& world_;
   std::unique_ptr<Fabric> fabric_;
   std::unique_ptr<Checkpoint> checkpoint_;
+  SamplingDefaults sampling_defaults_;
   ModelConfig config_;
   UnitTable units_;
   bool exact_ = false;
@@ -69,7 +72,8 @@ class Session {
   std::string fingerprint_;
   std::unique_ptr<CpuDevice> device_;
   std::unique_ptr<StageWeights> weights_;
-  std::unique_ptr<Rope> rope_;
+  std::vector<Rope> ropes_;
+  int64_t rope_positions_ = 0;
   int64_t kv_blocks_ = 0;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Collective> group_;

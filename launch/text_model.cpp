@@ -2,9 +2,8 @@
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/gguf.h"
-#include "model/gguf_tokenizer.h"
-#include "model/import_gguf.h"
+#include "model/model_source.h"
+#include "model/transformers_config.h"
 
 namespace trireme {
 
@@ -15,10 +14,10 @@ std::optional<ChatTemplate> template_of(const std::string& source) {
   return ChatTemplate(source);
 }
 
-TextModel from_gguf(const std::string& path) {
-  Gguf gguf(path);
-  const std::string* source = gguf.find<std::string>("tokenizer.chat_template");
-  return {GgufModel(gguf).config, Tokenizer(gguf_tokenizer_json(gguf)), template_of(source ? *source : "")};
+TextModel from_source(const std::string& path) {
+  const ModelSource source = ModelSource::open(path, ModelSource::Weights::no);
+  return {config_from_transformers(source.config, path), Tokenizer(source.tokenizer_json),
+          template_of(source.chat_template)};
 }
 
 TextModel from_checkpoint(const std::string& path) {
@@ -31,7 +30,7 @@ TextModel from_checkpoint(const std::string& path) {
 
 TextModel TextModel::open(const std::string& path) {
   if (path.empty()) fail(ExitCode::usage, "no model was given; add -m MODEL");
-  return Gguf::is_gguf(path) ? from_gguf(path) : from_checkpoint(path);
+  return is_model_source(path) ? from_source(path) : from_checkpoint(path);
 }
 
 }  // namespace trireme

@@ -15,7 +15,7 @@ struct TextModel {
   Tokenizer tokenizer;
   std::optional<ChatTemplate> chat_template;
 
-  // From a checkpoint or a GGUF file. Throws Error(usage) when `path` is empty.
+  // From a checkpoint, a GGUF file or a Hugging Face folder. Throws Error(usage) when `path` is empty.
   static TextModel open(const std::string& path);
 };
 

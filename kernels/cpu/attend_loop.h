@@ -8,6 +8,8 @@ namespace {
 
 constexpr int kBlock = 32;  // positions, kBlockTokens of kernels.h
 
+constexpr float kNothing = -3.40282347e38f;  // the largest score of no block: finite, so that no-ops make no NaN
+
 struct AttendState {
   alignas(64) float k[kAttendHeadDim * kBlock];                    // [head_dim][32] of the block, when copied
   alignas(64) float v[kBlock * kAttendHeadDim];                    // [32][width], likewise
@@ -17,8 +19,9 @@ struct AttendState {
   alignas(64) float block_largest[kAttendQueries], block_sum[kAttendQueries];
   alignas(64) float old_factor[kAttendQueries], new_factor[kAttendQueries];
   const float* q[kAttendQueries];
-  int visible[kAttendQueries];  // positions of the block that a query sees
-  int queries, width;           // width: head_dim in whole vectors
+  int begin[kAttendQueries], end[kAttendQueries];  // positions of the block that a query sees
+  bool joins[kAttendQueries];                      // the query has seen blocks before
+  int queries, width;                              // width: head_dim in whole vectors
 };
 
 // A block as scores and values read it: in place, or the copy in FP32.
@@ -49,6 +52,11 @@ Block copy_block(const AttendTile& a, Block block, AttendState& s) {
   return {reinterpret_cast<const std::byte*>(s.k), reinterpret_cast<const std::byte*>(s.v)};
 }
 
+// Rare and long, so that it stands apart from the loop.
+__attribute__((noinline)) void cap_scores(float softcap, float* scores, int count) {
+  for (int i = 0; i < count; i += 16) store(scores + i, soft_cap_lanes(load(scores + i), set(softcap)));
+}
+
 // Scores of N queries against all lanes of the block; lanes that a query does not see then count as -infinity.
 template <bool kBf16, int N>
 INLINE void score(const AttendTile& a, const Block& block, AttendState& s, int first) {
@@ -64,12 +72,25 @@ INLINE void score(const AttendTile& a, const Block& block, AttendState& s, int f
       dot[n][1] = fma(q, k1, dot[n][1]);
     }
   }
+  UNROLL
+  for (int n = 0; n < N; n++) {
+    dot[n][0] = dot[n][0] * set(a.scale);
+    dot[n][1] = dot[n][1] * set(a.scale);
+  }
+  if (__builtin_expect(a.softcap > 0, 0)) {
+    float* scores = s.p + first * kBlock;
+    UNROLL
+    for (int n = 0; n < N; n++) store(scores + n * kBlock, dot[n][0]), store(scores + n * kBlock + 16, dot[n][1]);
+    cap_scores(a.softcap, scores, N * kBlock);
+    UNROLL
+    for (int n = 0; n < N; n++) dot[n][0] = load(scores + n * kBlock), dot[n][1] = load(scores + n * kBlock + 16);
+  }
   const F none = set(-__builtin_inff());
   UNROLL
   for (int n = 0; n < N; n++) {
-    int query = first + n, visible = s.visible[query];
-    F s0 = select(first_lanes(visible), dot[n][0] * set(a.scale), none);
-    F s1 = select(first_lanes(visible - 16), dot[n][1] * set(a.scale), none);
+    int query = first + n, begin = s.begin[query], end = s.end[query];
+    F s0 = select(lanes_between(begin, end), dot[n][0], none);
+    F s1 = select(lanes_between(begin - 16, end - 16), dot[n][1], none);
     float largest = largest_of(max(max(s0, none), max(s1, none)));  // a NaN is passed over here and met below
     F p0 = exp_lanes(s0 - set(largest)), p1 = exp_lanes(s1 - set(largest));
     store(s.p + query * kBlock, p0);
@@ -79,15 +100,11 @@ INLINE void score(const AttendTile& a, const Block& block, AttendState& s, int f
   }
 }
 
-// Joins the block's largest and sum with those of the blocks before, and says by what the outputs are multiplied.
-INLINE void join_sums(AttendState& s, bool first_block) {
-  for (int i = 0; i < kAttendQueries; i += 16) {
+// Joins the block's largest and sum with those of the blocks before, and says by what the outputs are multiplied. What
+// attend() starts from, kNothing and 0, adds nothing to a first block's, exactly.
+INLINE void join_sums(AttendState& s) {
+  for (int i = 0; i < s.queries; i += 16) {
     F block_largest = load(s.block_largest + i), block_sum = load(s.block_sum + i);
-    if (first_block) {
-      store(s.largest + i, block_largest);
-      store(s.sum + i, block_sum);
-      continue;
-    }
     F before = load(s.largest + i), largest = max(block_largest, before);
     F old_factor = exp_lanes(before - largest), new_factor = exp_lanes(block_largest - largest);
     store(s.sum + i, fma(load(s.sum + i), old_factor, block_sum * new_factor));
@@ -97,19 +114,34 @@ INLINE void join_sums(AttendState& s, bool first_block) {
   }
 }
 
-// The block's values at columns [d, d + 16 W), weighted, for N queries. A query's own number of positions is kept to:
-// what stands in the others may be anything.
+template <bool kBf16, int W>
+INLINE void add_positions(const Block& block, const AttendState& s, int query, int begin, int end, int d, F* out) {
+  for (int j = begin; j < end; j++) {
+    UNROLL
+    for (int w = 0; w < W; w++)
+      out[w] = fma(set(s.p[query * kBlock + j]), load_value<kBf16>(block.v, j * s.width + d + 16 * w), out[w]);
+  }
+}
+
+// The block's values at columns [d, d + 16 W), weighted, for N queries, in the positions' order: those before the ones
+// that all of them see, [begin, end), these, those after. A query's own positions are kept to: what stands in the
+// others may be anything.
 template <bool kBf16, int N, int W>
-INLINE void add_values(const Block& block, AttendState& s, int first, int d, bool first_block) {
+INLINE void add_values(const Block& block, AttendState& s, int first, int begin, int end, int d) {
   F out[N][W];
   UNROLL
   for (int n = 0; n < N; n++) {
     UNROLL
     for (int w = 0; w < W; w++) out[n][w] = set(0.0f);
   }
-  int common = kBlock;
-  for (int n = 0; n < N; n++) common = s.visible[first + n] < common ? s.visible[first + n] : common;
-  for (int j = 0; j < common; j++) {
+  if (__builtin_expect(begin > 0, 0)) {
+    UNROLL
+    for (int n = 0; n < N; n++) {
+      int query = first + n, before = s.end[query] < begin ? s.end[query] : begin;
+      add_positions<kBf16, W>(block, s, query, s.begin[query], before, d, out[n]);
+    }
+  }
+  for (int j = begin; j < end; j++) {
     F v[W];
     UNROLL
     for (int w = 0; w < W; w++) v[w] = load_value<kBf16>(block.v, j * s.width + d + 16 * w);
@@ -123,27 +155,28 @@ INLINE void add_values(const Block& block, AttendState& s, int first, int d, boo
   UNROLL
   for (int n = 0; n < N; n++) {
     int query = first + n;
-    for (int j = common; j < s.visible[query]; j++) {
-      UNROLL
-      for (int w = 0; w < W; w++)
-        out[n][w] = fma(set(s.p[query * kBlock + j]), load_value<kBf16>(block.v, j * s.width + d + 16 * w), out[n][w]);
-    }
+    add_positions<kBf16, W>(block, s, query, end, s.end[query], d, out[n]);
     UNROLL
     for (int w = 0; w < W; w++) {
       float* total = s.out + query * s.width + d + 16 * w;
       F sum = out[n][w];
-      if (!first_block) sum = fma(load(total), set(s.old_factor[query]), sum * set(s.new_factor[query]));
+      if (s.joins[query]) sum = fma(load(total), set(s.old_factor[query]), sum * set(s.new_factor[query]));
       store(total, sum);
     }
   }
 }
 
 template <bool kBf16, int N>
-INLINE void add_all_values(const Block& block, AttendState& s, int first, bool first_block) {
-  int d = 0;
+INLINE void add_all_values(const Block& block, AttendState& s, int first) {
+  int begin = 0, end = kBlock, d = 0;
+  for (int n = 0; n < N; n++) {
+    begin = s.begin[first + n] > begin ? s.begin[first + n] : begin;
+    end = s.end[first + n] < end ? s.end[first + n] : end;
+  }
+  if (end < begin) end = begin;  // nothing that all of them see
   for (; d + 16 * kValueVectors <= s.width; d += 16 * kValueVectors)
-    add_values<kBf16, N, kValueVectors>(block, s, first, d, first_block);
-  for (; d < s.width; d += 16) add_values<kBf16, N, 1>(block, s, first, d, first_block);
+    add_values<kBf16, N, kValueVectors>(block, s, first, begin, end, d);
+  for (; d < s.width; d += 16) add_values<kBf16, N, 1>(block, s, first, begin, end, d);
 }
 
 // Calls f(number, first) for queries [first, end) in tiles: whole ones of N, then what is left as one.
@@ -158,39 +191,51 @@ INLINE void each_tile(int first, int end, const Each& f) {
 }
 
 template <bool kBf16>
-void attend_block(const AttendTile& a, const Block& block, AttendState& s, bool first_block) {
-  // Queries that see nothing of this block come first (earlier rows); they are no-ops.
-  int first = 0;
-  while (first < s.queries && s.visible[first] <= 0) first++;
-  each_tile<kTileQueries>(first, s.queries, [&](auto n, int query) { score<kBf16, n.value>(a, block, s, query); });
-  for (int i = 0; i < first; i++) s.block_largest[i] = -__builtin_inff(), s.block_sum[i] = 0;
-  join_sums(s, first_block);
-  each_tile<kTileQueries>(first, s.queries,
-                          [&](auto n, int query) { add_all_values<kBf16, n.value>(block, s, query, first_block); });
+void attend_block(const AttendTile& a, const Block& block, AttendState& s) {
+  // Queries that see nothing of this block stand at the ends: the first rows, because it comes after them, and the last
+  // ones, whose windows begin after it. For them it is a no-op.
+  int first = 0, last = s.queries;
+  while (first < last && s.end[first] <= 0) first++;
+  while (last > first && s.begin[last - 1] >= kBlock) last--;
+  each_tile<kTileQueries>(first, last, [&](auto n, int query) { score<kBf16, n.value>(a, block, s, query); });
+  for (int i = 0; i < s.queries; i++)
+    if (i < first || i >= last) s.block_largest[i] = -__builtin_inff(), s.block_sum[i] = 0;
+  join_sums(s);
+  each_tile<kTileQueries>(first, last, [&](auto n, int query) { add_all_values<kBf16, n.value>(block, s, query); });
+  for (int i = first; i < last; i++) s.joins[i] = true;
 }
 
 INLINE void prefetch(const std::byte* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
 }
 
+// Which positions of block b each query sees.
+INLINE void look_at(const AttendTile& a, AttendState& s, int64_t b) {
+  for (int row = 0; row < a.rows; row++) {
+    int64_t end = a.first_position + row + 1 - b * kBlock, begin = a.window > 0 ? end - a.window : 0;
+    for (int i = row * a.heads; i < (row + 1) * a.heads; i++) {
+      s.begin[i] = static_cast<int>(begin < 0 ? 0 : begin > kBlock ? kBlock : begin);
+      s.end[i] = static_cast<int>(end > kBlock ? kBlock : end);
+    }
+  }
+}
+
 template <bool kBf16>
 void attend_blocks(const AttendTile& a, AttendState& s) {
   const int64_t positions = a.first_position + a.rows, bytes = a.head_dim * kBlock * (kBf16 ? 2 : 4);
   const bool in_place = s.width == a.head_dim && (!kBf16 || s.queries <= kTileQueries);
-  for (int64_t b = 0; b * kBlock < positions; b++) {
-    for (int i = 0; i < s.queries; i++) {
-      int64_t seen = a.first_position + i / a.heads + 1 - b * kBlock;
-      s.visible[i] = static_cast<int>(seen > kBlock ? kBlock : seen);
-    }
+  const int64_t before = a.window > 0 ? a.first_position + 1 - a.window : 0;  // that the first row does not see
+  for (int64_t b = before > 0 ? before / kBlock : 0; b * kBlock < positions; b++) {
+    look_at(a, s, b);
     if ((b + 1) * kBlock < positions) {
       prefetch(a.k + a.block_table[b + 1] * a.block_bytes, bytes);
       prefetch(a.v + a.block_table[b + 1] * a.block_bytes, bytes);
     }
     Block block{a.k + a.block_table[b] * a.block_bytes, a.v + a.block_table[b] * a.block_bytes};
     if (in_place)
-      attend_block<kBf16>(a, block, s, b == 0);
+      attend_block<kBf16>(a, block, s);
     else
-      attend_block<false>(a, copy_block<kBf16>(a, block, s), s, b == 0);
+      attend_block<false>(a, copy_block<kBf16>(a, block, s), s);
   }
 }
 
@@ -198,7 +243,11 @@ void attend(const AttendTile& a) {
   AttendState s;
   s.queries = a.rows * a.heads;
   s.width = (a.head_dim + 15) / 16 * 16;
-  for (int i = 0; i < kAttendQueries; i++) s.block_largest[i] = s.block_sum[i] = 0;
+  for (int i = 0; i < kAttendQueries; i++) {
+    s.block_largest[i] = s.block_sum[i] = s.sum[i] = 0;
+    s.largest[i] = kNothing;
+    s.joins[i] = false;
+  }
   for (int i = 0; i < s.queries; i++) s.q[i] = a.q + i / a.heads * a.q_stride + i % a.heads * a.head_dim;
   a.bf16 ? attend_blocks<true>(a, s) : attend_blocks<false>(a, s);
   for (int i = 0; i < s.queries; i++) {

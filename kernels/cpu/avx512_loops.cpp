@@ -18,9 +18,17 @@ constexpr InnerLoops avx512_loops = {.panel_f32 = panel_f32_avx512,
                                      .norm_row = norm_row,
                                      .encode_bf16_row = encode_bf16_row,
                                      .encode_int8_row = encode_int8_row,
+                                     .sum_squares = sum_squares,
+                                     .scale_by = scale_by,
+                                     .softmax_row = softmax_row,
                                      .silu_mul_row = silu_mul_row,
+                                     .gelu_mul_row = gelu_mul_row,
+                                     .add_row = add_row,
+                                     .add_scaled_row = add_scaled_row,
+                                     .scale_row = scale_row,
                                      .rotate_head = rotate_head,
                                      .combine_run = combine_run,
+                                     .combine_experts = combine_experts,
                                      .sample_row = sample_row};
 
 }  // namespace trireme

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/expert_leaves.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/levels.h"
 #include "kernels/packed_layout.h"
@@ -64,10 +65,40 @@ void each_row(const Launch& launch, int64_t rows, const F& f) {
   for (int64_t row = mine.begin; row < mine.end; row++) f(row);
 }
 
+// Runs of columns of an elementwise operation: f(row, first column, columns). So few rows are work for many threads.
+template <int64_t kRun = 256, typename F>
+void each_run(const Launch& launch, int64_t rows, int64_t columns, const F& f) {
+  int64_t runs = (columns + kRun - 1) / kRun;
+  each_row(launch, rows * runs, [&](int64_t i) {
+    int64_t column = i % runs * kRun;
+    f(i / runs, column, std::min(kRun, columns - column));
+  });
+}
+
 template <const InnerLoops& kLoops>
 void drive_rms_norm(const Launch& launch, const RmsNorm& a) {
-  each_row(launch, a.x.rows,
-           [&](int64_t i) { kLoops.norm_row(a.x.row(i), a.weight.data(), a.x.columns, a.epsilon, a.out.row(i)); });
+  int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
+  each_row(launch, a.x.rows * runs, [&](int64_t i) {
+    int64_t row = i / runs, column = i % runs * columns;
+    kLoops.norm_row(a.x.row(row) + column, a.weight.data(), columns, a.epsilon, a.out.row(row) + column);
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_sum_squares(const Launch& launch, const SumSquares& a) {
+  int64_t heads = a.x.columns / a.width;
+  each_row(launch, a.x.rows * heads, [&](int64_t i) {
+    int64_t row = i / heads, head = i % heads;
+    a.out.row(row)[head] = kLoops.sum_squares(a.x.row(row) + head * a.width, a.width);
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_norm_by_squares(const Launch& launch, const NormBySquares& a) {
+  each_row(launch, a.x.rows, [&](int64_t i) {
+    float* x = a.x.row(i);
+    kLoops.scale_by(x, a.weight.data(), factor_of_squares(a, i), a.x.columns, x);
+  });
 }
 
 template <const InnerLoops& kLoops>
@@ -81,9 +112,30 @@ void drive_encode(const Launch& launch, const Encode& a) {
 }
 
 template <const InnerLoops& kLoops>
-void drive_silu_mul(const Launch& launch, const SiluMul& a) {
-  each_row(launch, a.gate.rows,
-           [&](int64_t i) { kLoops.silu_mul_row(a.gate.row(i), a.up.row(i), a.gate.columns, a.out.row(i)); });
+void drive_gated_mul(const Launch& launch, const GatedMul& a) {
+  auto loop = a.activation == Activation::silu ? kLoops.silu_mul_row : kLoops.gelu_mul_row;
+  each_run(launch, a.gate.rows, a.gate.columns, [&](int64_t i, int64_t k, int64_t count) {
+    loop(a.gate.row(i) + k, a.up.row(i) + k, count, a.out.row(i) + k);
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_add_bias(const Launch& launch, const AddBias& a) {
+  each_run(launch, a.x.rows, a.x.columns,
+           [&](int64_t i, int64_t k, int64_t count) { kLoops.add_row(a.bias.data() + k, count, a.x.row(i) + k); });
+}
+
+template <const InnerLoops& kLoops>
+void drive_add_scaled(const Launch& launch, const AddScaled& a) {
+  each_run(launch, a.x.rows, a.x.columns, [&](int64_t i, int64_t k, int64_t count) {
+    kLoops.add_scaled_row(a.y.row(i) + k, a.scale, count, a.x.row(i) + k);
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_scale(const Launch& launch, const Scale& a) {
+  each_run(launch, a.x.rows, a.x.columns,
+           [&](int64_t i, int64_t k, int64_t count) { kLoops.scale_row(a.scale, a.softcap, count, a.x.row(i) + k); });
 }
 
 template <const InnerLoops& kLoops>
@@ -91,7 +143,7 @@ void drive_rope_append(const Launch& launch, const RopeAppend& a) {
   int head_dim = a.pages.head_dim, half = a.rope.rotary / 2;
   if (head_dim > kAttendHeadDim) return reference_rope_append(launch, a);
   each_row(launch, a.q.rows, [&](int64_t row) {
-    int64_t angle = int64_t{a.positions[static_cast<size_t>(row)]} * half;
+    int64_t angle = int64_t{a.angles[static_cast<size_t>(row)]} * half;
     const float *cosine = a.rope.cosine + angle, *sine = a.rope.sine + angle;
     for (float* q = a.q.row(row); q < a.q.row(row) + a.q.columns; q += head_dim)
       kLoops.rotate_head(cosine, sine, half, q);
@@ -104,20 +156,45 @@ void drive_rope_append(const Launch& launch, const RopeAppend& a) {
   });
 }
 
-inline constexpr int64_t kCombineRun = 256;  // columns
-
 template <const InnerLoops& kLoops>
 void drive_tree_combine(const Launch& launch, const TreeCombine& a) {
-  int64_t runs = (a.out.columns + kCombineRun - 1) / kCombineRun;
-  each_row(launch, a.out.rows * runs, [&](int64_t i) {
-    int64_t row = i / runs, column = i % runs * kCombineRun;
+  each_run(launch, a.out.rows, a.out.columns, [&](int64_t row, int64_t column, int64_t count) {
     kLoops.combine_run({.nodes = a.nodes.data(),
                         .pops = a.program->pops.data(),
                         .count = static_cast<int>(a.nodes.size()),
                         .offset = row * a.stride + column,
-                        .columns = std::min(kCombineRun, a.out.columns - column),
+                        .columns = count,
                         .accumulate = a.accumulate,
                         .out = a.out.row(row) + column});
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_route(const Launch& launch, const Route& a) {
+  if (a.logits.columns > kMaxExperts) return reference_route(launch, a);
+  each_row(launch, a.logits.rows, [&](int64_t row) {
+    float p[kMaxExperts];
+    kLoops.softmax_row(a.logits.row(row), a.logits.columns, p);
+    choose_experts(a, row, p);
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_expert_combine(const Launch& launch, const ExpertCombine& a) {
+  if (static_cast<int64_t>(a.program->pops.size()) > kMaxExperts) return reference_expert_combine(launch, a);
+  each_run<1024>(launch, a.rows, a.y.columns, [&](int64_t row, int64_t column, int64_t count) {
+    ExpertLeaves leaves;
+    leaves.collect(a, row, column);
+    for (int root = 0; root < a.program->roots; root++) {
+      const ExpertLeaves::Sum& sum = leaves.stack[root];
+      kLoops.combine_experts({.leaves = leaves.y + sum.first,
+                              .weights = leaves.weights + sum.first,
+                              .pops = leaves.pops + sum.first,
+                              .count = sum.count,
+                              .add_zero = sum.has_zero,
+                              .columns = count,
+                              .out = a.out + root * a.root_stride + row * a.y.columns + column});
+    }
   });
 }
 
@@ -161,7 +238,9 @@ void drive_attention(const Launch& launch, const Attention& a) {
                        .block_bytes = a.pages.kv_heads * head_bytes,
                        .bf16 = a.pages.type == DType::bf16,
                        .head_dim = head_dim,
-                       .scale = a.scale});
+                       .scale = a.scale,
+                       .softcap = a.softcap,
+                       .window = a.window});
       }
     }
 }
@@ -173,7 +252,14 @@ void fill_from(Kernels& kernels) {
   kernels.matmul = drive_matmul<kLoops>;
   kernels.rope_append = drive_rope_append<kLoops>;
   kernels.attention = drive_attention<kLoops>;
-  kernels.silu_mul = drive_silu_mul<kLoops>;
+  kernels.gated_mul = drive_gated_mul<kLoops>;
+  kernels.sum_squares = drive_sum_squares<kLoops>;
+  kernels.norm_by_squares = drive_norm_by_squares<kLoops>;
+  kernels.add_bias = drive_add_bias<kLoops>;
+  kernels.add_scaled = drive_add_scaled<kLoops>;
+  kernels.scale = drive_scale<kLoops>;
+  kernels.route = drive_route<kLoops>;
+  kernels.expert_combine = drive_expert_combine<kLoops>;
   kernels.tree_combine = drive_tree_combine<kLoops>;
   kernels.sample = drive_sample<kLoops>;
 }

@@ -6,8 +6,8 @@
 
 namespace trireme {
 
-// exp and log of FP32, ours, so that no libm has a say in the bits. Each instruction set repeats these very steps, lane
-// by lane; errors are below 2 ulp (tests/kernels/elementary_test.cpp).
+// exp, log and tanh of FP32, ours, so that no libm has a say in the bits. Each instruction set repeats these very
+// steps, lane by lane; errors are below 2 ulp (tests/kernels/elementary_test.cpp).
 inline constexpr float kLog2E = 0x1.715476p+0f;
 inline constexpr float kLn2High = 0x1.62e4p-1f;  // 15 bits: n * kLn2High is exact for |n| < 512
 inline constexpr float kLn2Low = 0x1.7f7d1cp-20f;
@@ -45,6 +45,29 @@ inline float log_float(float x) {
   float twice = s + s;
   float log_m = std::fma(twice * s2, sum, twice);
   return std::fma(e, kLn2High, std::fma(e, kLn2Low, log_m));
+}
+
+// tanh x = x + x^3 P(x^2) below kTanhSmall, where P is a minimax fit (0.08 of half an ulp off); above, 1 - 2 / (e^2x +
+// 1) loses nothing. Odd; a NaN stays one.
+inline constexpr float kTanhSmall = 0.625f;
+inline constexpr float kTanhFit[] = {-0x1.75ddcep-8f, 0x1.5225c0p-6f, -0x1.b83c3ap-5f, 0x1.110726p-3f, -0x1.555532p-2f};
+
+inline float tanh_float(float x) {
+  float a = std::fabs(x), a2 = a * a, sum = kTanhFit[0];
+  for (int i = 1; i < 5; i++) sum = std::fma(sum, a2, kTanhFit[i]);
+  float small = std::fma(a * a2, sum, a), large = 1.0f - 2.0f / (exp_float(a + a) + 1.0f);
+  return std::copysign(a < kTanhSmall ? small : large, x);
+}
+inline float soft_cap(float x, float cap) { return cap * tanh_float(x / cap); }
+
+inline float silu(float x) { return x / (1.0f + exp_float(-x)); }
+
+// x / 2 * (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3): without the cancellation below 0.
+inline constexpr float kGeluLinear = 0x1.988454p+0f;  // 2 sqrt(2 / pi)
+inline constexpr float kGeluCubic = 0x1.2444f2p-4f;   // 0.044715 of that
+inline float gelu_tanh(float x) {
+  float twice_u = x * std::fma(x * x, kGeluCubic, kGeluLinear);
+  return x / (1.0f + exp_float(-twice_u));
 }
 
 }  // namespace trireme

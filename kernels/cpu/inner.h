@@ -48,7 +48,8 @@ struct AttendTile {
   int64_t block_bytes = 0;
   bool bf16 = false;
   int head_dim = 0;
-  float scale = 0;
+  float scale = 0, softcap = 0;  // softcap 0: none
+  int64_t window = 0;            // positions that a row sees at most; 0: all
 };
 
 struct SampleLoop {
@@ -71,6 +72,17 @@ struct CombineRun {
   float* out = nullptr;  // [columns]
 };
 
+// A row's leaves on their way to one root of ExpertCombine, those that are not zero; a run of columns.
+struct ExpertRun {
+  const float* const* leaves = nullptr;  // [count], at the run's first column
+  const float* weights = nullptr;        // [count]
+  const int* pops = nullptr;             // [count]
+  int count = 0;
+  bool add_zero = false;  // there were zeros among the leaves: once added, wherever, no sum stays -0
+  int64_t columns = 0;
+  float* out = nullptr;  // [columns]
+};
+
 struct InnerLoops {
   void (*panel_f32)(const PanelProduct&);
   void (*panel_bf16)(const PanelProduct&);
@@ -80,9 +92,18 @@ struct InnerLoops {
   void (*norm_row)(const float* x, const float* weight, int64_t columns, float epsilon, float* out);
   void (*encode_bf16_row)(const float* x, int64_t columns, int64_t padded, uint16_t* out);  // zeros after the columns
   void (*encode_int8_row)(const float* x, int64_t columns, void* out);                      // Int8Group of kernels.h
+  float (*sum_squares)(const float* x, int64_t columns);                                    // in the lanes of a norm
+  void (*scale_by)(const float* x, const float* weight, float factor, int64_t columns,
+                   float* out);                                    // (x * factor) * weight
+  void (*softmax_row)(const float* x, int64_t columns, float* p);  // [columns], as Route has it
   void (*silu_mul_row)(const float* gate, const float* up, int64_t columns, float* out);
+  void (*gelu_mul_row)(const float* gate, const float* up, int64_t columns, float* out);
+  void (*add_row)(const float* y, int64_t columns, float* x);                      // x += y
+  void (*add_scaled_row)(const float* y, float scale, int64_t columns, float* x);  // x += y * scale
+  void (*scale_row)(float scale, float softcap, int64_t columns, float* x);
   void (*rotate_head)(const float* cosine, const float* sine, int half, float* x);  // [2 * half], in place
   void (*combine_run)(const CombineRun&);
+  void (*combine_experts)(const ExpertRun&);
   void (*sample_row)(const SampleLoop&);
 };
 

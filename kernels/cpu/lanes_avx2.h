@@ -130,6 +130,10 @@ INLINE M is_nan(F x) { return compare<_CMP_UNORD_Q>(x, x); }
 INLINE M operator|(M a, M b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
 INLINE M operator&(M a, M b) { return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)}; }
 INLINE bool any(M m) { return _mm256_movemask_epi8(_mm256_or_si256(m.low, m.high)) != 0; }
+INLINE M lanes_between(int begin, int end) {
+  I lane = lane_numbers();
+  return greater(set(end), lane) & greater(lane, set(begin - 1));
+}
 INLINE I select(M m, I yes, I no) {
   return {_mm256_blendv_epi8(no.low, yes.low, m.low), _mm256_blendv_epi8(no.high, yes.high, m.high)};
 }

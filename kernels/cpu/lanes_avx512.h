@@ -95,6 +95,9 @@ INLINE M greater(I a, I b) { return {_mm512_cmpgt_epi32_mask(a.v, b.v)}; }
 INLINE M operator|(M a, M b) { return {static_cast<__mmask16>(a.v | b.v)}; }
 INLINE M operator&(M a, M b) { return {static_cast<__mmask16>(a.v & b.v)}; }
 INLINE bool any(M m) { return m.v != 0; }
+INLINE M lanes_between(int begin, int end) {
+  return {static_cast<__mmask16>(first_lanes(end).v & ~first_lanes(begin).v)};
+}
 INLINE F select(M m, F yes, F no) { return {_mm512_mask_blend_ps(m.v, no.v, yes.v)}; }
 INLINE I select(M m, I yes, I no) { return {_mm512_mask_blend_epi32(m.v, no.v, yes.v)}; }
 

@@ -14,6 +14,14 @@ void fill_avx512(Kernels& kernels);
 void reference_matmul(const Launch& launch, const MatMul& a);
 void reference_rope_append(const Launch& launch, const RopeAppend& a);
 void reference_attention(const Launch& launch, const Attention& a);
+void reference_route(const Launch& launch, const Route& a);
+void reference_expert_combine(const Launch& launch, const ExpertCombine& a);
+
+// The choice of Route for one row; p: [experts] their probabilities, or all NaN.
+void choose_experts(const Route& a, int64_t row, const float* p);
+
+// 1 / sqrt(mean of squares + epsilon) of a row.
+float factor_of_squares(const NormBySquares& a, int64_t row);
 
 // Rounds k and v [head_dim] of one position to the cache's type and writes them at its slot.
 void write_slot(const KvPages& pages, int head, int64_t slot, const float* k, const float* v);

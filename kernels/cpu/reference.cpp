@@ -23,15 +23,39 @@ void embed(const Launch& launch, const Embed& a) {
   }
 }
 
+float squares(const float* x, int64_t columns) {
+  float lanes[16] = {};
+  for (int64_t k = 0; k < columns; k++) lanes[k % 16] = std::fma(x[k], x[k], lanes[k % 16]);
+  return sum_lanes(lanes, 16);
+}
+
+float norm_factor(float sum, int64_t columns, float epsilon) {
+  return 1.0f / std::sqrt(sum / static_cast<float>(columns) + epsilon);
+}
+
 void rms_norm(const Launch& launch, const RmsNorm& a) {
   Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  const int64_t columns = static_cast<int64_t>(a.weight.size());
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    for (int64_t run = 0; run + columns <= a.x.columns; run += columns) {
+      const float* x = a.x.row(i) + run;
+      float factor = norm_factor(squares(x, columns), columns, a.epsilon);
+      for (int64_t k = 0; k < columns; k++) a.out.row(i)[run + k] = x[k] * factor * a.weight[static_cast<size_t>(k)];
+    }
+}
+
+void sum_squares(const Launch& launch, const SumSquares& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    for (int64_t head = 0; head * a.width < a.x.columns; head++)
+      a.out.row(i)[head] = squares(a.x.row(i) + head * a.width, a.width);
+}
+
+void norm_by_squares(const Launch& launch, const NormBySquares& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
   for (int64_t i = rows.begin; i < rows.end; i++) {
-    const float* x = a.x.row(i);
-    float lanes[16] = {};
-    for (int64_t k = 0; k < a.x.columns; k++) lanes[k % 16] = std::fma(x[k], x[k], lanes[k % 16]);
-    float mean = sum_lanes(lanes, 16) / static_cast<float>(a.x.columns);
-    float factor = 1.0f / std::sqrt(mean + a.epsilon);
-    for (int64_t k = 0; k < a.x.columns; k++) a.out.row(i)[k] = x[k] * factor * a.weight[static_cast<size_t>(k)];
+    float factor = factor_of_squares(a, i);
+    for (int64_t k = 0; k < a.x.columns; k++) a.x.row(i)[k] = a.x.row(i)[k] * factor * a.weight[static_cast<size_t>(k)];
   }
 }
 
@@ -74,12 +98,33 @@ void encode(const Launch& launch, const Encode& a) {
   }
 }
 
-void silu_mul(const Launch& launch, const SiluMul& a) {
+void gated_mul(const Launch& launch, const GatedMul& a) {
   Range rows = part_of(a.gate.rows, launch.part, launch.parts);
   for (int64_t i = rows.begin; i < rows.end; i++)
     for (int64_t k = 0; k < a.gate.columns; k++) {
       float gate = a.gate.row(i)[k];
-      a.out.row(i)[k] = gate / (1.0f + exp_float(-gate)) * a.up.row(i)[k];
+      a.out.row(i)[k] = (a.activation == Activation::silu ? silu(gate) : gelu_tanh(gate)) * a.up.row(i)[k];
+    }
+}
+
+void add_bias(const Launch& launch, const AddBias& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    for (int64_t k = 0; k < a.x.columns; k++) a.x.row(i)[k] = a.x.row(i)[k] + a.bias[static_cast<size_t>(k)];
+}
+
+void add_scaled(const Launch& launch, const AddScaled& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    for (int64_t k = 0; k < a.x.columns; k++) a.x.row(i)[k] = a.x.row(i)[k] + a.y.row(i)[k] * a.scale;
+}
+
+void scale(const Launch& launch, const Scale& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    for (int64_t k = 0; k < a.x.columns; k++) {
+      float x = a.x.row(i)[k] * a.scale;
+      a.x.row(i)[k] = a.softcap > 0 ? soft_cap(x, a.softcap) : x;
     }
 }
 
@@ -144,6 +189,12 @@ void log_sum_exp(const Launch& launch, const LogSumExp& a) {
 
 }  // namespace
 
+float factor_of_squares(const NormBySquares& a, int64_t row) {
+  float sum = 0;
+  for (int64_t head = 0; head < a.sum_squares.columns; head++) sum = sum + a.sum_squares.row(row)[head];
+  return norm_factor(sum, a.columns, a.epsilon);
+}
+
 void fill_reference(Kernels& kernels) {
   kernels = {.level = "reference",
              .embed = embed,
@@ -152,7 +203,14 @@ void fill_reference(Kernels& kernels) {
              .matmul = reference_matmul,
              .rope_append = reference_rope_append,
              .attention = reference_attention,
-             .silu_mul = silu_mul,
+             .gated_mul = gated_mul,
+             .sum_squares = sum_squares,
+             .norm_by_squares = norm_by_squares,
+             .add_bias = add_bias,
+             .add_scaled = add_scaled,
+             .scale = scale,
+             .route = reference_route,
+             .expert_combine = reference_expert_combine,
              .tree_combine = tree_combine,
              .sample = sample,
              .log_sum_exp = log_sum_exp};

@@ -10,11 +10,11 @@ namespace trireme {
 
 namespace {
 
-// Pairs (i, i + rotary / 2) turned by the angles of a position; the rest of a head goes through.
-void rotate_head(const RopeTable& rope, int64_t position, const float* x, int head_dim, float* out) {
+// Pairs (i, i + rotary / 2) turned by the angles of a row of the table; the rest of a head goes through.
+void rotate_head(const RopeTable& rope, int64_t angles, const float* x, int head_dim, float* out) {
   int half = rope.rotary / 2;
   for (int i = 0; i < half; i++) {
-    float cosine = rope.cosine[position * half + i], sine = rope.sine[position * half + i];
+    float cosine = rope.cosine[angles * half + i], sine = rope.sine[angles * half + i];
     float a = x[i], b = x[i + half];
     out[i] = std::fma(a, cosine, -(b * sine));
     out[i + half] = std::fma(b, cosine, a * sine);
@@ -39,7 +39,7 @@ constexpr int kMaxHeadDim = 512;
 void append_head(const RopeAppend& a, int64_t row, int head) {
   int head_dim = a.pages.head_dim;
   float k[kMaxHeadDim];
-  rotate_head(a.rope, a.positions[static_cast<size_t>(row)], a.k.row(row) + head * head_dim, head_dim, k);
+  rotate_head(a.rope, a.angles[static_cast<size_t>(row)], a.k.row(row) + head * head_dim, head_dim, k);
   write_slot(a.pages, head, a.slots[static_cast<size_t>(row)], k, a.v.row(row) + head * head_dim);
 }
 
@@ -49,22 +49,23 @@ struct Softmax {
   float largest, sum, out[kMaxHeadDim];
 };
 
-// The block's first `visible` positions; the others are never read.
-void attend_block(const Attention& a, const float* q, int64_t tile, int visible, Softmax& block) {
+// The block's positions [begin, end); the others are never read.
+void attend_block(const Attention& a, const float* q, int64_t tile, int begin, int end, Softmax& block) {
   const KvPages& pages = a.pages;
   float p[kBlockTokens] = {};
   block.largest = -std::numeric_limits<float>::infinity();
-  for (int j = 0; j < visible; j++) {
+  for (int j = begin; j < end; j++) {
     float dot = 0;
     for (int d = 0; d < pages.head_dim; d++)
       dot = std::fma(q[d], read_page(pages.type, pages.k, tile + d * kBlockTokens + j), dot);
     p[j] = dot * a.scale;
+    if (a.softcap > 0) p[j] = soft_cap(p[j], a.softcap);
     block.largest = p[j] > block.largest ? p[j] : block.largest;
   }
-  for (int j = 0; j < visible; j++) p[j] = exp_float(p[j] - block.largest);
+  for (int j = begin; j < end; j++) p[j] = exp_float(p[j] - block.largest);
   for (int d = 0; d < pages.head_dim; d++) {
     float out = 0;
-    for (int j = 0; j < visible; j++)
+    for (int j = begin; j < end; j++)
       out = std::fma(p[j], read_page(pages.type, pages.v, tile + j * pages.head_dim + d), out);
     block.out[d] = out;
   }
@@ -82,13 +83,15 @@ void join(Softmax& all, const Softmax& block, int head_dim) {
 void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) {
   int head_dim = a.pages.head_dim, kv_head = a.kv_head_of[static_cast<size_t>(head)];
   int64_t row = span.first_row + i, positions = span.first_position + i + 1;
+  int64_t first = a.window > 0 ? std::max<int64_t>(0, positions - a.window) : 0, first_block = first / kBlockTokens;
   const float* q = a.q.row(row) + int64_t{head} * head_dim;
   Softmax all, block;
-  for (int64_t b = 0; b * kBlockTokens < positions; b++) {
+  for (int64_t b = first_block; b * kBlockTokens < positions; b++) {
     int64_t tile = (int64_t{span.block_table[b]} * a.pages.kv_heads + kv_head) * head_dim * kBlockTokens;
-    int visible = static_cast<int>(std::min<int64_t>(kBlockTokens, positions - b * kBlockTokens));
-    attend_block(a, q, tile, visible, b == 0 ? all : block);
-    if (b > 0) join(all, block, head_dim);
+    int begin = static_cast<int>(std::max<int64_t>(0, first - b * kBlockTokens));
+    int end = static_cast<int>(std::min<int64_t>(kBlockTokens, positions - b * kBlockTokens));
+    attend_block(a, q, tile, begin, end, b == first_block ? all : block);
+    if (b > first_block) join(all, block, head_dim);
   }
   float* out = a.out.row(row) + int64_t{head} * head_dim;
   for (int d = 0; d < head_dim; d++) out[d] = all.out[d] / all.sum;
@@ -112,7 +115,7 @@ void reference_rope_append(const Launch& launch, const RopeAppend& a) {
   for (int64_t row = rows.begin; row < rows.end; row++) {
     for (int64_t h = 0; h < heads; h++) {
       float* q = a.q.row(row) + h * head_dim;
-      rotate_head(a.rope, a.positions[static_cast<size_t>(row)], q, head_dim, q);
+      rotate_head(a.rope, a.angles[static_cast<size_t>(row)], q, head_dim, q);
     }
     for (int h = 0; h < a.pages.kv_heads; h++) append_head(a, row, h);
   }

@@ -58,22 +58,45 @@ INLINE F log_lanes(F x) {
   return fma(e, set(kLn2High), fma(e, set(kLn2Low), fma(twice * s2, sum, twice)));
 }
 
+INLINE F tanh_lanes(F x) {
+  F a = absolute(x), a2 = a * a, sum = set(kTanhFit[0]);
+  UNROLL
+  for (int i = 1; i < 5; i++) sum = fma(sum, a2, set(kTanhFit[i]));
+  F small = fma(a * a2, sum, a), large = set(1.0f) - set(2.0f) / (exp_lanes(a + a) + set(1.0f));
+  F result = select(greater(set(kTanhSmall), a), small, large);
+  return from_bits(bits(result) | (bits(x) & set(static_cast<int>(0x80000000u))));
+}
+INLINE F soft_cap_lanes(F x, F cap) { return cap * tanh_lanes(x / cap); }
+INLINE F silu_lanes(F x) { return x / (set(1.0f) + exp_lanes(negated(x))); }
+INLINE F gelu_tanh_lanes(F x) {
+  F twice_u = x * fma(x * x, set(kGeluCubic), set(kGeluLinear));
+  return x / (set(1.0f) + exp_lanes(negated(twice_u)));
+}
+
 INLINE I round_to_bf16(F x) {
   I u = bits(x);
   I rounded = shift_right<16>(u + set(0x7fff) + (shift_right<16>(u) & set(1)));
   return select(is_nan(x), shift_right<16>(u) | set(0x40), rounded);
 }
 
-void norm_row(const float* x, const float* weight, int64_t columns, float epsilon, float* out) {
+float sum_squares(const float* x, int64_t columns) {
   F sum = set(0.0f);
   for (int64_t k = 0; k < columns; k += 16) {
     F v = load(x + k, columns - k);
     sum = fma(v, v, sum);
   }
-  float mean = sum_of(sum) / static_cast<float>(columns);
-  F factor = set(1.0f / __builtin_sqrtf(mean + epsilon));
+  return sum_of(sum);
+}
+
+void scale_by(const float* x, const float* weight, float factor, int64_t columns, float* out) {
+  F f = set(factor);
   for (int64_t k = 0; k < columns; k += 16)
-    store(out + k, load(x + k, columns - k) * factor * load(weight + k, columns - k), columns - k);
+    store(out + k, load(x + k, columns - k) * f * load(weight + k, columns - k), columns - k);
+}
+
+void norm_row(const float* x, const float* weight, int64_t columns, float epsilon, float* out) {
+  float mean = sum_squares(x, columns) / static_cast<float>(columns);
+  scale_by(x, weight, 1.0f / __builtin_sqrtf(mean + epsilon), columns, out);
 }
 
 void encode_bf16_row(const float* x, int64_t columns, int64_t padded, uint16_t* out) {
@@ -116,10 +139,44 @@ void encode_int8_row(const float* x, int64_t columns, void* out) {
     encode_group(load(x + k, columns - k), load(x + k + 16, columns - k - 16), groups[k / 32]);
 }
 
-void silu_mul_row(const float* gate, const float* up, int64_t columns, float* out) {
+void softmax_row(const float* x, int64_t columns, float* p) {
+  const F none = set(-__builtin_inff());
+  F top = none, sum = set(0.0f);
+  for (int64_t k = 0; k < columns; k += 16)
+    top = max(select(first_lanes(columns - k), load(x + k, columns - k), none), top);
+  F largest = set(largest_of(top));
   for (int64_t k = 0; k < columns; k += 16) {
-    F g = load(gate + k, columns - k);
-    store(out + k, g / (set(1.0f) + exp_lanes(negated(g))) * load(up + k, columns - k), columns - k);
+    F e = select(first_lanes(columns - k), exp_lanes(load(x + k, columns - k) - largest), set(0.0f));
+    sum = sum + e;
+    store(p + k, e, columns - k);
+  }
+  F all = set(sum_of(sum));
+  for (int64_t k = 0; k < columns; k += 16) store(p + k, load(p + k, columns - k) / all, columns - k);
+}
+
+void silu_mul_row(const float* gate, const float* up, int64_t columns, float* out) {
+  for (int64_t k = 0; k < columns; k += 16)
+    store(out + k, silu_lanes(load(gate + k, columns - k)) * load(up + k, columns - k), columns - k);
+}
+void gelu_mul_row(const float* gate, const float* up, int64_t columns, float* out) {
+  for (int64_t k = 0; k < columns; k += 16)
+    store(out + k, gelu_tanh_lanes(load(gate + k, columns - k)) * load(up + k, columns - k), columns - k);
+}
+
+void add_row(const float* y, int64_t columns, float* x) {
+  for (int64_t k = 0; k < columns; k += 16)
+    store(x + k, load(x + k, columns - k) + load(y + k, columns - k), columns - k);
+}
+void add_scaled_row(const float* y, float scale, int64_t columns, float* x) {
+  F s = set(scale);
+  for (int64_t k = 0; k < columns; k += 16)
+    store(x + k, load(x + k, columns - k) + load(y + k, columns - k) * s, columns - k);
+}
+void scale_row(float scale, float softcap, int64_t columns, float* x) {
+  F s = set(scale), cap = set(softcap);
+  for (int64_t k = 0; k < columns; k += 16) {
+    F v = load(x + k, columns - k) * s;
+    store(x + k, softcap > 0 ? soft_cap_lanes(v, cap) : v, columns - k);
   }
 }
 
@@ -143,6 +200,21 @@ void combine_run(const CombineRun& run) {
       stack[depth++] = sum;
     }
     store(run.out + k, run.accumulate ? load(run.out + k, left) + stack[0] : stack[0], left);
+  }
+}
+
+void combine_experts(const ExpertRun& run) {
+  F stack[kMaxTreeDepth];
+  for (int64_t k = 0; k < run.columns; k += 16) {
+    int64_t left = run.columns - k;
+    int depth = 0;
+    for (int leaf = 0; leaf < run.count; leaf++) {
+      F sum = load(run.leaves[leaf] + k, left) * set(run.weights[leaf]);
+      for (int pops = run.pops[leaf]; pops > 0; pops--) sum = stack[--depth] + sum;
+      stack[depth++] = sum;
+    }
+    F sum = run.count > 0 ? stack[0] : set(0.0f);
+    store(run.out + k, run.add_zero ? sum + set(0.0f) : sum, left);
   }
 }
 

@@ -13,56 +13,40 @@ void copy_values(const std::byte* source, int64_t blocks, std::byte* values, std
   std::memcpy(values, source, static_cast<size_t>(blocks * bytes));
 }
 
-// A block holds 16 bytes: columns 0 ... 15 in the low nibbles, 16 ... 31 in the high ones. Ours pair neighbours.
-void split_nibbles(const std::byte* source, std::byte* codes) {
-  auto nibble = [source](int column) {
-    return column < 16 ? source[column] & std::byte{15} : source[column - 16] >> 4;
-  };
-  for (int i = 0; i < 16; i++) codes[i] = nibble(2 * i) | (nibble(2 * i + 1) << 4);
-}
-
-// { FP16 scale; 16 bytes of codes }: (code - 8) * scale
-void split_q4_0(const std::byte* source, int64_t blocks, std::byte* values, std::byte* scales, std::byte*) {
-  for (int64_t i = 0; i < blocks; i++, source += 18, values += 16, scales += 2) {
-    std::memcpy(scales, source, 2);
-    split_nibbles(source + 2, values);
-  }
-}
-
-// { FP16 scale; FP16 minimum; 16 bytes of codes }: code * scale + minimum
-void split_q4_1(const std::byte* source, int64_t blocks, std::byte* values, std::byte* scales, std::byte* minimums) {
-  for (int64_t i = 0; i < blocks; i++, source += 20, values += 16, scales += 2, minimums += 2) {
-    std::memcpy(scales, source, 2);
-    std::memcpy(minimums, source + 2, 2);
-    split_nibbles(source + 4, values);
-  }
-}
-
-// { FP16 scale; 32 signed bytes }: our codes are unsigned, 128 higher
-void split_q8_0(const std::byte* source, int64_t blocks, std::byte* values, std::byte* scales, std::byte*) {
-  for (int64_t i = 0; i < blocks; i++, source += 34, values += 32, scales += 2) {
-    std::memcpy(scales, source, 2);
-    for (int j = 0; j < 32; j++) values[j] = source[2 + j] ^ std::byte{0x80};
-  }
-}
-
 constexpr WeightFormat plain(DType type) { return {.type = type}; }
-constexpr WeightFormat quantized(int bits, int zero, bool has_minimum) {
-  return {.type = DType::f16, .bits = bits, .group = 32, .zero = zero, .has_minimum = has_minimum};
+// Codes of `bits` with a zero, or with minimums.
+constexpr WeightFormat signed_codes(DType scales, int bits, int group) {
+  return {.type = scales, .bits = bits, .group = group, .zero = 1 << (bits - 1)};
+}
+constexpr WeightFormat with_minimums(DType scales, int bits, int group) {
+  return {.type = scales, .bits = bits, .group = group, .has_minimum = true};
 }
 
 constexpr BlockType kBlockTypes[] = {
-    {0, "F32", 1, 4, plain(DType::f32), copy_values<4>},     {1, "F16", 1, 2, plain(DType::f16), copy_values<2>},
-    {30, "BF16", 1, 2, plain(DType::bf16), copy_values<2>},  {8, "Q8_0", 32, 34, quantized(8, 128, false), split_q8_0},
-    {2, "Q4_0", 32, 18, quantized(4, 8, false), split_q4_0}, {3, "Q4_1", 32, 20, quantized(4, 0, true), split_q4_1},
+    {0, "F32", 1, 4, plain(DType::f32), copy_values<4>},
+    {1, "F16", 1, 2, plain(DType::f16), copy_values<2>},
+    {30, "BF16", 1, 2, plain(DType::bf16), copy_values<2>},
+    {8, "Q8_0", 32, 34, signed_codes(DType::f16, 8, 32), split_q8_0},
+    {2, "Q4_0", 32, 18, signed_codes(DType::f16, 4, 32), split_q4_0},
+    {3, "Q4_1", 32, 20, with_minimums(DType::f16, 4, 32), split_q4_1},
+    {6, "Q5_0", 32, 22, signed_codes(DType::f16, 8, 32), split_q5_0},
+    {7, "Q5_1", 32, 24, with_minimums(DType::f16, 8, 32), split_q5_1},
+    {10, "Q2_K", 256, 84, with_minimums(DType::f32, 4, 16), split_q2_k},
+    {11, "Q3_K", 256, 110, signed_codes(DType::f32, 4, 16), split_q3_k},
+    {12, "Q4_K", 256, 144, with_minimums(DType::f32, 4, 32), split_q4_k},
+    {13, "Q5_K", 256, 176, with_minimums(DType::f32, 8, 32), split_q5_k},
+    {14, "Q6_K", 256, 210, signed_codes(DType::f32, 8, 16), split_q6_k},
+    {15, "Q8_K", 256, 292, signed_codes(DType::f32, 8, 128), split_q8_k},
+    {20, "IQ4_NL", 32, 18, signed_codes(DType::f16, 8, 32), split_iq4_nl},
+    {23, "IQ4_XS", 256, 136, signed_codes(DType::f32, 8, 32), split_iq4_xs},
 };
 
 // Names of ggml's types by id, for error texts; empty: removed from ggml.
 constexpr std::string_view kGgmlNames[] = {
-    "F32",    "F16",   "Q4_0",  "Q4_1",   "",      "",      "Q5_0",    "Q5_1",   "Q8_0",    "Q8_1",
-    "Q2_K",   "Q3_K",  "Q4_K",  "Q5_K",   "Q6_K",  "Q8_K",  "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S",
-    "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8",    "I16",   "I32",     "I64",    "F64",     "IQ1_M",
-    "BF16",   "",      "",      "",       "TQ1_0", "TQ2_0", "",        "",       "",        "MXFP4"};
+    "F32",   "F16",    "Q4_0",  "Q4_1", "",     "",        "Q5_0",   "Q5_1",    "Q8_0",  "Q8_1",   "Q2_K",
+    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S",
+    "IQ2_S", "IQ4_XS", "I8",    "I16",  "I32",  "I64",     "F64",    "IQ1_M",   "BF16",  "",       "",
+    "",      "TQ1_0",  "TQ2_0", "",     "",     "",        "MXFP4",  "NVFP4",   "Q1_0"};
 
 }  // namespace
 

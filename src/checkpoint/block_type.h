@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/weight_format.h"
+#include "checkpoint/block_split.h"
 
 namespace trireme {
 
@@ -17,10 +18,9 @@ struct BlockType {
   int columns = 1;        // values in a block
   int bytes = 0;          // stored bytes of a block
   WeightFormat format;
-  // Splits `blocks` consecutive blocks of a row into our parts, appended in order; scales and minimums may be null
-  // where the format has none.
-  void (*split)(const std::byte* source, int64_t blocks, std::byte* values, std::byte* scales,
-                std::byte* minimums) = nullptr;
+  // Splits `blocks` consecutive blocks of a row into our parts, appended in order; minimums may be null where the
+  // format has none, scales too where it is plain.
+  BlockSplit split = nullptr;
 };
 
 const BlockType* find_block_type(uint32_t id);  // null: not supported

@@ -1,288 +1,62 @@
 #include "checkpoint/gguf.h"
 
-#include <algorithm>
-#include <bit>
-#include <charconv>
 #include <cstring>
-#include <limits>
-#include <numeric>
 
-#include "base/buffer.h"
 #include "base/error.h"
+#include "checkpoint/gguf_header.h"
 
 namespace trireme {
 
 namespace {
 
-// Bounds of what a header may ask of us, far above any published model (the largest have about 300,000 tokens and 2,000
-// tensors): they keep the memory of a hostile header small.
-constexpr uint64_t kMaxKeys = 65536;
-constexpr uint64_t kMaxTensors = 65536;
-constexpr uint64_t kMaxArray = uint64_t{1} << 21;
-constexpr uint64_t kMaxString = uint64_t{16} << 20;   // bytes
-constexpr uint64_t kMaxHeader = uint64_t{128} << 20;  // bytes, up to the first weight
-constexpr uint64_t kMaxKey = 1024;                    // bytes (the specification allows 65,535)
-constexpr uint64_t kMaxName = 255;                    // bytes of a tensor's name
-constexpr uint64_t kMaxDimension = uint64_t{1} << 32;
-constexpr uint64_t kMaxAlignment = 65536;
-
-enum ValueType : uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64, kTypes };
-constexpr uint64_t kLeastBytes[kTypes] = {1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};  // that one value takes in the file
-
-// Reads forward through the header by pread, and knows where it is.
-class Cursor {
- public:
-  explicit Cursor(const InputFile& file) : file_(file), window_(kWindow, "GGUF header") {}
-
-  uint64_t position() const { return begin_ + used_; }
-  uint64_t left() const { return std::min(file_.bytes(), kMaxHeader) - position(); }
-
-  template <typename T>
-  T number(std::string_view field) {
-    T value;
-    take(std::as_writable_bytes(std::span(&value, 1)), field);
-    return value;
-  }
-
-  std::string string(std::string_view field, uint64_t most) {
-    uint64_t at = position(), length = number<uint64_t>(field);
-    if (length > most || length > left())
-      fail(ExitCode::bad_data, "{}, byte {}: the length of {} is {}, but at most {} fit; the file is damaged",
-           file_.path(), at, field, length, std::min(most, left()));
-    std::string text(length, '\0');
-    take(std::as_writable_bytes(std::span(text)), field);
-    return text;
-  }
-
-  // A name that error texts and terminals may show as it is.
-  std::string name(std::string_view field, uint64_t most) {
-    uint64_t at = position();
-    std::string text = string(field, most);
-    bool printable = std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
-    if (text.empty() || !printable) refuse(at, "{} is empty or not printable ASCII; the file is damaged", field);
-    return text;
-  }
-
-  template <typename... Args>
-  [[noreturn]] void refuse(uint64_t at, fmt::format_string<Args...> text, Args&&... args) const {
-    fail(ExitCode::bad_data, "{}, byte {}: {}", file_.path(), at, fmt::format(text, std::forward<Args>(args)...));
-  }
-
- private:
-  static constexpr size_t kWindow = size_t{1} << 20;
-
-  void take(std::span<std::byte> into, std::string_view field) {
-    if (into.size() > left())
-      refuse(position(), "the file ends inside {}: {} bytes expected, {} there; it is cut off or damaged", field,
-             into.size(), left());
-    while (!into.empty()) {
-      if (used_ == filled_) refill();
-      size_t n = std::min(into.size(), filled_ - used_);
-      std::memcpy(into.data(), window_.data() + used_, n);
-      used_ += n;
-      into = into.subspan(n);
-    }
-  }
-  void refill() {
-    begin_ += used_;
-    used_ = 0;
-    filled_ = static_cast<size_t>(std::min<uint64_t>(kWindow, file_.bytes() - begin_));
-    file_.read(begin_, {window_.data(), filled_}, "header");
-  }
-
-  const InputFile& file_;
-  Buffer window_;
-  uint64_t begin_ = 0;  // in the file, of the window
-  size_t used_ = 0, filled_ = 0;
-};
-
-int64_t integer(Cursor& in, uint32_t type, std::string_view field) {
-  switch (type) {
-    case kU8:
-      return in.number<uint8_t>(field);
-    case kI8:
-      return in.number<int8_t>(field);
-    case kU16:
-      return in.number<uint16_t>(field);
-    case kI16:
-      return in.number<int16_t>(field);
-    case kU32:
-      return in.number<uint32_t>(field);
-    case kI32:
-      return in.number<int32_t>(field);
-    case kI64:
-      return in.number<int64_t>(field);
-    default:
-      break;
-  }
-  uint64_t at = in.position(), value = in.number<uint64_t>(field);
-  if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-    in.refuse(at, "{} is {}: too large", field, value);
-  return static_cast<int64_t>(value);
-}
-
-// A float's shortest decimal text, read as a double: 1e-05 rather than 9.999999747378752e-06, as configs have it.
-double widen(float value) {
-  std::string text = fmt::format("{}", value);
-  double result = 0;
-  std::from_chars(text.data(), text.data() + text.size(), result);
-  return result;
-}
-
-double real(Cursor& in, uint32_t type, std::string_view field) {
-  return type == kF32 ? widen(in.number<float>(field)) : in.number<double>(field);
-}
-
-bool boolean(Cursor& in, std::string_view field) {
-  uint64_t at = in.position();
-  uint8_t value = in.number<uint8_t>(field);
-  if (value > 1) in.refuse(at, "{} is {}, not a boolean", field, value);
-  return value == 1;
-}
-
-template <typename T, typename Read>
-std::vector<T> elements(uint64_t count, const Read& read) {
-  std::vector<T> all;
-  all.reserve(count);
-  for (uint64_t i = 0; i < count; i++) all.push_back(read());
-  return all;
-}
-
-GgufValue array(Cursor& in, const std::string& key) {
-  uint64_t at = in.position();
-  uint32_t type = in.number<uint32_t>(key);
-  if (type >= kTypes || type == kArray)
-    in.refuse(at, "the array {} has elements of type {}; arrays of numbers, booleans and strings can be read", key,
-              type);
-  at = in.position();
-  uint64_t count = in.number<uint64_t>(key);
-  if (count > kMaxArray || count > in.left() / kLeastBytes[type])
-    in.refuse(at, "the array {} has {} elements, but at most {} fit; the file is damaged", key, count,
-              std::min(kMaxArray, in.left() / kLeastBytes[type]));
-  switch (type) {
-    case kBool:
-      return elements<bool>(count, [&] { return boolean(in, key); });
-    case kString:
-      return elements<std::string>(count, [&] { return in.string(key, kMaxString); });
-    case kF32:
-    case kF64:
-      return elements<double>(count, [&] { return type == kF32 ? in.number<float>(key) : in.number<double>(key); });
-    default:
-      return elements<int64_t>(count, [&] { return integer(in, type, key); });
-  }
-}
-
-GgufValue value(Cursor& in, const std::string& key) {
-  uint64_t at = in.position();
-  uint32_t type = in.number<uint32_t>(key);
-  if (type >= kTypes) in.refuse(at, "{} has value type {}, but types are 0 to {}", key, type, kTypes - 1);
-  switch (type) {
-    case kBool:
-      return boolean(in, key);
-    case kString:
-      return in.string(key, kMaxString);
-    case kArray:
-      return array(in, key);
-    case kF32:
-    case kF64:
-      return real(in, type, key);
-    default:
-      return integer(in, type, key);
-  }
-}
-
-// offset: still relative to the first weight.
-GgufTensor tensor(Cursor& in) {
-  GgufTensor t;
-  uint64_t at = in.position();
-  t.name = in.name("a tensor's name", kMaxName);
-  uint32_t dimensions = in.number<uint32_t>(t.name);
-  if (dimensions < 1 || dimensions > 4)
-    in.refuse(at, "the tensor {} has {} dimensions; 1 to 4 are possible", t.name, dimensions);
-  t.dimensions = static_cast<int>(dimensions);
-  t.columns = t.rows = 1;
-  for (uint32_t i = 0; i < dimensions; i++) {
-    uint64_t size = in.number<uint64_t>(t.name);
-    if (size < 1 || size > kMaxDimension) in.refuse(at, "dimension {} of the tensor {} is {}", i, t.name, size);
-    int64_t& side = i == 0 ? t.columns : t.rows;
-    if (__builtin_mul_overflow(side, static_cast<int64_t>(size), &side))
-      in.refuse(at, "the shape of the tensor {} overflows", t.name);
-  }
-  uint32_t type = in.number<uint32_t>(t.name);
-  t.type = find_block_type(type);
-  if (!t.type)
-    in.refuse(at, "the tensor {} is stored as {}; this version reads {}: requantize the file to one of these", t.name,
-              block_type_name(type), supported_block_types());
-  if (t.columns % t.type->columns != 0)
-    in.refuse(at, "rows of the tensor {} have {} columns, not a multiple of {}'s {}", t.name, t.columns, t.type->name,
-              t.type->columns);
-  t.row_bytes = static_cast<uint64_t>(t.columns / t.type->columns) * static_cast<uint64_t>(t.type->bytes);
-  t.offset = in.number<uint64_t>(t.name);
-  return t;
-}
+constexpr int64_t kMaxShards = 1024;
 
 }  // namespace
 
-Gguf::Gguf(const std::string& path) : file_(path) {
-  Cursor in(file_);
-  char magic[4];
-  for (char& c : magic) c = in.number<char>("the magic bytes");
-  if (std::memcmp(magic, "GGUF", 4) != 0) in.refuse(0, "this is no GGUF file: it does not begin with \"GGUF\"");
-  uint32_t version = in.number<uint32_t>("the version");
-  if (version != 2 && version != 3)
-    in.refuse(4, "GGUF version {}; versions 2 and 3 can be read{}", version,
-              version == 0x02000000 || version == 0x03000000 ? " (the file is big-endian)" : "");
-  version_ = static_cast<int>(version);
-  uint64_t num_tensors = in.number<uint64_t>("the tensor count");
-  if (num_tensors > kMaxTensors) in.refuse(8, "{} tensors; at most {} are read", num_tensors, kMaxTensors);
-  uint64_t num_keys = in.number<uint64_t>("the key count");
-  if (num_keys > kMaxKeys) in.refuse(16, "{} metadata keys; at most {} are read", num_keys, kMaxKeys);
-
-  for (uint64_t i = 0; i < num_keys; i++) {
-    uint64_t at = in.position();
-    std::string key = in.name(fmt::format("metadata key {}", i), kMaxKey);
-    if (metadata_.contains(key)) in.refuse(at, "the metadata key {} stands twice", key);
-    GgufValue v = value(in, key);
-    metadata_.emplace(std::move(key), std::move(v));
-  }
-  for (uint64_t i = 0; i < num_tensors; i++) {
-    uint64_t at = in.position();
-    tensors_.push_back(tensor(in));
-    if (!by_name_.emplace(tensors_.back().name, i).second)
-      in.refuse(at, "the tensor {} stands twice", tensors_.back().name);
-  }
-
-  const int64_t* alignment = find<int64_t>("general.alignment");
-  uint64_t align = alignment ? static_cast<uint64_t>(*alignment) : 32;
-  if (!std::has_single_bit(align) || align < 8 || align > kMaxAlignment)
-    fail(ExitCode::bad_data, "{}: general.alignment is {}; powers of two from 8 to {} are possible", path, align,
-         kMaxAlignment);
-  check_layout((in.position() + align - 1) / align * align, align);
+Gguf::Gguf(const std::string& path) {
+  files_.emplace_back(path);
+  GgufHeader header = read_gguf_header(files_.back());
+  version_ = header.version;
+  metadata_ = std::move(header.metadata);
+  take(std::move(header.tensors));
+  const int64_t* count = find<int64_t>("split.count");
+  if (count && *count != 1 && *count != 0) read_shards(*count);
 }
 
-// Turns offsets into places in the file: aligned, inside it, and no two overlapping.
-void Gguf::check_layout(uint64_t data_begin, uint64_t alignment) {
-  auto refuse = [this](const GgufTensor& t, const std::string& why) {
-    fail(ExitCode::bad_data, "{}: the tensor {} {}; the file is damaged", path(), t.name, why);
-  };
-  for (GgufTensor& t : tensors_) {
-    uint64_t bytes = 0, end = 0;
-    if (t.offset % alignment != 0)
-      refuse(t, fmt::format("has offset {}, not a multiple of the alignment {}", t.offset, alignment));
-    if (__builtin_mul_overflow(t.row_bytes, static_cast<uint64_t>(t.rows), &bytes) ||
-        __builtin_add_overflow(t.offset, data_begin, &t.offset) || __builtin_add_overflow(t.offset, bytes, &end) ||
-        end > file_.bytes())
-      refuse(t, fmt::format("[{}, {}] at byte {} reaches past the file's {} bytes", t.rows, t.columns, t.offset,
-                            file_.bytes()));
+void Gguf::take(std::vector<GgufTensor> tensors) {
+  for (GgufTensor& t : tensors) {
+    if (!by_name_.emplace(t.name, tensors_.size()).second)
+      fail(ExitCode::bad_data, "{}: the tensor {} stands twice", t.file->path(), t.name);
+    tensors_.push_back(std::move(t));
   }
-  std::vector<size_t> order(tensors_.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [this](size_t a, size_t b) { return tensors_[a].offset < tensors_[b].offset; });
-  for (size_t i = 1; i < order.size(); i++) {
-    const GgufTensor &before = tensors_[order[i - 1]], &t = tensors_[order[i]];
-    if (before.offset + before.row_bytes * static_cast<uint64_t>(before.rows) > t.offset)
-      refuse(t, fmt::format("at byte {} overlaps {}", t.offset, before.name));
+}
+
+// The first of N files holds the metadata; of the others the tensors belong to it, and nothing else.
+void Gguf::read_shards(int64_t count) {
+  auto name = [count](int64_t shard) { return fmt::format("-{:05}-of-{:05}.gguf", shard + 1, count); };
+  if (count < 0 || count > kMaxShards)
+    fail(ExitCode::bad_data, "{}: split.count is {}; at most {} files make a model", path(), count, kMaxShards);
+  if (get<int64_t>("split.no") != 0 || !path().ends_with(name(0)))
+    fail(ExitCode::bad_data, "{}: split.count is {}: this is one of several files; name the first, which ends in {}",
+         path(), count, name(0));
+  const std::string stem = path().substr(0, path().size() - name(0).size());
+  for (int64_t shard = 1; shard < count; shard++) {
+    files_.emplace_back(stem + name(shard));
+    GgufHeader header = read_gguf_header(files_.back());
+    const std::string& where = files_.back().path();
+    for (auto [key, expected] : {std::pair("split.no", shard), std::pair("split.count", count)})
+      if (auto found = header.metadata.find(key);
+          found == header.metadata.end() || found->second != GgufValue(expected))
+        fail(ExitCode::bad_data, "{}: {} is not {}; the file does not belong to {}", where, key, expected, path());
+    for (const auto& [key, value] : header.metadata)
+      if (!key.starts_with("split.") && key != "general.alignment")
+        fail(ExitCode::bad_data, "{}: the metadata key {} stands in a file that is not the first", where, key);
+    take(std::move(header.tensors));
   }
+  int64_t tensors = get<int64_t>("split.tensors.count");
+  if (tensors != static_cast<int64_t>(tensors_.size()))
+    fail(ExitCode::bad_data, "{}: split.tensors.count is {}, but its {} files hold {} tensors", path(), tensors, count,
+         tensors_.size());
 }
 
 const GgufTensor* Gguf::find_tensor(std::string_view name) const {

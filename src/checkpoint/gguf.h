@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <string>
 #include <string_view>
@@ -17,28 +18,31 @@ namespace trireme {
 using GgufValue = std::variant<bool, int64_t, double, std::string, std::vector<bool>, std::vector<int64_t>,
                                std::vector<double>, std::vector<std::string>>;
 
+using GgufMetadata = std::map<std::string, GgufValue, std::less<>>;
+
 struct GgufTensor {
   std::string name;
   const BlockType* type = nullptr;
   int64_t rows = 0;     // all outer dimensions; 1 for a vector
   int64_t columns = 0;  // the contiguous dimension
   int dimensions = 0;
-  uint64_t offset = 0;  // in the file
+  const InputFile* file = nullptr;  // belongs to the Gguf
+  uint64_t offset = 0;              // in the file
   uint64_t row_bytes = 0;
 };
 
-// A GGUF file (versions 2 and 3, little-endian), which may be hostile: every count, length, offset and product is
-// checked before it is used. Throws Error(bad_data) naming file, field and byte. Holds metadata; weights stay in the
-// file.
+// A GGUF file (versions 2 and 3, little-endian), or the first of several that make one model (NAME-00001-of-00003.gguf;
+// the others stand beside it). They may be hostile: every count, length, offset and product is checked before it is
+// used. Throws Error(bad_data) naming file, field and byte. Holds metadata and open files; weights stay in them.
 class Gguf {
  public:
   explicit Gguf(const std::string& path);
 
-  const InputFile& file() const { return file_; }
-  const std::string& path() const { return file_.path(); }
+  const std::deque<InputFile>& files() const { return files_; }  // at least one; the first holds the metadata
+  const std::string& path() const { return files_.front().path(); }
   int version() const { return version_; }
-  const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
-  const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in the file's order
+  const GgufMetadata& metadata() const { return metadata_; }
+  const std::vector<GgufTensor>& tensors() const { return tensors_; }  // in the files' order
   const GgufTensor* find_tensor(std::string_view name) const;
 
   // Typed metadata. find_: null when absent, Error(bad_data) when of another type. get_: must exist.
@@ -60,11 +64,12 @@ class Gguf {
  private:
   [[noreturn]] void wrong_type(std::string_view key) const;
   [[noreturn]] void missing(std::string_view key) const;
-  void check_layout(uint64_t data_begin, uint64_t alignment);
+  void take(std::vector<GgufTensor> tensors);
+  void read_shards(int64_t count);
 
-  InputFile file_;
+  std::deque<InputFile> files_;  // does not move them: tensors point at them
   int version_ = 0;
-  std::map<std::string, GgufValue, std::less<>> metadata_;
+  GgufMetadata metadata_;
   std::vector<GgufTensor> tensors_;
   std::map<std::string, size_t, std::less<>> by_name_;
 };

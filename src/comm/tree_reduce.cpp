@@ -58,31 +58,31 @@ size_t TreeReduce::window_bytes(int units, std::span<const UnitRange> held, int6
 
 float* TreeReduce::roots() { return reinterpret_cast<float*>(group_.window()); }
 
-void TreeReduce::add_to(MatrixView<float> residual) {
+void TreeReduce::reduce(MatrixView<float> out, bool accumulate) {
   int ranks = group_.size();
-  bool sliced = ranks >= kSliceRanks && residual.rows >= ranks && residual.rows * columns_ * 4 >= kSliceBytes;
-  sliced ? add_by_slices(residual) : add_whole(residual);
+  bool sliced = ranks >= kSliceRanks && out.rows >= ranks && out.rows * columns_ * 4 >= kSliceBytes;
+  sliced ? reduce_by_slices(out, accumulate) : reduce_whole(out, accumulate);
 }
 
 // Every rank sees all roots and adds them all.
-void TreeReduce::add_whole(MatrixView<float> residual) {
+void TreeReduce::reduce_whole(MatrixView<float> out, bool accumulate) {
   size_t me = static_cast<size_t>(group_.rank());
   for (size_t r = 0; r < to_.size(); r++) {
-    to_[r] = {0, bytes_of(root_count_[me] * root_stride(residual.rows)), 0, 1};
-    from_[r] = {0, bytes_of(root_count_[r] * root_stride(residual.rows)), 0, 1};
+    to_[r] = {0, bytes_of(root_count_[me] * root_stride(out.rows)), 0, 1};
+    from_[r] = {0, bytes_of(root_count_[r] * root_stride(out.rows)), 0, 1};
   }
   device_.synchronize();
   group_.exchange(to_, from_);
-  combine(0, residual.rows, residual, true);
+  combine(0, out.rows, out, accumulate);
 }
 
 // Every rank adds its slice of the rows, then shows the sums. The same additions: only who makes them differs.
-void TreeReduce::add_by_slices(MatrixView<float> residual) {
-  auto slice = [&](size_t r) { return part_of(residual.rows, static_cast<int>(r), group_.size()); };
+void TreeReduce::reduce_by_slices(MatrixView<float> out, bool accumulate) {
+  auto slice = [&](size_t r) { return part_of(out.rows, static_cast<int>(r), group_.size()); };
   auto piece = [&](size_t slice_of, int roots) {
     Range rows = slice(slice_of);
     return Collective::Piece{bytes_of(rows.begin * columns_), bytes_of((rows.end - rows.begin) * columns_),
-                             bytes_of(root_stride(residual.rows)), static_cast<size_t>(roots)};
+                             bytes_of(root_stride(out.rows)), static_cast<size_t>(roots)};
   };
   size_t ranks = to_.size(), me = static_cast<size_t>(group_.rank());
   for (size_t r = 0; r < ranks; r++) {
@@ -92,7 +92,7 @@ void TreeReduce::add_by_slices(MatrixView<float> residual) {
   device_.synchronize();
   group_.exchange(to_, from_);
   Range mine = slice(me);
-  combine(mine.begin, residual.rows,
+  combine(mine.begin, out.rows,
           {reinterpret_cast<float*>(group_.window()) + mine.begin * columns_, mine.end - mine.begin, columns_}, false);
 
   for (size_t r = 0; r < ranks; r++) {
@@ -106,7 +106,7 @@ void TreeReduce::add_by_slices(MatrixView<float> residual) {
     const float* sums = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r))) + rows.begin * columns_;
     device_.launch(
         kernels_.tree_combine,
-        TreeCombine{{&sums, 1}, &single_, columns_, residual.rows_from(rows.begin, rows.end - rows.begin), true});
+        TreeCombine{{&sums, 1}, &single_, columns_, out.rows_from(rows.begin, rows.end - rows.begin), accumulate});
   }
 }
 

@@ -26,12 +26,14 @@ class TreeReduce {
   float* roots();
   int64_t root_stride(int64_t rows) const { return rows * columns_; }
 
-  // residual += the sum of all ranks' roots. residual: [rows, columns], dense or strided.
-  void add_to(MatrixView<float> residual);
+  // out += the sum of all ranks' roots, or out = that sum. out: [rows, columns], dense or strided.
+  void add_to(MatrixView<float> out) { reduce(out, true); }
+  void write_to(MatrixView<float> out) { reduce(out, false); }
 
  private:
-  void add_whole(MatrixView<float> residual);
-  void add_by_slices(MatrixView<float> residual);
+  void reduce(MatrixView<float> out, bool accumulate);
+  void reduce_whole(MatrixView<float> out, bool accumulate);
+  void reduce_by_slices(MatrixView<float> out, bool accumulate);
   void combine(int64_t first_row, int64_t rows, MatrixView<float> out, bool accumulate);
 
   Collective& group_;
@@ -40,7 +42,7 @@ class TreeReduce {
   int64_t columns_;
   std::vector<int> root_count_;               // [size]
   TreeProgram program_;                       // over all ranks' roots, in rank order
-  TreeProgram single_;                        // over one sum: adds it to the residual
+  TreeProgram single_;                        // over one sum: adds it to `out`, or writes it there
   std::vector<const float*> nodes_;           // [all roots] where they are shown
   std::vector<Collective::Piece> to_, from_;  // [size]
 };

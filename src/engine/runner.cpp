@@ -1,5 +1,6 @@
 #include "engine/runner.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/error.h"
@@ -18,7 +19,8 @@ double timed(const F& f) {
 }  // namespace
 
 Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous,
-               Channel* next, Device& device, Waiter& waiter, const StepLimits& limits, int slots)
+               Channel* next, Device& device, Waiter& waiter, const StepLimits& limits, int slots,
+               int64_t rope_positions)
     : config_(config),
       stage_(stage),
       sampler_(sampler),
@@ -27,11 +29,13 @@ Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collec
       next_(next),
       device_(device),
       waiter_(waiter),
+      rope_positions_(rope_positions),
       block_tables_(static_cast<size_t>(slots)),
+      prompt_tokens_(static_cast<size_t>(slots)),
       residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
   for (auto& table : block_tables_) table.reserve(static_cast<size_t>(config.max_positions / kBlockTokens + 1));
   tokens_.reserve(static_cast<size_t>(limits.rows));
-  positions_.reserve(static_cast<size_t>(limits.rows));
+  angles_.reserve(static_cast<size_t>(limits.rows));
   kv_slots_.reserve(static_cast<size_t>(limits.rows));
   spans_.reserve(static_cast<size_t>(slots));
 }
@@ -72,12 +76,13 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, const StepBatch& bat
 
 StepBatch Runner::lay_out(const StepPlan& plan) {
   tokens_.clear();
-  positions_.clear();
+  angles_.clear();
   kv_slots_.clear();
   spans_.clear();
   for (const PlanItem& item : plan.items) {
     must(item.slot >= 0 && static_cast<size_t>(item.slot) < block_tables_.size(), "a plan's slot exists");
     auto& table = block_tables_[static_cast<size_t>(item.slot)];
+    if (item.admit) prompt_tokens_[static_cast<size_t>(item.slot)] = item.spec.prompt_tokens;
     if (item.restart) table.clear();
     table.insert(table.end(), item.new_blocks.begin(), item.new_blocks.end());
     const int32_t count = static_cast<int32_t>(item.tokens.size());
@@ -86,12 +91,20 @@ StepBatch Runner::lay_out(const StepPlan& plan) {
     for (int32_t t = 0; t < count; t++) {
       const int32_t position = item.position + t;
       tokens_.push_back(item.tokens[static_cast<size_t>(t)]);
-      positions_.push_back(position);
+      angles_.push_back(angle_of(position, prompt_tokens_[static_cast<size_t>(item.slot)]));
       kv_slots_.push_back(int64_t{table[static_cast<size_t>(position / kBlockTokens)]} * kBlockTokens +
                           position % kBlockTokens);
     }
   }
-  return {tokens_, positions_, kv_slots_, spans_};
+  return {tokens_, angles_, kv_slots_, spans_};
+}
+
+// Longrope: as in transformers, a prompt turns by the set of its own length, and a generated token by that of its text
+// so far. It depends on the sequence alone, not on chunks.
+int32_t Runner::angle_of(int32_t position, int32_t prompt_tokens) const {
+  const int64_t from = config_.long_rope_from();
+  const bool is_long = from > 0 && std::max(prompt_tokens, position + 1) > from;
+  return is_long ? static_cast<int32_t>(rope_positions_ + position) : position;
 }
 
 }  // namespace trireme

@@ -25,9 +25,10 @@ struct StepTimes {
 // plans extend; turns a plan into rows; passes the residual stream from stage to stage.
 class Runner {
  public:
-  // previous / next: the neighbouring stages' channels, null at the ends. sampler: last stage only.
+  // previous / next: the neighbouring stages' channels, null at the ends. sampler: last stage only. rope_positions: of
+  // the RoPE tables.
   Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous, Channel* next,
-         Device& device, Waiter& waiter, const StepLimits& limits, int slots);
+         Device& device, Waiter& waiter, const StepLimits& limits, int slots, int64_t rope_positions);
 
   // Bytes of the largest message between stages.
   static size_t hop_bytes(const ModelConfig& config, const StepLimits& limits);
@@ -40,6 +41,7 @@ class Runner {
  private:
   std::optional<StepResult> run(const StepPlan& plan, const StepBatch& batch, double& hops);
   StepBatch lay_out(const StepPlan& plan);
+  int32_t angle_of(int32_t position, int32_t prompt_tokens) const;
 
   const ModelConfig& config_;
   Stage& stage_;
@@ -49,10 +51,12 @@ class Runner {
   Channel* next_;
   Device& device_;
   Waiter& waiter_;
+  int64_t rope_positions_;
   StepTimes times_;
 
   std::vector<std::vector<int32_t>> block_tables_;  // [slots]
-  std::vector<int32_t> tokens_, positions_;         // [rows]
+  std::vector<int32_t> prompt_tokens_;              // [slots]
+  std::vector<int32_t> tokens_, angles_;            // [rows]
   std::vector<int64_t> kv_slots_;                   // [rows]
   std::vector<AttentionSpan> spans_;
   Buffer residual_;  // [rows, hidden] FP32

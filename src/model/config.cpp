@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <set>
 
 #include "base/error.h"
 
@@ -14,182 +14,213 @@ using nlohmann::json;
 
 // Bounds far above any published model; they keep every product of two counts inside 64 bits.
 constexpr int64_t kMaxSize = int64_t{1} << 24;  // hidden, intermediate, vocabulary
-constexpr int kMaxLayers = 4096;
 constexpr int kMaxHeads = 4096;
 constexpr int kMaxHeadDim = 512;
+constexpr int kMaxExperts = 1024;
 constexpr int64_t kMaxContext = int64_t{1} << 28;
 
 [[noreturn]] void refuse(const std::string& source, std::string_view field, const std::string& why) {
   fail(ExitCode::bad_data, "{}: the model's {} {}", source, field, why);
 }
 
-// Fields that change nothing here: training, storage and bookkeeping of other programs.
-constexpr std::string_view kWithoutEffect[] = {
-    "_name_or_path",          "architectures",        "attention_dropout", "dtype",          "hidden_dropout",
-    "initializer_range",      "is_llama_config",      "pad_token_id",      "pretraining_tp", "torch_dtype",
-    "transformers.js_config", "transformers_version", "use_cache",         "unk_token_id"};
+NLOHMANN_JSON_SERIALIZE_ENUM(RopeScaling, {{RopeScaling::none, "none"},
+                                           {RopeScaling::linear, "linear"},
+                                           {RopeScaling::llama3, "llama3"},
+                                           {RopeScaling::yarn, "yarn"},
+                                           {RopeScaling::longrope, "longrope"},
+                                           {RopeScaling::divisors, "divisors"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(QkNorm, {{QkNorm::none, "none"}, {QkNorm::head, "head"}, {QkNorm::row, "row"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Activation, {{Activation::silu, "silu"}, {Activation::gelu_tanh, "gelu_tanh"}})
 
-// Features that exist elsewhere and not here: the one value each that asks for nothing.
-struct Neutral {
-  std::string_view field;
-  json value;
-};
-const std::vector<Neutral>& neutral_values() {
-  static const std::vector<Neutral> values = {
-      {"hidden_act", "silu"},         {"attention_bias", false},       {"mlp_bias", false},
-      {"rope_interleaved", false},    {"sliding_window", nullptr},     {"use_sliding_window", false},
-      {"partial_rotary_factor", 1.0}, {"quantization_config", nullptr}};
-  return values;
+// Every field once, for reading and for writing.
+template <typename Rope, typename Visit>
+void each_rope_field(Rope& r, const Visit& visit) {
+  visit("theta", r.theta), visit("rotary", r.rotary), visit("scaling", r.scaling), visit("factor", r.factor);
+  visit("attention_factor", r.attention_factor), visit("original_positions", r.original_positions);
+  visit("low_freq_factor", r.low_freq_factor), visit("high_freq_factor", r.high_freq_factor);
+  visit("beta_fast", r.beta_fast), visit("beta_slow", r.beta_slow), visit("truncate", r.truncate);
+  visit("divisors", r.divisors), visit("long_factor", r.long_factor);
 }
 
-// One config object: typed reads, and what was not read in the end.
-class Reader {
- public:
-  Reader(const json& object, const std::string& source) : object_(object), source_(source) {
-    if (!object.is_object()) refuse(source, "config", "is no JSON object");
-  }
+template <typename Config, typename Visit>
+void each_field(Config& c, const Visit& visit) {
+  visit("model_type", c.model_type);
+  visit("hidden_size", c.hidden_size), visit("intermediate_size", c.intermediate_size);
+  visit("num_hidden_layers", c.num_layers), visit("num_attention_heads", c.num_heads);
+  visit("num_key_value_heads", c.num_kv_heads), visit("head_dim", c.head_dim), visit("vocab_size", c.vocab_size);
+  visit("max_position_embeddings", c.max_positions), visit("rms_norm_eps", c.rms_norm_eps);
+  visit("tie_word_embeddings", c.tie_word_embeddings);
+  visit("ropes", c.ropes), visit("layer_ropes", c.layer_ropes), visit("layer_windows", c.layer_windows);
+  visit("attention_scale", c.attention_scale), visit("attention_softcap", c.attention_softcap);
+  visit("qk_norm", c.qk_norm);
+  visit("qkv_bias", c.qkv_bias), visit("o_bias", c.o_bias), visit("mlp_bias", c.mlp_bias);
+  visit("pre_norm", c.pre_norm), visit("post_norm", c.post_norm), visit("activation", c.activation);
+  visit("embedding_multiplier", c.embedding_multiplier), visit("residual_multiplier", c.residual_multiplier);
+  visit("logits_scaling", c.logits_scaling), visit("final_softcap", c.final_softcap);
+  visit("num_experts", c.num_experts), visit("num_experts_per_tok", c.experts_per_token);
+  visit("norm_topk_prob", c.norm_topk_prob);
+  visit("bos_token_id", c.bos_token_id), visit("eos_token_ids", c.eos_token_ids), visit("add_bos", c.add_bos);
+}
 
-  const json* find(const char* field) {
-    known_.push_back(field);
-    auto found = object_.find(field);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
+// Typed reads. nlohmann's own conversions take a float for an integer and wrap what does not fit.
+template <typename T>
+void read(const json& from, T& to, const std::string& source, const char* field) {
+  bool good = true;
+  if constexpr (std::is_same_v<T, bool>) {
+    good = from.is_boolean();
+  } else if constexpr (std::is_enum_v<T>) {
+    good = from.is_string() && json(from.get<T>()) == from;
+  } else if constexpr (std::is_integral_v<T>) {
+    good = from.is_number_integer() && !(from.is_number_unsigned() && from.get<uint64_t>() > uint64_t{INT64_MAX}) &&
+           std::in_range<T>(from.get<int64_t>());
+  } else if constexpr (std::is_floating_point_v<T>) {
+    good = from.is_number();
+  } else {
+    good = from.is_string();
   }
-  int64_t integer(const char* field, int64_t otherwise) {
-    const json* v = find(field);
-    return v ? integer_of(*v, field) : otherwise;
+  if (!good) refuse(source, field, "has a value of the wrong kind; convert the model again");
+  from.get_to(to);
+}
+void read(const json& from, RopeConfig& to, const std::string& source, const char* field);
+template <typename T>
+void read(const json& from, std::vector<T>& to, const std::string& source, const char* field) {
+  if (!from.is_array() || from.size() > size_t{kMaxLayers}) refuse(source, field, "is no list of at most 4096 values");
+  to.resize(from.size());
+  for (size_t i = 0; i < from.size(); i++) read(from[i], to[i], source, field);
+}
+
+// Nothing may be ignored in silence: what no field takes is an error.
+class Reading {
+ public:
+  Reading(const json& object, const std::string& source, const char* what) : object_(object), source_(source) {
+    if (!object.is_object()) refuse(source, what, "is no JSON object");
   }
-  int64_t integer(const char* field) {
-    const json* v = find(field);
-    if (!v) refuse(source_, field, "is missing");
-    return integer_of(*v, field);
+  template <typename T>
+  void operator()(const char* field, T& to) const {
+    known_.insert(field);
+    if (auto found = object_.find(field); found != object_.end()) read(*found, to, source_, field);
   }
-  int count(const char* field, int64_t otherwise) {
-    int64_t v = integer(field, otherwise);
-    if (v < 0 || v > std::numeric_limits<int>::max()) refuse(source_, field, fmt::format("is {}", v));
-    return static_cast<int>(v);
-  }
-  int count(const char* field) {
-    if (!find(field)) refuse(source_, field, "is missing");
-    return count(field, 0);
-  }
-  double real(const char* field, double otherwise) {
-    const json* v = find(field);
-    if (v && !v->is_number()) refuse(source_, field, "is no number");
-    return v ? v->get<double>() : otherwise;
-  }
-  bool boolean(const char* field, bool otherwise) {
-    const json* v = find(field);
-    if (v && !v->is_boolean()) refuse(source_, field, "is no boolean");
-    return v ? v->get<bool>() : otherwise;
-  }
-  int32_t token(const json& v, const char* field) const {
-    int64_t id = integer_of(v, field);
-    if (id < -1 || id > kMaxSize) refuse(source_, field, fmt::format("is {}, no token id", id));
-    return static_cast<int32_t>(id);
-  }
-  // Nothing may be ignored in silence: a field that we neither use nor know to be harmless is an error.
   void check_rest() const {
-    for (const auto& [field, value] : object_.items()) {
-      if (std::find(known_.begin(), known_.end(), field) != known_.end()) continue;
-      if (std::find(std::begin(kWithoutEffect), std::end(kWithoutEffect), field) != std::end(kWithoutEffect)) continue;
-      auto neutral = std::find_if(neutral_values().begin(), neutral_values().end(),
-                                  [&f = field](const Neutral& n) { return n.field == f; });
-      if (neutral == neutral_values().end())
+    for (const auto& [field, value] : object_.items())
+      if (!known_.contains(field))
         refuse(source_, field, "is not known to this version, and ignoring it could change the results");
-      if (!value.is_null() && value != neutral->value)
-        refuse(source_, field,
-               fmt::format("is {}; this version supports {} only", value.dump().substr(0, 60), neutral->value.dump()));
-    }
   }
 
  private:
-  int64_t integer_of(const json& v, const char* field) const {
-    bool fits = v.is_number_unsigned() ? v.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max())
-                                       : v.is_number_integer();
-    if (!fits)
-      refuse(source_, field,
-             fmt::format("is {}, no integer", v.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60)));
-    return v.get<int64_t>();
-  }
-
   const json& object_;
   const std::string& source_;
-  std::vector<std::string> known_;
+  mutable std::set<std::string, std::less<>> known_;
 };
 
-// rope_theta in the old style, or rope_parameters { rope_theta, rope_type } in the new one; no scaling yet.
-double rope_theta(Reader& in, const std::string& source) {
-  double theta = in.real("rope_theta", 10000);
-  for (const char* field : {"rope_parameters", "rope_scaling"}) {
-    const json* v = in.find(field);
-    if (!v) continue;
-    Reader rope(*v, source);
-    for (const char* name : {"rope_type", "type"})
-      if (const json* type = rope.find(name); type && *type != "default")
-        refuse(source, field,
-               fmt::format("asks for scaling {}; this version supports default only",
-                           type->dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 60)));
-    theta = rope.real("rope_theta", theta);
-    rope.check_rest();
+void read(const json& from, RopeConfig& to, const std::string& source, const char* field) {
+  const Reading reading(from, source, field);
+  each_rope_field(to, reading);
+  reading.check_rest();
+}
+
+json rope_json(const RopeConfig& rope) {
+  json object;
+  each_rope_field(rope, [&](const char* field, const auto& value) { object[field] = value; });
+  return object;
+}
+
+void check_rope(const ModelConfig& c, const RopeConfig& r, const std::string& source) {
+  auto real = [&](const char* field, double value, double least, double most) {
+    if (!(value >= least && value <= most))
+      refuse(source, field, fmt::format("is {}; {} to {} are possible", value, least, most));
+  };
+  real("rope_theta", r.theta, 1, 1e15);
+  if (r.rotary < 2 || r.rotary > c.head_dim || r.rotary % 2 != 0)
+    refuse(source, "rotary dimension",
+           fmt::format("is {}; rotary embeddings turn pairs, at most the {} values of a head", r.rotary, c.head_dim));
+  real("rope factor", r.factor, 1e-3, 1e6);
+  real("rope attention_factor", r.attention_factor, 1e-3, 1e3);
+  if (r.scaling == RopeScaling::llama3 || r.scaling == RopeScaling::yarn || r.scaling == RopeScaling::longrope)
+    real("rope original_max_position_embeddings", static_cast<double>(r.original_positions), 1, kMaxContext);
+  real("rope low_freq_factor", r.low_freq_factor, 1e-3, 1e6);
+  real("rope high_freq_factor", r.high_freq_factor, 1e-3, 1e6);
+  if (r.scaling == RopeScaling::llama3 && r.high_freq_factor <= r.low_freq_factor)
+    refuse(source, "rope high_freq_factor", "is not above low_freq_factor");
+  real("rope beta_fast", r.beta_fast, 1e-3, 1e6);
+  real("rope beta_slow", r.beta_slow, 1e-3, 1e6);
+  auto factors = [&](const char* field, const std::vector<double>& values, bool wanted) {
+    if (values.size() != (wanted ? static_cast<size_t>(r.rotary) / 2 : 0))
+      refuse(
+          source, field,
+          fmt::format("lists {} values, one for each of {} pairs is needed", values.size(), wanted ? r.rotary / 2 : 0));
+    for (double v : values) real(field, v, 1e-6, 1e9);
+  };
+  factors("rope short_factor", r.divisors, r.scaling == RopeScaling::longrope || r.scaling == RopeScaling::divisors);
+  factors("rope long_factor", r.long_factor, r.scaling == RopeScaling::longrope);
+}
+
+void check_layers(const ModelConfig& c, const std::string& source) {
+  const size_t layers = static_cast<size_t>(c.num_layers);
+  if (c.ropes.empty() || c.ropes.size() > 2)
+    refuse(source, "ropes", "must be one or two sets of frequencies; convert the model again");
+  for (const RopeConfig& rope : c.ropes) {
+    check_rope(c, rope, source);
+    if (rope.scaling == RopeScaling::longrope && c.ropes.size() > 1)
+      refuse(source, "rope scaling", "is longrope beside another set of frequencies, which no known model has");
   }
-  return theta;
+  if (c.layer_ropes.size() != layers || c.layer_windows.size() != layers)
+    refuse(source, "list of layers",
+           fmt::format("has {} and {} entries for {} layers", c.layer_ropes.size(), c.layer_windows.size(), layers));
+  for (int rope : c.layer_ropes)
+    if (rope < -1 || rope >= std::ssize(c.ropes)) refuse(source, "layer_ropes", fmt::format("names set {}", rope));
+  for (int64_t window : c.layer_windows)
+    if (window < 0 || window > kMaxContext)
+      refuse(source, "sliding_window", fmt::format("is {}; 1 to {} are possible", window, kMaxContext));
+}
+
+void check_tokens(const ModelConfig& c, const std::string& source) {
+  auto token = [&](std::string_view field, int32_t id) {
+    if (id < -1 || id >= c.vocab_size)
+      refuse(source, field, fmt::format("is {}, outside the vocabulary of {}", id, c.vocab_size));
+  };
+  token("bos_token_id", c.bos_token_id);
+  if (c.add_bos && c.bos_token_id < 0) refuse(source, "add_bos_token", "is true, but there is no bos_token_id");
+  if (c.eos_token_ids.size() > 64) refuse(source, "eos_token_id", "lists more than 64 tokens");
+  for (int32_t id : c.eos_token_ids) token("eos_token_id", id);
 }
 
 }  // namespace
 
 ModelConfig ModelConfig::from_json(const json& object, const std::string& source) {
-  Reader in(object, source);
   ModelConfig c;
-  const json* type = in.find("model_type");
-  if (!type || !type->is_string()) refuse(source, "model_type", "is missing");
-  c.model_type = type->get<std::string>();
-  c.hidden_size = in.integer("hidden_size");
-  c.intermediate_size = in.integer("intermediate_size");
-  c.num_layers = in.count("num_hidden_layers");
-  c.num_heads = in.count("num_attention_heads");
-  c.num_kv_heads = in.count("num_key_value_heads", c.num_heads);
-  c.head_dim = in.count("head_dim", c.num_heads > 0 && c.hidden_size > 0 ? c.hidden_size / c.num_heads : 0);
-  c.vocab_size = in.integer("vocab_size");
-  c.max_positions = in.integer("max_position_embeddings");
-  c.rope_theta = trireme::rope_theta(in, source);
-  c.rms_norm_eps = in.real("rms_norm_eps", 1e-6);
-  c.tie_word_embeddings = in.boolean("tie_word_embeddings", false);
-  c.add_bos = in.boolean("add_bos_token", false);
-  if (const json* bos = in.find("bos_token_id")) c.bos_token_id = in.token(*bos, "bos_token_id");
-  if (const json* eos = in.find("eos_token_id")) {
-    for (const json& id : eos->is_array() ? *eos : json::array({*eos}))
-      c.eos_token_ids.push_back(in.token(id, "eos_token_id"));
-  }
-  in.check_rest();
+  const Reading reading(object, source, "config");
+  each_field(c, reading);
+  reading.check_rest();
   c.check(source);
   return c;
 }
 
 json ModelConfig::to_json() const {
-  json object = {{"model_type", model_type},
-                 {"hidden_size", hidden_size},
-                 {"intermediate_size", intermediate_size},
-                 {"num_hidden_layers", num_layers},
-                 {"num_attention_heads", num_heads},
-                 {"num_key_value_heads", num_kv_heads},
-                 {"head_dim", head_dim},
-                 {"vocab_size", vocab_size},
-                 {"max_position_embeddings", max_positions},
-                 {"rope_theta", rope_theta},
-                 {"rms_norm_eps", rms_norm_eps},
-                 {"hidden_act", "silu"},
-                 {"tie_word_embeddings", tie_word_embeddings},
-                 {"add_bos_token", add_bos},
-                 {"eos_token_id", eos_token_ids}};
-  if (bos_token_id >= 0) object["bos_token_id"] = bos_token_id;
+  json object;
+  each_field(*this, [&](const char* field, const auto& value) {
+    if constexpr (std::is_same_v<decltype(value), const std::vector<RopeConfig>&>) {
+      object[field] = json::array();
+      for (const RopeConfig& rope : value) object[field].push_back(rope_json(rope));
+    } else {
+      object[field] = value;
+    }
+  });
   return object;
 }
 
+int64_t ModelConfig::long_rope_from() const {
+  return ropes[0].scaling == RopeScaling::longrope ? ropes[0].original_positions : 0;
+}
+
 void ModelConfig::check(const std::string& source) const {
-  auto range = [&source](std::string_view field, int64_t value, int64_t most) {
-    if (value < 1 || value > most) refuse(source, field, fmt::format("is {}; 1 to {} are possible", value, most));
+  auto range = [&source](std::string_view field, int64_t value, int64_t most, int64_t least = 1) {
+    if (value < least || value > most)
+      refuse(source, field, fmt::format("is {}; {} to {} are possible", value, least, most));
   };
-  if (model_type != "llama") refuse(source, "model_type", fmt::format("is {}; this version runs: llama", model_type));
+  auto real = [&source](std::string_view field, double value, double above, double most) {
+    if (!(value > above && value <= most))
+      refuse(source, field, fmt::format("is {}; above {} to {} is possible", value, above, most));
+  };
   range("hidden_size", hidden_size, kMaxSize);
   range("intermediate_size", intermediate_size, kMaxSize);
   range("num_hidden_layers", num_layers, kMaxLayers);
@@ -202,18 +233,21 @@ void ModelConfig::check(const std::string& source) const {
     refuse(source, "num_attention_heads",
            fmt::format("is {}, not a multiple of the {} key-value heads", num_heads, num_kv_heads));
   if (head_dim % 2 != 0) refuse(source, "head_dim", fmt::format("is {}, but rotary embeddings turn pairs", head_dim));
-  if (!(rope_theta >= 1 && rope_theta <= 1e15))
-    refuse(source, "rope_theta", fmt::format("is {}; 1 to 1e15 are possible", rope_theta));
-  if (!(rms_norm_eps > 0 && rms_norm_eps < 1))
-    refuse(source, "rms_norm_eps", fmt::format("is {}; above 0 and below 1 is possible", rms_norm_eps));
-  auto token = [&](std::string_view field, int32_t id) {
-    if (id < -1 || id >= vocab_size)
-      refuse(source, field, fmt::format("is {}, outside the vocabulary of {}", id, vocab_size));
-  };
-  token("bos_token_id", bos_token_id);
-  if (add_bos && bos_token_id < 0) refuse(source, "add_bos_token", "is true, but there is no bos_token_id");
-  if (eos_token_ids.size() > 64) refuse(source, "eos_token_id", "lists more than 64 tokens");
-  for (int32_t id : eos_token_ids) token("eos_token_id", id);
+  real("rms_norm_eps", rms_norm_eps, 0, 0.999);
+  check_layers(*this, source);
+  if (attention_scale != 0) real("attention scale", attention_scale, 0, 1e6);
+  if (attention_softcap != 0) real("attn_logit_softcapping", attention_softcap, 0, 1e6);
+  if (final_softcap != 0) real("final_logit_softcapping", final_softcap, 0, 1e6);
+  real("embedding_multiplier", embedding_multiplier, 0, 1e6);
+  real("residual_multiplier", residual_multiplier, 0, 1e6);
+  real("logits_scaling", logits_scaling, 0, 1e6);
+  if (!pre_norm && !post_norm) refuse(source, "norms", "are neither before nor after a layer's parts");
+  range("num_experts", num_experts, kMaxExperts, 0);
+  if (num_experts > 0) {
+    range("num_experts_per_tok", experts_per_token, num_experts);
+    if (mlp_bias) refuse(source, "mlp_bias", "is true beside experts, which no known model has");
+  }
+  check_tokens(*this, source);
 }
 
 }  // namespace trireme

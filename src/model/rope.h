@@ -6,11 +6,12 @@
 
 namespace trireme {
 
-// cos and sin of position * theta^(-2i / head_dim), as transformers has them: the frequency and the angle are rounded
-// to FP32, everything else is computed in FP64 by our own functions. Owns the table.
+// cos and sin of position * frequency for one set of frequencies, as transformers has them: frequencies and angles are
+// rounded to FP32, everything else is computed in FP64 by our own functions. Owns the table: [positions, rotary / 2],
+// twice for longrope, whose second half is for long sequences.
 class Rope {
  public:
-  Rope(const ModelConfig& config, int64_t positions);
+  Rope(const RopeConfig& config, int64_t positions);
   RopeTable table() const { return table_; }
 
  private:

@@ -16,100 +16,253 @@ std::vector<UnitRange> ranges(int units, int tp) {
   return held;
 }
 
-int64_t widest_row_bytes(const ModelConfig& c, const RankShare& share) {
+int64_t widest_row_bytes(const ModelConfig& c, const RankShare& share, int64_t mlp_columns) {
   int64_t widest = 0;
-  for (int64_t columns : {c.hidden_size, int64_t{share.num_heads} * c.head_dim, share.intermediate})
+  for (int64_t columns : {c.hidden_size, int64_t{share.num_heads} * c.head_dim, mlp_columns})
     for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8})
       widest = std::max(widest, activation_row_bytes(form, columns));
   return widest;
 }
 
+// The contraction of `down`: the units held, or the inside of one expert.
+Contraction over_intermediate(const ModelConfig& c, const UnitTable& units, const RankShare& share) {
+  return c.num_experts > 0 ? contraction(c.intermediate_size, units.chain_columns)
+                           : contraction(c.intermediate_size, units.columns_per_unit, share.mlp);
+}
+
+TreeProgram over_units(int units, UnitRange held) {
+  std::vector<UnitRange> single;
+  for (int u = held.begin; u < held.end; u++) single.push_back({u, u + 1});
+  return tree_program(units, single);
+}
+
 }  // namespace
 
 Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace& place, const StageWeights& weights,
-             const KvCache& cache, const Rope& rope, Collective& group, Device& device, const Kernels& kernels,
-             const StepLimits& limits)
+             const KvCache& cache, std::span<const Rope> ropes, Collective& group, Device& device,
+             const Kernels& kernels, const StepLimits& limits)
     : config_(config),
       place_(place),
       weights_(weights),
       cache_(cache),
-      rope_(rope.table()),
       group_(group),
       device_(device),
       kernels_(kernels),
       share_(RankShare::of(config, units, place.tp, place.tp_rank)),
+      attention_scale_(config.attention_scale > 0 ? static_cast<float>(config.attention_scale)
+                                                  : 1.0f / std::sqrt(static_cast<float>(config.head_dim))),
+      mlp_columns_(config.num_experts > 0 ? config.intermediate_size : share_.intermediate),
       over_hidden_(contraction(config.hidden_size, units.hidden_unit_columns)),
       over_heads_(contraction(int64_t{config.num_heads} * config.head_dim, units.heads_per_unit * config.head_dim,
                               share_.attention)),
-      over_intermediate_(contraction(config.intermediate_size, units.columns_per_unit, share_.mlp)),
+      over_intermediate_(over_intermediate(config, units, share_)),
       reduce_heads_(group, device, kernels, units.attention_units, ranges(units.attention_units, place.tp),
                     config.hidden_size, limits.rows),
-      reduce_intermediate_(group, device, kernels, units.mlp_units, ranges(units.mlp_units, place.tp),
-                           config.hidden_size, limits.rows) {
+      reduce_mlp_(group, device, kernels, units.mlp_units, ranges(units.mlp_units, place.tp), config.hidden_size,
+                  limits.rows) {
   for (int r = 0; r < place.tp; r++) shares_.push_back(RankShare::of(config, units, place.tp, r));
+  for (int i = place.first_layer; i < place.end_layer; i++) {
+    const int rope = config.layer_ropes[static_cast<size_t>(i)];
+    layers_.push_back({rope < 0 ? RopeTable{} : ropes[static_cast<size_t>(rope)].table(),
+                       static_cast<int32_t>(config.layer_windows[static_cast<size_t>(i)])});
+  }
   for (int h = 0; h < share_.num_heads; h++)
     kv_head_of_.push_back((share_.first_head + h) / config.group_size() - share_.first_kv_head);
   owned_tokens_.resize(static_cast<size_t>(limits.rows));
   to_.resize(static_cast<size_t>(place.tp));
   from_.resize(static_cast<size_t>(place.tp));
+  take_scratch(limits, units);
+}
 
-  const int64_t hidden = config.hidden_size, heads = int64_t{share_.num_heads} * config.head_dim;
-  const int64_t kv = int64_t{share_.num_kv_heads} * config.head_dim;
-  const int64_t floats_a_row = hidden + (heads + 2 * kv) + heads + 2 * share_.intermediate + share_.intermediate;
-  const int64_t row_bytes = widest_row_bytes(config, share_);
-  memory_ =
-      device.allocate(static_cast<size_t>(limits.rows * (floats_a_row * 4 + row_bytes) + 64), "a step's activations");
-  float* next = memory_.as<float>();
-  auto take = [&](int64_t columns) { return std::exchange(next, next + limits.rows * columns); };
-  encoded_ = reinterpret_cast<std::byte*>(next);
-  next += limits.rows * row_bytes / 4;
-  normed_ = take(hidden);
-  qkv_ = take(heads + 2 * kv);
-  attended_ = take(heads);
-  gate_up_ = take(2 * share_.intermediate);
-  activated_ = take(share_.intermediate);
+// Every buffer of a step, and their sizes, in one place.
+void Stage::take_scratch(const StepLimits& limits, const UnitTable& units) {
+  const int64_t heads = int64_t{share_.num_heads} * config_.head_dim;
+  const int64_t kv = int64_t{share_.num_kv_heads} * config_.head_dim, hidden = config_.hidden_size;
+  const bool by_rows = config_.qk_norm == QkNorm::row;
+  const int64_t experts = config_.num_experts, held = experts > 0 ? share_.mlp.size() : 0;
+  const int64_t most = std::min<int64_t>(config_.experts_per_token, held);  // experts of a row that this rank can hold
+  struct Want {
+    float** at;
+    int64_t columns;
+  };
+  const Want wants[] = {
+      {&normed_, hidden},          {&qkv_, heads + 2 * kv},
+      {&attended_, heads},         {&gate_up_, 2 * mlp_columns_},
+      {&activated_, mlp_columns_}, {&squares_, by_rows ? config_.num_heads + config_.num_kv_heads : 0},
+      {&router_, experts},         {&gathered_, experts > 0 ? hidden : 0},
+      {&mixed_, most * hidden}};
+  const int64_t row_bytes = widest_row_bytes(config_, share_, mlp_columns_);
+  int64_t floats = 0;
+  for (const Want& want : wants) floats += want.columns;
+  memory_ = device_.allocate(static_cast<size_t>(limits.rows * (floats * 4 + row_bytes) + 64), "a step's activations");
+  encoded_ = memory_.data();
+  float* next = reinterpret_cast<float*>(encoded_ + limits.rows * row_bytes);
+  for (const Want& want : wants) *want.at = std::exchange(next, next + limits.rows * want.columns);
+  if (experts == 0) return;
+  over_experts_ = over_units(units.mlp_units, share_.mlp);
+  const size_t chosen = static_cast<size_t>(limits.rows * config_.experts_per_token);
+  chosen_.resize(chosen);
+  chosen_weight_.resize(chosen);
+  assignment_.resize(static_cast<size_t>(limits.rows * held));
+  weight_.resize(static_cast<size_t>(limits.rows * held));
 }
 
 size_t Stage::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
-  size_t bytes = static_cast<size_t>(limits.rows * config.hidden_size) * sizeof(float);  // embedding rows
+  const int64_t squares = config.qk_norm == QkNorm::row ? config.num_heads + config.num_kv_heads : 0;
+  // Embedding rows, and sums of squares of heads.
+  size_t bytes = static_cast<size_t>(limits.rows * std::max(config.hidden_size, squares)) * sizeof(float);
   for (int count : {units.attention_units, units.mlp_units})
     bytes = std::max(bytes, TreeReduce::window_bytes(count, ranges(count, tp), config.hidden_size, limits.rows));
   return bytes;
 }
 
 void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
-  const int64_t rows = x.rows, head_dim = config_.head_dim;
-  const int64_t heads = share_.num_heads * head_dim, kv = share_.num_kv_heads * head_dim, columns = share_.intermediate;
-  MatrixView<float> normed(normed_, rows, config_.hidden_size);
+  if (place_.first) embed(batch, x);
+  for (size_t i = 0; i < weights_.layers.size(); i++) {
+    const LayerWeights& layer = weights_.layers[i];
+
+    attend(normed(x, layer.attention_norm), layer, layers_[i], cache_.pages(static_cast<int>(i)), batch);
+    add_residual(reduce_heads_, layer.o_bias, layer.post_attention_norm, x);
+
+    config_.num_experts > 0 ? mix_experts(normed(x, layer.mlp_norm), layer) : mlp(normed(x, layer.mlp_norm), layer);
+    add_residual(reduce_mlp_, layer.down_bias, layer.post_mlp_norm, x);
+  }
+}
+
+// Leaves this rank's roots of o.
+void Stage::attend(MatrixView<const float> x, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
+                   const StepBatch& batch) {
+  const int64_t rows = x.rows, heads = share_.num_heads * int64_t{config_.head_dim},
+                kv = share_.num_kv_heads * int64_t{config_.head_dim};
   MatrixView<float> qkv(qkv_, rows, heads + 2 * kv);
   MatrixView<float> q(qkv_, rows, heads, qkv.stride), k(qkv_ + heads, rows, kv, qkv.stride),
       v(qkv_ + heads + kv, rows, kv, qkv.stride);
   MatrixView<float> attended(attended_, rows, heads);
+
+  project(x, layer.qkv, layer.qkv_bias, qkv);
+  if (config_.qk_norm == QkNorm::head) normalize_heads(q, k, layer);
+  if (config_.qk_norm == QkNorm::row) normalize_rows(q, k, layer);
+  device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.angles, batch.slots, plan.rope, pages});
+  device_.launch(kernels_.attention,
+                 Attention{q, batch.spans, kv_head_of_, attention_scale_, static_cast<float>(config_.attention_softcap),
+                           plan.window, pages, attended});
+  product(attended, layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size, reduce_heads_.root_stride(rows));
+}
+
+// Leaves this rank's roots of down.
+void Stage::mlp(MatrixView<const float> x, const LayerWeights& layer) {
+  const int64_t rows = x.rows, columns = mlp_columns_;
   MatrixView<float> gate_up(gate_up_, rows, 2 * columns);
   MatrixView<float> gate(gate_up_, rows, columns, 2 * columns), up(gate_up_ + columns, rows, columns, 2 * columns);
   MatrixView<float> activated(activated_, rows, columns);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
 
-  if (place_.first) embed(batch, x);
-  for (size_t i = 0; i < weights_.layers.size(); i++) {
-    const LayerWeights& layer = weights_.layers[i];
-    const KvPages pages = cache_.pages(static_cast<int>(i));
+  project(x, layer.gate_up, layer.gate_up_bias, gate_up);
+  device_.launch(kernels_.gated_mul, GatedMul{config_.activation, gate, up, activated});
+  product(activated, layer.down, over_intermediate_, reduce_mlp_.roots(), config_.hidden_size,
+          reduce_mlp_.root_stride(rows));
+}
 
-    norm(x, layer.attention_norm, normed);
-    project(normed, layer.qkv, qkv);
-    device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.positions, batch.slots, rope_, pages});
-    device_.launch(kernels_.attention, Attention{q, batch.spans, kv_head_of_, scale, pages, attended});
-    product(attended, layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size,
-            reduce_heads_.root_stride(rows));
-    reduce_heads_.add_to(x);
+// Every rank routes alike and computes the experts it holds, each over the rows that go to it; leaves the roots of the
+// tree over all experts.
+void Stage::mix_experts(MatrixView<const float> x, const LayerWeights& layer) {
+  const int64_t rows = x.rows, hidden = config_.hidden_size, columns = mlp_columns_;
+  MatrixView<float> logits(router_, rows, config_.num_experts);
+  product(x, layer.router, over_hidden_, logits.data, logits.stride, 0);
+  const size_t chosen = static_cast<size_t>(rows * config_.experts_per_token);
+  device_.launch(kernels_.route, Route{logits, config_.experts_per_token, config_.norm_topk_prob,
+                                       std::span(chosen_).first(chosen), std::span(chosen_weight_).first(chosen)});
+  device_.synchronize();
 
-    norm(x, layer.mlp_norm, normed);
-    project(normed, layer.gate_up, gate_up);
-    device_.launch(kernels_.silu_mul, SiluMul{gate, up, activated});
-    product(activated, layer.down, over_intermediate_, reduce_intermediate_.roots(), config_.hidden_size,
-            reduce_intermediate_.root_stride(rows));
-    reduce_intermediate_.add_to(x);
+  const int64_t held = std::ssize(layer.experts);
+  int64_t mixed = 0;  // rows of mixed_ so far
+  for (int e = 0; e < held; e++) {
+    const ExpertWeights& expert = layer.experts[static_cast<size_t>(e)];
+    const int64_t count = gather_rows(e, mixed, x);
+    if (count == 0) continue;
+    MatrixView<float> gate_up(gate_up_, count, 2 * columns);
+    MatrixView<float> gate(gate_up_, count, columns, 2 * columns), up(gate_up_ + columns, count, columns, 2 * columns);
+    MatrixView<float> activated(activated_, count, columns);
+    project({gathered_, count, hidden}, expert.gate_up, {}, gate_up);
+    device_.launch(kernels_.gated_mul, GatedMul{config_.activation, gate, up, activated});
+    product(activated, expert.down, over_intermediate_, mixed_ + mixed * hidden, hidden, 0);
+    mixed += count;
   }
+  const size_t cells = static_cast<size_t>(rows * held);
+  device_.launch(kernels_.expert_combine, ExpertCombine{{mixed_, mixed, hidden},
+                                                        std::span(assignment_).first(cells),
+                                                        std::span(weight_).first(cells),
+                                                        &over_experts_,
+                                                        rows,
+                                                        reduce_mlp_.roots(),
+                                                        reduce_mlp_.root_stride(rows)});
+}
+
+// Brings the rows that chose a held expert together, in order; their results will stand at mixed_ row `first` and on.
+int64_t Stage::gather_rows(int expert, int64_t first, MatrixView<const float> x) {
+  const int64_t held = share_.mlp.size(), per_row = config_.experts_per_token;
+  const size_t row_bytes = static_cast<size_t>(x.columns) * sizeof(float);
+  int64_t count = 0;
+  for (int64_t row = 0; row < x.rows; row++) {
+    const auto begin = chosen_.begin() + row * per_row, end = begin + per_row;
+    const auto found = std::find(begin, end, share_.mlp.begin + expert);
+    const size_t cell = static_cast<size_t>(row * held + expert);
+    assignment_[cell] = found == end ? -1 : static_cast<int32_t>(first + count);
+    if (found == end) continue;
+    weight_[cell] = chosen_weight_[static_cast<size_t>(found - chosen_.begin())];
+    device_.copy(gathered_ + count++ * x.columns, x.row(row), row_bytes);
+  }
+  return count;
+}
+
+// x += residual_multiplier * norm(the sum of all ranks' roots + bias), of which most families have the sum alone.
+void Stage::add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
+                         MatrixView<float> x) {
+  const auto multiplier = static_cast<float>(config_.residual_multiplier);
+  if (bias.empty() && post_norm.empty() && multiplier == 1) return reduce.add_to(x);
+  MatrixView<float> sum(normed_, x.rows, x.columns);
+  reduce.write_to(sum);
+  if (!bias.empty()) device_.launch(kernels_.add_bias, AddBias{sum, bias});
+  if (!post_norm.empty()) norm(sum, post_norm, sum);
+  device_.launch(kernels_.add_scaled, AddScaled{x, sum, multiplier});
+}
+
+void Stage::normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer) {
+  norm(q, layer.q_norm, q);
+  norm(k, layer.k_norm, k);
+}
+
+// The norm is over the heads of all ranks: each shows the sums of squares of its own. A KV head that two ranks hold is
+// taken from the first.
+void Stage::normalize_rows(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer) {
+  const int64_t rows = q.rows, width = config_.head_dim, mine = share_.num_heads + share_.num_kv_heads;
+  float* shown = reinterpret_cast<float*>(group_.window());
+  device_.launch(kernels_.sum_squares, SumSquares{q, width, {shown, rows, share_.num_heads, mine}});
+  device_.launch(kernels_.sum_squares,
+                 SumSquares{k, width, {shown + share_.num_heads, rows, share_.num_kv_heads, mine}});
+  device_.synchronize();
+  for (size_t r = 0; r < shares_.size(); r++) {
+    to_[r] = {0, static_cast<size_t>(rows * mine) * sizeof(float), 0, 1};
+    from_[r] = {0, static_cast<size_t>(rows * (shares_[r].num_heads + shares_[r].num_kv_heads)) * sizeof(float), 0, 1};
+  }
+  group_.exchange(to_, from_);
+
+  const int64_t heads = config_.num_heads, all = heads + config_.num_kv_heads;
+  for (size_t r = shares_.size(); r-- > 0;) {
+    const RankShare& s = shares_[r];
+    const float* from = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r)));
+    for (int64_t row = 0; row < rows; row++, from += s.num_heads + s.num_kv_heads) {
+      float* to = squares_ + row * all;
+      device_.copy(to + s.first_head, from, static_cast<size_t>(s.num_heads) * sizeof(float));
+      device_.copy(to + heads + s.first_kv_head, from + s.num_heads,
+                   static_cast<size_t>(s.num_kv_heads) * sizeof(float));
+    }
+  }
+  const auto epsilon = static_cast<float>(config_.rms_norm_eps);
+  device_.launch(kernels_.norm_by_squares,
+                 NormBySquares{q, layer.q_norm, {squares_, rows, heads, all}, heads * width, epsilon});
+  device_.launch(
+      kernels_.norm_by_squares,
+      NormBySquares{k, layer.k_norm, {squares_ + heads, rows, all - heads, all}, (all - heads) * width, epsilon});
 }
 
 void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits) {
@@ -117,7 +270,11 @@ void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, Matri
   for (size_t i = 0; i < rows.size(); i++)
     device_.copy(wanted.row(static_cast<int64_t>(i)), x.row(rows[i]), static_cast<size_t>(x.columns) * sizeof(float));
   norm(wanted, weights_.final_norm, wanted);
-  if (weights_.head.n > 0) product(wanted, weights_.head, over_hidden_, logits.data, logits.stride, 0);
+  if (weights_.head.n == 0) return;
+  product(wanted, weights_.head, over_hidden_, logits.data, logits.stride, 0);
+  if (config_.logits_scaling != 1 || config_.final_softcap != 0)
+    device_.launch(kernels_.scale, Scale{logits, static_cast<float>(1 / config_.logits_scaling),
+                                         static_cast<float>(config_.final_softcap)});
 }
 
 // Every rank looks up the tokens of its own vocabulary rows; the group shows them to each other.
@@ -147,15 +304,27 @@ void Stage::embed(const StepBatch& batch, MatrixView<float> x) {
     device_.copy(x.row(static_cast<int64_t>(i)), group_.shown(r) + offset, row_bytes);
     offset += row_bytes;
   }
+  if (config_.embedding_multiplier != 1)
+    device_.launch(kernels_.scale, Scale{x, static_cast<float>(config_.embedding_multiplier)});
 }
 
 void Stage::norm(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out) {
   device_.launch(kernels_.rms_norm, RmsNorm{x, weight, static_cast<float>(config_.rms_norm_eps), out});
 }
 
-void Stage::project(MatrixView<const float> x, const Projection& projection, MatrixView<float> out) {
+// x itself in families without a norm here.
+MatrixView<const float> Stage::normed(MatrixView<const float> x, std::span<const float> weight) {
+  if (weight.empty()) return x;
+  MatrixView<float> out(normed_, x.rows, x.columns);
+  norm(x, weight, out);
+  return out;
+}
+
+void Stage::project(MatrixView<const float> x, const Projection& projection, std::span<const float> bias,
+                    MatrixView<float> out) {
   for (const auto& part : projection.parts)
     product(x, part.w, over_hidden_, out.data + part.first_output, out.stride, 0);
+  if (!bias.empty()) device_.launch(kernels_.add_bias, AddBias{out, bias});
 }
 
 void Stage::product(MatrixView<const float> x, const PackedView& w, const Contraction& contraction, float* y,

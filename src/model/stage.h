@@ -16,7 +16,7 @@ namespace trireme {
 // The rows of one step, equal on every rank of a replica. All arrays belong to the caller.
 struct StepBatch {
   std::span<const int32_t> tokens;       // [rows]
-  std::span<const int32_t> positions;    // [rows]
+  std::span<const int32_t> angles;       // [rows] row of the RoPE table: the position, or that in the long set
   std::span<const int64_t> slots;        // [rows] where K and V go
   std::span<const AttentionSpan> spans;  // cover every row once, in order
 };
@@ -31,9 +31,10 @@ struct StepLimits {
 // given at set-up decide where. Nothing here allocates, locks or logs.
 class Stage {
  public:
-  // All references outlive the stage. group: the tensor-parallel ranks of this stage.
+  // All references outlive the stage. group: the tensor-parallel ranks of this stage. ropes: the config's sets of
+  // frequencies.
   Stage(const ModelConfig& config, const UnitTable& units, const StagePlace& place, const StageWeights& weights,
-        const KvCache& cache, const Rope& rope, Collective& group, Device& device, const Kernels& kernels,
+        const KvCache& cache, std::span<const Rope> ropes, Collective& group, Device& device, const Kernels& kernels,
         const StepLimits& limits);
 
   // Window bytes that the group needs.
@@ -50,9 +51,28 @@ class Stage {
   const RankShare& share() const { return share_; }
 
  private:
+  // What one layer does besides its weights.
+  struct LayerPlan {
+    RopeTable rope;
+    int32_t window = 0;  // 0: all positions
+  };
+
   void embed(const StepBatch& batch, MatrixView<float> x);
+  void attend(MatrixView<const float> x, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
+              const StepBatch& batch);
+  void mlp(MatrixView<const float> x, const LayerWeights& layer);
+  void mix_experts(MatrixView<const float> x, const LayerWeights& layer);
+  void add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
+                    MatrixView<float> x);
+  void normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
+  void normalize_rows(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
+  int64_t gather_rows(int expert, int64_t first, MatrixView<const float> x);
+  void take_scratch(const StepLimits& limits, const UnitTable& units);
+
   void norm(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out);
-  void project(MatrixView<const float> x, const Projection& projection, MatrixView<float> out);
+  MatrixView<const float> normed(MatrixView<const float> x, std::span<const float> weight);
+  void project(MatrixView<const float> x, const Projection& projection, std::span<const float> bias,
+               MatrixView<float> out);
   void product(MatrixView<const float> x, const PackedView& w, const Contraction& contraction, float* y,
                int64_t y_stride, int64_t root_stride);
 
@@ -60,14 +80,17 @@ class Stage {
   StagePlace place_;
   const StageWeights& weights_;
   const KvCache& cache_;
-  RopeTable rope_;
   Collective& group_;
   Device& device_;
   const Kernels& kernels_;
   RankShare share_;
   std::vector<RankShare> shares_;  // [tp]
+  std::vector<LayerPlan> layers_;  // of this stage
+  float attention_scale_ = 0;
+  int64_t mlp_columns_ = 0;  // of gate and of up, of one expert
   Contraction over_hidden_, over_heads_, over_intermediate_;
-  TreeReduce reduce_heads_, reduce_intermediate_;
+  TreeReduce reduce_heads_, reduce_mlp_;
+  TreeProgram over_experts_;         // held
   std::vector<int32_t> kv_head_of_;  // [heads held]
 
   // Scratch, [rows, ...] of the largest step.
@@ -75,9 +98,17 @@ class Stage {
   float* normed_ = nullptr;                   // [rows, hidden]
   float* qkv_ = nullptr;                      // [rows, (heads + 2 kv_heads) * head_dim]
   float* attended_ = nullptr;                 // [rows, heads * head_dim]
-  float* gate_up_ = nullptr;                  // [rows, 2 * intermediate]
-  float* activated_ = nullptr;                // [rows, intermediate]
+  float* gate_up_ = nullptr;                  // [rows, 2 * mlp_columns]
+  float* activated_ = nullptr;                // [rows, mlp_columns]
+  float* squares_ = nullptr;                  // [rows, heads + kv_heads] of all ranks; norms of whole q and k rows
+  float* router_ = nullptr;                   // [rows, experts]
+  float* gathered_ = nullptr;                 // [rows, hidden] inputs of one expert
+  float* mixed_ = nullptr;                    // [rows * experts per token, hidden] outputs, an expert after the other
   std::byte* encoded_ = nullptr;              // [rows, widest input] in any activation form
+  std::vector<int32_t> chosen_;               // [rows, experts per token]
+  std::vector<float> chosen_weight_;          // [rows, experts per token]
+  std::vector<int32_t> assignment_;           // [rows, experts held] row of mixed_, or -1
+  std::vector<float> weight_;                 // [rows, experts held]
   std::vector<int32_t> owned_tokens_;         // [rows] tokens of this step that this rank embeds
   std::vector<Collective::Piece> to_, from_;  // [tp]
 };

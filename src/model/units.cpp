@@ -28,8 +28,9 @@ UnitTable UnitTable::of(const ModelConfig& config, int group) {
   while (t.heads_per_unit < config.num_heads && t.heads_per_unit * config.head_dim % std::lcm(group, 2) != 0)
     t.heads_per_unit++;
   t.attention_units = static_cast<int>(divide_up(config.num_heads, t.heads_per_unit));
-  t.columns_per_unit = unit_width(config.intermediate_size, std::lcm<int64_t>(32, group));
-  t.mlp_units = static_cast<int>(divide_up(config.intermediate_size, t.columns_per_unit));
+  t.chain_columns = unit_width(config.intermediate_size, std::lcm<int64_t>(32, group));
+  t.columns_per_unit = config.num_experts > 0 ? config.intermediate_size : t.chain_columns;
+  t.mlp_units = static_cast<int>(divide_up(config.mlp_columns(), t.columns_per_unit));
   t.rows_per_unit = unit_width(config.vocab_size, 32);
   t.vocab_units = static_cast<int>(divide_up(config.vocab_size, t.rows_per_unit));
   // 64: half the additions of 32, and what the kernels were measured with.
@@ -117,8 +118,8 @@ RankShare RankShare::of(const ModelConfig& config, const UnitTable& units, int t
     s.first_kv_head = s.first_head / config.group_size();
     s.num_kv_heads = (s.first_head + s.num_heads - 1) / config.group_size() - s.first_kv_head + 1;
   }
-  s.intermediate = clip(s.mlp.end, units.columns_per_unit, config.intermediate_size) -
-                   clip(s.mlp.begin, units.columns_per_unit, config.intermediate_size);
+  s.intermediate = clip(s.mlp.end, units.columns_per_unit, config.mlp_columns()) -
+                   clip(s.mlp.begin, units.columns_per_unit, config.mlp_columns());
   s.first_token = clip(s.vocab.begin, units.rows_per_unit, config.vocab_size);
   s.num_tokens = clip(s.vocab.end, units.rows_per_unit, config.vocab_size) - s.first_token;
   return s;

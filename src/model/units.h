@@ -14,9 +14,10 @@ inline constexpr int kUnitFormulaVersion = 1;  // part of the numerics fingerpri
 // How a model is cut into units (docs/concepts.md). About 32 a layer; a border never cuts a quantization group.
 struct UnitTable {
   int attention_units = 0;
-  int64_t heads_per_unit = 0;  // query heads; the last unit may have fewer
-  int mlp_units = 0;
+  int64_t heads_per_unit = 0;    // query heads; the last unit may have fewer
+  int mlp_units = 0;             // with experts: one for each
   int64_t columns_per_unit = 0;  // intermediate columns; the last unit may have fewer
+  int64_t chain_columns = 0;  // of the contraction inside an expert, which no rank border cuts; else columns_per_unit
   int vocab_units = 0;
   int64_t rows_per_unit = 0;        // vocabulary rows; the last unit may have fewer
   int64_t hidden_unit_columns = 0;  // of the contraction over the hidden row, which no rank border cuts
@@ -41,7 +42,7 @@ struct RankShare {
   UnitRange attention, mlp, vocab;          // units
   int first_head = 0, num_heads = 0;        // query heads
   int first_kv_head = 0, num_kv_heads = 0;  // the KV heads those share; at a border both ranks hold one
-  int64_t intermediate = 0;                 // columns
+  int64_t intermediate = 0;                 // columns, of all experts held
   int64_t first_token = 0, num_tokens = 0;  // vocabulary rows, without padding
 
   static RankShare of(const ModelConfig& config, const UnitTable& units, int tp, int tp_rank);

@@ -27,14 +27,9 @@ class Layout {
   std::vector<Checkpoint::Request>& requests() { return requests_; }
 
   std::span<const float> vector(const std::string& name, int64_t size) {
-    const TensorInfo& tensor = expect(name, 1, size, UnitAxis::none, 1);
-    if (tensor.format != WeightFormat{})
-      fail(ExitCode::bad_data, "{}: tensor {} is {}; expected f32; convert the model again", checkpoint_.path(), name,
-           format_name(tensor.format));
+    const TensorInfo& t = expect_floats(name, 1, size, UnitAxis::none, 1);
     float* data = reinterpret_cast<float*>(take(size * 4));
-    requests_.push_back({&tensor, {0, 1}, [data, size](auto values, auto, auto) {
-                           std::memcpy(data, values.data(), static_cast<size_t>(size) * sizeof(float));
-                         }});
+    request_floats(t, {0, 1}, data);
     return {data, static_cast<size_t>(size)};
   }
 
@@ -42,6 +37,22 @@ class Layout {
     const TensorInfo* tensor;
     UnitRange units;
   };
+  Source vector_rows(const std::string& name, int64_t rows, int64_t unit_rows, UnitRange units) {
+    return {&expect_floats(name, rows, 1, UnitAxis::rows, unit_rows), units};
+  }
+  // The units held of one or several vectors cut like the rows of a matrix, one after the other.
+  std::span<const float> joined(std::initializer_list<Source> sources) {
+    int64_t size = 0;
+    for (const Source& s : sources) size += rows_held(s);
+    float* data = reinterpret_cast<float*>(take(size * 4));
+    float* next = data;
+    for (const Source& s : sources) {
+      request_floats(*s.tensor, s.units, next);
+      if (next) next += rows_held(s);
+    }
+    return {data, static_cast<size_t>(size)};
+  }
+
   Source rows(const std::string& name, int64_t rows, int64_t columns, int64_t unit_rows, UnitRange units) {
     return {&expect(name, rows, columns, UnitAxis::rows, unit_rows), units};
   }
@@ -64,15 +75,24 @@ class Layout {
     return p;
   }
 
+  // A matrix that every rank holds whole, and multiplies in FP32 whatever the mode: the router of experts.
+  PackedView whole(const std::string& name, int64_t rows, int64_t columns) {
+    const TensorInfo& t = expect(name, rows, columns, UnitAxis::none, 1);
+    PackedView w{packed_form(t.format, true), t.format.has_minimum, t.format.zero, rows, columns, nullptr};
+    w.data = take(packed_bytes(w));
+    request_rows({&t, {0, 1}}, w, 0);
+    return w;
+  }
+
   PackedView columns(const std::string& name, int64_t rows, int64_t columns, int64_t unit_columns, UnitRange units) {
     const TensorInfo& t = expect(name, rows, columns, UnitAxis::columns, unit_columns);
     PackedView w = form_of(t);
     w.n = rows;
     w.k = std::min(units.end * t.unit_columns, columns) - units.begin * t.unit_columns;
     w.data = take(packed_bytes(w));
-    requests_.push_back({&t, units, [&t, w, units](auto values, auto scales, auto minimums) {
-                           for (int u = units.begin; u < units.end; u++) {
-                             StoredBlock b = block(t, u - units.begin, values, scales, minimums);
+    requests_.push_back({&t, units, [&t, w, units](UnitRange run, auto values, auto scales, auto minimums) {
+                           for (int u = run.begin; u < run.end; u++) {
+                             StoredBlock b = block(t, u - run.begin, values, scales, minimums);
                              b.columns = std::min(t.unit_columns, t.columns - u * t.unit_columns);
                              pack_block(b, w, 0, (u - units.begin) * t.unit_columns);
                            }
@@ -93,6 +113,25 @@ class Layout {
     return t;
   }
 
+  const TensorInfo& expect_floats(const std::string& name, int64_t rows, int64_t columns, UnitAxis axis, int64_t unit) {
+    const TensorInfo& t = expect(name, rows, columns, axis, unit);
+    if (t.format != WeightFormat{})
+      fail(ExitCode::bad_data, "{}: tensor {} is {}; expected f32; convert the model again", checkpoint_.path(), name,
+           format_name(t.format));
+    return t;
+  }
+
+  void request_floats(const TensorInfo& t, UnitRange units, float* data) {
+    if (units.size() == 0) return;
+    const int64_t unit = t.unit_rows * t.unit_columns, first = units.begin * unit;
+    const int64_t last = std::min(units.end * unit, t.rows * t.columns);
+    requests_.push_back({&t, units, [data, unit, first, last](UnitRange run, auto values, auto, auto) {
+                           const int64_t begin = run.begin * unit, end = std::min(run.end * unit, last);
+                           std::memcpy(data + (begin - first), values.data(),
+                                       static_cast<size_t>(end - begin) * sizeof(float));
+                         }});
+  }
+
   PackedView form_of(const TensorInfo& t) const {
     return {packed_form(t.format, exact_), t.format.has_minimum, t.format.zero, 0, 0, nullptr};
   }
@@ -106,9 +145,9 @@ class Layout {
     if (s.units.size() == 0) return;
     const TensorInfo& t = *s.tensor;
     UnitRange units = s.units;
-    requests_.push_back({&t, units, [&t, w, units, first_row](auto values, auto scales, auto minimums) {
-                           for (int u = units.begin; u < units.end; u++) {
-                             StoredBlock b = block(t, u - units.begin, values, scales, minimums);
+    requests_.push_back({&t, units, [&t, w, units, first_row](UnitRange run, auto values, auto scales, auto minimums) {
+                           for (int u = run.begin; u < run.end; u++) {
+                             StoredBlock b = block(t, u - run.begin, values, scales, minimums);
                              b.rows = std::min(t.unit_rows, t.rows - u * t.unit_rows);
                              pack_block(b, w, first_row + (u - units.begin) * t.unit_rows, 0);
                            }
@@ -139,15 +178,65 @@ class Layout {
   std::vector<Checkpoint::Request> requests_;
 };
 
-// Everything one rank holds, in the checkpoint's order.
+// What the layers of a stage are made from.
+struct Share {
+  const ModelConfig& c;
+  const UnitTable& units;
+  RankShare held;
+  UnitRange kv_heads{held.first_kv_head, held.first_kv_head + held.num_kv_heads};
+  int64_t q_rows = int64_t{c.num_heads} * c.head_dim, kv_rows = int64_t{c.num_kv_heads} * c.head_dim;
+  int64_t head_columns = units.heads_per_unit * c.head_dim;
+};
+
+void lay_out_attention(LayerWeights& w, Layout& layout, const Share& s, const std::string& at) {
+  const ModelConfig& c = s.c;
+  auto name = [&at](const char* which) { return at + "attention." + which; };
+  w.qkv = layout.projection({layout.rows(name("q"), s.q_rows, c.hidden_size, s.head_columns, s.held.attention),
+                             layout.rows(name("k"), s.kv_rows, c.hidden_size, c.head_dim, s.kv_heads),
+                             layout.rows(name("v"), s.kv_rows, c.hidden_size, c.head_dim, s.kv_heads)});
+  if (c.qkv_bias)
+    w.qkv_bias = layout.joined({layout.vector_rows(name("q_bias"), s.q_rows, s.head_columns, s.held.attention),
+                                layout.vector_rows(name("k_bias"), s.kv_rows, c.head_dim, s.kv_heads),
+                                layout.vector_rows(name("v_bias"), s.kv_rows, c.head_dim, s.kv_heads)});
+  if (c.qk_norm == QkNorm::head) {
+    w.q_norm = layout.vector(name("q_norm"), c.head_dim);
+    w.k_norm = layout.vector(name("k_norm"), c.head_dim);
+  } else if (c.qk_norm == QkNorm::row) {
+    w.q_norm = layout.joined({layout.vector_rows(name("q_norm"), s.q_rows, s.head_columns, s.held.attention)});
+    w.k_norm = layout.joined({layout.vector_rows(name("k_norm"), s.kv_rows, c.head_dim, s.kv_heads)});
+  }
+  w.o = layout.columns(name("o"), c.hidden_size, s.q_rows, s.head_columns, s.held.attention);
+  if (c.o_bias) w.o_bias = layout.vector(name("o_bias"), c.hidden_size);
+}
+
+void lay_out_mlp(LayerWeights& w, Layout& layout, const Share& s, const std::string& at) {
+  const ModelConfig& c = s.c;
+  const int64_t columns = c.mlp_columns(), unit = s.units.columns_per_unit;
+  auto gate_up = [&](UnitRange held) {
+    return layout.projection({layout.rows(at + "mlp.gate", columns, c.hidden_size, unit, held),
+                              layout.rows(at + "mlp.up", columns, c.hidden_size, unit, held)});
+  };
+  auto down = [&](UnitRange held) { return layout.columns(at + "mlp.down", c.hidden_size, columns, unit, held); };
+  if (c.num_experts > 0) {
+    w.router = layout.whole(at + "mlp.router", c.num_experts, c.hidden_size);
+    for (int e = s.held.mlp.begin; e < s.held.mlp.end; e++)
+      w.experts.push_back({gate_up({e, e + 1}), down({e, e + 1})});
+    return;
+  }
+  w.gate_up = gate_up(s.held.mlp);
+  if (c.mlp_bias)
+    w.gate_up_bias = layout.joined({layout.vector_rows(at + "mlp.gate_bias", columns, unit, s.held.mlp),
+                                    layout.vector_rows(at + "mlp.up_bias", columns, unit, s.held.mlp)});
+  w.down = down(s.held.mlp);
+  if (c.mlp_bias) w.down_bias = layout.vector(at + "mlp.down_bias", c.hidden_size);
+}
+
+// Everything one rank holds.
 void lay_out(StageWeights& w, Layout& layout, const ModelConfig& c, const UnitTable& units, const StagePlace& place) {
-  const RankShare share = RankShare::of(c, units, place.tp, place.tp_rank);
-  const UnitRange kv_heads{share.first_kv_head, share.first_kv_head + share.num_kv_heads};
-  const int64_t q_rows = int64_t{c.num_heads} * c.head_dim, kv_rows = int64_t{c.num_kv_heads} * c.head_dim;
-  const int64_t head_columns = units.heads_per_unit * c.head_dim;
+  const Share share{c, units, RankShare::of(c, units, place.tp, place.tp_rank)};
   const bool tied_here = place.last && c.tie_word_embeddings;
   auto vocabulary = [&](const char* name) {
-    return layout.projection({layout.rows(name, c.vocab_size, c.hidden_size, units.rows_per_unit, share.vocab)})
+    return layout.projection({layout.rows(name, c.vocab_size, c.hidden_size, units.rows_per_unit, share.held.vocab)})
         .parts[0]
         .w;
   };
@@ -156,17 +245,12 @@ void lay_out(StageWeights& w, Layout& layout, const ModelConfig& c, const UnitTa
   for (int i = place.first_layer; i < place.end_layer; i++) {
     const std::string at = "layers." + std::to_string(i) + ".";
     LayerWeights layer;
-    layer.attention_norm = layout.vector(at + "attention_norm", c.hidden_size);
-    layer.qkv =
-        layout.projection({layout.rows(at + "attention.q", q_rows, c.hidden_size, head_columns, share.attention),
-                           layout.rows(at + "attention.k", kv_rows, c.hidden_size, c.head_dim, kv_heads),
-                           layout.rows(at + "attention.v", kv_rows, c.hidden_size, c.head_dim, kv_heads)});
-    layer.o = layout.columns(at + "attention.o", c.hidden_size, q_rows, head_columns, share.attention);
-    layer.mlp_norm = layout.vector(at + "mlp_norm", c.hidden_size);
-    layer.gate_up = layout.projection(
-        {layout.rows(at + "mlp.gate", c.intermediate_size, c.hidden_size, units.columns_per_unit, share.mlp),
-         layout.rows(at + "mlp.up", c.intermediate_size, c.hidden_size, units.columns_per_unit, share.mlp)});
-    layer.down = layout.columns(at + "mlp.down", c.hidden_size, c.intermediate_size, units.columns_per_unit, share.mlp);
+    if (c.pre_norm) layer.attention_norm = layout.vector(at + "attention_norm", c.hidden_size);
+    lay_out_attention(layer, layout, share, at);
+    if (c.post_norm) layer.post_attention_norm = layout.vector(at + "post_attention_norm", c.hidden_size);
+    if (c.pre_norm) layer.mlp_norm = layout.vector(at + "mlp_norm", c.hidden_size);
+    lay_out_mlp(layer, layout, share, at);
+    if (c.post_norm) layer.post_mlp_norm = layout.vector(at + "post_mlp_norm", c.hidden_size);
     w.layers.push_back(std::move(layer));
   }
   if (place.last) {

@@ -31,13 +31,29 @@ struct Projection {
   int64_t outputs = 0;
 };
 
+// One expert of a layer.
+struct ExpertWeights {
+  Projection gate_up;  // [2 * intermediate, hidden]
+  PackedView down;     // [hidden, intermediate]
+};
+
+// A layer's share of one rank. Vectors that the family does not have are empty.
 struct LayerWeights {
-  std::span<const float> attention_norm;  // [hidden]
-  Projection qkv;                         // [(heads + 2 kv_heads) * head_dim, hidden], of the heads held
-  PackedView o;                           // [hidden, heads * head_dim]
-  std::span<const float> mlp_norm;        // [hidden]
-  Projection gate_up;                     // [2 * intermediate, hidden], of the columns held
-  PackedView down;                        // [hidden, intermediate]
+  std::span<const float> attention_norm;       // [hidden]
+  Projection qkv;                              // [(heads + 2 kv_heads) * head_dim, hidden], of the heads held
+  std::span<const float> qkv_bias;             // [outputs of qkv]
+  std::span<const float> q_norm, k_norm;       // [head_dim], or [heads held * head_dim] and [kv_heads held * head_dim]
+  PackedView o;                                // [hidden, heads * head_dim]
+  std::span<const float> o_bias;               // [hidden]
+  std::span<const float> post_attention_norm;  // [hidden]
+  std::span<const float> mlp_norm;             // [hidden]
+  Projection gate_up;                          // [2 * intermediate, hidden], of the columns held
+  std::span<const float> gate_up_bias;         // [outputs of gate_up]
+  PackedView down;                             // [hidden, intermediate]
+  std::span<const float> down_bias;            // [hidden]
+  PackedView router;                           // [experts, hidden]; experts in place of gate_up and down
+  std::vector<ExpertWeights> experts;          // [experts held]
+  std::span<const float> post_mlp_norm;        // [hidden]
 };
 
 // One rank's weights of one stage, packed for the kernels. Owns the memory.

@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include <cstring>
+#include <filesystem>
 
 #include "checkpoint/gguf.h"
 #include "testkit/error_of.h"
@@ -86,6 +87,34 @@ std::vector<Hostile> corpus() {
   made("a long name", GgufWriter().tensor(std::string(300, 'n'), {1}, 0, "1234"));
   made("dimensions whose product overflows", GgufWriter().tensor("a", {1u << 31, 1u << 31, 1u << 31}, 0, "1234"));
   made("bytes whose product overflows", GgufWriter().tensor("a", {1u << 31, 1u << 31}, 0, "1234"));
+  std::string many(12 + (1 << 21), '\0');  // an array of 2^21 bytes, which take eight times that as integers
+  many.replace(0, 12, bytes_of(0u) + bytes_of(uint64_t{1} << 21));
+  made("arrays that would take much memory", GgufWriter().raw("a", 9, many).raw("b", 9, many).raw("c", 9, many));
+  made("an array longer than any", GgufWriter().raw("a", 9, bytes_of(0u) + bytes_of((uint64_t{1} << 21) + 1) + many));
+  for (uint32_t depth : {2u, 1000u}) {  // arrays of arrays
+    std::string nested;
+    for (uint32_t i = 0; i < depth; i++) nested += bytes_of(9u) + bytes_of(uint64_t{1});
+    made(fmt::format("arrays nested {} deep", depth), GgufWriter().raw("a", 9, nested + bytes_of(0u) + bytes_of(0ull)));
+  }
+  made("43 bytes", GgufWriter().raw("k", 9, bytes_of(8u)).raw("k2", 8, ""));
+  made("a boolean of 2", GgufWriter().raw("a", 7, "\x02"));
+  made("an array with a boolean of 2", GgufWriter().raw("a", 9, bytes_of(7u) + bytes_of(uint64_t{1}) + "\x02"));
+  made("a tensor without dimensions", GgufWriter().tensor("a", {}, 0, "1234"));
+  made("a dimension of 0", GgufWriter().tensor("a", {0, 4}, 0, "1234"));
+  made("a super-block cut short", GgufWriter().tensor("a", {128, 2}, 14, std::string(210, 'q')));
+  made("a super-block of one row and a half", GgufWriter().tensor("a", {384}, 12, std::string(216, 'q')));
+  made("tensors that overlap", [] {
+    GgufWriter w;
+    w.tensor("a", {64}, 0, std::string(32, 'a')).tensor("b", {8}, 0, std::string(256, 'b'));
+    return w;
+  }());
+  for (const char* key : {"split.count", "split.no", "split.tensors.count"})
+    made(fmt::format("{} that is text", key), GgufWriter()
+                                                  .u32(key == std::string("split.count") ? "x" : "split.count", 2)
+                                                  .text(key, "2")
+                                                  .u32(key == std::string("split.no") ? "y" : "split.no", 0));
+  made("one of many files", GgufWriter().u32("split.count", 2).u32("split.no", 1));
+  made("more files than any model has", GgufWriter().u32("split.count", 5000).u32("split.no", 0));
   made("a number above 2^63", GgufWriter().raw("a", 10, std::string(8, '\xff')));
   return all;
 }
@@ -98,7 +127,7 @@ TEST_CASE("hostile GGUF files end in a message, in little memory") {
   }, after{};
   getrusage(RUSAGE_SELF, &before);
   std::vector<Hostile> files = corpus();
-  CHECK(files.size() >= 100);
+  CHECK(files.size() >= 150);
   for (const Hostile& hostile : files) {
     CAPTURE(hostile.what);
     write_file(folder / "h.gguf", hostile.bytes);
@@ -110,6 +139,32 @@ TEST_CASE("hostile GGUF files end in a message, in little memory") {
   getrusage(RUSAGE_SELF, &after);
   CHECK(after.ru_maxrss - before.ru_maxrss < 200 * 1024);  // KiB
   MESSAGE(files.size() << " hostile files refused");
+}
+
+TEST_CASE("keys of another type than expected are refused where they are read") {
+  TempFolder folder;
+  write_file(folder / "a.gguf",
+             GgufWriter().text("text", "x").u32("count", 1).f32("real", 1).i32s("list", {1}).build());
+  Gguf gguf(folder / "a.gguf");
+  auto refused = [](const std::string& text) {
+    CHECK(contains(text, "65: "));
+    CHECK(contains(text, "unexpected type"));
+  };
+  for (const char* key : {"text", "real", "list"}) refused(error_of([&] { gguf.get<int64_t>(key); }));
+  for (const char* key : {"count", "real", "list"}) refused(error_of([&] { gguf.get<std::string>(key); }));
+  for (const char* key : {"count", "text", "real"}) refused(error_of([&] { gguf.get<std::vector<int64_t>>(key); }));
+  refused(error_of([&] { gguf.get<std::vector<std::string>>("list"); }));
+}
+
+TEST_CASE("a file that shrinks after it was opened is an error, no crash") {
+  TempFolder folder;
+  write_file(folder / "a.gguf", GgufWriter().tensor("a", {1024}, 0, std::string(4096, 'a')).build());
+  Gguf gguf(folder / "a.gguf");
+  std::filesystem::resize_file(folder / "a.gguf", 200);
+  std::vector<std::byte> values(4096);
+  std::string text = error_of([&] { gguf.tensors()[0].file->read(gguf.tensors()[0].offset, values, "a"); });
+  CHECK(text.starts_with("65: "));
+  CHECK(contains(text, "ends at byte 200"));
 }
 
 // What random damage does not make unreadable, it may change; it never crashes and never asks for much memory.

@@ -54,7 +54,7 @@ TEST_CASE("tensors have shapes and places") {
   CHECK(matrix.row_bytes == 20);
   CHECK(matrix.type->name == "Q4_1");
   std::byte last;
-  gguf.file().read(matrix.offset + 99, {&last, 1}, "test");
+  matrix.file->read(matrix.offset + 99, {&last, 1}, "test");
   CHECK(last == std::byte{'m'});
   CHECK(gguf.find_tensor("cube")->rows == 12);
   CHECK(gguf.find_tensor("other") == nullptr);
@@ -92,13 +92,56 @@ TEST_CASE("blocks are split without loss") {
   CHECK(scales[1] == std::byte{0x12});
 }
 
+TEST_CASE("a model in several files is one") {
+  TempFolder folder;
+  auto shard = [](uint32_t number, const std::string& tensor) {
+    GgufWriter w;
+    w.u32("split.no", number).u32("split.count", 3).u32("split.tensors.count", 3);
+    w.tensor(tensor, {4}, 0, std::string(16, tensor[0]));
+    return w;
+  };
+  write_file(folder / "m-00001-of-00003.gguf", shard(0, "a").text("general.name", "x").build());
+  write_file(folder / "m-00002-of-00003.gguf", shard(1, "b").build());
+  const std::string first = folder / "m-00001-of-00003.gguf", last = folder / "m-00003-of-00003.gguf";
+  auto refused = [&](const std::string& path, const std::string& word) {
+    std::string text = error_of([&] { Gguf gguf(path); });
+    CAPTURE(text);
+    CHECK(contains(text, word));
+  };
+  refused(first, "66: cannot open " + last);
+  write_file(last, shard(2, "c").build());
+  {
+    Gguf gguf(first);
+    REQUIRE(gguf.tensors().size() == 3);
+    CHECK(gguf.get<std::string>("general.name") == "x");
+    CHECK(gguf.files().size() == 3);
+    for (const char* name : {"a", "b", "c"}) {
+      const GgufTensor& t = *gguf.find_tensor(name);
+      char values[16];
+      t.file->read(t.offset, std::as_writable_bytes(std::span(values)), name);
+      CHECK(std::string(values, 16) == std::string(16, name[0]));
+    }
+  }
+  refused(last, "name the first, which ends in -00001-of-00003.gguf");
+  write_file(folder / "alone.gguf", shard(0, "a").build());
+  refused(folder / "alone.gguf", "name the first");
+  write_file(last, shard(1, "c").build());
+  refused(first, "split.no is not 2");
+  write_file(last, shard(2, "b").build());
+  refused(first, "the tensor b stands twice");
+  write_file(last, shard(2, "c").text("general.name", "y").build());
+  refused(first, "general.name stands in a file that is not the first");
+  write_file(last, shard(2, "c").tensor("d", {1}, 0, "dddd").build());
+  refused(first, "split.tensors.count is 3, but its 3 files hold 4 tensors");
+}
+
 TEST_CASE("types that cannot be read are refused by name, with those that can") {
   TempFolder folder;
   GgufWriter w;
-  w.tensor("blk.0.ffn_down.weight", {256, 1}, 14, std::string(210, 'x'));
+  w.tensor("blk.0.ffn_down.weight", {256, 1}, 16, std::string(66, 'x'));
   write_file(folder / "a.gguf", w.build());
   std::string text = error_of([&] { Gguf gguf(folder / "a.gguf"); });
-  CHECK(contains(text, "blk.0.ffn_down.weight is stored as Q6_K"));
+  CHECK(contains(text, "blk.0.ffn_down.weight is stored as IQ2_XXS"));
   CHECK(contains(text, "F32, F16, BF16, Q8_0, Q4_0, Q4_1"));
 }
 

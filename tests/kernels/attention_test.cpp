@@ -12,6 +12,8 @@ namespace {
 struct Model {
   int heads, kv_heads, head_dim;
   DType type;
+  float softcap = 0;
+  int32_t window = 0;
 };
 
 // Sequences with their pages: a pool of blocks handed out backwards, all memory that holds no position filled with
@@ -29,7 +31,14 @@ struct Sequences {
   float scale() const { return 1 / std::sqrt(static_cast<float>(model.head_dim)); }
   Attention attention(float* out) const {
     int64_t columns = int64_t{model.heads} * model.head_dim;
-    return {{const_cast<float*>(q.data()), rows, columns}, spans, kv_head_of, scale(), pages, {out, rows, columns}};
+    return {{const_cast<float*>(q.data()), rows, columns},
+            spans,
+            kv_head_of,
+            scale(),
+            model.softcap,
+            model.window,
+            pages,
+            {out, rows, columns}};
   }
 };
 
@@ -105,6 +114,26 @@ std::vector<float> attend(const Sequences& s, std::string_view level, int parts)
   return {out.floats(), out.floats() + count};
 }
 
+// Fills the positions that no row's window reaches, and names blocks that do not exist where none of a block is seen.
+void spoil_before_windows(Sequences& s, float garbage) {
+  const BF16 half = to_bf16(garbage);
+  for (size_t i = 0; i < s.spans.size() && s.model.window > 0; i++)
+    for (int p = 0; p < s.spans[i].first_position + 1 - s.model.window; p++) {
+      int32_t& block = s.tables[i][static_cast<size_t>(p / kBlockTokens)];
+      int64_t tiles = int64_t{s.model.kv_heads} * s.model.head_dim, lane = p % kBlockTokens;
+      for (int64_t d = 0; d < tiles; d++) {
+        int64_t kv = d / s.model.head_dim, column = d % s.model.head_dim;
+        int64_t k = (block * tiles + d) * kBlockTokens + lane;
+        int64_t v = (block * tiles + kv * s.model.head_dim) * kBlockTokens + lane * s.model.head_dim + column;
+        if (s.model.type == DType::f32)
+          std::memcpy(s.pages.k + 4 * k, &garbage, 4), std::memcpy(s.pages.v + 4 * v, &garbage, 4);
+        else
+          std::memcpy(s.pages.k + 2 * k, &half, 2), std::memcpy(s.pages.v + 2 * v, &half, 2);
+      }
+      if (lane == kBlockTokens - 1) block = -0x10000000;
+    }
+}
+
 double page_value(const KvPages& pages, const std::byte* page, int64_t i) {
   return pages.type == DType::f32 ? reinterpret_cast<const float*>(page)[i]
                                   : to_float(reinterpret_cast<const BF16*>(page)[i]);
@@ -114,29 +143,62 @@ double page_value(const KvPages& pages, const std::byte* page, int64_t i) {
 double exact_output(const Sequences& s, size_t span, int row, int head, int d) {
   const Model& m = s.model;
   int positions = s.spans[span].first_position + row + 1, kv = s.kv_head_of[static_cast<size_t>(head)];
+  int first = m.window > 0 ? std::max(0, positions - m.window) : 0;
   const float* q = s.q.data() + ((s.spans[span].first_row + row) * m.heads + head) * m.head_dim;
   double sum = 0, out = 0;
-  for (int p = 0; p < positions; p++) {
+  for (int p = first; p < positions; p++) {
     int64_t tile =
         (int64_t{s.tables[span][static_cast<size_t>(p / kBlockTokens)]} * m.kv_heads + kv) * m.head_dim * kBlockTokens;
     double dot = 0;
     for (int i = 0; i < m.head_dim; i++)
       dot += q[i] * page_value(s.pages, s.pages.k, tile + i * kBlockTokens + p % kBlockTokens);
-    double weight = std::exp(dot * s.scale());
+    double score = dot * s.scale();
+    if (m.softcap > 0) score = m.softcap * std::tanh(score / m.softcap);
+    double weight = std::exp(score);
     sum += weight;
     out += weight * page_value(s.pages, s.pages.v, tile + p % kBlockTokens * m.head_dim + d);
   }
   return out / sum;
 }
 
-const Model kModels[] = {{9, 3, 64, DType::bf16},
-                         {4, 4, 16, DType::f32},
-                         {6, 1, 40, DType::bf16},
-                         {2, 1, 256, DType::f32},
-                         {3, 3, 6, DType::bf16}};
+const Model kModels[] = {{9, 3, 64, DType::bf16},       {4, 4, 16, DType::f32},         {6, 1, 40, DType::bf16},
+                         {2, 1, 256, DType::f32},       {3, 3, 6, DType::bf16},         {4, 2, 72, DType::bf16},
+                         {2, 2, 80, DType::f32},        {14, 2, 96, DType::bf16},       {2, 1, 160, DType::bf16},
+                         {4, 2, 64, DType::bf16, 2.5f}, {7, 1, 20, DType::f32, 50, 33}, {9, 3, 64, DType::bf16, 0, 7},
+                         {8, 1, 40, DType::bf16, 0, 1}, {2, 2, 256, DType::f32, 0, 64}};
 const std::vector<Length> kLengths[] = {{{0, 1}}, {{0, 37}}, {{31, 1}, {32, 1}, {100, 1}}, {{5, 28}, {60, 9}, {0, 3}}};
 
 }  // namespace
+
+TEST_CASE("a window of two positions and a softcap, by hand") {
+  // One head of one column; keys are 0, 100, 1 and 3, so that a softcap of 2 gives scores 2 tanh(1/2) and 2 tanh(3/2).
+  std::vector<float> k_page(kBlockTokens), v_page(kBlockTokens);
+  k_page[1] = 100, k_page[2] = 1, k_page[3] = 3;
+  v_page[0] = v_page[1] = 1e6f, v_page[2] = 10, v_page[3] = 20;
+  KvPages pages{DType::f32, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()), 1,
+                1};
+  const float q = 1;
+  const int32_t table = 0, kv_head = 0;
+  const AttentionSpan span{0, 1, 3, &table};
+  double weight = std::exp(2 * std::tanh(0.5)), last = std::exp(2 * std::tanh(1.5));
+  for (auto level : available_levels()) {
+    float out = 0;
+    select_kernels(level).attention({}, {{&q, 1, 1}, {&span, 1}, {&kv_head, 1}, 1, 2, 2, pages, {&out, 1, 1}});
+    CHECK(out == doctest::Approx((weight * 10 + last * 20) / (weight + last)));
+    select_kernels(level).attention({}, {{&q, 1, 1}, {&span, 1}, {&kv_head, 1}, 1, 2, 1, pages, {&out, 1, 1}});
+    CHECK(out == 20);
+  }
+}
+
+TEST_CASE("a window that no sequence fills changes no bit") {
+  for (const auto& lengths : kLengths) {
+    Sequences all = make(kModels[0], lengths, 0), wide = make(kModels[0], lengths, 0);
+    for (int32_t window : {101, 0x7fffffff}) {
+      wide.model.window = window;
+      for (auto level : available_levels()) CHECK(attend(wide, level, 2) == attend(all, level, 2));
+    }
+  }
+}
 
 TEST_CASE("rope turns pairs by their angle and leaves the rest of the head") {
   const float cosine[] = {1, 0}, sine[] = {0, 1};  // positions 0 and 1, one pair
@@ -159,39 +221,59 @@ TEST_CASE("rope turns pairs by their angle and leaves the rest of the head") {
 }
 
 TEST_CASE("rope_append: every level and part count gives the reference's bits") {
-  for (const Model& model : kModels) {
-    int64_t rows = 7, columns = model.heads * model.head_dim, kv_columns = model.kv_heads * model.head_dim;
-    Source source(2);
-    std::vector<float> q = source.values(static_cast<size_t>(rows * columns)),
-                       k = source.extremes(static_cast<size_t>(rows * kv_columns));
-    std::vector<float> v = source.extremes(k.size()), cosine = source.values(static_cast<size_t>(100 * model.head_dim)),
-                       sine = source.values(cosine.size());
-    const std::vector<int32_t> positions = {0, 5, 31, 32, 33, 64, 99};
-    const std::vector<int64_t> slots = {64, 69, 95, 0, 1, 32, 40};
-    size_t bytes = static_cast<size_t>(3 * kv_columns * kBlockTokens * dtype_bytes(model.type));
-    auto append = [&](std::string_view level, int parts) {
-      std::vector<float> rotated = q;
-      Guarded pages(2 * bytes);
-      each_part(parts, [&](const Launch& launch) {
-        select_kernels(level).rope_append(
-            launch, {{rotated.data(), rows, columns},
-                     {k.data(), rows, kv_columns},
-                     {v.data(), rows, kv_columns},
-                     positions,
-                     slots,
-                     {cosine.data(), sine.data(), model.head_dim},
-                     {model.type, pages.data(), pages.data() + bytes, model.kv_heads, model.head_dim}});
-      });
-      CHECK(pages.intact());
-      rotated.insert(rotated.end(), pages.floats(), pages.floats() + 2 * bytes / 4);
-      return rotated;
-    };
-    std::vector<float> expected = append("reference", 1);
-    for (auto level : available_levels())
-      for (int parts : {1, 3}) {
-        std::vector<float> seen = append(level, parts);
-        CHECK(std::memcmp(seen.data(), expected.data(), seen.size() * 4) == 0);
-      }
+  for (const Model& model : kModels)
+    for (int rotary : {model.head_dim, model.head_dim / 4 * 2, 0}) {
+      int64_t rows = 7, columns = model.heads * model.head_dim, kv_columns = model.kv_heads * model.head_dim;
+      Source source(2);
+      std::vector<float> q = source.values(static_cast<size_t>(rows * columns)),
+                         k = source.extremes(static_cast<size_t>(rows * kv_columns));
+      std::vector<float> v = source.extremes(k.size()),
+                         cosine = source.values(static_cast<size_t>(100 * model.head_dim)),
+                         sine = source.values(cosine.size());
+      const std::vector<int32_t> positions = {0, 5, 31, 32, 33, 64, 99};
+      const std::vector<int64_t> slots = {64, 69, 95, 0, 1, 32, 40};
+      size_t bytes = static_cast<size_t>(3 * kv_columns * kBlockTokens * dtype_bytes(model.type));
+      auto append = [&](std::string_view level, int parts) {
+        std::vector<float> rotated = q;
+        Guarded pages(2 * bytes);
+        each_part(parts, [&](const Launch& launch) {
+          select_kernels(level).rope_append(
+              launch, {{rotated.data(), rows, columns},
+                       {k.data(), rows, kv_columns},
+                       {v.data(), rows, kv_columns},
+                       positions,
+                       slots,
+                       {rotary > 0 ? cosine.data() : nullptr, rotary > 0 ? sine.data() : nullptr, rotary},
+                       {model.type, pages.data(), pages.data() + bytes, model.kv_heads, model.head_dim}});
+        });
+        CHECK(pages.intact());
+        rotated.insert(rotated.end(), pages.floats(), pages.floats() + 2 * bytes / 4);
+        return rotated;
+      };
+      std::vector<float> expected = append("reference", 1);
+      for (auto level : available_levels())
+        for (int parts : {1, 3}) {
+          std::vector<float> seen = append(level, parts);
+          CHECK(std::memcmp(seen.data(), expected.data(), seen.size() * 4) == 0);
+        }
+    }
+}
+
+TEST_CASE("rope with nothing to turn leaves q alone and writes k and v as they are") {
+  for (auto level : available_levels()) {
+    std::vector<float> q = {1, 2, 3, 4}, k = {5, 6}, v = {7, 1.00390625f};
+    std::vector<BF16> k_page(2 * kBlockTokens), v_page(2 * kBlockTokens);
+    KvPages pages{DType::bf16, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()),
+                  1, 2};
+    const std::vector<int32_t> angles = {1000};
+    const std::vector<int64_t> slots = {3};
+    select_kernels(level).rope_append(
+        {}, {{q.data(), 1, 4}, {k.data(), 1, 2}, {v.data(), 1, 2}, angles, slots, {nullptr, nullptr, 0}, pages});
+    CHECK(q == std::vector<float>{1, 2, 3, 4});
+    CHECK(to_float(k_page[3]) == 5);
+    CHECK(to_float(k_page[kBlockTokens + 3]) == 6);
+    CHECK(to_float(v_page[6]) == 7);
+    CHECK(to_float(v_page[7]) == 1);  // rounded
   }
 }
 
@@ -234,6 +316,7 @@ TEST_CASE("whatever stands in unused slots, attention gives the same bits") {
       Sequences clean = make(model, lengths, 0);
       for (float garbage : {NAN, INFINITY, -1e30f}) {
         Sequences dirty = make(model, lengths, garbage);
+        spoil_before_windows(dirty, garbage);
         for (auto level : available_levels()) CHECK(attend(dirty, level, 1) == attend(clean, level, 1));
       }
     }
@@ -241,19 +324,21 @@ TEST_CASE("whatever stands in unused slots, attention gives the same bits") {
 
 TEST_CASE("a row of attention does not depend on the rows computed with it: chunks of a prompt give the whole's bits") {
   for (auto level : available_levels()) {
-    Sequences whole = make(kModels[0], {{0, 70}}, 0);
-    std::vector<float> expected = attend(whole, level, 1), out;
-    int columns = 9 * 64;
-    for (int first = 0, chunk = 1; first < 70; first += chunk, chunk = chunk * 2 + 1) {
-      Sequences part = make(kModels[0], {{0, 70}}, 0);
-      int count = std::min(chunk, 70 - first);
-      part.q.erase(part.q.begin(), part.q.begin() + first * columns);
-      part.rows = count;
-      part.spans[0].rows = count, part.spans[0].first_position = first;
-      std::vector<float> rows = attend(part, level, 2);
-      out.insert(out.end(), rows.begin(), rows.end());
+    for (const Model& model : kModels) {
+      Sequences whole = make(model, {{0, 70}}, 0);
+      std::vector<float> expected = attend(whole, level, 1), out;
+      int columns = model.heads * model.head_dim;
+      for (int first = 0, chunk = 1; first < 70; first += chunk, chunk = chunk * 2 + 1) {
+        Sequences part = make(model, {{0, 70}}, 0);
+        int count = std::min(chunk, 70 - first);
+        part.q.erase(part.q.begin(), part.q.begin() + first * columns);
+        part.rows = count;
+        part.spans[0].rows = count, part.spans[0].first_position = first;
+        std::vector<float> rows = attend(part, level, 2);
+        out.insert(out.end(), rows.begin(), rows.end());
+      }
+      CHECK(out == expected);
     }
-    CHECK(out == expected);
   }
 }
 

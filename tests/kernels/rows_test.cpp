@@ -1,36 +1,9 @@
-#include <doctest/doctest.h>
+#include <algorithm>
 
-#include <string>
-
-#include "fixture.h"
+#include "check_levels.h"
 #include "kernels/random.h"
 
 namespace trireme::testing {
-
-namespace {
-
-constexpr float kNan = NAN;
-constexpr int64_t kColumns[] = {1, 5, 15, 16, 17, 31, 32, 33, 64, 100, 576, 577};
-
-// Runs `call(kernels, launch, out)` at every level and part count into guarded memory and compares with the reference.
-template <typename Call>
-void check_levels(size_t bytes, const Call& call) {
-  Guarded expected(bytes);
-  call(select_kernels("reference"), Launch{}, expected);
-  CHECK(expected.intact());
-  for (auto level : available_levels())
-    for (int parts : {1, 2, 3}) {
-      Guarded out(bytes);
-      Kernels kernels = select_kernels(level);
-      each_part(parts, [&](const Launch& launch) { call(kernels, launch, out); });
-      CAPTURE(level);
-      CAPTURE(parts);
-      CHECK(out.intact());
-      CHECK(same_floats(out.floats(), expected.floats(), bytes / 4));
-    }
-}
-
-}  // namespace
 
 TEST_CASE("rms_norm: x / sqrt(mean of squares + epsilon) * weight") {
   const std::vector<float> x = {3, 4, 0, 0}, weight = {1, 2, 1, 1};
@@ -50,6 +23,57 @@ TEST_CASE("rms_norm: every level gives the reference's bits, also in place") {
       if (launch.part == 0) std::copy(x.begin(), x.end(), out.floats());
       kernels.rms_norm(launch, {{out.floats(), 7, columns}, weight, 1e-5f, {out.floats(), 7, columns}});
     });
+  }
+}
+
+TEST_CASE("rms_norm: with a shorter weight each run of its columns is normed by itself, as if it were a row") {
+  for (int64_t columns : {1, 6, 64, 65}) {
+    Source source(1);
+    std::vector<float> x = source.values(static_cast<size_t>(7 * 3 * columns)),
+                       weight = source.values(static_cast<size_t>(columns)), rows(x.size());
+    select_kernels("reference").rms_norm({}, {{x.data(), 21, columns}, weight, 1e-5f, {rows.data(), 21, columns}});
+    check_levels(x.size() * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+      kernels.rms_norm(launch, {{x.data(), 7, 3 * columns}, weight, 1e-5f, {out.floats(), 7, 3 * columns}});
+      if (launch.part + 1 == launch.parts) CHECK(same_floats(out.floats(), rows.data(), rows.size()));
+    });
+  }
+}
+
+TEST_CASE("sum_squares and norm_by_squares: the norm of a row whose heads others hold as well") {
+  const std::vector<float> x = {3, 4, 0, 12, 1, 0}, weight = {1, 2, 1, 1, 1, 1};
+  float squares[3];
+  Kernels reference = select_kernels("reference");
+  reference.sum_squares({}, {{x.data(), 1, 6}, 2, {squares, 1, 3}});
+  CHECK(squares[0] == 25);
+  CHECK(squares[1] == 144);
+  CHECK(squares[2] == 1);
+  float held[] = {3, 4};  // of the six columns
+  reference.norm_by_squares({}, {{held, 1, 2}, {weight.data(), 2}, {squares, 1, 3}, 6, 0});
+  CHECK(held[0] == doctest::Approx(3 / std::sqrt(170.0 / 6)));
+  CHECK(held[1] == doctest::Approx(2 * 4 / std::sqrt(170.0 / 6)));
+  float one[] = {1}, half[] = {3};  // 3 / sqrt(1 / 4 + 2)
+  reference.norm_by_squares({}, {{half, 1, 1}, {weight.data(), 1}, {one, 1, 1}, 4, 2});
+  CHECK(half[0] == 2);
+}
+
+TEST_CASE("sum_squares and norm_by_squares: every level gives the reference's bits; one head's norm is rms_norm's") {
+  for (int64_t width : kColumns) {
+    Source source(11);
+    std::vector<float> x = source.extremes(static_cast<size_t>(5 * 3 * width)),
+                       weight = source.values(static_cast<size_t>(3 * width)), squares(15), one(5), normed(x.size());
+    check_levels(squares.size() * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+      kernels.sum_squares(launch, {{x.data(), 5, 3 * width}, width, {out.floats(), 5, 3}});
+      std::copy_n(out.floats(), squares.size(), squares.data());
+    });
+    check_levels(x.size() * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+      if (launch.part == 0) std::copy(x.begin(), x.end(), out.floats());
+      kernels.norm_by_squares(launch, {{out.floats(), 5, 3 * width}, weight, {squares.data(), 5, 3}, 3 * width, 1e-5f});
+    });
+    Kernels kernels = select_kernels(available_levels().back());
+    kernels.rms_norm({}, {{x.data(), 5, 3 * width}, weight, 1e-5f, {normed.data(), 5, 3 * width}});
+    kernels.sum_squares({}, {{x.data(), 5, 3 * width}, 3 * width, {one.data(), 5, 1}});
+    kernels.norm_by_squares({}, {{x.data(), 5, 3 * width}, weight, {one.data(), 5, 1}, 3 * width, 1e-5f});
+    CHECK(x == normed);
   }
 }
 
@@ -100,23 +124,6 @@ TEST_CASE("encode bf16 rounds to nearest even and pads with zeros") {
   CHECK(to_float(x[1]) == 1.0f);
   CHECK(to_float(x[2]) == 1.015625f);
   for (int i = 3; i < 8; i++) CHECK(x[i].bits == 0);
-}
-
-TEST_CASE("silu_mul: gate / (1 + exp(-gate)) * up, at every level the reference's bits") {
-  float out[3];
-  const float hand_gate[] = {0, 1, -200}, hand_up[] = {5, 2, 3};
-  select_kernels("reference").silu_mul({}, {{hand_gate, 1, 3}, {hand_up, 1, 3}, {out, 1, 3}});
-  CHECK(out[0] == 0);
-  CHECK(out[1] == doctest::Approx(2 * 0.7310585786));
-  CHECK(std::fabs(out[2]) < 1e-30f);
-  for (int64_t columns : kColumns) {
-    Source source(3);
-    std::vector<float> gate = source.values(static_cast<size_t>(5 * columns), 30), up = source.extremes(gate.size());
-    gate[0] = kNan;
-    check_levels(gate.size() * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& y) {
-      kernels.silu_mul(launch, {{gate.data(), 5, columns}, {up.data(), 5, columns}, {y.floats(), 5, columns}});
-    });
-  }
 }
 
 TEST_CASE("tree_combine adds the nodes along the tree, left operand first") {

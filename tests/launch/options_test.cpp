@@ -131,7 +131,6 @@ TEST_CASE("bad values are refused, naming option, source, what was seen and what
 TEST_CASE("contradictions are refused") {
   CHECK(says(refusal({"run", "a", "--tp", "2", "--tp", "4"}), "given twice"));
   CHECK(says(refusal({"run", "a", "--pp", "2", "--stage-split", "9,9,12"}), "3 stages"));
-  CHECK(says(refusal({"run", "a", "--top-k", "5"}), "--temperature"));
   CHECK(says(refusal({"run", "a", "b"}), "'b'"));
   CHECK(says(refusal({"run"}), "needs INPUT"));
   CHECK(says(refusal({"doctor", "x"}), "no arguments"));

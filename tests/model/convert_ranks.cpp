@@ -1,4 +1,4 @@
-// convert_ranks SRC.gguf DST.h5: converts on every rank of MPI_COMM_WORLD, for tests that compare numbers of ranks.
+// convert_ranks SRC DST.h5 [DTYPE]: converts on every rank of MPI_COMM_WORLD, for tests that compare numbers of ranks.
 // convert_ranks --load FILE.h5 PART PARTS UNITS: reads the units of one part of all tensors, UNITS a request, and says
 // how fast; with the peak memory of the process.
 #include <mpi.h>
@@ -11,7 +11,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
-#include "model/import_gguf.h"
+#include "model/import.h"
 #include "model/units.h"
 
 using namespace trireme;
@@ -49,13 +49,13 @@ int main(int argc, char** argv) try {
     load(argv[2], std::atoi(argv[3]), std::atoi(argv[4]), std::atoi(argv[5]));
     return 0;
   }
-  if (argc != 3) return 64;
+  if (argc != 3 && argc != 4) return 64;
   WriterGroup::prefer_romio();
   int level = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level);
   int code = 0;
   try {
-    convert_gguf(argv[1], argv[2], WriterGroup::world());
+    convert_model(argv[1], argv[2], WriterGroup::world(), {.weights = weight_choice(argc == 4 ? argv[3] : "keep")});
   } catch (const Error& e) {
     std::fprintf(stderr, "%s\n", e.what());
     code = static_cast<int>(e.code());

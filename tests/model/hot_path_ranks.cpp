@@ -7,7 +7,7 @@
 
 #include "comm/collective.h"
 #include "kernels/select.h"
-#include "model/import_gguf.h"
+#include "model/import.h"
 #include "model/stage.h"
 #include "testkit/hot_path.h"
 #include "testkit/temp_folder.h"
@@ -28,7 +28,7 @@ std::string make_checkpoint(const std::string& folder, const std::string& type, 
                           .tied = true};
   const std::string gguf = folder + "/tiny" + std::to_string(rank) + ".gguf", checkpoint = gguf + ".h5";
   std::ofstream(gguf, std::ios::binary) << tiny.writer().build();
-  convert_gguf(gguf, checkpoint, WriterGroup::self());
+  convert_model(gguf, checkpoint, WriterGroup::self());
   return checkpoint;
 }
 
@@ -44,13 +44,14 @@ int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoi
   CpuDevice device(1, {});
   const Kernels kernels = select_kernels(level);
   const StageWeights weights(checkpoint, config, units, place, exact, device);
-  const Rope rope(config, 128);
+  std::vector<Rope> ropes;
+  for (const RopeConfig& rope : config.ropes) ropes.emplace_back(rope, 128);
   const KvCache cache(device, config.num_layers, share.num_kv_heads, config.head_dim, exact ? DType::f32 : DType::bf16,
                       4);
   std::vector<int> members;
   for (int r = 0; r < world.size(); r++) members.push_back(r);
   auto group = fabric.collective(members, Stage::window_bytes(config, units, world.size(), limits));
-  Stage stage(config, units, place, weights, cache, rope, *group, device, kernels, limits);
+  Stage stage(config, units, place, weights, cache, ropes, *group, device, kernels, limits);
 
   std::vector<float> residual(static_cast<size_t>(limits.rows * config.hidden_size));
   const std::vector<int32_t> block_table{0, 1, 2, 3};

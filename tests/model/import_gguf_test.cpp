@@ -1,5 +1,3 @@
-#include "model/import_gguf.h"
-
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 
@@ -9,6 +7,9 @@
 #include <set>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/gguf.h"
+#include "model/decoded.h"
+#include "model/import.h"
 #include "testkit/error_of.h"
 #include "testkit/gguf_writer.h"
 #include "testkit/temp_folder.h"
@@ -19,18 +20,12 @@ using namespace trireme::testkit;
 
 namespace {
 
-template <typename T>
-T load(const std::byte* at) {
-  T value;
-  std::memcpy(&value, at, sizeof value);
-  return value;
-}
 float half(const std::byte* at) { return to_float(F16{load<uint16_t>(at)}); }
 
 // ggml's own dequantization, written from its definition and apart from the converter.
-std::vector<float> dequantize(const Gguf& gguf, const GgufTensor& t) {
+std::vector<float> dequantize(const GgufTensor& t) {
   std::vector<std::byte> raw(t.row_bytes * static_cast<size_t>(t.rows));
-  gguf.file().read(t.offset, raw, "tensor");
+  t.file->read(t.offset, raw, "tensor");
   std::vector<float> values;
   for (const std::byte* at = raw.data(); at < raw.data() + raw.size(); at += t.type->bytes) {
     auto byte = [at](int i) { return std::to_integer<int>(at[i]); };
@@ -49,41 +44,6 @@ std::vector<float> dequantize(const Gguf& gguf, const GgufTensor& t) {
   return values;
 }
 
-float part_value(const WeightFormat& f, std::span<const std::byte> bytes, int64_t i) {
-  if (f.type == DType::f32) return load<float>(bytes.data() + 4 * i);
-  uint16_t bits = load<uint16_t>(bytes.data() + 2 * i);
-  return f.type == DType::f16 ? to_float(F16{bits}) : to_float(BF16{bits});
-}
-
-// The tensor as a matrix [rows, columns], decoded as weight_format.h says; checks that padding is zeros.
-std::vector<float> decode(const Checkpoint& checkpoint, const TensorInfo& t) {
-  std::vector<float> matrix(static_cast<size_t>(t.rows * t.columns), NAN);
-  const WeightFormat& f = t.format;
-  for (int unit = 0; unit < t.units; unit++)
-    checkpoint.read(
-        {{&t, {unit, unit + 1}, [&](auto values, auto scales, auto minimums) {
-            for (int64_t r = 0; r < t.unit_rows; r++)
-              for (int64_t c = 0; c < t.unit_columns; c++) {
-                int64_t at = r * t.unit_columns + c, group = at / f.group;
-                int code = f.bits == 8 ? std::to_integer<int>(values[static_cast<size_t>(at)])
-                           : f.bits == 4
-                               ? std::to_integer<int>(values[static_cast<size_t>(at / 2)]) >> (at % 2 * 4) & 15
-                               : 0;
-                float x = !f.quantized() ? part_value(f, values, at)
-                          : f.has_minimum
-                              ? static_cast<float>(code) * part_value(f, scales, group) + part_value(f, minimums, group)
-                              : static_cast<float>(code - f.zero) * part_value(f, scales, group);
-                int64_t row = r + (t.axis == UnitAxis::rows ? unit * t.unit_rows : 0);
-                int64_t column = c + (t.axis == UnitAxis::columns ? unit * t.unit_columns : 0);
-                if (row < t.rows && column < t.columns)
-                  matrix[static_cast<size_t>(row * t.columns + column)] = x;
-                else
-                  CHECK((x == 0 && code == 0));
-              }
-          }}});
-  return matrix;
-}
-
 // Row of a head in GGUF order -> in transformers' order (llama.cpp's converter does the inverse).
 int64_t transformers_row(int64_t row, int64_t head_dim) {
   int64_t pair = row % head_dim;
@@ -92,13 +52,15 @@ int64_t transformers_row(int64_t row, int64_t head_dim) {
 
 void check_equal(const std::string& source, const std::string& destination) {
   Gguf gguf(source);
-  GgufModel model(gguf);
+  ModelSource opened = ModelSource::open(source);
+  ModelImport model(opened, WeightChoice::keep);
   Checkpoint checkpoint(destination);
-  REQUIRE(checkpoint.tensors().size() == model.slots.size());
-  for (size_t i = 0; i < model.slots.size(); i++) {
-    const TensorInfo& t = checkpoint.get_tensor(model.slots[i].name);
+  REQUIRE(checkpoint.tensors().size() == model.plans.size());
+  for (const TensorPlan& plan : model.plans) {
+    const TensorInfo& t = checkpoint.get_tensor(plan.info.name);
     CAPTURE(t.name);
-    std::vector<float> expected = dequantize(gguf, *model.sources[i]), seen = decode(checkpoint, t);
+    const GgufTensor* from = gguf.find_tensor(plan.slices.at(0).tensor->name);
+    std::vector<float> expected = dequantize(*from), seen = decode(checkpoint, t);
     REQUIRE(expected.size() == seen.size());
     bool rope = t.name.ends_with(".q") || t.name.ends_with(".k");
     int64_t wrong = 0;
@@ -119,7 +81,7 @@ int run_h5py_oracle(const std::string& source, const std::string& destination) {
 }
 
 void convert(const std::string& source, const std::string& destination) {
-  convert_gguf(source, destination, WriterGroup::self());
+  convert_model(source, destination, WriterGroup::self());
 }
 
 std::string real_model() {
@@ -207,11 +169,7 @@ TEST_CASE("damage to metadata of a whole model is refused by name") {
       if (m.what == mark) file.replace(m.begin + skip, bytes.size(), bytes);
     REQUIRE(file != valid);
     write_file(folder / "a.gguf", file);
-    std::string text = error_of([&] {
-      Gguf gguf(folder / "a.gguf");
-      GgufModel model(gguf);
-      convert(folder / "a.gguf", folder / "a.h5");
-    });
+    std::string text = error_of([&] { convert(folder / "a.gguf", folder / "a.h5"); });
     CAPTURE(mark);
     CHECK(text.starts_with("65: "));
     CHECK(contains(text, word));
@@ -275,11 +233,12 @@ TEST_CASE("SmolLM2-135M-Instruct converts without changing a value") {
   }
   TempFolder folder;
   uint64_t last = 0;
-  convert_gguf(path, folder / "a.h5", WriterGroup::self(), [&](uint64_t done, uint64_t total) {
+  auto progress = [&](uint64_t done, uint64_t total) {
     CHECK(done > last);
     CHECK(done <= total);
     last = done;
-  });
+  };
+  convert_model(path, folder / "a.h5", WriterGroup::self(), {.progress = progress});
   CHECK(last > 90000000);
   check_equal(path, folder / "a.h5");
 }

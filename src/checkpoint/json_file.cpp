@@ -1,0 +1,41 @@
+#include "checkpoint/json_file.h"
+
+#include "base/error.h"
+
+namespace trireme {
+
+using nlohmann::json;
+
+std::string read_text_file(const InputFile& file, uint64_t most) {
+  if (file.bytes() > most)
+    fail(ExitCode::bad_data, "{} has {} bytes; files of its kind have {} at most: check that it is the right one",
+         file.path(), file.bytes(), most);
+  std::string text(file.bytes(), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)), "text");
+  return text;
+}
+
+json parse_json_object(std::string_view text, const std::string& path, int most) {
+  auto shallow = [&](int depth, json::parse_event_t, json&) {
+    if (depth > most)
+      fail(ExitCode::bad_data, "{}: JSON nested deeper than {}; no such file needs that, copy the model again", path,
+           most);
+    return true;
+  };
+  json value;
+  try {
+    value = json::parse(text, shallow);
+  } catch (const json::parse_error& error) {
+    fail(ExitCode::bad_data, "{}: byte {} is no JSON ({}); copy the model again", path, error.byte, error.what());
+  }
+  if (!value.is_object())
+    fail(ExitCode::bad_data, "{}: the JSON is {}, expected an object; copy the model again", path, value.type_name());
+  return value;
+}
+
+json read_json_file(const std::string& path, const JsonLimits& limits) {
+  InputFile file(path);
+  return parse_json_object(read_text_file(file, limits.bytes), path, limits.depth);
+}
+
+}  // namespace trireme

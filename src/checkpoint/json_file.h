@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "checkpoint/input_file.h"
+
+namespace trireme {
+
+// What a foreign text file or JSON text may be at most.
+struct JsonLimits {
+  uint64_t bytes = uint64_t{16} << 20;
+  int depth = 32;  // of nested objects and arrays
+};
+
+// The whole of a small file. Throws Error(bad_data) naming the file when it is longer than `most` bytes.
+std::string read_text_file(const InputFile& file, uint64_t most);
+// An object from `text`, which may be hostile. Throws Error(bad_data) naming `path`, and the byte of what is no JSON.
+nlohmann::json parse_json_object(std::string_view text, const std::string& path, int depth = JsonLimits{}.depth);
+nlohmann::json read_json_file(const std::string& path, const JsonLimits& limits = {});
+
+}  // namespace trireme
