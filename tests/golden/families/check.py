@@ -146,9 +146,10 @@ def check_switched_off(args, scratch, model, prompts, number):
 
 def layouts(config):
     """(tp, pp): the borders fall inside KV groups, and layers do not divide evenly."""
-    experts = config.get("num_local_experts") or config.get("num_experts") or MOST_RANKS
-    widest = min(config["num_attention_heads"], experts, MOST_RANKS)
-    return sorted({(2, 1), (min(3, widest), 2), (widest, 1), (1, 3)})
+    experts = config.get("num_local_experts") or config.get("num_experts")
+    mlp_units = experts or math.ceil(config["intermediate_size"] / 32)  # so small an MLP has units of 32 columns
+    widest = min(config["num_attention_heads"], mlp_units, MOST_RANKS)
+    return sorted({(min(2, widest), 1), (min(3, widest), 2), (widest, 1), (1, 3)})
 
 
 def check_layout(checkpoint, one_rank, numerics, tp, pp):
