@@ -44,7 +44,11 @@ void read_llama(ConfigReader& in, ModelConfig& c) {
   c.mlp_bias = in.boolean("mlp_bias", false);
   in.only("rope_interleaved", false);
   in.only("use_sliding_window", false);
-  in.only("sliding_window", nullptr);
+  in.ignore("max_window_layers");
+  if (in.has("use_sliding_window"))
+    in.ignore("sliding_window");  // left over from a Qwen, and off
+  else
+    in.only("sliding_window", nullptr);
 }
 
 void read_mistral(ConfigReader& in, ModelConfig& c) {
