@@ -118,10 +118,13 @@ class JsonWriter : public Writer {
  private:
   void write_text(const MarkedText& text) override {
     put("\"");
-    put_escaped(text, [](char32_t c) -> std::string {
+    put_escaped(text, [this](char32_t c) -> std::string {
       if (c == '"' || c == '\\') return std::string("\\") + static_cast<char>(c);
       if (c == '\b') return "\\b";
       if (c == '\f') return "\\f";
+      if (style_.ensure_ascii && c > 0xFFFF)  // two surrogates
+        return fmt::format("\\u{:04x}\\u{:04x}", 0xD7C0 + (static_cast<uint32_t>(c) >> 10), 0xDC00 + (c & 0x3FF));
+      if (style_.ensure_ascii && c > 0x7E) return fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
       return c < 0x20 ? control_escape(c, "\\u{:04x}") : "";
     });
     put("\"");
@@ -132,7 +135,7 @@ class JsonWriter : public Writer {
   }
 
   void separate(size_t index, int depth) {
-    if (index) put(style_.indent >= 0 ? "," : ", ");
+    if (index) put(style_.item_separator);
     new_line(depth + 1);
   }
 
@@ -157,7 +160,7 @@ class JsonWriter : public Writer {
     for (size_t i = 0; i < entries.size(); ++i) {
       separate(i, depth);
       write_key(entries[i].first);
-      put(": ");
+      put(style_.key_separator);
       write(entries[i].second, depth + 1);
     }
     new_line(depth);
@@ -204,6 +207,10 @@ std::string float_text(double number) {
 MarkedText to_text(const JinjaValue& value) {
   if (const MarkedText* text = as_text(value)) return *text;
   if (is_undefined(value)) return {};
+  return to_repr(value);
+}
+
+MarkedText to_repr(const JinjaValue& value) {
   ReprWriter writer;
   writer.write(value, 0);
   return writer.take();
