@@ -282,6 +282,7 @@ JinjaValue sum(JinjaRun& run, Arguments& a) {
 
 // map(attribute="a", default=x) or map("filter", arguments...).
 JinjaValue map(JinjaRun& run, Arguments& a) {
+  if (!is_true(a.self)) return make_list(run, {});  // of whatever type, as in Jinja
   std::vector<JinjaValue> mapped;
   if (a.positional.empty()) {
     JinjaValue path = JinjaNone{}, absent = JinjaUndefined{};
@@ -306,6 +307,7 @@ JinjaValue map(JinjaRun& run, Arguments& a) {
 
 // Items whose value at a path (with_path) passes a test, or does not (keep false); without a test: is true.
 JinjaValue chosen(JinjaRun& run, Arguments& a, bool with_path, bool keep) {
+  if (!is_true(a.self)) return make_list(run, {});
   const size_t test_at = with_path;
   if (with_path && a.positional.empty()) fault("an attribute is needed");
   const bool has_test = a.positional.size() > test_at;

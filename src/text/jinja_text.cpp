@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "text/jinja_value.h"
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 // How values become text: Python's str(), repr() and json.dumps(). The texts inside a value keep their origin.
@@ -75,8 +76,8 @@ class ReprWriter : public Writer {
     put(mark);
     put_escaped(text, [&](char32_t c) -> std::string {
       if (c == quote || c == '\\') return std::string("\\") + static_cast<char>(c);
-      if (c < 0x20 || (c >= 0x7F && c < 0xA1) || c == 0xAD) return control_escape(c, "\\x{:02x}");
-      return "";
+      if (is_printable(c)) return "";
+      return control_escape(c, c < 0x100 ? "\\x{:02x}" : c < 0x10000 ? "\\u{:04x}" : "\\U{:08x}");
     });
     put(mark);
   }

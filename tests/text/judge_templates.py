@@ -69,7 +69,7 @@ def reference(template, variables):
 
 def answers_of_ours(program, template, variables):
     tasks = "".join(json.dumps({"template": template, "variables": {**v, **TOKENS, "frozen_now": NOW}}) + "\n" for v in variables)
-    lines = subprocess.run([program], input=tasks, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run([program], input=tasks, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
     for line in lines:
         answer = json.loads(line)
         yield ("error", answer["error"]) if isinstance(answer, dict) else ("text", "".join(text for text, _ in answer))

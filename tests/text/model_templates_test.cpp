@@ -40,7 +40,8 @@ std::string text_of(const std::vector<TextPiece>& pieces) {
 // Calls check(name, template) for each template of the folder.
 template <typename Check>
 void each_template(const Check& check) {
-  for (const auto& [name, entries] : Json::parse(read_golden("renders.json")).items())
+  const Json renders = Json::parse(read_golden("renders.json"));
+  for (const auto& [name, entries] : renders.items())
     check(entries, name, ChatTemplate(read_golden("templates/" + name + ".jinja")));
 }
 
