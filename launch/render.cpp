@@ -33,8 +33,9 @@ ordered_json template_variables(const ordered_json& line, int64_t number) {
 
 int render_command(const Options& options, const Environment&) {
   TextModel model = TextModel::open(options.model);
-  PrepareOptions texts{
-      text_or_file(options.system, "--system"), text_or_file(options.instruction, "--instruction"), {},
+  PrepareOptions texts{text_or_file(options.system, "--system"),
+                       text_or_file(options.instruction, "--instruction"),
+                       {},
                        utc_time(time(nullptr)).substr(0, 10)};
   Preparer preparer(model.config, model.tokenizer, model.chat_template ? &*model.chat_template : nullptr, texts);
   for_each_json_line(options.input, [&](int64_t number, ordered_json& line) {

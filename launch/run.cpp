@@ -124,7 +124,8 @@ class Job {
     if (session.checkpoint().read_blob("chat_template.jinja").find("strftime_now") == std::string::npos) return 0;
     const nlohmann::json before = folder_.identity();
     const nlohmann::json::json_pointer place("/text/date");
-    if (!options_.restart && before.is_object() && before.contains(place)) return day_of(before.value(place, ""));
+    const bool kept = !options_.restart && before.is_object() && before.contains(place) && before[place].is_string();
+    if (kept) return day_of(before[place].get<std::string>());
     return day_of(utc_time(unix_seconds()).substr(0, 10));
   }
 

@@ -104,7 +104,9 @@ bool RunFolder::complete() const {
 
 nlohmann::json RunFolder::identity() const {
   const std::optional<nlohmann::json> manifest = read_object(path("manifest.json"));
-  return manifest ? manifest->value("identity", nlohmann::json::object()) : nlohmann::json();
+  if (!manifest) return {};
+  const nlohmann::json found = manifest->value("identity", nlohmann::json::object());
+  return found.is_null() ? nlohmann::json::object() : found;
 }
 
 RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {

@@ -146,7 +146,8 @@ MarkedText brace_format(const MarkedText& pattern, const JinjaArguments& argumen
       continue;
     }
     const size_t end = pattern.text.find('}', brace);
-    if (pattern.text[brace] == '}' || end == std::string::npos) fault("a format has a single '{}'", pattern.text[brace]);
+    if (pattern.text[brace] == '}' || end == std::string::npos)
+      fault("a format has a single '{}'", pattern.text[brace]);
     const std::string name = pattern.text.substr(brace + 1, end - brace - 1);
     if (name.find_first_of("!:.[{") != std::string::npos) fault("'{{{}}}' in a format is not supported", name);
     Cursor cursor{name};

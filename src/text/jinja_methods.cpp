@@ -211,8 +211,8 @@ const Methods text_methods = {
 };
 const Methods list_methods = {
     {"append", {refuse, {}, 0, true}}, {"clear", {refuse, {}, 0, true}},      {"count", {list_count, {"value"}, 1}},
-    {"extend", {refuse, {}, 0, true}},   {"index", {list_index, {"value"}, 1}}, {"insert", {refuse, {}, 0, true}},
-    {"pop", {refuse, {}, 0, true}},      {"remove", {refuse, {}, 0, true}},     {"reverse", {refuse, {}, 0, true}},
+    {"extend", {refuse, {}, 0, true}}, {"index", {list_index, {"value"}, 1}}, {"insert", {refuse, {}, 0, true}},
+    {"pop", {refuse, {}, 0, true}},    {"remove", {refuse, {}, 0, true}},     {"reverse", {refuse, {}, 0, true}},
     {"sort", {refuse, {}, 0, true}},
 };
 const Methods dict_methods = {

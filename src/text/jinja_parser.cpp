@@ -205,7 +205,7 @@ class StatementParser {
 
   JinjaExpressionParser tokens_;
   int nesting_ = 0;
-  int loops_ = 0;   // open for statements, of which break and continue may speak
+  int loops_ = 0;  // open for statements, of which break and continue may speak
 };
 
 }  // namespace

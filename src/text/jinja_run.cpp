@@ -22,7 +22,7 @@ struct Level {
 
 constexpr std::string_view special_token_names[] = {"bos_token", "eos_token", "unk_token", "pad_token",
                                                     "sep_token", "cls_token", "mask_token"};
-constexpr std::string_view well_known_roles[] = {"system", "developer", "user",     "assistant", "tool",
+constexpr std::string_view well_known_roles[] = {"system", "developer", "user",    "assistant",  "tool",
                                                  "model",  "function",  "ipython", "observation"};
 
 bool is_one_of(std::string_view name, std::span<const std::string_view> names) {

@@ -159,7 +159,8 @@ JinjaValue JinjaRun::filter_chain(const JinjaExpression* chain, JinjaValue value
   return filter(*chain, &value);
 }
 
-// A macro inside a block keeps the variables that it sees there, itself among them: the block may end before it is called.
+// A macro inside a block keeps the variables that it sees there, itself among them: the block may end before it is
+// called.
 JinjaValue JinjaRun::make_macro(const JinjaStatement& statement) {
   JinjaFunction* function = heap_.function({&statement, nullptr, JinjaNone{}});
   if (scope_ == &root_) return function;

@@ -88,10 +88,10 @@ template <typename T>
 const T* as(const JinjaValue& value) {
   return std::get_if<T>(&value);
 }
-const MarkedText* as_text(const JinjaValue& value);    // null: no text
+const MarkedText* as_text(const JinjaValue& value);      // null: no text
 const MarkedText* as_own_text(const JinjaValue& value);  // null: no text, or not wholly the template's
-const JinjaList* as_list(const JinjaValue& value);     // null: no list
-const JinjaDict* as_mapping(const JinjaValue& value);  // null: no dict, a namespace included
+const JinjaList* as_list(const JinjaValue& value);       // null: no list
+const JinjaDict* as_mapping(const JinjaValue& value);    // null: no dict, a namespace included
 bool is_undefined(const JinjaValue& value);
 bool is_none(const JinjaValue& value);
 bool is_number(const JinjaValue& value);  // Python's: a bool, too

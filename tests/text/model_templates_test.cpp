@@ -91,7 +91,8 @@ TEST_CASE("published templates render 200 conversations as transformers renders 
       try {
         const std::vector<TextPiece> pieces = chat_template.render(all[i]);
         CHECK(fnv1a(text_of(pieces)) == entry.substr(0, 8));
-        if (entry.size() > 8) CHECK(fnv1a(fmt::format("{}", fmt::join(tokenizer.encode(pieces), " "))) == entry.substr(9));
+        if (entry.size() > 8)
+          CHECK(fnv1a(fmt::format("{}", fmt::join(tokenizer.encode(pieces), " "))) == entry.substr(9));
       } catch (const Error& error) {
         CHECK(error.code() == ExitCode::bad_data);
         CHECK_MESSAGE(refused, error.what());
