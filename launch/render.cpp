@@ -45,9 +45,10 @@ int render_command(const Options& options, const Environment&) {
       fail(ExitCode::bad_data, "line {}: it needs either \"messages\" (a list) or \"text\" (a string)", number);
     const ordered_json messages =
         has_messages ? line["messages"] : preparer.messages_for(line["text"].get<std::string>());
+    const ordered_json variables = template_variables(line, number);
     const auto pieces = [&] {
       try {
-        return preparer.render(messages, template_variables(line, number));
+        return preparer.render(messages, variables);
       } catch (const Error& error) {
         fail(error.code(), "line {}: {}", number, error.what());
       }
