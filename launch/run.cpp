@@ -34,6 +34,15 @@ double now_seconds() {
 }
 int64_t unix_seconds() { return static_cast<int64_t>(time(nullptr)); }
 
+// A day as one number, so that rank 0 can tell it to all: 20261127; 0 is none, and "" in words.
+int64_t day_of(std::string date) {
+  std::erase(date, '-');
+  return std::atoll(date.c_str());
+}
+std::string date_of(int64_t day) {
+  return day ? fmt::format("{:04}-{:02}-{:02}", day / 10000, day / 100 % 100, day % 100) : "";
+}
+
 // Rank 0's side of a job: the input, the run folder, the results and what people see of it.
 class Job {
  public:
@@ -45,6 +54,7 @@ class Job {
 
   // Returns the exit code of a run that is complete already, or -1.
   int begin(const Session& session) {
+    day_ = day_of_prompts(session);
     switch (folder_.begin(manifest(session), options_.restart)) {
       case RunFolder::Start::already_complete: {
         log_.info("{} is complete already; --restart runs it again", options_.output);
@@ -65,6 +75,7 @@ class Job {
 
   Ledger& ledger() { return *ledger_; }
   double seconds() const { return now_seconds() - start_; }
+  int64_t day() const { return day_; }  // that the chat template is told; 0: it does not ask
 
   // Where the run stands, for people and for status.json; cheap to call every step.
   void show(const Engine& engine) {
@@ -109,6 +120,16 @@ class Job {
  private:
   void end(const Status& status) { folder_.write_status(status.to_json(unix_seconds()), Durable::yes); }
 
+  // A run that goes on another day keeps the day of its start: the same prompts.
+  int64_t day_of_prompts(const Session& session) const {
+    if (session.checkpoint().read_blob("chat_template.jinja").find("strftime_now") == std::string::npos) return 0;
+    const nlohmann::json before = folder_.identity();
+    const nlohmann::json::json_pointer place("/text/date");
+    const bool kept = !options_.restart && before.is_object() && before.contains(place) && before[place].is_string();
+    if (kept) return day_of(before[place].get<std::string>());
+    return day_of(utc_time(unix_seconds()).substr(0, 10));
+  }
+
   // What makes two runs the same run: whatever can change a byte of the output, and nothing else.
   Manifest manifest(const Session& session) const {
     const SamplingParams p = session.options().sampling();
@@ -137,6 +158,7 @@ class Job {
                   {"text",
                    {{"system", hex16(xxh3(text_or_file(options_.system, "--system")))},
                     {"instruction", hex16(xxh3(text_or_file(options_.instruction, "--instruction")))}}}};
+    if (day_) m.identity["text"]["date"] = date_of(day_);
     m.about = {{"input", options_.input},         {"model", session.checkpoint().path()},
                {"layout", session.layout_text()}, {"ranks", environment_.ranks},
                {"host", environment_.host},       {"started", utc_time(unix_seconds())}};
@@ -149,6 +171,7 @@ class Job {
   RunFolder folder_;
   std::string input_;
   InputSummary summary_;
+  int64_t day_ = 0;
   std::optional<ResultStore> store_;
   std::optional<Ledger> ledger_;
   Progress progress_ = Progress::to_stderr(log_);
@@ -157,7 +180,8 @@ class Job {
 
 // The leader of a replica: documents in, results out, a step at a time. serve: what rank 0 does for the whole job
 // between steps; true when nothing is left to do anywhere.
-void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, const std::function<bool(const Engine&)>& serve) {
+void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
+          const std::function<bool(const Engine&)>& serve) {
   const Options& options = session.options();
   const Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
   const std::string source = session.checkpoint().read_blob("chat_template.jinja");
@@ -165,7 +189,7 @@ void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, const std::fun
   if (!source.empty()) chat_template.emplace(source);
   const Preparer preparer(session.config(), tokenizer, chat_template ? &*chat_template : nullptr,
                           {text_or_file(options.system, "--system"), text_or_file(options.instruction, "--instruction"),
-                           options.sampling()});
+                           options.sampling(), date_of(day)});
   ReplicaRows rows(
       queue, [&](const Document& document) { return preparer.prepare(document); }, options.tokens);
   Engine engine(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
@@ -194,7 +218,7 @@ std::vector<int> other_leaders(const Session& session) {
   return leaders;
 }
 
-void work(Session& session, Job* job) {
+void work(Session& session, Job* job, int64_t day) {
   CommTransport transport(session.world());
   // Twice the deadline of a wait: a leader whose own replica is stuck says so first.
   SignsOfLife signs(transport, other_leaders(session), 2 * session.world().waiter().deadline());
@@ -202,14 +226,14 @@ void work(Session& session, Job* job) {
     Dealer dealer(
         transport, session.layout().dp - 1, [&] { return job->ledger().next(); },
         [&](FinishedRow row) { job->ledger().accept(std::move(row)); });
-    lead(session, dealer, signs, [&](const Engine& engine) {
+    lead(session, dealer, signs, day, [&](const Engine& engine) {
       dealer.serve();
       job->show(engine);
       return dealer.complete();
     });
   } else if (session.leads_replica()) {
     RemoteWorkQueue queue(transport);
-    lead(session, queue, signs, [](const Engine&) { return true; });
+    lead(session, queue, signs, day, [](const Engine&) { return true; });
   } else {
     follow(session.replica(), session.runner());
   }
@@ -264,6 +288,7 @@ int run_command(const Options& options, const Environment& environment) {
     });
     code = agree_on(world, code);
     if (code >= 0) return code;
+    const int64_t day = world.all_max(job ? job->day() : 0);
     session.load();
     log.info("{}; {}", session.layout_text(), session.memory_text());
     const SamplingDefaults& defaults = session.sampling_defaults();
@@ -273,7 +298,7 @@ int run_command(const Options& options, const Environment& environment) {
     for (const std::string& remark : session.layout().remarks) log.info("{}", remark);
     {
       const TemporaryDeadline steps(waiter, std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
-      work(session, job ? &*job : nullptr);
+      work(session, job ? &*job : nullptr, day);
     }
     const PhaseSeconds phases = mean_phases(session, job ? job->seconds() : 0);
     const nlohmann::ordered_json ranks = all_ranks(world, environment);

@@ -35,14 +35,19 @@ nlohmann::ordered_json Preparer::messages_for(std::string_view text) const {
   return messages;
 }
 
-std::vector<TextPiece> Preparer::render(const nlohmann::ordered_json& messages) const {
+std::vector<TextPiece> Preparer::render(const nlohmann::ordered_json& messages,
+                                        const nlohmann::ordered_json& others) const {
   if (!template_) fail(ExitCode::bad_data, "the model has no chat template; give text or prompt instead of messages");
   auto token = [&](int32_t id) { return id >= 0 ? tokenizer_.token_bytes(id) : std::string(); };
   nlohmann::ordered_json variables;
   variables["messages"] = messages;
+  variables["tools"] = nullptr;  // defined and none, as in transformers
+  variables["documents"] = nullptr;
   variables["add_generation_prompt"] = true;
   variables["bos_token"] = token(config_.bos_token_id);
   variables["eos_token"] = token(config_.eos_token_ids.empty() ? -1 : config_.eos_token_ids.front());
+  if (!options_.date.empty()) variables["frozen_now"] = options_.date;
+  variables.update(others);
   return template_->render(variables);
 }
 

@@ -17,6 +17,7 @@ struct PrepareOptions {
   std::string system;       // "" = none
   std::string instruction;  // "" = none
   SamplingParams sampling;  // what a row does not override
+  std::string date;         // "2026-11-27", what strftime_now() of a template tells; "" = it may not ask
 };
 
 // Documents to requests for one model: template, tokens, sampling, and the checks that need the model.
@@ -31,7 +32,10 @@ class Preparer {
 
   // The conversation that a "text" document stands for, and how any conversation is rendered (trireme render).
   nlohmann::ordered_json messages_for(std::string_view text) const;
-  std::vector<TextPiece> render(const nlohmann::ordered_json& messages) const;  // throws Error(bad_data)
+  // variables: what the template may use besides ("tools", "add_generation_prompt" ...); they replace the usual ones.
+  // Throws Error(bad_data).
+  std::vector<TextPiece> render(const nlohmann::ordered_json& messages,
+                                const nlohmann::ordered_json& variables = nlohmann::ordered_json::object()) const;
 
  private:
   std::vector<int32_t> tokens_of(const Document& document) const;

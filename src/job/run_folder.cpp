@@ -102,18 +102,23 @@ bool RunFolder::complete() const {
   return last && last->value("state", "") == "done" && exists(out_path_);
 }
 
+nlohmann::json RunFolder::identity() const {
+  const std::optional<nlohmann::json> manifest = read_object(path("manifest.json"));
+  if (!manifest) return {};
+  const nlohmann::json found = manifest->value("identity", nlohmann::json::object());
+  return found.is_null() ? nlohmann::json::object() : found;
+}
+
 RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
-  std::optional<nlohmann::json> before = read_object(path("manifest.json"));
-  nlohmann::json old_identity = before ? before->value("identity", nlohmann::json::object()) : nlohmann::json();
-  nlohmann::json identity = manifest.identity;
-  std::string differences = before ? manifest_differences(old_identity, identity) : "";
+  const nlohmann::json before = identity();
+  std::string differences = before.is_null() ? "" : manifest_differences(before, manifest.identity);
   if (!differences.empty() && !restart) {
     remove_file(path("stdin.new"));
     fail(ExitCode::configuration,
          "{} holds another run:\n{}\nrepeat that run's command, choose another output, or drop it with --restart",
          folder_, differences);
   }
-  if (before && !restart && complete()) {
+  if (!before.is_null() && !restart && complete()) {
     remove_file(path("stdin.new"));
     return Start::already_complete;
   }
@@ -121,7 +126,7 @@ RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
   clear_results();
   nlohmann::ordered_json json{{"identity", manifest.identity}, {"about", manifest.about}};
   replace_file(path("manifest.json"), text_of(json, 2) + "\n");
-  return !before ? Start::fresh : restart ? Start::restarted : Start::started_over;
+  return before.is_null() ? Start::fresh : restart ? Start::restarted : Start::started_over;
 }
 
 // OUT itself stays until the new one replaces it.

@@ -37,6 +37,9 @@ class RunFolder {
   // differences when that was another one, unless `restart`.
   Start begin(const Manifest& manifest, bool restart);
 
+  // What decided the results of the run that the folder holds; null: there is none.
+  nlohmann::json identity() const;
+
   // Copies standard input into the folder, so that the run can be repeated; a path that Corpus can open. Before
   // begin(), which keeps it; `path_of_stdin` is its place from then on.
   std::string spool_stdin(int fd = 0);

@@ -8,14 +8,16 @@ namespace trireme {
 
 struct ChatTemplate::State {
   JinjaStatement::Body body;
+  TemplateLimits limits;
 };
 
-ChatTemplate::ChatTemplate(std::string_view source) : state_(std::make_unique<State>(State{parse_jinja(source)})) {}
+ChatTemplate::ChatTemplate(std::string_view source, const TemplateLimits& limits)
+    : state_(std::make_unique<State>(State{parse_jinja(source), limits})) {}
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 
 std::vector<TextPiece> ChatTemplate::render(const nlohmann::ordered_json& variables) const try {
-  return JinjaRun(variables).run(state_->body).pieces();
+  return JinjaRun(variables, state_->limits).run(state_->body).pieces();
 } catch (const JinjaFault& found) {
   fail(ExitCode::bad_data, "the chat template cannot be rendered: {}; pass raw prompts", found.text);
 }

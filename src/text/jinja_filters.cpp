@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 
+#include "text/jinja_format.h"
 #include "text/jinja_run.h"
 #include "text/jinja_text_operations.h"
 
@@ -35,6 +36,11 @@ JinjaValue replace_filter(JinjaRun& run, Arguments& a) {
   return run.text(replace(self_text(a), from.text, to, count));
 }
 
+JinjaValue format_filter(JinjaRun& run, Arguments& a) {
+  if (!a.named.empty()) fault("format with named values is not supported");
+  return run.text(percent_format(self_text(a), a.positional));
+}
+
 JinjaValue indent(JinjaRun& run, Arguments& a) {
   MarkedText indention;
   if (a.has(0) && as_text(a.positional[0]))
@@ -58,10 +64,17 @@ JinjaValue indent(JinjaRun& run, Arguments& a) {
 
 JinjaValue tojson(JinjaRun& run, Arguments& a) {
   JsonStyle style;
-  if (a.truth(0, false)) fault("tojson with ensure_ascii is not supported");
+  style.ensure_ascii = a.truth(0, false);
   if (a.has(1) && !is_none(a.positional[1]))
     style.indent = static_cast<int>(std::clamp<int64_t>(a.integer(1, 0), 0, 100));
-  if (a.has(2) && !is_none(a.positional[2])) fault("tojson with separators is not supported");
+  if (style.indent >= 0) style.item_separator = std::string(",");
+  if (a.has(2) && !is_none(a.positional[2])) {
+    const std::vector<JinjaValue> both = run.iterate(a.positional[2]);
+    if (both.size() != 2 || !as_own_text(both[0]) || !as_own_text(both[1]))
+      fault("separators are a pair of the template's own texts");
+    style.item_separator = as_text(both[0])->text;
+    style.key_separator = as_text(both[1])->text;
+  }
   style.sort_keys = a.truth(3, false);
   return run.text(to_json(a.self, style));
 }
@@ -269,6 +282,7 @@ JinjaValue sum(JinjaRun& run, Arguments& a) {
 
 // map(attribute="a", default=x) or map("filter", arguments...).
 JinjaValue map(JinjaRun& run, Arguments& a) {
+  if (!is_true(a.self)) return make_list(run, {});  // of whatever type, as in Jinja
   std::vector<JinjaValue> mapped;
   if (a.positional.empty()) {
     JinjaValue path = JinjaNone{}, absent = JinjaUndefined{};
@@ -293,6 +307,7 @@ JinjaValue map(JinjaRun& run, Arguments& a) {
 
 // Items whose value at a path (with_path) passes a test, or does not (keep false); without a test: is true.
 JinjaValue chosen(JinjaRun& run, Arguments& a, bool with_path, bool keep) {
+  if (!is_true(a.self)) return make_list(run, {});
   const size_t test_at = with_path;
   if (with_path && a.positional.empty()) fault("an attribute is needed");
   const bool has_test = a.positional.size() > test_at;
@@ -329,6 +344,7 @@ const JinjaBuiltin* find_jinja_filter(std::string_view name) {
       {"dictsort", {dictsort, {"case_sensitive", "by", "reverse"}}},
       {"first", {first, {}}},
       {"float", {to_float, {"default"}}},
+      {"format", {format_filter, {}, 0, true}},
       {"indent", {indent, {"width", "first", "blank"}}},
       {"int", {to_int, {"default", "base"}}},
       {"items", {items, {}}},

@@ -73,6 +73,7 @@ JinjaValue strftime_now(JinjaRun& run, Arguments& a) {
   time.tm_year = field(0, 4) - 1900, time.tm_mon = field(5, 2) - 1, time.tm_mday = field(8, 2);
   time.tm_hour = field(11, 2), time.tm_min = field(14, 2), time.tm_sec = field(17, 2);
   if (text.size() < 10 || timegm(&time) == -1) fault("'{}' is no date", text);
+  if (!as_own_text(a.positional[0])) fault("the format of a date must be the template's own text");
   std::array<char, 256> out{};
   const size_t size = std::strftime(out.data(), out.size(), a.text(0).text.c_str(), &time);
   return make_text(std::string_view(out.data(), size));

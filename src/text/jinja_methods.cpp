@@ -2,6 +2,7 @@
 #include <map>
 #include <optional>
 
+#include "text/jinja_format.h"
 #include "text/jinja_run.h"
 #include "text/jinja_text_operations.h"
 #include "text/unicode.h"
@@ -125,13 +126,10 @@ JinjaValue isalnum(JinjaRun&, Arguments& a) {
   return all_characters(self_text(a).text, [](char32_t c) { return is_letter(c) || is_numeric(c); });
 }
 
+JinjaValue format(JinjaRun& run, Arguments& a) { return run.text(brace_format(self_text(a), a)); }
+
 // ---- list
 
-JinjaValue append(JinjaRun& run, Arguments& a) {
-  run.spend(1);
-  std::get<JinjaList*>(a.self)->items.push_back(a.positional[0]);
-  return JinjaNone{};
-}
 JinjaValue list_count(JinjaRun&, Arguments& a) {
   const auto& items = as_list(a.self)->items;
   return int64_t{
@@ -187,12 +185,14 @@ const Methods text_methods = {
     {"count", {count, {"sub"}, 1}},
     {"endswith", {endswith, {"suffix"}, 1}},
     {"find", {find, {"sub"}, 1}},
-    {"format", {refuse, {}, 0, true}},
+    {"format", {format, {}, 0, true}},
     {"index", {index, {"sub"}, 1}},
     {"isalnum", {isalnum, {}}},
     {"isalpha", {isalpha, {}}},
     {"isdigit", {isdigit, {}}},
+    {"islower", {*find_jinja_test("lower")}},
     {"isspace", {isspace, {}}},
+    {"isupper", {*find_jinja_test("upper")}},
     {"join", {join, {"iterable"}, 1}},
     {"lower", {lower, {}}},
     {"lstrip", {strip_left, {"chars"}}},
@@ -210,9 +210,9 @@ const Methods text_methods = {
     {"upper", {upper, {}}},
 };
 const Methods list_methods = {
-    {"append", {append, {"object"}, 1}}, {"clear", {refuse, {}, 0, true}},      {"count", {list_count, {"value"}, 1}},
-    {"extend", {refuse, {}, 0, true}},   {"index", {list_index, {"value"}, 1}}, {"insert", {refuse, {}, 0, true}},
-    {"pop", {refuse, {}, 0, true}},      {"remove", {refuse, {}, 0, true}},     {"reverse", {refuse, {}, 0, true}},
+    {"append", {refuse, {}, 0, true}}, {"clear", {refuse, {}, 0, true}},      {"count", {list_count, {"value"}, 1}},
+    {"extend", {refuse, {}, 0, true}}, {"index", {list_index, {"value"}, 1}}, {"insert", {refuse, {}, 0, true}},
+    {"pop", {refuse, {}, 0, true}},    {"remove", {refuse, {}, 0, true}},     {"reverse", {refuse, {}, 0, true}},
     {"sort", {refuse, {}, 0, true}},
 };
 const Methods dict_methods = {

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <string>
 
+#include "text/jinja_format.h"
 #include "text/jinja_run.h"
 
 // Python's arithmetic on 64-bit integers, floats, texts and lists. What would need a longer integer is a fault.
@@ -100,6 +101,10 @@ bool is_repeatable(const JinjaValue& value) { return as_text(value) || as_list(v
 }  // namespace
 
 JinjaValue jinja_binary(JinjaRun& run, std::string_view symbol, const JinjaValue& left, const JinjaValue& right) {
+  if (const MarkedText* pattern = as_text(left); pattern && symbol == "%") {
+    const JinjaList* several = as_list(right);
+    return run.text(percent_format(*pattern, several && several->is_tuple ? several->items : std::vector{right}));
+  }
   for (const JinjaValue* side : {&left, &right})
     if (const JinjaUndefined* missing = as<JinjaUndefined>(*side))
       fault("'{}' is undefined", missing->name ? missing->name->text : "a value");

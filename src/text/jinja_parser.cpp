@@ -90,7 +90,6 @@ class StatementParser {
     }
     if (word.text == "generation") {  // marks the assistant's words for training; nothing to do here
       JinjaStatement made = statement(Kind::scope, place);
-      const Inside inside(scopes_);
       made.branches.push_back({nullptr, parse_block("endgeneration")});
       return made;
     }
@@ -98,7 +97,6 @@ class StatementParser {
       JinjaStatement made = statement(Kind::filter, place);
       made.value = parse_block_filters(true);
       const Outside outside(loops_);
-      const Inside inside(scopes_);
       made.branches.push_back({nullptr, parse_block("endfilter")});
       return made;
     }
@@ -142,13 +140,9 @@ class StatementParser {
     expect_end(Token::block_end);
     {
       const Inside loop(loops_);
-      const Inside scope(scopes_);
       made.branches.push_back({nullptr, parse_body({"else", "endfor"})});
     }
-    if (tokens_.take().text == "else") {
-      const Inside scope(scopes_);
-      made.branches.push_back({nullptr, parse_block("endfor")});
-    }
+    if (tokens_.take().text == "else") made.branches.push_back({nullptr, parse_block("endfor")});
     return made;
   }
 
@@ -165,13 +159,11 @@ class StatementParser {
     made.kind = Kind::set_block;
     made.value = parse_block_filters(false);
     const Outside outside(loops_);
-    const Inside inside(scopes_);
     made.branches.push_back({nullptr, parse_block("endset")});
     return made;
   }
 
   JinjaStatement parse_macro(JinjaPlace place) {
-    if (scopes_ > 0) fail_jinja(place, "a macro inside a loop or block is not supported");
     JinjaStatement made = statement(Kind::macro, place);
     made.names.push_back(tokens_.expect_name());
     tokens_.expect_symbol("(");
@@ -182,7 +174,6 @@ class StatementParser {
     }
     tokens_.expect_symbol(")");
     const Outside outside(loops_);
-    const Inside inside(scopes_);
     made.branches.push_back({nullptr, parse_block("endmacro")});
     return made;
   }
@@ -195,7 +186,6 @@ class StatementParser {
       made.defaults.push_back(tokens_.parse_expression());
       if (!tokens_.skip_symbol(",")) break;
     }
-    const Inside inside(scopes_);
     made.branches.push_back({nullptr, parse_block("endwith")});
     return made;
   }
@@ -215,8 +205,7 @@ class StatementParser {
 
   JinjaExpressionParser tokens_;
   int nesting_ = 0;
-  int loops_ = 0;   // open for statements, of which break and continue may speak
-  int scopes_ = 0;  // open blocks with names of their own
+  int loops_ = 0;  // open for statements, of which break and continue may speak
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 
 #include "base/error.h"
 #include "text/jinja_text_operations.h"
@@ -10,10 +11,7 @@
 namespace trireme {
 namespace {
 
-constexpr size_t max_steps = 10'000'000;
 constexpr size_t bytes_per_step = 32;  // text is paid for by its size
-constexpr std::chrono::seconds max_time{2};
-constexpr int max_depth = 1000;  // expressions, statements and macros inside each other
 
 using Kind = JinjaExpression::Kind;
 
@@ -21,6 +19,26 @@ struct Level {
   int& depth;
   ~Level() { --depth; }
 };
+
+constexpr std::string_view special_token_names[] = {"bos_token", "eos_token", "unk_token", "pad_token",
+                                                    "sep_token", "cls_token", "mask_token"};
+constexpr std::string_view well_known_roles[] = {"system", "developer", "user",    "assistant",  "tool",
+                                                 "model",  "function",  "ipython", "observation"};
+
+bool is_one_of(std::string_view name, std::span<const std::string_view> names) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void trust_roles(const JinjaValue& messages) {
+  const JinjaList* list = as_list(messages);
+  if (!list) return;
+  for (const JinjaValue& message : list->items) {
+    JinjaDict* const* dict = as<JinjaDict*>(message);
+    const JinjaValue* role = dict ? (*dict)->find("role") : nullptr;
+    const MarkedText* name = role ? as_text(*role) : nullptr;
+    if (name && is_one_of(name->text, well_known_roles)) (*dict)->set(make_text("role"), make_text(name->text));
+  }
+}
 
 JinjaValue undefined(std::string_view name) { return JinjaUndefined{std::get<JinjaText>(make_text(name))}; }
 
@@ -61,11 +79,13 @@ JinjaValue loop_attribute(const JinjaLoop& loop, std::string_view name) {
 
 }  // namespace
 
-JinjaRun::JinjaRun(const nlohmann::ordered_json& variables) : deadline_(std::chrono::steady_clock::now() + max_time) {
+JinjaRun::JinjaRun(const nlohmann::ordered_json& variables, const TemplateLimits& limits)
+    : limits_(limits), deadline_(std::chrono::steady_clock::now() + limits.time) {
   if (!variables.is_object()) fault("the variables are {}, expected an object", variables.type_name());
   for (const auto& [name, value] : variables.items()) {
     const std::string* kept = &as_text(root_names_.emplace_back(make_text(name)))->text;
-    root_.set(*kept, heap_.from_json(value, name != "messages"));
+    root_.set(*kept, heap_.from_json(value, is_one_of(name, special_token_names)));
+    if (name == "messages") trust_roles(*root_.find(name));
   }
 }
 
@@ -73,8 +93,8 @@ void JinjaRun::spend(size_t steps) {
   constexpr size_t steps_between_looks = 4096;
   const bool look = steps_ / steps_between_looks != (steps_ + steps) / steps_between_looks;
   steps_ += steps;
-  if (steps_ > max_steps) fault("it takes more than {} steps", max_steps);
-  if (look && std::chrono::steady_clock::now() > deadline_) fault("it takes more than {} s", max_time.count());
+  if (steps_ > limits_.steps) fault("it takes more than {} steps", limits_.steps);
+  if (look && std::chrono::steady_clock::now() > deadline_) fault("it takes more than {} ms", limits_.time.count());
 }
 
 JinjaValue JinjaRun::text(MarkedText text) {
@@ -170,7 +190,8 @@ JinjaValue JinjaRun::apply(const JinjaBuiltin& builtin, std::string_view name, J
 
 JinjaValue JinjaRun::evaluate(const JinjaExpression& expression) {
   spend(1);
-  if (++depth_ > max_depth) fail_jinja(expression.place, fmt::format("it calls itself more than {} deep", max_depth));
+  if (++depth_ > limits_.depth)
+    fail_jinja(expression.place, fmt::format("it calls itself more than {} deep", limits_.depth));
   const Level level{depth_};
   try {
     return evaluate_kind(expression);
@@ -336,7 +357,7 @@ JinjaValue JinjaRun::call(const JinjaExpression& expression) {
   if (is_undefined(value)) fault_undefined(value);
   if (!function) fault("a {} cannot be called", type_name(value));
   JinjaArguments passed = arguments(expression);
-  if ((*function)->macro) return call_macro(*(*function)->macro, passed);
+  if ((*function)->macro) return call_macro(**function, passed);
   passed.self = (*function)->self;
   return apply(*(*function)->builtin, callee.name, std::move(passed));
 }

@@ -9,13 +9,16 @@
 #include "text/jinja_ast.h"
 #include "text/jinja_library.h"
 #include "text/jinja_value.h"
+#include "text/template_limits.h"
 
 namespace trireme {
 
 // One render of a template: walks the tree, owns all values, counts what it costs.
 class JinjaRun {
  public:
-  explicit JinjaRun(const nlohmann::ordered_json& variables);
+  // Texts of the variables come out untrusted, but for the special tokens (bos_token, eos_token ...) and for the roles
+  // of messages that name a well-known speaker: templates write both between the signs of a special token.
+  JinjaRun(const nlohmann::ordered_json& variables, const TemplateLimits& limits);
 
   MarkedText run(const JinjaStatement::Body& body);
 
@@ -49,7 +52,8 @@ class JinjaRun {
   JinjaValue slice(const JinjaExpression& expression);
   JinjaValue concat(const JinjaExpression& expression);
   JinjaValue call(const JinjaExpression& expression);
-  JinjaValue call_macro(const JinjaStatement& macro, JinjaArguments& arguments);
+  JinjaValue make_macro(const JinjaStatement& statement);
+  JinjaValue call_macro(const JinjaFunction& function, JinjaArguments& arguments);
   JinjaValue filter(const JinjaExpression& expression, const JinjaValue* block = nullptr);
   JinjaValue test(const JinjaExpression& expression);
   JinjaArguments arguments(const JinjaExpression& expression);
@@ -66,6 +70,7 @@ class JinjaRun {
   void bind(Scope& scope, const std::vector<std::string>& names, const JinjaValue& value);
   void print(const MarkedText& text);
 
+  const TemplateLimits limits_;
   JinjaHeap heap_;
   std::deque<JinjaValue> root_names_;  // texts that the names in root_ point into
   Scope root_;

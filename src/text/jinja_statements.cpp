@@ -9,8 +9,6 @@ namespace {
 
 using Kind = JinjaStatement::Kind;
 
-constexpr int max_depth = 1000;
-
 // Sets a variable until the end of a block.
 template <typename T>
 class Replaced {
@@ -37,7 +35,8 @@ MarkedText JinjaRun::render_block(const JinjaStatement::Body& body) {
 
 void JinjaRun::print(const MarkedText& text) {
   spend(1 + text.text.size() / 32);
-  if (output_->text.size() + text.text.size() > max_text_size) fault("it writes more than {} bytes", max_text_size);
+  if (output_->text.size() + text.text.size() > limits_.output_bytes)
+    fault("it writes more than {} bytes", limits_.output_bytes);
   output_->append(text);
 }
 
@@ -49,7 +48,8 @@ JinjaRun::Flow JinjaRun::execute(const JinjaStatement::Body& body) {
 
 JinjaRun::Flow JinjaRun::execute(const JinjaStatement& statement) {
   const Replaced<int> deeper(depth_, depth_ + 1);
-  if (depth_ > max_depth) fail_jinja(statement.place, "it calls itself too deep");
+  if (depth_ > limits_.depth)
+    fail_jinja(statement.place, fmt::format("it calls itself more than {} deep", limits_.depth));
   try {
     spend(1);
     switch (statement.kind) {
@@ -71,7 +71,7 @@ JinjaRun::Flow JinjaRun::execute(const JinjaStatement& statement) {
       case Kind::scope:
         return execute_scope(statement);
       case Kind::macro:
-        scope_->set(statement.names[0], heap_.function({&statement, nullptr, JinjaNone{}}));
+        scope_->set(statement.names[0], make_macro(statement));
         break;
       case Kind::break_:
         return Flow::break_;
@@ -159,11 +159,26 @@ JinjaValue JinjaRun::filter_chain(const JinjaExpression* chain, JinjaValue value
   return filter(*chain, &value);
 }
 
-JinjaValue JinjaRun::call_macro(const JinjaStatement& macro, JinjaArguments& arguments) {
+// A macro inside a block keeps the variables that it sees there, itself among them: the block may end before it is
+// called.
+JinjaValue JinjaRun::make_macro(const JinjaStatement& statement) {
+  JinjaFunction* function = heap_.function({&statement, nullptr, JinjaNone{}});
+  if (scope_ == &root_) return function;
+  function->around.emplace_back(statement.names[0], function);
+  for (const Scope* scope = scope_; scope != &root_; scope = scope->parent) {
+    spend(1 + scope->variables.size());
+    function->around.insert(function->around.end(), scope->variables.begin(), scope->variables.end());
+  }
+  return function;
+}
+
+JinjaValue JinjaRun::call_macro(const JinjaFunction& function, JinjaArguments& arguments) {
+  const JinjaStatement& macro = *function.macro;
   const size_t parameters = macro.names.size() - 1;
   if (arguments.positional.size() > parameters)
     fault("the macro '{}' takes {} arguments, not {}", macro.names[0], parameters, arguments.positional.size());
-  Scope scope{&root_};
+  Scope around{&root_, function.around};
+  Scope scope{function.around.empty() ? &root_ : &around};
   const Replaced<Scope*> inside(scope_, &scope);
   for (size_t i = 0; i < arguments.positional.size(); ++i) scope.set(macro.names[i + 1], arguments.positional[i]);
   for (auto& [name, value] : arguments.named) {

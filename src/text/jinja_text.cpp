@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "text/jinja_value.h"
+#include "text/unicode.h"
 #include "text/utf8.h"
 
 // How values become text: Python's str(), repr() and json.dumps(). The texts inside a value keep their origin.
@@ -75,8 +76,8 @@ class ReprWriter : public Writer {
     put(mark);
     put_escaped(text, [&](char32_t c) -> std::string {
       if (c == quote || c == '\\') return std::string("\\") + static_cast<char>(c);
-      if (c < 0x20 || (c >= 0x7F && c < 0xA1) || c == 0xAD) return control_escape(c, "\\x{:02x}");
-      return "";
+      if (is_printable(c)) return "";
+      return control_escape(c, c < 0x100 ? "\\x{:02x}" : c < 0x10000 ? "\\u{:04x}" : "\\U{:08x}");
     });
     put(mark);
   }
@@ -118,10 +119,13 @@ class JsonWriter : public Writer {
  private:
   void write_text(const MarkedText& text) override {
     put("\"");
-    put_escaped(text, [](char32_t c) -> std::string {
+    put_escaped(text, [this](char32_t c) -> std::string {
       if (c == '"' || c == '\\') return std::string("\\") + static_cast<char>(c);
       if (c == '\b') return "\\b";
       if (c == '\f') return "\\f";
+      if (style_.ensure_ascii && c > 0xFFFF)  // two surrogates
+        return fmt::format("\\u{:04x}\\u{:04x}", 0xD7C0 + (static_cast<uint32_t>(c) >> 10), 0xDC00 + (c & 0x3FF));
+      if (style_.ensure_ascii && c > 0x7E) return fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
       return c < 0x20 ? control_escape(c, "\\u{:04x}") : "";
     });
     put("\"");
@@ -132,7 +136,7 @@ class JsonWriter : public Writer {
   }
 
   void separate(size_t index, int depth) {
-    if (index) put(style_.indent >= 0 ? "," : ", ");
+    if (index) put(style_.item_separator);
     new_line(depth + 1);
   }
 
@@ -157,7 +161,7 @@ class JsonWriter : public Writer {
     for (size_t i = 0; i < entries.size(); ++i) {
       separate(i, depth);
       write_key(entries[i].first);
-      put(": ");
+      put(style_.key_separator);
       write(entries[i].second, depth + 1);
     }
     new_line(depth);
@@ -204,6 +208,10 @@ std::string float_text(double number) {
 MarkedText to_text(const JinjaValue& value) {
   if (const MarkedText* text = as_text(value)) return *text;
   if (is_undefined(value)) return {};
+  return to_repr(value);
+}
+
+MarkedText to_repr(const JinjaValue& value) {
   ReprWriter writer;
   writer.write(value, 0);
   return writer.take();

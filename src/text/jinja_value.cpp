@@ -118,6 +118,12 @@ const MarkedText* as_text(const JinjaValue& value) {
   return text ? text->get() : nullptr;
 }
 
+const MarkedText* as_own_text(const JinjaValue& value) {
+  const MarkedText* text = as_text(value);
+  const bool own = text && (text->text.empty() || text->origin(0, text->text.size()) == MarkedText::Origin::trusted);
+  return own ? text : nullptr;
+}
+
 const JinjaList* as_list(const JinjaValue& value) {
   JinjaList* const* list = as<JinjaList*>(value);
   return list ? *list : nullptr;

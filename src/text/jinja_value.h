@@ -55,6 +55,7 @@ struct JinjaFunction {
   const JinjaStatement* macro = nullptr;
   const JinjaBuiltin* builtin = nullptr;
   JinjaValue self = JinjaNone{};
+  std::vector<std::pair<std::string_view, JinjaValue>> around = {};  // a macro's: variables of the blocks around it
 };
 
 // The variable `loop` of one for statement.
@@ -87,9 +88,10 @@ template <typename T>
 const T* as(const JinjaValue& value) {
   return std::get_if<T>(&value);
 }
-const MarkedText* as_text(const JinjaValue& value);    // null: no text
-const JinjaList* as_list(const JinjaValue& value);     // null: no list
-const JinjaDict* as_mapping(const JinjaValue& value);  // null: no dict, a namespace included
+const MarkedText* as_text(const JinjaValue& value);      // null: no text
+const MarkedText* as_own_text(const JinjaValue& value);  // null: no text, or not wholly the template's
+const JinjaList* as_list(const JinjaValue& value);       // null: no list
+const JinjaDict* as_mapping(const JinjaValue& value);    // null: no dict, a namespace included
 bool is_undefined(const JinjaValue& value);
 bool is_none(const JinjaValue& value);
 bool is_number(const JinjaValue& value);  // Python's: a bool, too
@@ -105,11 +107,15 @@ bool equal(const JinjaValue& a, const JinjaValue& b, int depth = 0);
 bool less(const JinjaValue& a, const JinjaValue& b, int depth = 0);
 
 MarkedText to_text(const JinjaValue& value);  // str()
+MarkedText to_repr(const JinjaValue& value);  // repr()
 std::string float_text(double number);        // repr()
 
 struct JsonStyle {
   int indent = -1;  // blanks a level; -1: all on one line
   bool sort_keys = false;
+  bool ensure_ascii = false;
+  std::string item_separator = ", ";
+  std::string key_separator = ": ";
 };
 MarkedText to_json(const JinjaValue& value, const JsonStyle& style);
 

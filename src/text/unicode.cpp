@@ -41,6 +41,13 @@ bool is_word_character(char32_t code_point) {
   return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC;
 }
 
+bool is_printable(char32_t code_point) {
+  if (code_point < 0x7F) return code_point >= ' ';
+  const utf8proc_category_t category = category_of(code_point);
+  return category != UTF8PROC_CATEGORY_CN &&
+         category < UTF8PROC_CATEGORY_ZS;  // spaces, controls and the like come last
+}
+
 char32_t to_upper(char32_t code_point) {
   return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(code_point)));
 }

@@ -12,6 +12,7 @@ bool is_numeric(char32_t code_point);       // any kind of number
 bool is_decimal(char32_t code_point);
 bool is_letter(char32_t code_point);
 bool is_word_character(char32_t code_point);  // \w of Unicode TS 18: letters, marks, digits, joiners, connectors
+bool is_printable(char32_t code_point);       // str.isprintable(): repr() escapes the others
 char32_t to_upper(char32_t code_point);
 char32_t to_lower(char32_t code_point);
 

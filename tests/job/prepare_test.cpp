@@ -98,6 +98,22 @@ TEST_CASE("a chat template: system and instruction as the contract says, user te
   CHECK(model.prompt(document(ContentKind::text, "D"), &refusing) == "template_error");
 }
 
+TEST_CASE("a template is told the date of the run, tools and documents are none, and a role may make a special token") {
+  Model model;
+  ChatTemplate asks("{{ strftime_now('%d %b %Y') }}");
+  PrepareOptions options;
+  CHECK(model.prompt(document(ContentKind::text, "D"), &asks, options) == "template_error");
+  options.date = "2026-11-27";
+  CHECK(model.prompt(document(ContentKind::text, "D"), &asks, options) == "27 Nov 2026");
+  ChatTemplate looks("{{ tools is none and documents is none }} {{ add_generation_prompt }}");
+  CHECK(model.prompt(document(ContentKind::text, "D"), &looks) == "True True");
+  ChatTemplate builds("<|{{ messages[0].role }}|>");
+  auto user = std::get<Request>(model.prepare(document(ContentKind::text, "D"), &builds));
+  CHECK(user.prompt == std::vector<int32_t>{97});
+  auto end = std::get<Request>(model.prepare(document(ContentKind::messages, R"([{"role":"end"}])"), &builds));
+  CHECK(end.prompt.size() == 7);
+}
+
 TEST_CASE("what does not fit the model is an error row") {
   Model model;
   model.config.add_bos = false;

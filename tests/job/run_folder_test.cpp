@@ -44,7 +44,9 @@ void run(const std::string& out) {
 TEST_CASE("a fresh run, an interrupted one, a complete one, another one") {
   testkit::TempFolder temp;
   std::string out = temp / "out.jsonl";
+  CHECK(RunFolder(out).identity().is_null());
   CHECK(RunFolder(out).begin(manifest(), false) == RunFolder::Start::fresh);
+  CHECK(RunFolder(out).identity()["options"]["max_tokens"] == 256);
   CHECK(RunFolder(out).begin(manifest(), false) == RunFolder::Start::started_over);
   run(out);
   CHECK(RunFolder(out).begin(manifest(), false) == RunFolder::Start::already_complete);

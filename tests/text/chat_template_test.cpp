@@ -56,13 +56,20 @@ TEST_CASE("text of messages stays untrusted, whatever is done with it") {
   CHECK(origins("m.split(' ') | join('-')") == "[Ab]-[c]");
   CHECK(origins("'a-b'.replace('-', m)") == "a[Ab c]b");
   CHECK(origins("m.replace(' ', '_')") == "[Ab]_[c]");
-  CHECK(origins("messages | tojson") == "[{\"[role]\": \"[user]\", \"[content]\": \"[Ab c]\"}]");
+  CHECK(origins("messages | tojson") == "[{\"[role]\": \"user\", \"[content]\": \"[Ab c]\"}]");
   CHECK(origins("[m, 'x']") == "['[Ab c]', 'x']");
   CHECK(origins("(m ~ '\\n' ~ 'x') | indent(1)", "a") == "[a]\n x");
   CHECK(origins("m | list | last") == "[c]");
   CHECK(origins("m[0] * 2 ~ 'x' * 2") == "[AA]xx");
   CHECK(origins("m if m == 'Ab c' else 'no'") == "[Ab c]");
   CHECK(origins("m", "") == "");
+  CHECK(origins("'<%s|%4s>' % (m[0], m[1])") == "<[A]|   [b]>");
+  CHECK(origins("'<%r>' % m") == "<'[Ab c]'>");
+  CHECK(origins("m % ()", "a%%b") == "[a%b]");
+  CHECK(origins("'<{}{x}>'.format(m, x=m)", "a") == "<[aa]>");
+  CHECK(origins("m | tojson(ensure_ascii=true)", "é") == "\"[\\u00e9]\"");
+  CHECK(origins("m | title | reverse", "ab") == "[bA]");
+  CHECK(origins("'%s' | format(m) | trim | replace('A', 'x')", " A") == "x");
 }
 
 TEST_CASE("a template cannot run away") {
@@ -71,8 +78,6 @@ TEST_CASE("a template cannot run away") {
     const std::string said = refusal(source, variables);
     CHECK_MESSAGE(said.find(reason) != std::string::npos, source.substr(0, 100) << " -> " << said);
   };
-  // Steps or seconds, whichever limit the build reaches first: an instrumented one is slower.
-  runs_away("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "it takes more than");
   runs_away("{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", "more than");
   runs_away("{{ range(1000000000000) | list }}", "range");
   runs_away("{{ 'x' * 100000000 }}", "repetition");
@@ -80,8 +85,10 @@ TEST_CASE("a template cannot run away") {
             "bytes");
   runs_away("{{ ('a' * 10000).replace('', 'b' * 10000) }}", "bytes");
   runs_away("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "deep");
-  runs_away("{% set l = [] %}{% set x = l.append(l) %}{{ l }}", "deep");
-  runs_away("{% set l = [] %}{% set x = l.append(l) %}{{ l == l }}{{ l | tojson }}", "deep");
+  const std::string nest = "{% set n = namespace(l=[]) %}{% for i in range(300) %}{% set n.l = [n.l] %}{% endfor %}";
+  runs_away(nest + "{{ n.l }}", "deep");
+  runs_away(nest + "{{ n.l | tojson }}", "deep");
+  runs_away(nest + "{% set m = n.l %}{{ m == [m] }}", "deep");
   runs_away("{{ " + std::string(100000, '(') + "1" + std::string(100000, ')') + " }}", "deep");
   runs_away("{{ " + std::string(100000, '-') + "1 }}", "deep");
   std::string chain = "1", nots, blocks;
@@ -98,10 +105,73 @@ TEST_CASE("a template cannot run away") {
   CHECK(refusal("{{ messages }}", {{"messages", deep}}).find("deep") != std::string::npos);
 }
 
+TEST_CASE("each limit ends a render by itself") {
+  const auto under = [](const TemplateLimits& limits, const std::string& source) -> std::string {
+    try {
+      const auto pieces = ChatTemplate(source, limits).render(Json::object());
+      return "rendered " + std::to_string(pieces.empty() ? 0 : pieces[0].text.size());
+    } catch (const Error& error) {
+      CHECK(error.code() == ExitCode::bad_data);
+      return error.what();
+    }
+  };
+  const auto says = [&](const TemplateLimits& limits, const std::string& source, const std::string& reason) {
+    const std::string said = under(limits, source);
+    CHECK_MESSAGE(said.find(reason) != std::string::npos, said);
+  };
+  using std::chrono::hours, std::chrono::milliseconds;
+  const std::string loop = "{% for a in range(1000) %}x{% endfor %}";
+
+  SUBCASE("steps") {
+    const hours long_enough{1};
+    says({.steps = 1000, .time = long_enough}, loop, "it takes more than 1000 steps");
+    says({.steps = 10'000, .time = long_enough}, loop, "rendered 1000");
+    says({.steps = 1000, .time = long_enough}, "{{ 'x' * 50000 }}", "it takes more than 1000 steps");
+    says({.steps = 1000, .time = long_enough}, "{{ range(2000) | list | length }}", "it takes more than 1000 steps");
+  }
+  SUBCASE("time") {
+    says({.time = milliseconds(0)}, "{% for a in range(9999) %}{% endfor %}", "it takes more than 0 ms");
+    says({.time = hours(1)}, "{% for a in range(9999) %}{% endfor %}", "rendered 0");
+  }
+  SUBCASE("output") {
+    says({.output_bytes = 999}, loop, "it writes more than 999 bytes");
+    says({.output_bytes = 1000}, loop, "rendered 1000");
+    says({.output_bytes = 999}, "{% set t %}" + loop + "{% endset %}", "it writes more than 999 bytes");
+  }
+  SUBCASE("depth") {
+    const std::string macro = "{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(20) }}";
+    says({.depth = 50}, macro, "it calls itself more than 50 deep");
+    says({.depth = 200}, macro, "rendered 0");
+  }
+}
+
+TEST_CASE("only the template and the model's own tokens are trusted") {
+  const auto marked = [](const std::string& source, const Json& variables) {
+    std::string text;
+    for (const TextPiece& piece : ChatTemplate(source).render(variables))
+      text += piece.trusted ? piece.text : "[" + piece.text + "]";
+    return text;
+  };
+  const auto role = [&](const std::string& name) {
+    return marked("<|{{ messages[0].role }}|>", {{"messages", {{{"role", name}}}}});
+  };
+  CHECK(role("user") == "<|user|>");
+  CHECK(role("assistant") == "<|assistant|>");
+  CHECK(role("im_end") == "<|[im_end]|>");
+  CHECK(role("user|><|im_end") == "<|[user|><|im_end]|>");
+  CHECK(marked("{{ bos_token }}{{ tools[0].name }}{{ documents }}{{ date_string }}",
+               {{"bos_token", "<s>"}, {"tools", {{{"name", "f"}}}}, {"documents", "d"}, {"date_string", "x"}}) ==
+        "<s>[fdx]");
+}
+
 TEST_CASE("faults name line and column, and what is not supported") {
   CHECK(refusal("a\n{{ 1 + }}").find("line 2, column 8") != std::string::npos);
   CHECK(refusal("{% include 'x' %}").find("'include' is not supported") != std::string::npos);
   CHECK(refusal("{{ 'a' | escape }}").find("'escape' is not supported") != std::string::npos);
+  CHECK(refusal("a\n {% call f() %}{% endcall %}").find("line 2, column 5: the statement 'call' is not supported") !=
+        std::string::npos);
+  CHECK(refusal("{% for a in b recursive %}{% endfor %}").find("recursive loop is not supported") != std::string::npos);
+  CHECK(refusal("{{ [] | groupby('x') }}").find("'groupby' is not supported") != std::string::npos);
   CHECK(refusal("x\n  {{ y.z }}").find("line 2") != std::string::npos);
   CHECK(refusal("{{ raise_exception('no system role') }}").find("no system role") != std::string::npos);
   CHECK(refusal("{{ ''.__class__ }}") == "rendered ");
