@@ -136,9 +136,10 @@ def family_strings():
 
 
 def family_rows():
-    for name, make in golden_tokenizers.FAMILIES.items():
-        tokenizer = make(CORPUS * 3)
-        (FOLDER / f"family_{name}.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    for name in golden_tokenizers.FAMILIES:
+        source = golden_tokenizers.source(name, CORPUS * 3)
+        (FOLDER / f"family_{name}.json").write_text(source, encoding="utf-8")
+        tokenizer = Tokenizer.from_str(source)
         hidden = golden_tokenizers.hidden_specials(tokenizer)
         for text in family_strings():
             if any(token in text for token in hidden):
@@ -158,21 +159,21 @@ def gguf_rows():
     """SentencePiece tables as GGUF files hold them, with the merges of transformers' generate_merges."""
     from transformers.tokenization_utils_base import generate_merges
     for name, architecture, prefix in (("llama2", "llama", -1), ("gemma", "gemma2", 0), ("phi3", "phi3", 1)):
-        source = golden_tokenizers.FAMILIES[name](CORPUS * 3)
-        file = json.loads(source.to_str())
+        file = json.loads(golden_tokenizers.source(name, CORPUS * 3))
         added = {token["id"]: token for token in file["added_tokens"]}
         file["model"]["vocab"].pop("\t", None)  # Gemma's tab is byte 9; the table of a GGUF file has one text for an id
         texts = {i: t for t, i in file["model"]["vocab"].items()} | {i: token["content"] for i, token in added.items()}
-        tokens = [texts[i] for i in range(len(texts))]
-        kind = lambda i, t: (2 if t == "<unk>" else 3 if added[i]["special"] else 4) if i in added else 6 if t in golden_tokenizers.BYTES else 1
+        tokens = [texts.get(i, f"<hole {i}>") for i in range(max(texts) + 1)]
+        kind = lambda i, t: ((2 if t == "<unk>" else 3 if added[i]["special"] else 4) if i in added else 6 if t in golden_tokenizers.BYTES
+                             else 5 if i not in texts else 1)
         types = [kind(i, t) for i, t in enumerate(tokens)]
         rank = {"".join(merge): i for i, merge in reversed(list(enumerate(file["model"]["merges"])))}
         # Equal scores, too: how they are ordered is part of the format.
         scores = [0.0 if types[i] != 1 else -float(rank.get(t, 1000) // 3) for i, t in enumerate(tokens)]
-        vocab = {t: i for i, t in enumerate(tokens)}
+        vocab = {t: i for i, t in enumerate(tokens) if i in texts}
         if "\t" not in vocab and any("\t" in t for t in tokens):
             vocab["\t"] = vocab["<0x09>"]
-        merges = generate_merges(vocab, dict(zip(tokens, scores)))
+        merges = generate_merges(vocab, {t: score for t, score in zip(tokens, scores) if t in vocab})
         file["model"].update(vocab=vocab, merges=[list(merge) for merge in merges])
         tokenizer = Tokenizer.from_str(json.dumps(file))
         rows = [{"text": text, "untrusted": ids(tokenizer, text, False), "trusted": ids(tokenizer, text, True)} for text in family_strings()[::2]]
