@@ -64,6 +64,7 @@ std::vector<int32_t> AddedTokens::special_ids() const {
   std::vector<int32_t> ids;
   for (const AddedToken& token : tokens_)
     if (token.special) ids.push_back(token.id);
+  std::sort(ids.begin(), ids.end());
   return ids;
 }
 

@@ -36,7 +36,7 @@ class AddedTokens {
   // Puts them into the vocabulary, too.
   AddedTokens(const JsonField& field, const Normalizer& normalizer, Vocabulary& vocabulary);
 
-  std::vector<int32_t> special_ids() const;
+  std::vector<int32_t> special_ids() const;  // ascending
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
   bool has_normalized() const { return !texts_[1].trie.empty(); }

@@ -36,7 +36,6 @@ Bpe::Bpe(const JsonField& model, const Vocabulary& vocabulary, bool byte_level, 
       hidden_(hidden) {
   if (const JsonField dropout = model["dropout"]; !dropout.is_null() && dropout.number() != 0)
     dropout.unsupported("set", "null: ids must not depend on chance");
-  std::sort(hidden_.begin(), hidden_.end());
   for (int byte = 0; byte < 256; ++byte) {
     const char raw = static_cast<char>(byte);
     letters_[byte] = vocabulary.find_in_model(to_byte_alphabet({&raw, 1}));
@@ -97,7 +96,8 @@ void Bpe::add_bytes(std::string_view word, Symbols& symbols) const {
 // All bytes of a character, or none.
 bool Bpe::add_fallback(std::string_view text, Symbols& symbols) const {
   const auto id_of = [&](char byte) { return fallback_[static_cast<unsigned char>(byte)]; };
-  if (!byte_fallback_ || std::any_of(text.begin(), text.end(), [&](char byte) { return id_of(byte) < 0; })) return false;
+  if (!byte_fallback_ || std::any_of(text.begin(), text.end(), [&](char byte) { return id_of(byte) < 0; }))
+    return false;
   for (const char byte : text) append(symbols, id_of(byte));
   return true;
 }

@@ -14,7 +14,7 @@ class ByteTrie {
   void add(std::string_view text, int32_t value);  // a text of its own later takes the place of its equal
   bool empty() const { return values_.size() == 1; }
 
-  int32_t child(int32_t node, uint8_t byte) const;                                   // -1: none
+  int32_t child(int32_t node, uint8_t byte) const;                                  // -1: none
   int32_t value(int32_t node) const { return values_[static_cast<size_t>(node)]; }  // -1: no text ends here
 
  private:
@@ -25,7 +25,7 @@ class ByteTrie {
   void grow();
   size_t slot(uint64_t key) const;  // where it is or would be
 
-  std::vector<int32_t> values_{-1};            // [nodes]
+  std::vector<int32_t> values_{-1};                  // [nodes]
   std::vector<Edge> edges_ = std::vector<Edge>(16);  // a power of two, at most half full
 };
 

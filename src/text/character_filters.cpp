@@ -30,9 +30,8 @@ bool is_any(char32_t c, std::u32string_view set) { return set.find(c) != std::u3
 bool is_ideograph(char32_t c) {
   const auto between = [&](char32_t low, char32_t high) { return c >= low && c <= high; };
   // The ranges that BERT counts; the last but two begins at U+2B920 in tokenizers, where BERT's own has U+2B820.
-  return between(0x4E00, 0x9FFF) || between(0x3400, 0x4DBF) || between(0x20000, 0x2A6DF) ||
-         between(0x2A700, 0x2B73F) || between(0x2B740, 0x2B81F) || between(0x2B920, 0x2CEAF) ||
-         between(0xF900, 0xFAFF) || between(0x2F800, 0x2FA1F);
+  return between(0x4E00, 0x9FFF) || between(0x3400, 0x4DBF) || between(0x20000, 0x2A6DF) || between(0x2A700, 0x2B73F) ||
+         between(0x2B740, 0x2B81F) || between(0x2B920, 0x2CEAF) || between(0xF900, 0xFAFF) || between(0x2F800, 0x2FA1F);
 }
 
 }  // namespace
@@ -73,7 +72,8 @@ void strip_right(TextEdit& edit) {
 
 void clean_nmt(TextEdit& edit) {
   each_character(edit, [&](char32_t c, size_t begin, size_t end) {
-    const bool control = (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+    const bool control =
+        (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
     const bool blank = is_any(c, U"\t\n\f\r\u1680\u2028\u2029\u2581\uFEFF\uFFFD") || (c >= 0x200B && c <= 0x200F);
     if (control) edit.remove(begin, end);
     if (blank) edit.replace(begin, end, " ");

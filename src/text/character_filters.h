@@ -13,8 +13,8 @@ void clean_nmt(TextEdit& edit);      // drops control characters, makes others b
 void to_byte_letters(TextEdit& edit);
 
 // BERT's four steps.
-void clean_bert(TextEdit& edit);               // drops control characters, makes white space blanks
-void separate_ideographs(TextEdit& edit);      // a blank before and after each
-void strip_nonspacing_marks(TextEdit& edit);   // of text in NFD
+void clean_bert(TextEdit& edit);              // drops control characters, makes white space blanks
+void separate_ideographs(TextEdit& edit);     // a blank before and after each
+void strip_nonspacing_marks(TextEdit& edit);  // of text in NFD
 
 }  // namespace trireme

@@ -78,7 +78,8 @@ void Charsmap::apply(TextEdit& edit) const {
     char32_t last = next_code_point(text, end);
     for (size_t next = end; next < text.size(); end = next) {
       const char32_t c = next_code_point(text, next);
-      if (utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(last), static_cast<utf8proc_int32_t>(c), &state))
+      if (utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(last), static_cast<utf8proc_int32_t>(c),
+                                           &state))
         break;
       last = c;
     }

@@ -11,8 +11,8 @@
 
 namespace trireme {
 
-// The `Precompiled` normalizer: SentencePiece's table of replacements, a double-array trie of byte sequences (Aoe, 1989,
-// as darts-clone stores it) and the texts that they become.
+// The `Precompiled` normalizer: SentencePiece's table of replacements, a double-array trie of byte sequences (Aoe,
+// 1989, as darts-clone stores it) and the texts that they become.
 class Charsmap {
  public:
   // base64: [bytes of the trie: uint32][trie: uint32 each][texts, each ended by a zero]. Throws Error(bad_data).

@@ -148,10 +148,11 @@ void PreTokenizer::each_match(const Stage& stage, std::string_view text, Scratch
     case Stage::Kind::metaspace:
       return match_characters(
           text,
-          [mark = [&] {
-             size_t position = 0;
-             return next_code_point(stage.metaspace->replacement, position);
-           }()](char32_t c) { return c == mark; },
+          [mark =
+               [&] {
+                 size_t position = 0;
+                 return next_code_point(stage.metaspace->replacement, position);
+               }()](char32_t c) { return c == mark; },
           sink);
     default:
       return stage.pattern->each(text, scratch.regex, sink);

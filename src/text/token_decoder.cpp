@@ -39,8 +39,8 @@ std::string replaced(std::string_view text, const Pattern& pattern, std::string_
 // The blanks before signs that BERT's own tokenizer takes back.
 std::string without_artifacts(std::string text) {
   constexpr std::pair<std::string_view, std::string_view> changes[] = {
-      {" .", "."},     {" ?", "?"},   {" !", "!"},          {" ,", ","},   {" ' ", "'"},  {" n't", "n't"},
-      {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : changes) text = replaced(text, from, to);
   return text;
 }
@@ -81,10 +81,14 @@ void TokenDecoder::add(const JsonField& field, int depth) {
 }
 
 TokenDecoder::Step TokenDecoder::read(const JsonField& field) const {
-  static const std::map<std::string, Kind> kinds = {
-      {"ByteLevel", Kind::byte_level}, {"ByteFallback", Kind::byte_fallback}, {"Fuse", Kind::fuse},
-      {"Metaspace", Kind::metaspace},  {"Replace", Kind::replace},            {"Strip", Kind::strip},
-      {"WordPiece", Kind::word_piece}, {"BPEDecoder", Kind::bpe_suffix}};
+  static const std::map<std::string, Kind> kinds = {{"ByteLevel", Kind::byte_level},
+                                                    {"ByteFallback", Kind::byte_fallback},
+                                                    {"Fuse", Kind::fuse},
+                                                    {"Metaspace", Kind::metaspace},
+                                                    {"Replace", Kind::replace},
+                                                    {"Strip", Kind::strip},
+                                                    {"WordPiece", Kind::word_piece},
+                                                    {"BPEDecoder", Kind::bpe_suffix}};
   const std::string& type = field["type"].text();
   const auto found = kinds.find(type);
   if (found == kinds.end())

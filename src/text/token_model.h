@@ -38,7 +38,7 @@ struct ModelScratch {
 class TokenModel {
  public:
   // byte_level: words come as bytes, which the model is to see in the byte alphabet. hidden: ids that no text may
-  // become (special tokens). `vocabulary` must outlive the model and may grow. Throws Error(bad_data).
+  // become (special tokens), ascending. `vocabulary` must outlive the model and may grow. Throws Error(bad_data).
   static std::unique_ptr<TokenModel> of(const JsonField& field, const Vocabulary& vocabulary, bool byte_level,
                                         const std::vector<int32_t>& hidden);
   virtual ~TokenModel() = default;

@@ -18,7 +18,8 @@ struct TextPiece {
   bool trusted = false;
 };
 
-// A tokenizer.json (Hugging Face format). What of it is supported: docs/tokenizers.md. Immutable after construction; safe to share by threads.
+// A tokenizer.json (Hugging Face format). What of it is supported: docs/tokenizers.md. Immutable after construction;
+// safe to share by threads.
 class Tokenizer {
  public:
   // Throws Error(bad_data) naming the field when the file is damaged or uses something unsupported (listed by name).

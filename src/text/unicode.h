@@ -13,8 +13,8 @@ bool is_decimal(char32_t code_point);
 bool is_letter(char32_t code_point);
 bool is_mark(char32_t code_point);
 bool is_nonspacing_mark(char32_t code_point);
-bool is_punctuation(char32_t code_point);  // what Unicode calls so, and all of ASCII's signs
-bool is_other(char32_t code_point);        // control and format characters, private use
+bool is_punctuation(char32_t code_point);     // what Unicode calls so, and all of ASCII's signs
+bool is_other(char32_t code_point);           // control and format characters, private use
 bool is_word_character(char32_t code_point);  // \w of Unicode TS 18: letters, marks, digits, joiners, connectors
 char32_t to_upper(char32_t code_point);
 char32_t to_lower(char32_t code_point);

@@ -26,7 +26,7 @@ Unigram::Unigram(const JsonField& model, const Vocabulary& vocabulary, bool byte
     lowest = std::min(lowest, scores_.back());
     const auto id = static_cast<int32_t>(scores_.size() - 1);
     const std::string& text = token.array()[0].get_ref<const std::string&>();
-    if (!text.empty() && std::find(hidden.begin(), hidden.end(), id) == hidden.end()) tokens_.add(text, id);
+    if (!text.empty() && !std::binary_search(hidden.begin(), hidden.end(), id)) tokens_.add(text, id);
   }
   unknown_score_ = lowest - unknown_penalty;
   if (const JsonField unknown = model["unk_id"]; !unknown.is_null())

@@ -22,7 +22,7 @@ class Unigram : public TokenModel {
 
   const bool byte_level_;
   ByteTrie tokens_;
-  std::vector<double> scores_;        // by id
+  std::vector<double> scores_;         // by id
   std::array<int32_t, 256> fallback_;  // ids of <0x00> and so on; -1: no token, or no fallback
   double unknown_score_ = 0;
   int32_t unknown_id_ = -1;  // -1: a character without token is an error

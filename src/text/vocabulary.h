@@ -21,8 +21,8 @@ class Vocabulary {
   // A token beside the vocabulary. Its text may be known already, then with the same id.
   void add(const std::string& text, int32_t id, const JsonField& where);
 
-  int32_t find(std::string_view text) const;                            // -1: none
-  int32_t find_in_model(std::string_view text) const;                   // those of the model alone
+  int32_t find(std::string_view text) const;           // -1: none
+  int32_t find_in_model(std::string_view text) const;  // those of the model alone
   bool has(int32_t id) const { return id >= 0 && id < size() && used_[static_cast<size_t>(id)]; }
   int32_t size() const { return static_cast<int32_t>(texts_.size()); }  // highest id + 1
   const std::string& text(int32_t id) const;                            // empty for a hole or an id out of range

@@ -20,7 +20,6 @@ WordPiece::WordPiece(const JsonField& model, const Vocabulary& vocabulary, bool 
       whole_words_(model["type"].text() == "WordLevel"),
       prefix_(model["continuing_subword_prefix"].text_or("##")),
       hidden_(hidden) {
-  std::sort(hidden_.begin(), hidden_.end());
   const JsonField most = model["max_input_chars_per_word"];
   max_characters_ = static_cast<size_t>(most.is_null() ? default_max_characters : most.integer(0, most_characters));
   const JsonField unknown = model["unk_token"];

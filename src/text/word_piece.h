@@ -6,8 +6,8 @@
 
 namespace trireme {
 
-// BERT's WordPiece: from the left the longest token that fits; what does not begin a word has a prefix. WordLevel is the
-// same with whole words only.
+// BERT's WordPiece: from the left the longest token that fits; what does not begin a word has a prefix. WordLevel is
+// the same with whole words only.
 class WordPiece : public TokenModel {
  public:
   WordPiece(const JsonField& model, const Vocabulary& vocabulary, bool byte_level, const std::vector<int32_t>& hidden);

@@ -54,7 +54,8 @@ Table small() {
 
 TEST_CASE("SentencePiece files: merges and ids equal those of transformers and tokenizers") {
   const int files = each_golden("gguf.jsonl", [&](const nlohmann::ordered_json& row) {
-    Table t{.architecture = row["architecture"], .tokens = row["tokens"], .scores = row["scores"], .types = row["types"]};
+    Table t{
+        .architecture = row["architecture"], .tokens = row["tokens"], .scores = row["scores"], .types = row["types"]};
     t.prefix = row["prefix"];
     CAPTURE(row["name"].get<std::string>());
     const std::string text = json_of(t.writer());
@@ -74,11 +75,11 @@ TEST_CASE("kinds of tokens: control, user defined, byte, unused, unknown") {
   const Tokenizer tokenizer(json_of(small().writer()));
   const auto ids = [&](std::string_view text, bool trusted = false) { return tokenizer.encode(text, trusted); };
   using Ids = std::vector<int32_t>;
-  CHECK(ids("ab") == Ids{9, 6});            // the better score first
+  CHECK(ids("ab") == Ids{9, 6});  // the better score first
   CHECK(ids("</s>", true) == Ids{2});
-  CHECK(ids("\t") == Ids{4, 3});            // a byte
-  CHECK(ids("\t\t") == Ids{10});            // user defined: found in any text
-  CHECK(ids("x") == Ids{4, 0});             // unused: as if it were not there
+  CHECK(ids("\t") == Ids{4, 3});  // a byte
+  CHECK(ids("\t\t") == Ids{10});  // user defined: found in any text
+  CHECK(ids("x") == Ids{4, 0});   // unused: as if it were not there
   CHECK(tokenizer.is_special(0));
   CHECK_FALSE(tokenizer.is_special(10));
   CHECK(tokenizer.decode(Ids{1, 9, 3, 4, 5}) == "a\t a");
@@ -115,10 +116,14 @@ TEST_CASE("BOS stands before a completion when the file or its kind says so") {
 }
 
 TEST_CASE("every pre-tokenizer of byte-level files makes a tokenizer that works") {
-  Table t{.model = "gpt2", .tokens = {"a", "1", "\u0120", "\u010A", "aa", "11"}, .merges = {"a a", "1 1"}, .types = {1, 1, 1, 1, 1, 1}};
-  const std::pair<const char*, size_t> kinds[] = {  // the tokens of "aa 11\n"
-      {"default", 4}, {"gpt-2", 4}, {"smollm", 5}, {"starcoder", 5}, {"refact", 5},  {"olmo", 4},
-      {"llama-bpe", 4}, {"smaug-bpe", 4}, {"dbrx", 4}, {"qwen2", 5}, {"tekken", 5}, {"gpt-4o", 4}};
+  Table t{.model = "gpt2",
+          .tokens = {"a", "1", "\u0120", "\u010A", "aa", "11"},
+          .merges = {"a a", "1 1"},
+          .types = {1, 1, 1, 1, 1, 1}};
+  const std::pair<const char*, size_t> kinds[] = {// the tokens of "aa 11\n"
+                                                  {"default", 4}, {"gpt-2", 4}, {"smollm", 5},    {"starcoder", 5},
+                                                  {"refact", 5},  {"olmo", 4},  {"llama-bpe", 4}, {"smaug-bpe", 4},
+                                                  {"dbrx", 4},    {"qwen2", 5}, {"tekken", 5},    {"gpt-4o", 4}};
   for (const auto& [pre, count] : kinds) {
     t.pre = pre;
     CAPTURE(pre);

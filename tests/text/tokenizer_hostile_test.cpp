@@ -26,10 +26,30 @@ json& any_place(json& file, std::mt19937& random) {
 }
 
 json odd_value(std::mt19937& random) {
-  static const json values[] = {nullptr,  true,       false,     0,        -1,       4294967296,
-                                4194303,  1e300,      "",        "a",      "<0x41>", "\u2581",
-                                "Regex",  "Sequence", "BPE",     "Unigram", "Isolated", json::array(),
-                                json::object(), {"a", "b"}, {{"type", "NFC"}}, {{"String", ""}}, {{"Regex", "(a*)*b"}}, "\0x"};
+  static const json values[] = {nullptr,
+                                true,
+                                false,
+                                0,
+                                -1,
+                                4294967296,
+                                4194303,
+                                1e300,
+                                "",
+                                "a",
+                                "<0x41>",
+                                "\u2581",
+                                "Regex",
+                                "Sequence",
+                                "BPE",
+                                "Unigram",
+                                "Isolated",
+                                json::array(),
+                                json::object(),
+                                {"a", "b"},
+                                {{"type", "NFC"}},
+                                {{"String", ""}},
+                                {{"Regex", "(a*)*b"}},
+                                "\0x"};
   return values[random() % std::size(values)];
 }
 

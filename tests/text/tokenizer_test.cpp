@@ -224,8 +224,8 @@ TEST_CASE("damaged and unsupported files are refused by name") {
   CHECK(refusal(changed("/normalizer", {{"type", "Transliterate"}})).find("Transliterate") != std::string::npos);
   CHECK(refusal(changed("/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "////"}})).find("charsmap") !=
         std::string::npos);
-  CHECK(refusal(changed("/normalizer", {{"type", "Replace"}, {"pattern", {{"Regex", "("}}}, {"content", ""}})).find("pattern") !=
-        std::string::npos);
+  CHECK(refusal(changed("/normalizer", {{"type", "Replace"}, {"pattern", {{"Regex", "("}}}, {"content", ""}}))
+            .find("pattern") != std::string::npos);
   CHECK(refusal(changed("/pre_tokenizer", {{"type", "UnicodeScripts"}})).find("UnicodeScripts") != std::string::npos);
   CHECK(refusal(changed("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "ab"}})).find("replacement") !=
         std::string::npos);
