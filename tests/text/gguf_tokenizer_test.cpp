@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "golden.h"
@@ -38,8 +39,8 @@ struct Table {
 
 std::string json_of(GgufWriter writer) {
   TempFolder folder;
-  write_file(folder.path("t.gguf"), writer.build());
-  return gguf_tokenizer_json(Gguf(folder.path("t.gguf")));
+  write_file(folder / "t.gguf", writer.build());
+  return gguf_tokenizer_json(Gguf(folder / "t.gguf"));
 }
 
 Table small() {
@@ -98,8 +99,8 @@ TEST_CASE("what the file says of the blank before a text, and what Phi-3 strips"
 TEST_CASE("BOS stands before a completion when the file or its kind says so") {
   const auto adds = [](GgufWriter writer) {
     TempFolder folder;
-    write_file(folder.path("t.gguf"), writer.build());
-    return gguf_adds_bos(Gguf(folder.path("t.gguf")));
+    write_file(folder / "t.gguf", writer.build());
+    return gguf_adds_bos(Gguf(folder / "t.gguf"));
   };
   Table t = small();
   CHECK(adds(t.writer()));
