@@ -12,14 +12,12 @@ using nlohmann::ordered_json;
 namespace {
 
 std::vector<int32_t> encode(const TextModel& model, const Options& options, std::string_view text) {
-  std::vector<int32_t> ids;
-  if (options.bos) {
-    if (model.config.bos_token_id < 0)
-      fail(ExitCode::usage, "--bos: the model '{}' has no begin-of-text token", options.model);
-    ids.push_back(model.config.bos_token_id);
-  }
-  auto rest = model.tokenizer.encode(text, options.special == "parse");
-  ids.insert(ids.end(), rest.begin(), rest.end());
+  std::vector<int32_t> ids = model.tokenizer.encode(text, options.special == "parse");
+  if (!options.bos) return ids;
+  const int32_t bos = model.config.bos_token_id;
+  if (bos < 0) fail(ExitCode::usage, "--bos: the model '{}' has no begin-of-text token", options.model);
+  // Once, though a parsed text may write it itself.
+  if (ids.empty() || ids.front() != bos) ids.insert(ids.begin(), bos);
   return ids;
 }
 

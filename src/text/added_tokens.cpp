@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t max_content_bytes = 1024;  // bounds the work per byte of a text
 constexpr size_t max_tokens = 1 << 20;
+constexpr size_t max_total_bytes = 4 << 20;  // Gemma's 6,000 have less than 100 KB
 
 bool word_ends_at(std::string_view text, size_t end) {
   if (end == 0) return false;
@@ -41,39 +42,30 @@ size_t skip_blanks(std::string_view text, size_t begin) {
 
 }  // namespace
 
-void AddedTokens::Trie::add(std::string_view text, int32_t token) {
-  int32_t node = 0;
-  for (const char byte : text) {
-    const auto key = static_cast<uint8_t>(byte);
-    int32_t next = child(node, key);
-    if (next < 0) {
-      next = static_cast<int32_t>(nodes.size());
-      auto& children = nodes[node].children;
-      children.insert(std::lower_bound(children.begin(), children.end(), std::pair{key, -1}), {key, next});
-      nodes.emplace_back();
-    }
-    node = next;
-  }
-  nodes[node].token = token;
-  first_bytes[static_cast<uint8_t>(text[0])] = true;
-}
-
-int32_t AddedTokens::Trie::child(int32_t node, uint8_t byte) const {
-  const auto& children = nodes[node].children;
-  const auto found = std::lower_bound(children.begin(), children.end(), std::pair{byte, -1});
-  return found != children.end() && found->first == byte ? found->second : -1;
-}
-
 AddedTokens::AddedTokens(const JsonField& field, const Normalizer& normalizer, Vocabulary& vocabulary) {
   if (field.is_null()) return;
   if (field.array().size() > max_tokens) field.damaged("too long", fmt::format("at most {} tokens", max_tokens));
+  size_t total = 0;
   for (const JsonField& element : field.elements()) {
     AddedToken token = read(element, vocabulary);
     if (token.content.empty()) continue;
     const std::string text = token.normalized ? normalizer.normalize(token.content) : token.content;
-    tries_[token.normalized].add(text, static_cast<int32_t>(tokens_.size()));
+    if ((total += text.size()) > max_total_bytes)
+      element.damaged("one too many", fmt::format("at most {} bytes of added tokens", max_total_bytes));
+    if (!text.empty()) {  // a normalizer may leave nothing of it
+      texts_[token.normalized].trie.add(text, static_cast<int32_t>(tokens_.size()));
+      texts_[token.normalized].first_bytes[static_cast<uint8_t>(text[0])] = true;
+    }
     tokens_.push_back(std::move(token));
   }
+}
+
+std::vector<int32_t> AddedTokens::special_ids() const {
+  std::vector<int32_t> ids;
+  for (const AddedToken& token : tokens_)
+    if (token.special) ids.push_back(token.id);
+  std::sort(ids.begin(), ids.end());
+  return ids;
 }
 
 AddedToken AddedTokens::read(const JsonField& field, Vocabulary& vocabulary) {
@@ -97,13 +89,13 @@ bool AddedTokens::counts(const AddedToken& token, const MarkedText& source, size
   return !token.single_word || (!word_ends_at(source.text, begin) && !word_begins_at(source.text, end));
 }
 
-AddedTokens::Match AddedTokens::longest(const Trie& trie, const MarkedText& source, size_t begin) const {
+AddedTokens::Match AddedTokens::longest(const ByteTrie& trie, const MarkedText& source, size_t begin) const {
   Match best{-1, begin};
-  int32_t node = 0;
+  int32_t node = ByteTrie::root;
   for (size_t end = begin; end < source.text.size();) {
     node = trie.child(node, static_cast<uint8_t>(source.text[end++]));
     if (node < 0) break;
-    const int32_t token = trie.nodes[node].token;
+    const int32_t token = trie.value(node);
     // Text that ends in an untrusted piece may not hide a special token that a trusted piece goes on to write.
     const auto hides = [&] { return tokens_[token].special && source.origin(begin, end) == MarkedText::Origin::mixed; };
     if (token >= 0 && !hides()) best = {token, end};
@@ -112,10 +104,10 @@ AddedTokens::Match AddedTokens::longest(const Trie& trie, const MarkedText& sour
 }
 
 void AddedTokens::split(const MarkedText& source, Stage stage, const TextSink& text, const TokenSink& token) const {
-  const Trie& trie = tries_[stage == Stage::normalized];
+  const auto& [trie, first_bytes] = texts_[stage == Stage::normalized];
   size_t done = 0;
   for (size_t position = 0; position < source.text.size();) {
-    if (!trie.first_bytes[static_cast<uint8_t>(source.text[position])]) {
+    if (!first_bytes[static_cast<uint8_t>(source.text[position])]) {
       ++position;
       continue;
     }

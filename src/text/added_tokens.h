@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "text/byte_trie.h"
 #include "text/json_field.h"
 #include "text/marked_text.h"
 #include "text/normalizer.h"
@@ -35,35 +36,30 @@ class AddedTokens {
   // Puts them into the vocabulary, too.
   AddedTokens(const JsonField& field, const Normalizer& normalizer, Vocabulary& vocabulary);
 
+  std::vector<int32_t> special_ids() const;  // ascending
+
   const std::vector<AddedToken>& tokens() const { return tokens_; }
-  bool has_normalized() const { return tries_[1].nodes.size() > 1; }
+  bool has_normalized() const { return !texts_[1].trie.empty(); }
 
   // Calls `text` for each stretch without a token of that stage and `token` for each token, in order.
   void split(const MarkedText& source, Stage stage, const TextSink& text, const TokenSink& token) const;
 
  private:
-  // Bytes lead from node 0 downward; the texts of all tokens of a stage.
-  struct Trie {
-    struct Node {
-      std::vector<std::pair<uint8_t, int32_t>> children;  // ascending bytes
-      int32_t token = -1;                                 // index in tokens_ of the text that ends here
-    };
-    std::vector<Node> nodes{1};
+  // The texts of all tokens of a stage and their places in tokens_.
+  struct Texts {
+    ByteTrie trie;
     std::array<bool, 256> first_bytes{};
-
-    void add(std::string_view text, int32_t token);
-    int32_t child(int32_t node, uint8_t byte) const;  // -1: none
   };
   struct Match {
     int32_t token;  // -1: none
     size_t end;
   };
   AddedToken read(const JsonField& field, Vocabulary& vocabulary);
-  Match longest(const Trie& trie, const MarkedText& source, size_t begin) const;
+  Match longest(const ByteTrie& trie, const MarkedText& source, size_t begin) const;
   bool counts(const AddedToken& token, const MarkedText& source, size_t begin, size_t end) const;
 
   std::vector<AddedToken> tokens_;
-  std::array<Trie, 2> tries_;  // by Stage
+  std::array<Texts, 2> texts_;  // by Stage
 };
 
 }  // namespace trireme

@@ -24,4 +24,7 @@ std::string to_byte_alphabet(std::string_view bytes);
 // The bytes a token stands for; a token with a character outside the alphabet stands for its own UTF-8.
 std::string from_byte_alphabet(std::string_view token);
 
+// The byte that a token of the form <0xHH> stands for; -1: it has another form.
+int byte_of(std::string_view token);
+
 }  // namespace trireme

@@ -64,6 +64,11 @@ int64_t JsonField::integer(int64_t low, int64_t high) const {
   return number;
 }
 
+double JsonField::number() const {
+  if (!value_->is_number()) damaged(value_->type_name(), "a number");
+  return value_->get<double>();
+}
+
 void JsonField::damaged(std::string_view seen, std::string_view expected) const {
   fail(ExitCode::bad_data, "tokenizer.json is damaged: field `{}` is {}, expected {}; fetch the model again", path_,
        shortened(seen), expected);

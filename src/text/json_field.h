@@ -16,6 +16,7 @@ class JsonField {
 
   JsonField operator[](std::string_view name) const;  // null when this is null or has no such field
   bool is_null() const { return value_->is_null(); }
+  bool is_array() const { return value_->is_array(); }
   const std::string& path() const { return path_; }
 
   const nlohmann::json& object() const;
@@ -25,6 +26,7 @@ class JsonField {
   std::string text_or(std::string_view absent) const;
   bool flag_or(bool absent) const;
   int64_t integer(int64_t low, int64_t high) const;
+  double number() const;
 
   // The field is damaged: throws Error(bad_data).
   [[noreturn]] void damaged(std::string_view seen, std::string_view expected) const;

@@ -1,103 +1,130 @@
 #include "text/normalizer.h"
 
-#include <utf8proc.h>
+#include <map>
 
-#include <algorithm>
-#include <vector>
-
-#include "base/error.h"
-#include "text/utf8.h"
+#include "text/character_filters.h"
+#include "text/charsmap.h"
+#include "text/pattern.h"
+#include "text/text_edit.h"
+#include "text/unicode_forms.h"
 
 namespace trireme {
+
+struct NormalizerStep {
+  virtual ~NormalizerStep() = default;
+  virtual void apply(TextEdit& edit) const = 0;
+};
+
 namespace {
 
-// Below this all characters are in NFC already, and none joins the one before it.
-constexpr char32_t first_mark = 0x300;
+constexpr int max_depth = 16;  // of a Sequence in a Sequence
 
-int combining_class(utf8proc_int32_t code_point) { return utf8proc_get_property(code_point)->combining_class; }
+using Filter = void (*)(TextEdit&);
 
-// utf8proc's own ordering of marks is quadratic in their number; a document may hold a million of them.
-void order_marks(std::vector<utf8proc_int32_t>& code_points) {
-  const auto is_starter = [](utf8proc_int32_t code_point) { return combining_class(code_point) == 0; };
-  for (auto begin = code_points.begin(); begin != code_points.end();) {
-    begin = std::find_if_not(begin, code_points.end(), is_starter);
-    const auto end = std::find_if(begin, code_points.end(), is_starter);
-    std::stable_sort(begin, end, [](auto a, auto b) { return combining_class(a) < combining_class(b); });
-    begin = end;
+template <UnicodeForm form>
+void to_form(TextEdit& edit) {
+  normalize(form, edit);
+}
+
+struct FilterStep : NormalizerStep {
+  explicit FilterStep(Filter f) : filter(f) {}
+  void apply(TextEdit& edit) const override { filter(edit); }
+  Filter filter;
+};
+
+struct CharsmapStep : NormalizerStep {
+  explicit CharsmapStep(const JsonField& field) : charsmap(field["precompiled_charsmap"]) {}
+  void apply(TextEdit& edit) const override { charsmap.apply(edit); }
+  Charsmap charsmap;
+};
+
+struct PrependStep : NormalizerStep {
+  explicit PrependStep(const JsonField& field) : prefix(field["prepend"].text()) {}
+  void apply(TextEdit& edit) const override {
+    if (!edit.text().empty()) edit.replace(0, 0, prefix);
   }
-}
+  std::string prefix;
+};
 
-std::string to_nfc(std::string_view text) {
-  std::vector<utf8proc_int32_t> code_points;
-  code_points.reserve(text.size());
-  for (size_t position = 0; position < text.size();) {
-    const auto code_point = static_cast<utf8proc_int32_t>(next_code_point(text, position));
-    std::array<utf8proc_int32_t, 4> parts;  // the longest canonical decomposition has 4 characters
-    int last_class = 0;
-    const auto count = utf8proc_decompose_char(code_point, parts.data(), parts.size(), UTF8PROC_DECOMPOSE, &last_class);
-    must(count >= 0 && count <= static_cast<utf8proc_ssize_t>(parts.size()), "a decomposition fits its buffer");
-    code_points.insert(code_points.end(), parts.begin(), parts.begin() + count);
+struct ReplaceStep : NormalizerStep {
+  explicit ReplaceStep(const JsonField& field) : pattern(field["pattern"]), content(field["content"].text()) {}
+  void apply(TextEdit& edit) const override {
+    Regex::Scratch scratch;
+    pattern.each(edit.text(), scratch, [&](size_t begin, size_t end, bool is_match) {
+      if (is_match) edit.replace(begin, end, content);
+    });
   }
-  order_marks(code_points);
-  const auto count = utf8proc_normalize_utf32(code_points.data(), static_cast<utf8proc_ssize_t>(code_points.size()),
-                                              static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
-  must(count >= 0, "utf8proc composes");
-  std::string out;
-  out.reserve(text.size());
-  for (utf8proc_ssize_t i = 0; i < count; ++i) append_utf8(out, static_cast<char32_t>(code_points[i]));
-  return out;
-}
+  Pattern pattern;
+  std::string content;
+};
 
-// Bytes below 0xCC begin the characters below U+0300.
-bool has_marks(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char byte) { return static_cast<unsigned char>(byte) >= 0xCC; });
-}
-
-// The first position from `border` on whose character cannot join the one before it.
-size_t safe_border(std::string_view text, size_t border) {
-  for (size_t position = border; position < text.size(); border = position)
-    if (next_code_point(text, position) < first_mark) return border;
-  return text.size();
+// What a step without settings of its own does.
+const std::map<std::string, Filter>& filters() {
+  static const std::map<std::string, Filter> table = {{"NFC", to_form<UnicodeForm::nfc>},
+                                                      {"NFD", to_form<UnicodeForm::nfd>},
+                                                      {"NFKC", to_form<UnicodeForm::nfkc>},
+                                                      {"NFKD", to_form<UnicodeForm::nfkd>},
+                                                      {"Lowercase", lowercase},
+                                                      {"StripAccents", strip_accents},
+                                                      {"Nmt", clean_nmt},
+                                                      {"ByteLevel", to_byte_letters}};
+  return table;
 }
 
 }  // namespace
 
-Normalizer::Normalizer(const JsonField& field) { add(field); }
+Normalizer::Normalizer(const JsonField& field) { add(field, 0); }
+Normalizer::~Normalizer() = default;
 
-void Normalizer::add(const JsonField& field) {
+void Normalizer::add(const JsonField& field, int depth) {
   if (field.is_null()) return;
+  if (depth > max_depth) field.damaged("one Sequence inside another, too deep", "a flat Sequence");
   const std::string& type = field["type"].text();
-  if (type == "NFC") {
-    nfc_ = true;
+  const auto filter = [&](Filter f) { steps_.push_back(std::make_unique<FilterStep>(f)); };
+  if (const auto found = filters().find(type); found != filters().end()) {
+    filter(found->second);
   } else if (type == "Sequence") {
-    for (const JsonField& step : field["normalizers"].elements()) {
-      if (step["type"].text_or("") == "Sequence") step.unsupported("Sequence", "a flat Sequence");
-      add(step);
+    for (const JsonField& step : field["normalizers"].elements()) add(step, depth + 1);
+  } else if (type == "Strip") {
+    if (field["strip_left"].flag_or(true)) filter(strip_left);
+    if (field["strip_right"].flag_or(true)) filter(strip_right);
+  } else if (type == "BertNormalizer") {
+    const bool lower = field["lowercase"].flag_or(true);
+    if (field["clean_text"].flag_or(true)) filter(clean_bert);
+    if (field["handle_chinese_chars"].flag_or(true)) filter(separate_ideographs);
+    if (field["strip_accents"].flag_or(lower)) {
+      filter(to_form<UnicodeForm::nfd>);
+      filter(strip_nonspacing_marks);
     }
+    if (lower) filter(lowercase);
+  } else if (type == "Prepend") {
+    steps_.push_back(std::make_unique<PrependStep>(field));
+  } else if (type == "Replace") {
+    steps_.push_back(std::make_unique<ReplaceStep>(field));
+  } else if (type == "Precompiled") {
+    steps_.push_back(std::make_unique<CharsmapStep>(field));
   } else {
-    field["type"].unsupported(type, "NFC, Sequence");
+    field["type"].unsupported(type,
+                              "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, Precompiled, "
+                              "Nmt, ByteLevel, BertNormalizer, Sequence");
   }
+}
+
+Normalizer::Result Normalizer::normalize(MarkedText text) const {
+  Result result{std::move(text)};
+  for (const auto& step : steps_) {
+    TextEdit edit(result.text);
+    step->apply(edit);
+    if (!edit.changed()) continue;
+    result.removed_front = result.removed_front || edit.removed_front();
+    MarkedText changed = edit.finish();
+    result.text = std::move(changed);
+  }
+  return result;
 }
 
 std::string Normalizer::normalize(std::string_view text) const {
-  return nfc_ && has_marks(text) ? to_nfc(text) : std::string(text);
-}
-
-MarkedText Normalizer::normalize(const MarkedText& text) const {
-  if (!nfc_ || !has_marks(text.text)) return text;
-  MarkedText out;
-  size_t done = 0;
-  const auto take_to = [&](size_t end, bool trusted) {
-    if (done < end) out.append(normalize(std::string_view(text.text).substr(done, end - done)), trusted);
-    done = std::max(done, end);
-  };
-  for (const MarkedText::Range& range : text.trusted) {
-    take_to(safe_border(text.text, range.begin), false);
-    const size_t end = safe_border(text.text, range.end);
-    take_to(end, end == range.end);
-  }
-  take_to(text.text.size(), false);
-  return out;
+  return normalize(MarkedText{std::string(text), {}}).text.text;
 }
 
 }  // namespace trireme

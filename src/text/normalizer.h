@@ -1,29 +1,36 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "text/json_field.h"
 #include "text/marked_text.h"
 
 namespace trireme {
 
-// The `normalizer` of a tokenizer.json: none or NFC.
+struct NormalizerStep;
+
+// The `normalizer` of a tokenizer.json: steps that change the text before it is cut into words.
 class Normalizer {
  public:
+  // Throws Error(bad_data) for a step it does not have, by name.
   explicit Normalizer(const JsonField& field);
+  ~Normalizer();
 
-  bool is_identity() const { return !nfc_; }
-  std::string normalize(std::string_view text) const;  // valid UTF-8 in and out
-
-  // As one text. Where a mark could join what stands before a border of trust, it takes the border with it: the
-  // text from there to the next safe place counts as untrusted.
-  MarkedText normalize(const MarkedText& text) const;
+  struct Result {
+    MarkedText text;
+    bool removed_front = false;  // what the text began with has gone
+  };
+  bool is_identity() const { return steps_.empty(); }
+  Result normalize(MarkedText text) const;  // as one text, which remembers what is trusted
+  std::string normalize(std::string_view text) const;
 
  private:
-  void add(const JsonField& field);
+  void add(const JsonField& field, int depth);
 
-  bool nfc_ = false;
+  std::vector<std::unique_ptr<const NormalizerStep>> steps_;
 };
 
 }  // namespace trireme

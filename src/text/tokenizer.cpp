@@ -5,12 +5,12 @@
 
 #include "base/error.h"
 #include "text/added_tokens.h"
-#include "text/bpe.h"
-#include "text/byte_level.h"
 #include "text/json_field.h"
 #include "text/normalizer.h"
+#include "text/post_processor.h"
 #include "text/pre_tokenizer.h"
-#include "text/utf8.h"
+#include "text/token_decoder.h"
+#include "text/token_model.h"
 #include "text/vocabulary.h"
 #include "text/word_cache.h"
 
@@ -30,64 +30,36 @@ nlohmann::json parse(std::string_view source) {
   return file;
 }
 
-const JsonField& expect_type(const JsonField& field, std::string_view type) {
-  if (const JsonField seen = field["type"]; seen.text_or("none") != type) seen.unsupported(seen.text_or("none"), type);
-  return field;
-}
-
-// The id of the token that the post-processor puts before a text; -1: none. Nothing else of it matters to a prompt.
-int32_t first_special(const JsonField& field, const Vocabulary& vocabulary) {
-  if (field.is_null()) return -1;
-  const std::string& type = field["type"].text();
-  if (type == "ByteLevel") return -1;
-  if (type == "Sequence") {
-    int32_t id = -1;
-    for (const JsonField& step : field["processors"].elements()) {
-      if (step["type"].text_or("") == "Sequence") step.unsupported("Sequence", "a flat Sequence");
-      id = std::max(id, first_special(step, vocabulary));
-    }
-    return id;
-  }
-  if (type != "TemplateProcessing") field["type"].unsupported(type, "ByteLevel, TemplateProcessing, Sequence");
-  const std::vector<JsonField> single = field["single"].elements();
-  if (single.empty()) return -1;
-  const JsonField token = single[0]["SpecialToken"];
-  if (token.is_null()) return -1;
-  const int32_t id = vocabulary.find(token["id"].text());
-  if (id < 0) token["id"].damaged(token["id"].text(), "a token of the vocabulary");
-  return id;
-}
-
 }  // namespace
 
 struct Tokenizer::State {
   explicit State(const JsonField& file)
-      : vocabulary(expect_type(file["model"], "BPE")["vocab"]),
-        bpe(file["model"], vocabulary),
+      : vocabulary(file["model"]["vocab"]),
         normalizer(file["normalizer"]),
         added(file["added_tokens"], normalizer, vocabulary),
         pre_tokenizer(file["pre_tokenizer"]),
-        bos_id(first_special(file["post_processor"], vocabulary)),
-        whole_words(file["model"]["ignore_merges"].flag_or(false)) {
-    expect_type(file["decoder"], "ByteLevel");
-    bytes.reserve(vocabulary.size());
-    for (int32_t id = 0; id < vocabulary.size(); ++id) bytes.push_back(from_byte_alphabet(vocabulary.text(id)));
-    special.resize(vocabulary.size());
-    for (const AddedToken& token : added.tokens())
-      if (token.special) special[token.id] = true;
+        model(TokenModel::of(file["model"], vocabulary, pre_tokenizer.is_byte_level(), added.special_ids())),
+        decoder(file["decoder"]),
+        bos_id(first_special(file["post_processor"], vocabulary)) {
+    special.resize(static_cast<size_t>(vocabulary.size()));
+    is_added.resize(special.size());
+    for (const AddedToken& token : added.tokens()) {
+      is_added[static_cast<size_t>(token.id)] = true;
+      if (token.special) special[static_cast<size_t>(token.id)] = true;
+    }
   }
 
-  bool has(int32_t id) const { return id >= 0 && id < vocabulary.size(); }
+  bool has(int32_t id) const { return vocabulary.has(id); }
 
   Vocabulary vocabulary;
-  Bpe bpe;
   Normalizer normalizer;
   AddedTokens added;
   PreTokenizer pre_tokenizer;
+  std::unique_ptr<const TokenModel> model;
+  TokenDecoder decoder;
   int32_t bos_id;
-  bool whole_words;                // a word that is a token is not taken apart (ignore_merges)
-  std::vector<std::string> bytes;  // [vocab_size]
-  std::vector<bool> special;       // [vocab_size]
+  std::vector<bool> special;   // [vocab_size]
+  std::vector<bool> is_added;  // [vocab_size]
 };
 
 namespace {
@@ -100,9 +72,13 @@ class Encoding {
 
   std::vector<int32_t> run() {
     cut(text_, AddedTokens::Stage::raw, [&](size_t begin, size_t end) {
-      if (state_.normalizer.is_identity() && !state_.added.has_normalized()) return add_words(view(text_, begin, end));
-      const MarkedText& part = parts_.emplace_back(state_.normalizer.normalize(text_.slice(begin, end)));
-      cut(part, AddedTokens::Stage::normalized, [&](size_t from, size_t to) { add_words(view(part, from, to)); });
+      if (state_.normalizer.is_identity() && !state_.added.has_normalized())
+        return add_words(view(text_, begin, end), begin == 0);
+      Normalizer::Result result = state_.normalizer.normalize(text_.slice(begin, end));
+      const MarkedText& part = parts_.emplace_back(std::move(result.text));
+      const bool begins_text = begin == 0 && !result.removed_front;
+      cut(part, AddedTokens::Stage::normalized,
+          [&](size_t from, size_t to) { add_words(view(part, from, to), begins_text && from == 0); });
     });
     return std::move(ids_);
   }
@@ -118,35 +94,32 @@ class Encoding {
     state_.added.split(text, stage, sink, [&](int32_t id) { ids_.push_back(id); });
   }
 
-  void add_words(std::string_view text) {
-    state_.pre_tokenizer.split(text, pre_tokenizer_scratch_, [&](std::string_view word) { add_word(word); });
+  void add_words(std::string_view text, bool begins_text) {
+    state_.pre_tokenizer.split(text, begins_text, pre_tokenizer_scratch_, [&](std::string_view word) {
+      for (size_t size = 0; !word.empty(); word.remove_prefix(size)) {
+        size = state_.model->part_bytes(word);
+        add_part(word.substr(0, size));
+      }
+    });
   }
 
-  void add_word(std::string_view word) {
-    if (word.size() > max_cached_bytes) return encode_word(word);
+  void add_part(std::string_view word) {
+    if (word.size() > max_cached_bytes) return state_.model->encode(word, model_scratch_, ids_);
     WordCache::Slot& slot = cache_.slot(word);
     if (slot.holds(word)) {
       for (size_t i = 0; i < slot.ids.count; ++i) ids_.push_back(ids_[slot.ids.begin + i]);
       return;
     }
     const size_t begin = ids_.size();
-    encode_word(word);
+    state_.model->encode(word, model_scratch_, ids_);
     slot = {word.data(), word.size(), {begin, ids_.size() - begin}};
-  }
-
-  void encode_word(std::string_view word) {
-    if (state_.whole_words) {
-      const int32_t id = state_.vocabulary.find(to_byte_alphabet(word));
-      if (id >= 0 && !state_.special[id]) return ids_.push_back(id);
-    }
-    state_.bpe.encode(word, bpe_scratch_, ids_);
   }
 
   const Tokenizer::State& state_;
   const MarkedText text_;
   std::deque<MarkedText> parts_;  // normalized; words point into them
   PreTokenizer::Scratch pre_tokenizer_scratch_;
-  Bpe::Scratch bpe_scratch_;
+  ModelScratch model_scratch_;
   WordCache cache_;
   std::vector<int32_t> ids_;
 };
@@ -176,29 +149,41 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool trusted) cons
   return encode({&piece, 1});
 }
 
+void Tokenizer::push(int32_t id, bool skip_special, DecoderStates& states, std::string& text) const {
+  if (!state_->has(id) || (skip_special && is_special(id))) return;
+  state_->decoder.push(state_->vocabulary.text(id), states, text);
+}
+
+void Tokenizer::finish(DecoderStates& states, std::string& text) const { state_->decoder.finish(states, text); }
+
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
-  std::string bytes;
-  for (const int32_t id : ids)
-    if (state_->has(id) && !(skip_special && state_->special[id])) bytes += state_->bytes[id];
-  return lossy_utf8(bytes);
+  DecoderStates states;
+  std::string text;
+  for (const int32_t id : ids) push(id, skip_special, states, text);
+  finish(states, text);
+  return text;
 }
 
 int32_t Tokenizer::find_id(std::string_view token) const { return state_->vocabulary.find(token); }
-bool Tokenizer::is_special(int32_t id) const { return state_->has(id) && state_->special[id]; }
-std::string Tokenizer::token_bytes(int32_t id) const { return state_->has(id) ? state_->bytes[id] : std::string(); }
+bool Tokenizer::is_special(int32_t id) const { return state_->has(id) && state_->special[static_cast<size_t>(id)]; }
+
+std::string Tokenizer::token_bytes(int32_t id) const {
+  if (!state_->has(id)) return {};
+  const std::string& text = state_->vocabulary.text(id);
+  return state_->is_added[static_cast<size_t>(id)] ? text : state_->decoder.bytes_of(text);
+}
+
 int32_t Tokenizer::bos_id() const { return state_->bos_id; }
 
 std::string StreamDecoder::push(int32_t id) {
   std::string text;
-  if (tokenizer_->is_special(id)) return text;
-  pending_ += tokenizer_->token_bytes(id);
-  pending_.erase(0, append_lossy(text, pending_));
+  tokenizer_->push(id, true, states_, text);
   return text;
 }
 
 std::string StreamDecoder::finish() {
-  const std::string text = lossy_utf8(pending_);
-  pending_.clear();
+  std::string text;
+  tokenizer_->finish(states_, text);
   return text;
 }
 

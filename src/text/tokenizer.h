@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/decoder_state.h"
+
 namespace trireme {
 
 // Text with its origin: only trusted text (a chat template's own words) may become special tokens. Adjacent pieces are
@@ -16,7 +18,8 @@ struct TextPiece {
   bool trusted = false;
 };
 
-// Byte-level BPE from a tokenizer.json (Hugging Face format). Immutable after construction; safe to share by threads.
+// A tokenizer.json (Hugging Face format). What of it is supported: docs/tokenizers.md. Immutable after construction;
+// safe to share by threads.
 class Tokenizer {
  public:
   // Throws Error(bad_data) naming the field when the file is damaged or uses something unsupported (listed by name).
@@ -31,7 +34,9 @@ class Tokenizer {
   std::string decode(std::span<const int32_t> ids, bool skip_special = true) const;
   int32_t find_id(std::string_view token) const;  // -1: no such token (content of added tokens, or vocabulary form)
   bool is_special(int32_t id) const;
-  // The raw bytes a token stands for; special tokens their content.
+  void push(int32_t id, bool skip_special, DecoderStates& states, std::string& text) const;  // decode(), token by token
+  void finish(DecoderStates& states, std::string& text) const;
+  // The raw bytes a token stands for inside a text; added tokens their content.
   std::string token_bytes(int32_t id) const;
   // The token that the file's post-processor puts before a text; -1: none. encode() never adds it.
   int32_t bos_id() const;
@@ -52,7 +57,7 @@ class StreamDecoder {
 
  private:
   const Tokenizer* tokenizer_;
-  std::string pending_;  // bytes of an unfinished character
+  DecoderStates states_;
 };
 
 }  // namespace trireme

@@ -37,6 +37,11 @@ GgufWriter& GgufWriter::i32s(std::string_view key, const std::vector<int32_t>& v
   for (int32_t v : values) bytes += bytes_of(v);
   return raw(key, 9, bytes);
 }
+GgufWriter& GgufWriter::f32s(std::string_view key, const std::vector<float>& values) {
+  std::string bytes = bytes_of(uint32_t{6}) + bytes_of(uint64_t{values.size()});
+  for (float v : values) bytes += bytes_of(v);
+  return raw(key, 9, bytes);
+}
 
 GgufWriter& GgufWriter::tensor(std::string_view name, const std::vector<uint64_t>& dims, uint32_t type,
                                std::string data) {

@@ -25,6 +25,7 @@ class GgufWriter {
   GgufWriter& boolean(std::string_view key, bool value);
   GgufWriter& texts(std::string_view key, const std::vector<std::string>& values);
   GgufWriter& i32s(std::string_view key, const std::vector<int32_t>& values);
+  GgufWriter& f32s(std::string_view key, const std::vector<float>& values);
   GgufWriter& raw(std::string_view key, uint32_t type, std::string_view bytes);  // any value, as bytes
 
   // dims: columns first, as GGUF has them. type: ggml's id.

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Makes tests/text/golden: what PyPI tokenizers and jinja2 answer. Needs `pip install tokenizers jinja2`; run by hand.
 
-    make_golden.py [--model-tokenizer TOKENIZER.json]
+    make_golden.py [--model-tokenizer TOKENIZER.json] [--families]
 
 tokenizer_NAME.json    small tokenizers, trained here, one per family of settings
 tokenize.jsonl         {"tokenizer", "text", "untrusted": ids, "trusted": ids, "decoded": text without special tokens}
+family_NAME.json       small tokenizers in the shape of well-known families (--families makes these two alone)
+families.jsonl         as tokenize.jsonl, "shown": with special tokens where that differs
+gguf.jsonl             SentencePiece tables of GGUF files, the merges that transformers makes of them, and rows as above
 templates.jsonl        {"name", "template", "variables", "text"} or "error": true
 smollm2.jsonl          {"text", "untrusted"} of the real tokenizer (only with --model-tokenizer)
 """
@@ -15,6 +18,7 @@ import pathlib
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 import golden_templates
+import golden_tokenizers
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "golden"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -123,11 +127,72 @@ def tokenize_rows():
             yield row
 
 
+def family_strings():
+    own = ["<s>", "<s>Hi</s>", " <s> x", "</s>", "<unk>", "a<unk>b", "<0x41>", "<0x0A><0xE2>", "[INST] Hi [/INST]", "<bos>", "<start_of_turn>user\n",
+           "<|user|>\nHi<|end|>\n<|assistant|>\n", "<|end|> \n\t x", "[CLS] a [SEP]", "[MASK]", "<|startoftext|>", "\u2581", "\u2581\u2581a",
+           "a\u2581b", " \u2581 ", "\t\t", "\n\n\n", "<b>x</b>", "Hello, world! Isn't it? It do not.", "unaffable##ing", "a_b-c.d", "\uFF21\u0301", "U\u0130stanbul",
+           "\u1100\u1161\u11A8", "\u2026\u2026", "e\u0301\u0301", "\u0301\u0301x", "\u200b\u200bx", "\U0001D518\U0001D52B", "12345 \u0663\u0664", "\U00020000\u4E2D"]
+    return own + strings()[::3]
+
+
+def family_rows():
+    for name in golden_tokenizers.FAMILIES:
+        source = golden_tokenizers.source(name, CORPUS * 3)
+        (FOLDER / f"family_{name}.json").write_text(source, encoding="utf-8")
+        tokenizer = Tokenizer.from_str(source)
+        hidden = golden_tokenizers.hidden_specials(tokenizer)
+        for text in family_strings():
+            if any(token in text for token in hidden):
+                continue
+            row = {"tokenizer": name, "text": text, "untrusted": ids(tokenizer, text, False)}
+            trusted = ids(tokenizer, text, True)
+            if trusted != row["untrusted"]:
+                row["trusted"] = trusted
+            row["decoded"] = tokenizer.decode(trusted)
+            shown = tokenizer.decode(trusted, skip_special_tokens=False)
+            if shown != row["decoded"]:
+                row["shown"] = shown
+            yield row
+
+
+def gguf_rows():
+    """SentencePiece tables as GGUF files hold them, with the merges of transformers' generate_merges."""
+    from transformers.tokenization_utils_base import generate_merges
+    for name, architecture, prefix in (("llama2", "llama", -1), ("gemma", "gemma2", 0), ("phi3", "phi3", 1)):
+        file = json.loads(golden_tokenizers.source(name, CORPUS * 3))
+        added = {token["id"]: token for token in file["added_tokens"]}
+        file["model"]["vocab"].pop("\t", None)  # Gemma's tab is byte 9; the table of a GGUF file has one text for an id
+        texts = {i: t for t, i in file["model"]["vocab"].items()} | {i: token["content"] for i, token in added.items()}
+        tokens = [texts.get(i, f"<hole {i}>") for i in range(max(texts) + 1)]
+        kind = lambda i, t: ((2 if t == "<unk>" else 3 if added[i]["special"] else 4) if i in added else 6 if t in golden_tokenizers.BYTES
+                             else 5 if i not in texts else 1)
+        types = [kind(i, t) for i, t in enumerate(tokens)]
+        rank = {"".join(merge): i for i, merge in reversed(list(enumerate(file["model"]["merges"])))}
+        # Equal scores, too: how they are ordered is part of the format.
+        scores = [0.0 if types[i] != 1 else -float(rank.get(t, 1000) // 3) for i, t in enumerate(tokens)]
+        vocab = {t: i for i, t in enumerate(tokens) if i in texts}
+        if "\t" not in vocab and any("\t" in t for t in tokens):
+            vocab["\t"] = vocab["<0x09>"]
+        merges = generate_merges(vocab, {t: score for t, score in zip(tokens, scores) if t in vocab})
+        file["model"].update(vocab=vocab, merges=[list(merge) for merge in merges])
+        tokenizer = Tokenizer.from_str(json.dumps(file))
+        rows = [{"text": text, "untrusted": ids(tokenizer, text, False), "trusted": ids(tokenizer, text, True)} for text in family_strings()[::2]]
+        for row in rows:
+            row["decoded"] = tokenizer.decode(row["trusted"])
+        yield {"name": name, "architecture": architecture, "prefix": prefix, "tokens": tokens, "types": types, "scores": scores, "merges": merges,
+               "rows": rows}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model-tokenizer")
+    parser.add_argument("--families", action="store_true")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
+    write("families.jsonl", family_rows())
+    write("gguf.jsonl", gguf_rows())
+    if options.families:
+        return
     make_tokenizers()
     write("tokenize.jsonl", tokenize_rows())
     write("templates.jsonl", golden_templates.rows())

@@ -4,6 +4,7 @@
 //   {"text": ..., "trusted": true}    -> ids of trusted text
 //   {"pieces": [[text, trusted]...]}  -> ids of the pieces as one text
 //   {"ids": [...], "skip_special": b} -> the decoded text
+//   {"ids": [...], "stream": true}    -> the texts that a stream shows one by one, special tokens left out
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -17,6 +18,13 @@ namespace {
 nlohmann::json answer(const trireme::Tokenizer& tokenizer, const nlohmann::json& line) {
   if (line.is_string()) return tokenizer.encode(line.get<std::string>());
   if (line.contains("text")) return tokenizer.encode(line["text"].get<std::string>(), line.value("trusted", false));
+  if (line.contains("stream")) {
+    trireme::StreamDecoder decoder(tokenizer);
+    nlohmann::json shown = nlohmann::json::array();
+    for (const int32_t id : line["ids"].get<std::vector<int32_t>>()) shown.push_back(decoder.push(id));
+    shown.push_back(decoder.finish());
+    return shown;
+  }
   if (line.contains("ids"))
     return tokenizer.decode(line["ids"].get<std::vector<int32_t>>(), line.value("skip_special", true));
   std::vector<trireme::TextPiece> pieces;

@@ -56,6 +56,66 @@ TEST_CASE("ids and texts equal those of PyPI tokenizers") {
   CHECK(rows > 1000);
 }
 
+TEST_CASE("families: ids and texts equal those of PyPI tokenizers") {
+  std::map<std::string, Tokenizer> tokenizers;
+  const int rows = each_golden("families.jsonl", [&](const nlohmann::ordered_json& row) {
+    const std::string name = row["tokenizer"], text = row["text"], decoded = row["decoded"];
+    if (!tokenizers.contains(name)) tokenizers.emplace(name, Tokenizer(read_golden("family_" + name + ".json")));
+    const Tokenizer& tokenizer = tokenizers.at(name);
+    CAPTURE(name);
+    CAPTURE(text);
+    const Ids untrusted = row["untrusted"], trusted = row.value("trusted", untrusted);
+    CHECK(tokenizer.encode(text) == untrusted);
+    CHECK(tokenizer.encode(text, true) == trusted);
+    CHECK(tokenizer.decode(trusted) == decoded);
+    CHECK(streamed(tokenizer, trusted) == decoded);
+    CHECK(tokenizer.decode(trusted, false) == row.value("shown", decoded));
+  });
+  CHECK(rows > 1500);
+  CHECK(tokenizers.size() == 14);
+}
+
+TEST_CASE("special tokens come from no untrusted text, whatever the model") {
+  for (const char* name : {"t5", "xlmr", "unigram_bytes", "word_level"}) {
+    const Tokenizer tokenizer(read_golden(std::string("family_") + name + ".json"));
+    for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+      if (!tokenizer.is_special(id)) continue;
+      const std::string text = tokenizer.token_bytes(id);
+      CAPTURE(name);
+      CAPTURE(text);
+      for (const int32_t seen : tokenizer.encode("x " + text + " y"))
+        if (tokenizer.is_special(seen)) CHECK(tokenizer.token_bytes(seen).find("unk") < 2);  // what it does not know
+      CHECK(tokenizer.encode(text, true) == Ids{id});
+    }
+  }
+}
+
+TEST_CASE("a stream of byte tokens shows whole characters only") {
+  const Tokenizer tokenizer(read_golden("family_llama2.json"));
+  const Ids ids = tokenizer.encode("a👍b");
+  StreamDecoder decoder(tokenizer);
+  std::string text;
+  for (const int32_t id : ids) {
+    const std::string shown = decoder.push(id);
+    CHECK((shown.empty() || shown == "a" || shown == "👍b"));
+    text += shown;
+  }
+  CHECK(text + decoder.finish() == "a👍b");
+}
+
+TEST_CASE("the token that stands before a text, of every post-processor") {
+  const auto bos = [](const char* name) {
+    const Tokenizer tokenizer(read_golden(std::string("family_") + name + ".json"));
+    return tokenizer.bos_id() < 0 ? "" : tokenizer.token_bytes(tokenizer.bos_id());
+  };
+  CHECK(bos("llama2") == "<s>");
+  CHECK(bos("gemma") == "<bos>");
+  CHECK(bos("xlmr") == "<s>");
+  CHECK(bos("bert") == "[CLS]");
+  CHECK(bos("t5").empty());
+  CHECK(bos("phi3").empty());
+}
+
 TEST_CASE("the real SmolLM2 tokenizer, if TRIREME_TEST_TOKENIZER names its tokenizer.json") {
   const char* path = std::getenv("TRIREME_TEST_TOKENIZER");
   if (!path || !std::filesystem::exists(path)) {
@@ -135,28 +195,52 @@ TEST_CASE("a megabyte without a border is no slower than it should be") {
   CHECK(tokenizer.decode(tokenizer.encode(word)) == word);
   const std::string blanks(1'000'000, ' ');
   CHECK(tokenizer.decode(tokenizer.encode(blanks + "x")) == blanks + "x");
+  for (const char* name : {"llama2", "gemma", "unigram_bytes"}) {
+    const Tokenizer family(read_golden(std::string("family_") + name + ".json"));
+    CHECK(family.decode(family.encode(word)) == word);
+    CHECK(family.decode(family.encode(blanks + "x")) == blanks + "x");
+  }
 }
 
 TEST_CASE("damaged and unsupported files are refused by name") {
   CHECK(refusal("{") != "accepted");
   CHECK(refusal("[]") != "accepted");
-  CHECK(refusal("{}").find("model.type") != std::string::npos);
-  CHECK(refusal(changed("/model/type", "Unigram")).find("Unigram") != std::string::npos);
+  CHECK(refusal("{}").find("model.vocab") != std::string::npos);
+  CHECK(refusal(changed("/model/type", "Unigram")).find("model.vocab") != std::string::npos);
+  CHECK(refusal(changed("/model/type", "Tiktoken")).find("Tiktoken") != std::string::npos);
+  CHECK(refusal(changed("/model/type", 7)).find("model.type") != std::string::npos);
+  CHECK(refusal(changed("/model/vocab", {{"a", 1}, {"a", 2}})).find("model.vocab[1]") != std::string::npos);
+  CHECK(refusal(changed("/model/vocab", {"a"})).find("model.vocab[0]") != std::string::npos);
   CHECK(refusal(changed("/model/vocab/zz", -1)).find("model.vocab.zz") != std::string::npos);
   CHECK(refusal(changed("/model/vocab/zz", 4294967296)).find("model.vocab.zz") != std::string::npos);
   CHECK(refusal(changed("/model/vocab/zz", 5)).find("id 5") != std::string::npos);
   CHECK(refusal(changed("/model/vocab/zz", "5")).find("model.vocab.zz") != std::string::npos);
   CHECK(refusal(changed("/model/merges/0", "no such")).find("model.merges[0]") != std::string::npos);
   CHECK(refusal(changed("/model/merges/0", {"a"})).find("model.merges[0]") != std::string::npos);
-  CHECK(refusal(changed("/model/byte_fallback", true)).find("byte_fallback") != std::string::npos);
+  CHECK(refusal(changed("/model/byte_fallback", "yes")).find("byte_fallback") != std::string::npos);
+  CHECK(refusal(changed("/model/unk_token", "no such")).find("unk_token") != std::string::npos);
   CHECK(refusal(changed("/model/dropout", 0.1)).find("dropout") != std::string::npos);
-  CHECK(refusal(changed("/normalizer", {{"type", "Lowercase"}})).find("Lowercase") != std::string::npos);
-  CHECK(refusal(changed("/pre_tokenizer", nullptr)).find("pre_tokenizer") != std::string::npos);
-  CHECK(refusal(changed("/pre_tokenizer", {{"type", "Metaspace"}})).find("Metaspace") != std::string::npos);
-  CHECK(refusal(changed("/decoder", {{"type", "Fuse"}})).find("decoder") != std::string::npos);
+  CHECK(refusal(changed("/model/dropout", 0)) == "accepted");
+  CHECK(refusal(changed("/normalizer", {{"type", "Transliterate"}})).find("Transliterate") != std::string::npos);
+  CHECK(refusal(changed("/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "////"}})).find("charsmap") !=
+        std::string::npos);
+  CHECK(refusal(changed("/normalizer", {{"type", "Replace"}, {"pattern", {{"Regex", "("}}}, {"content", ""}}))
+            .find("pattern") != std::string::npos);
+  CHECK(refusal(changed("/pre_tokenizer", {{"type", "UnicodeScripts"}})).find("UnicodeScripts") != std::string::npos);
+  CHECK(refusal(changed("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "ab"}})).find("replacement") !=
+        std::string::npos);
+  CHECK(refusal(changed("/pre_tokenizer", {{"type", "Punctuation"}, {"behavior", "Odd"}})).find("behavior") !=
+        std::string::npos);
+  CHECK(refusal(changed("/decoder", {{"type", "CTC"}})).find("CTC") != std::string::npos);
+  CHECK(refusal(changed("/decoder", {{"type", "Strip"}, {"content", " "}, {"start", -1}, {"stop", 0}})).find("start") !=
+        std::string::npos);
+  nlohmann::json deep = {{"type", "NFC"}};
+  for (int i = 0; i < 40; ++i) deep = {{"type", "Sequence"}, {"normalizers", {deep}}};
+  CHECK(refusal(changed("/normalizer", deep)).find("deep") != std::string::npos);
+  CHECK(refusal(std::string(1 << 20, '[')) != "accepted");
   CHECK(refusal(changed("/added_tokens/0/id", 77)).find("added_tokens[0]") != std::string::npos);
   CHECK(refusal(changed("/added_tokens/0/content", std::string(5000, 'x'))).find("content") != std::string::npos);
-  CHECK(refusal(changed("/post_processor", {{"type", "BertProcessing"}})).find("BertProcessing") != std::string::npos);
+  CHECK(refusal(changed("/post_processor", {{"type", "Odd"}})).find("Odd") != std::string::npos);
   CHECK(refusal(changed("/model/vocab/zz", 100000)) == "accepted");  // a vocabulary may have holes
 }
 
