@@ -44,7 +44,8 @@ class Job {
 
   // Returns the exit code of a run that is complete already, or -1.
   int begin(const Session& session) {
-    switch (folder_.begin(manifest(session), options_.restart)) {
+    const Manifest run = manifest(session);
+    switch (folder_.begin(run, options_.restart)) {
       case RunFolder::Start::already_complete: {
         log_.info("{} is complete already; --restart runs it again", options_.output);
         const auto status = folder_.status();
@@ -58,7 +59,7 @@ class Job {
     }
     if (options_.input == "-") input_ = folder_.path_of_stdin();
     store_.emplace(folder_.part_path());
-    ledger_.emplace(Corpus::open(input_), summary_.rows, *store_);
+    ledger_.emplace(Corpus::open(input_), summary_.rows, *store_, xxh3(run.identity.dump()));
     return -1;
   }
 
@@ -166,7 +167,8 @@ void lead(Session& session, WorkQueue& queue, const std::function<bool(const Eng
                           {text_or_file(options.system, "--system"), text_or_file(options.instruction, "--instruction"),
                            options.sampling()});
   ReplicaRows rows(
-      queue, [&](const Document& document) { return preparer.prepare(document); }, options.tokens);
+      queue, [&](const Document& document) { return preparer.prepare(document); },
+      {.with_token_ids = options.tokens, .token_bytes = [&](int32_t id) { return tokenizer.token_bytes(id); }});
   Engine engine(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
 
   const int depth = 2 * static_cast<int>(options.max_seqs);  // so that no slot waits for a document

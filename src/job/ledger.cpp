@@ -5,8 +5,8 @@
 
 namespace trireme {
 
-Ledger::Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store)
-    : reader_(std::move(corpus)), store_(store) {
+Ledger::Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store, uint64_t run_digest)
+    : reader_(std::move(corpus), run_digest), store_(store) {
   tally_.rows_total = rows_total;
 }
 

@@ -13,8 +13,8 @@ namespace trireme {
 // Rank 0's book of a job: which rows went out, which came back. Its two functions are what a Dealer needs.
 class Ledger {
  public:
-  // `store` must outlive this.
-  Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store);
+  // `store` must outlive this. run_digest: see DocumentReader.
+  Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store, uint64_t run_digest = 0);
 
   std::optional<Document> next();  // rows that are no documents are stored as error rows on the way
   void accept(FinishedRow row);

@@ -54,7 +54,7 @@ std::string run_job(const std::string& input, const std::string& out, Tally& tal
   NoTransport transport;
   Dealer dealer(
       transport, 0, [&] { return ledger.next(); }, [&](FinishedRow row) { ledger.accept(std::move(row)); });
-  ReplicaRows rows(dealer, prepare, false);
+  ReplicaRows rows(dealer, prepare, {});
   LetterEngine engine;
   while (!dealer.complete()) {
     dealer.serve();
