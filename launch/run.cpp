@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <filesystem>
+
 #include "base/hash.h"
 #include "base/log.h"
 #include "comm/communicator.h"
@@ -33,11 +35,22 @@ double now_seconds() {
 }
 int64_t unix_seconds() { return static_cast<int64_t>(time(nullptr)); }
 
+// Before anything is made beside it.
+const std::string& checked_output(const Options& options) {
+  std::error_code error;  // of files that are not there: then they are not the same
+  if (std::filesystem::equivalent(options.input, options.output, error))
+    fail(ExitCode::usage, "'{}' is the input and the output; choose another output with -o", options.output);
+  if (std::filesystem::is_directory(options.output, error))
+    fail(ExitCode::cannot_create, "the output '{}' is a folder; name a file in it: -o {}/OUT.jsonl", options.output,
+         options.output);
+  return options.output;
+}
+
 // Rank 0's side of a job: the input, the run folder, the results and what people see of it.
 class Job {
  public:
   Job(const Options& options, const Environment& environment, Log& log)
-      : options_(options), environment_(environment), log_(log), folder_(options.output) {
+      : options_(options), environment_(environment), log_(log), folder_(checked_output(options)) {
     input_ = options.input == "-" ? folder_.spool_stdin() : options.input;
     summary_ = survey_input(input_);
   }
@@ -238,6 +251,8 @@ int agree_on(Communicator& world, int code) { return static_cast<int>(world.all_
 }  // namespace
 
 int run_command(const Options& options, const Environment& environment) {
+  if (options.model.empty()) fail(ExitCode::usage, "no model was named; add -m MODEL");
+  if (options.output.empty()) fail(ExitCode::usage, "no output was named; add -o OUT.jsonl");
   Waiter waiter(kSetUpDeadline);
   Communicator world = Communicator::world(waiter);
   Log log(options.log_level, world.rank());

@@ -64,7 +64,9 @@ void read_limit(value& v, const BatchField& field, BatchBody& body) {
   body.max_tokens = body.document.sampling.max_tokens;
 }
 
-void read_chat_logprobs(value& v, const BatchField& field, BatchBody& body) { body.logprobs = read_flag(v, field.name); }
+void read_chat_logprobs(value& v, const BatchField& field, BatchBody& body) {
+  body.logprobs = read_flag(v, field.name);
+}
 
 void read_top_logprobs(value& v, const BatchField& field, BatchBody& body) {
   body.top_logprobs = read_number<int32_t>(v, field.name, 0, kMaxChatLogprobs, "an integer from 0 to 20");
@@ -78,7 +80,9 @@ void read_text_logprobs(value& v, const BatchField& field, BatchBody& body) {
 // What a service may want to know, and a result cannot show.
 void pass_over(value&, const BatchField&, BatchBody&) {}
 
-bool is_number(std::string_view json) { return !json.empty() && (json[0] == '-' || (json[0] >= '0' && json[0] <= '9')); }
+bool is_number(std::string_view json) {
+  return !json.empty() && (json[0] == '-' || (json[0] >= '0' && json[0] <= '9'));
+}
 
 void read_only(value& v, const BatchField& field, BatchBody&) {
   const std::string seen = compact_json(raw_json(v));

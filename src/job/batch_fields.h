@@ -22,7 +22,7 @@ struct BatchBody {
 // A field that a body may have: one table says for which url, and how it is read and checked.
 struct BatchField {
   std::string_view name;
-  uint8_t urls;  // bits, 1 << RowForm
+  uint8_t urls;                                                                              // bits, 1 << RowForm
   void (*read)(simdjson::ondemand::value& value, const BatchField& field, BatchBody& body);  // throws RowFault
   std::string_view only;  // the one value, as compact JSON, that asks for nothing that we do not do
 };

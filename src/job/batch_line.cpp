@@ -56,7 +56,8 @@ void write_chat_logprobs(JsonWriter& json, const Completion& completion, const R
 }
 
 int64_t characters(std::string_view bytes) {
-  return std::count_if(bytes.begin(), bytes.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; });
+  return std::count_if(bytes.begin(), bytes.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xc0u) != 0x80u; });
 }
 
 // Four lists side by side. In top_logprobs tokens are keys: of two that read alike the likelier one stands.
@@ -71,7 +72,8 @@ void write_text_logprobs(JsonWriter& json, const Completion& completion, const R
     std::set<std::string> written;
     json.begin_object();
     for (auto [id, logprob] : entry.top)
-      if (std::string text = token_text(style.token_bytes(id)); written.insert(text).second) json.key(text).value(logprob);
+      if (std::string text = token_text(style.token_bytes(id)); written.insert(text).second)
+        json.key(text).value(logprob);
     json.end_object();
   }
   json.end_array().key("text_offset").begin_array();

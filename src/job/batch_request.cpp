@@ -44,8 +44,8 @@ void read_url(value& v, Document& document) {
   else if (url == "/v1/completions")
     document.header.form = RowForm::completions;
   else
-    throw RowFault{"unsupported", fmt::format("url is {}; /v1/chat/completions and /v1/completions are supported",
-                                              url.substr(0, 80))};
+    throw RowFault{"unsupported",
+                   fmt::format("url is {}; /v1/chat/completions and /v1/completions are supported", url.substr(0, 80))};
 }
 
 void read_envelope(const std::string& key, value& v, Document& document, Envelope& seen) {
@@ -70,10 +70,8 @@ void read_envelope(const std::string& key, value& v, Document& document, Envelop
 }
 
 void check_envelope(const Envelope& seen) {
-  const std::pair<bool, const char*> parts[] = {{seen.has_id, "custom_id"},
-                                                {seen.has_method, "method"},
-                                                {seen.has_url, "url"},
-                                                {seen.has_body, "body"}};
+  const std::pair<bool, const char*> parts[] = {
+      {seen.has_id, "custom_id"}, {seen.has_method, "method"}, {seen.has_url, "url"}, {seen.has_body, "body"}};
   for (auto [has, name] : parts)
     if (!has) throw RowFault{"bad_field", fmt::format("the batch request has no {}", name), name};
 }
@@ -84,8 +82,8 @@ void read_body(ondemand::object object, BatchBody& body, std::optional<RowFault>
     keep_first(fault, key, [&] {
       const BatchField* field = find_batch_field(key, url);
       if (!field)
-        throw RowFault{"unsupported", fmt::format("\"{}\" is no field of the body that is supported for this url",
-                                                  key.substr(0, 40))};
+        throw RowFault{"unsupported",
+                       fmt::format("\"{}\" is no field of the body that is supported for this url", key.substr(0, 40))};
       if (v.type() != ondemand::json_type::null) field->read(v, *field, body);
     });
   });

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "job/dealer.h"
 #include "job/document_reader.h"
 #include "job/document_wire.h"
 #include "job/progress.h"
@@ -16,12 +17,14 @@ class Ledger {
   // `store` must outlive this. run_digest: see DocumentReader.
   Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store, uint64_t run_digest = 0);
 
-  std::optional<Document> next();  // rows that are no documents are stored as error rows on the way
+  Dealer::Draw next();  // rows that are no documents are stored as error rows on the way
   void accept(FinishedRow row);
   const Tally& tally() const { return tally_; }
   bool complete() const { return input_ended_ && tally_.rows_done == tally_.rows_total; }
 
  private:
+  Dealer::Draw end();
+
   DocumentReader reader_;
   ResultStore& store_;
   Tally tally_;

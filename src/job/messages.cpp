@@ -25,8 +25,8 @@ void check_part(value& part) {
       has_type = true;
       std::string type = read_string(member, "type of a content part");
       if (type != "text")
-        throw RowFault{"unsupported", fmt::format("a content part is of type {}; only text is supported",
-                                                  type.substr(0, 40))};
+        throw RowFault{"unsupported",
+                       fmt::format("a content part is of type {}; only text is supported", type.substr(0, 40))};
     } else if (key == "text") {
       has_text = true;
       read_string(member, "text of a content part");
@@ -63,8 +63,8 @@ void check_batch_field(std::string_view key, value& member) {
   bool known = std::find(std::begin(may_be_empty), std::end(may_be_empty), key) != std::end(may_be_empty);
   std::string seen = compact_json(raw_json(member));
   if (known && (seen == "null" || seen == "[]")) return;
-  throw RowFault{"unsupported", fmt::format("a message has a field \"{}\"; role, content and name are supported",
-                                            key.substr(0, 40))};
+  throw RowFault{"unsupported",
+                 fmt::format("a message has a field \"{}\"; role, content and name are supported", key.substr(0, 40))};
 }
 
 void check_message(value& message, MessageRules rules) {

@@ -1,5 +1,5 @@
-// The batch-request format: what a row asks for, and what its result looks like. tests/inputs/batch.py checks results of
-// `trireme run` against the published schema; tests/job/malformed_rows.txt has the rows that are refused.
+// The batch-request format: what a row asks for, and what its result looks like. tests/inputs/batch.py checks results
+// of `trireme run` against the published schema; tests/job/malformed_rows.txt has the rows that are refused.
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>
@@ -96,8 +96,8 @@ TEST_CASE("content parts become one text, a line end between them; in our own me
 }
 
 TEST_CASE("sampling comes from the body; what it leaves out, or null, from the command line") {
-  SamplingParams params = sampling(
-      chat(R"(,"max_completion_tokens":5,"temperature":0.5,"top_p":0.9,"top_k":3,"seed":7,"stop":["x"],"ignore_eos":true)"));
+  SamplingParams params = sampling(chat(
+      R"(,"max_completion_tokens":5,"temperature":0.5,"top_p":0.9,"top_k":3,"seed":7,"stop":["x"],"ignore_eos":true)"));
   CHECK(params.max_tokens == 5);
   CHECK(params.temperature == 0.5f);
   CHECK(params.top_p == 0.9f);
@@ -146,10 +146,11 @@ TEST_CASE("a request with the id of another row is an error row of its own form"
   auto twice = std::get<RowError>(*reader.next());
   CHECK(twice.code == "duplicate_id");
   const std::string key = hex16(xxh3(hex16(5) + " 1 c1"));
-  CHECK(error_line(twice) ==
-        R"({"id":"batch_req_)" + key + R"(","custom_id":"c1","response":{"status_code":400,"request_id":"req_)" + key +
-            R"(","body":{"error":{"message":"id c1 was in an earlier row already; ids must differ",)"
-            R"("type":"invalid_request_error","param":"custom_id","code":"duplicate_id","line":2,"byte":23}}},"error":null})");
+  CHECK(
+      error_line(twice) ==
+      R"({"id":"batch_req_)" + key + R"(","custom_id":"c1","response":{"status_code":400,"request_id":"req_)" + key +
+          R"(","body":{"error":{"message":"id c1 was in an earlier row already; ids must differ",)"
+          R"("type":"invalid_request_error","param":"custom_id","code":"duplicate_id","line":2,"byte":23}}},"error":null})");
   auto empty = std::get<RowError>(*reader.next());
   CHECK(empty.param == "prompt");
   CHECK(error_line(empty).find(key) == std::string::npos);  // every line has ids of its own
@@ -202,8 +203,7 @@ TEST_CASE("log-probs of a completion are four lists; of two tokens that read ali
   auto body = nlohmann::json::parse(result_line(header, done, style()))["response"]["body"];
   CHECK(body["object"] == "text_completion");
   CHECK(body["choices"][0]["text"] == "Hello");
-  CHECK(body["choices"][0]["logprobs"] ==
-        nlohmann::json::parse(R"({"tokens":["He","llo"],"token_logprobs":[-0.5,-1],
+  CHECK(body["choices"][0]["logprobs"] == nlohmann::json::parse(R"({"tokens":["He","llo"],"token_logprobs":[-0.5,-1],
       "top_logprobs":[{"He":-0.5,"bytes:\\xe2\\x82":-2},{}],"text_offset":[0,2]})"));
 }
 
