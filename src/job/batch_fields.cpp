@@ -37,19 +37,24 @@ void read_chat(value& v, const BatchField& field, BatchBody& body) {
   body.document.content = read_messages(v, field.name, MessageRules::batch_request);
 }
 
+// The first character inside an array, which is not consumed; the text behind its first token is there (check_json).
+char first_inside(value& array) {
+  const char* at = array.raw_json_token().data() + 1;
+  while (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n') at++;
+  return *at;
+}
+
 // A string, an array of one string, an array of token ids, or an array of one such array.
 void read_prompt(value& v, const BatchField& field, BatchBody& body) {
   body.has_content = true;
   if (v.type() != json_type::array) return read_own(v, field, body);
-  ondemand::array array = v.get_array();
-  if (array.is_empty()) throw RowFault{"bad_field", "prompt must not be an empty array"};
-  const json_type type = value(*array.begin()).type();
-  array.reset();
-  if (type == json_type::number) return find_row_field("token_ids")->read(v, field.name, body.document);
+  const char first = first_inside(v);
+  if (first == ']') throw RowFault{"bad_field", "prompt must not be an empty array"};
+  if (first != '"' && first != '[') return find_row_field("token_ids")->read(v, field.name, body.document);
   size_t prompts = 0;
-  for (value item : array) {
+  for (value item : v.get_array()) {
     if (++prompts > 1) throw RowFault{"unsupported", "prompt holds several prompts; a row has one"};
-    if (item.type() == json_type::string)
+    if (first == '"')
       read_own(item, field, body);
     else
       find_row_field("token_ids")->read(item, "an item of prompt", body.document);

@@ -25,9 +25,9 @@ void end_line(JsonWriter& json) { json.end_object().end_object().key("error").nu
 
 // As the published format spells tokens: those that are no text alone as "bytes:\xe2\x82".
 std::string token_text(std::string_view bytes) {
-  size_t at = 0;
-  while (size_t length = utf8_length_at(bytes, at)) at += length;
-  if (at >= bytes.size()) return std::string(bytes);
+  size_t at = 0, length = 1;
+  while (at < bytes.size() && (length = utf8_length_at(bytes, at)) != 0) at += length;
+  if (length != 0) return std::string(bytes);
   std::string text = "bytes:";
   for (char c : bytes) text += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   return text;

@@ -70,14 +70,14 @@ MISTAKES = [
     M("a config file that is no config file", RUN + " --config {dir}/text.txt", 64, ["text.txt", "name = value"]),
     # inputs
     M("an input that is not there", "run {dir}/none.jsonl -m {m} -o {out}", 66, ["no input {dir}/none.jsonl", "standard input"]),
-    M("an input that may not be read", "run {dir}/secret.jsonl -m {m} -o {out}", 66, ["secret.jsonl", "Permission denied", "permissions"], nobody=True),
+    M("an input that may not be read", "run {dir}/secret.jsonl -m {m} -o {dir}/open/out.jsonl", 66, ["secret.jsonl", "Permission denied", "permissions"], nobody=True),
     M("a device as input", "run /dev/null -m {m} -o {out}", 66, ["/dev/null is neither a file nor a folder"]),
     M("a folder without texts", "run {dir}/empty -m {m} -o {out}", 66, ["{dir}/empty", "no .txt or .md file"]),
     M("an instruction file that is not there", RUN + " --instruction @{dir}/none.txt", 66, ["{dir}/none.txt", "--instruction", "@@"]),
     M("an instruction that is a folder", RUN + " --instruction @{dir}/empty", 66, ["{dir}/empty", "--instruction"]),
     # models
     M("a model that is not there", "run {in} -m {dir}/none.gguf -o {out}", 66, ["no model '{dir}/none.gguf'", "check -m"]),
-    M("a model that may not be read", "run {in} -m {dir}/secret.gguf -o {out}", 66, ["secret.gguf", "Permission denied"], nobody=True),
+    M("a model that may not be read", "run {in} -m {dir}/secret.gguf -o {dir}/open/out.jsonl", 66, ["secret.gguf", "Permission denied"], nobody=True),
     M("a text file as model", "run {in} -m {dir}/text.txt -o {out}", 65, ["{dir}/text.txt", "trireme convert"]),
     M("an empty file as model", "run {in} -m {dir}/nothing.h5 -o {out}", 65, ["{dir}/nothing.h5", "0 bytes"]),
     M("a safetensors file as model", "run {in} -m {dir}/model.safetensors -o {out}", 65, ["model.safetensors"]),
@@ -113,8 +113,7 @@ MISTAKES = [
     M("srun without PMIx", RUN, 78, ["srun", "--mpi=pmix"], env={"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}),
     # other commands
     M("convert without an output", "convert {m}", 64, ["-o MODEL.h5"]),
-    M("convert a text file", "convert {dir}/text.txt -o {out}", 65, ["{dir}/text.txt", "GGUF"]),
-    M("convert what is not there", "convert {dir}/none.gguf -o {out}", 66, ["{dir}/none.gguf"]),
+    M("convert a text file", "convert {dir}/text.txt -o {out}", 65, ["{dir}/text.txt"]),
     M("convert into a folder that is not there", "convert {m} -o {dir}/none/model.h5", 73, ["{dir}/none", "choose another -o"]),
     M("inspect what is not there", "inspect {dir}/none.h5", 66, ["{dir}/none.h5"]),
     M("inspect a text file", "inspect {dir}/text.txt", 65, ["{dir}/text.txt"]),
@@ -158,6 +157,8 @@ def put_files(tiny, model):
     for name in ("secret.jsonl", "secret.gguf"):
         os.chmod(put(name, gguf if name.endswith("gguf") else rows), 0)
     os.mkdir(tiny.path("locked"), 0o555)
+    os.mkdir(tiny.path("open"))
+    os.chmod(tiny.path("open"), 0o777)
     tiny.model("narrow", "--layers", "1", "--heads", "2", "--kv-heads", "1")
 
 
