@@ -38,10 +38,12 @@ std::string help_hint(const std::string& command) {
 
 [[noreturn]] void fail_unknown(std::string_view name, std::string_view where, uint32_t commands,
                                const std::string& command) {
+  const OptionSpec* elsewhere = find_option(name.substr(std::min<size_t>(2, name.size())));
+  if (command.empty() && (elsewhere || !name.starts_with("--")))
+    fail(ExitCode::usage, "unknown option {} before a command: the command comes first; {}", name, help_hint(command));
   std::vector<std::string> candidates;
   for (const OptionSpec& spec : option_table())
     if ((spec.commands & commands) && spec.group != "tests") candidates.push_back("--" + std::string(spec.name));
-  const OptionSpec* elsewhere = find_option(name.substr(std::min<size_t>(2, name.size())));
   std::string hint = elsewhere && !(elsewhere->commands & commands)
                          ? fmt::format(" (an option of other commands)", command)
                          : did_you_mean(name, candidates);

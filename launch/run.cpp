@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <filesystem>
+
 #include "base/hash.h"
 #include "base/log.h"
 #include "comm/communicator.h"
@@ -43,11 +45,22 @@ std::string date_of(int64_t day) {
   return day ? fmt::format("{:04}-{:02}-{:02}", day / 10000, day / 100 % 100, day % 100) : "";
 }
 
+// Before anything is made beside it.
+const std::string& checked_output(const Options& options) {
+  std::error_code error;  // of files that are not there: then they are not the same
+  if (std::filesystem::equivalent(options.input, options.output, error))
+    fail(ExitCode::usage, "'{}' is the input and the output; choose another output with -o", options.output);
+  if (std::filesystem::is_directory(options.output, error))
+    fail(ExitCode::cannot_create, "the output '{}' is a folder; name a file in it: -o {}/OUT.jsonl", options.output,
+         options.output);
+  return options.output;
+}
+
 // Rank 0's side of a job: the input, the run folder, the results and what people see of it.
 class Job {
  public:
   Job(const Options& options, const Environment& environment, Log& log)
-      : options_(options), environment_(environment), log_(log), folder_(options.output) {
+      : options_(options), environment_(environment), log_(log), folder_(checked_output(options)) {
     input_ = options.input == "-" ? folder_.spool_stdin() : options.input;
     summary_ = survey_input(input_);
   }
@@ -55,7 +68,8 @@ class Job {
   // Returns the exit code of a run that is complete already, or -1.
   int begin(const Session& session) {
     day_ = day_of_prompts(session);
-    switch (folder_.begin(manifest(session), options_.restart)) {
+    const Manifest run = manifest(session);
+    switch (folder_.begin(run, options_.restart)) {
       case RunFolder::Start::already_complete: {
         log_.info("{} is complete already; --restart runs it again", options_.output);
         const auto status = folder_.status();
@@ -69,7 +83,7 @@ class Job {
     }
     if (options_.input == "-") input_ = folder_.path_of_stdin();
     store_.emplace(folder_.part_path());
-    ledger_.emplace(Corpus::open(input_), summary_.rows, *store_);
+    ledger_.emplace(Corpus::open(input_), summary_.rows, *store_, xxh3(run.identity.dump()));
     return -1;
   }
 
@@ -191,7 +205,8 @@ void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
                           {text_or_file(options.system, "--system"), text_or_file(options.instruction, "--instruction"),
                            options.sampling(), date_of(day)});
   ReplicaRows rows(
-      queue, [&](const Document& document) { return preparer.prepare(document); }, options.tokens);
+      queue, [&](const Document& document) { return preparer.prepare(document); },
+      {.with_token_ids = options.tokens, .token_bytes = [&](int32_t id) { return tokenizer.token_bytes(id); }});
   Engine engine(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
 
   const int depth = 2 * static_cast<int>(options.max_seqs);  // so that no slot waits for a document
@@ -273,6 +288,8 @@ int agree_on(Communicator& world, int code) { return static_cast<int>(world.all_
 }  // namespace
 
 int run_command(const Options& options, const Environment& environment) {
+  if (options.model.empty()) fail(ExitCode::usage, "no model was named; add -m MODEL");
+  if (options.output.empty()) fail(ExitCode::usage, "no output was named; add -o OUT.jsonl");
   Waiter waiter(kSetUpDeadline);
   Communicator world = Communicator::world(waiter);
   Log log(options.log_level, world.rank());

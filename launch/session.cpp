@@ -75,19 +75,20 @@ void Session::choose_layout() {
   std::vector<RankSite> sites;
   for (int r = 0; r < world_.size(); r++)
     sites.push_back({machine.ranks[static_cast<size_t>(r)].domain, machine.available_bytes(r)});
-  layout_ = place(sites, model_need(),
-                  {static_cast<int>(options_.tp), static_cast<int>(options_.pp), static_cast<int>(options_.dp)});
+  const std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
+  const int pp = split.empty() ? static_cast<int>(options_.pp) : static_cast<int>(split.size());
+  layout_ = place(sites, model_need(), {static_cast<int>(options_.tp), pp, static_cast<int>(options_.dp)});
 
   const ThreadPlan plan = thread_plan(machine, world_.rank(), static_cast<int>(options_.threads));
   threads_ = plan.threads;
   cpus_ = plan.cpus;
   available_bytes_ = sites[static_cast<size_t>(world_.rank())].available_bytes;
 
-  const std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
   if (!split.empty() &&
       (std::ssize(split) != layout_.pp || std::accumulate(split.begin(), split.end(), 0) != config_.num_layers))
     fail(ExitCode::configuration,
-         "--stage-split {}: {} stages of {} layers in all; the layout has {} stages, the model {} layers",
+         "--stage-split {}: {} stages of {} layers in all; the layout has {} stages, the model {} layers: make both "
+         "equal",
          fmt::join(split, ","), split.size(), std::accumulate(split.begin(), split.end(), 0), layout_.pp,
          config_.num_layers);
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
@@ -137,9 +138,9 @@ void Session::agree_on_cache() {
   const int64_t block = layers * KvCache::block_bytes(share.num_kv_heads, config_.head_dim, kv_type());
   const int64_t wanted = options_.max_seqs * ((config_.max_positions + kBlockTokens - 1) / kBlockTokens);
   int64_t blocks = options_.kv_blocks;
-  if (blocks == 0 && options_.kv_gib > 0)
+  if (blocks == 0 && options_.kv_gib > 0) {
     blocks = static_cast<int64_t>(options_.kv_gib * static_cast<double>(int64_t{1} << 30)) / block;
-  if (blocks == 0) {
+  } else if (blocks == 0) {
     const int64_t weights = StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_);
     const int64_t left = available_bytes_ - weights;
     blocks = std::clamp<int64_t>(static_cast<int64_t>(static_cast<double>(left) * kCacheShare) / block, 0, wanted);
@@ -147,8 +148,9 @@ void Session::agree_on_cache() {
   kv_blocks_ = world_.all_min(blocks);
   if (kv_blocks_ < 1)
     fail(ExitCode::out_of_memory,
-         "no memory for a KV cache: a block of {} positions takes {} MiB on a rank; use more ranks, or give --kv-gib",
-         kBlockTokens, block >> 20);
+         "no room for a KV cache: a block of {} positions takes {} KiB on a rank; use more ranks, or give a larger "
+         "--kv-gib",
+         kBlockTokens, (block + 1023) >> 10);
   together(world_, [&] {
     cache_ = std::make_unique<KvCache>(*device_, layers, share.num_kv_heads, config_.head_dim, kv_type(), kv_blocks_);
   });

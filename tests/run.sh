@@ -61,6 +61,10 @@ if ! build build; then
   exit 1
 fi
 stage "unit tests" 900 tests/programs.py build
+stage "rows" 300 tests/inputs/rows.py build/trireme
+stage "forms" 300 tests/inputs/forms.py build/trireme
+stage "batch requests" 300 tests/inputs/batch.py build/trireme
+stage "mistakes" 300 tests/mistakes/mistakes.py build/trireme
 stage "goldens" 600 tests/golden/check.py build/trireme
 stage "quality" 300 tests/golden/quality.py check build/trireme
 if [ -z "$fast" ]; then

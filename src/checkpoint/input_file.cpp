@@ -20,7 +20,7 @@ constexpr size_t kMaxParts = 1024;  // IOV_MAX of Linux
 InputFile::InputFile(const std::string& path)
     : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (fd_ < 0)
-    fail(errno == ENOENT || errno == ENOTDIR ? ExitCode::no_input : ExitCode::io_error,
+    fail(errno == ENOENT || errno == ENOTDIR || errno == EACCES ? ExitCode::no_input : ExitCode::io_error,
          "cannot open {} ({}); check the path and its permissions", path, errno_text());
   struct stat s {};
   bool ok = fstat(fd_, &s) == 0 && S_ISREG(s.st_mode);

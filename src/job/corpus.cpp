@@ -159,6 +159,9 @@ InputSummary survey_folder(const std::string& path) {
     summary.bytes += entry->bytes;
     summary.rows++;
   }
+  if (summary.rows == 0)
+    fail(ExitCode::no_input, "there is no .txt or .md file in the folder {} (hidden ones are left out); check the path",
+         path);
   summary.digest = hash.digest();
   return summary;
 }

@@ -16,10 +16,10 @@ Dealer::Dealer(Transport& transport, int remote_leaders, NextDocument next, Acce
 
 std::optional<Document> Dealer::draw() {
   if (exhausted_) return std::nullopt;
-  std::optional<Document> document = next_();
-  exhausted_ = !document;
-  dealt_ += document.has_value();
-  return document;
+  Draw drawn = next_();
+  exhausted_ = drawn.ended;
+  dealt_ += drawn.document.has_value();
+  return std::move(drawn.document);
 }
 
 void Dealer::answer(int leader, int room) {

@@ -34,12 +34,16 @@ class WorkQueue {
 
 // Rank 0: deals documents to whoever asks, so that a fast replica takes more, and takes in what is finished.
 //   leader -> rank 0   kAskTag       int32: how many documents it has room for
-//   rank 0 -> leader   kDealTag      flag: that was the last; count; documents (at most what was asked, at least one
-//                                    unless it is the last)
+//   rank 0 -> leader   kDealTag      flag: that was the last; count; documents (at most what was asked, maybe none)
 //   leader -> rank 0   kFinishedTag  count; finished rows
 class Dealer : public WorkQueue {
  public:
-  using NextDocument = std::function<std::optional<Document>()>;  // nothing: the end, and not asked again
+  // A document; or none for now, when many rows on the way were errors (no step waits for all of them); or the end.
+  struct Draw {
+    std::optional<Document> document;
+    bool ended = false;
+  };
+  using NextDocument = std::function<Draw()>;  // not asked again after the end
   using Accept = std::function<void(FinishedRow)>;
 
   // remote_leaders: replicas other than rank 0's own.

@@ -14,6 +14,7 @@ void SamplingOverrides::apply_to(SamplingParams& params) const {
   params.seed = seed.value_or(params.seed);
   if (stop) params.stop = *stop;
   params.ignore_eos = ignore_eos.value_or(params.ignore_eos);
+  params.logprobs = logprobs.value_or(params.logprobs);
 }
 
 }  // namespace trireme

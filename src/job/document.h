@@ -19,6 +19,9 @@ struct DocumentId {
   bool operator==(const DocumentId&) const = default;
 };
 
+// The form of a row decides that of its result: our own, or the batch-request format's for one of its urls.
+enum class RowForm : uint8_t { own, request, chat, completions };  // request: url not known (yet)
+
 // What a row's result repeats of it. Stays with the row from the input to its output line.
 struct RowHeader {
   uint64_t row = 0;  // from 0, the order of results
@@ -26,6 +29,9 @@ struct RowHeader {
   int64_t byte = 0;  // of the row's start in the decompressed stream
   DocumentId id;
   std::string input;  // the row's own fields as one JSON object; "" when there are none
+  RowForm form = RowForm::own;
+  std::string model = {};    // of a batch request: what it calls the model
+  uint64_t request_key = 0;  // likewise: what the ids of its result are made of (DocumentReader)
 };
 
 // A row that has no result, and why. docs/formats.md lists the codes.
@@ -34,6 +40,7 @@ struct RowError {
   std::string code;
   std::string message;
   bool has_own_id = false;  // the row's own id could be read; else the id is the line number
+  std::string param = {};   // of a batch request: the field at fault, "" when it is no field's
 };
 
 // What a row may override; the rest comes from the command line.
@@ -45,6 +52,7 @@ struct SamplingOverrides {
   std::optional<uint64_t> seed;
   std::optional<std::vector<std::string>> stop;
   std::optional<bool> ignore_eos;
+  std::optional<int32_t> logprobs;  // as SamplingParams has it; only batch requests say it
 
   void apply_to(SamplingParams& params) const;
 };

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/json_writer.h"
+#include "job/batch_request.h"
 #include "job/json_check.h"
 #include "job/row_fields.h"
 
@@ -26,8 +28,14 @@ struct LineFields {
   JsonWriter input_writer{input};
   std::optional<RowFault> fault;
   int contents = 0;
-  bool has_id = false, has_url = false, has_body = false;
-  std::optional<std::string> custom_id;
+  bool has_id = false;
+  bool has_custom_id = false, has_method = false, has_url = false, has_body = false, body_is_object = false;
+
+  // Of the batch-request format. A document of our own may have a url or a body among its fields.
+  bool is_batch_request() const {
+    const int keys = has_custom_id + has_method + has_url + has_body;
+    return (has_custom_id && body_is_object) || (contents == 0 && keys >= 2 && (has_custom_id || has_method));
+  }
 };
 
 // Text must be UTF-8 without NUL, which no tokenizer or reader of the output can be trusted with.
@@ -59,15 +67,12 @@ DocumentOrError parse_file(Row row, RowHeader header) {
 }
 
 void read_own_field(ondemand::value value, std::string_view key, LineFields& line) {
+  line.has_custom_id |= key == "custom_id";
+  line.has_method |= key == "method";
   line.has_url |= key == "url";
   line.has_body |= key == "body";
-  if (key == "custom_id" && value.type() == ondemand::json_type::string) {
-    std::string_view id = value.get_string();
-    line.custom_id = id;
-    line.input_writer.key(key).value(id);
-  } else {
-    line.input_writer.key(key).raw(compact_json(raw_json(value)));
-  }
+  line.body_is_object |= key == "body" && value.type() == ondemand::json_type::object;
+  line.input_writer.key(key).raw(compact_json(raw_json(value)));
 }
 
 void read_field(ondemand::value value, std::string_view key, LineFields& line) {
@@ -79,21 +84,6 @@ void read_field(ondemand::value value, std::string_view key, LineFields& line) {
     line.has_id |= key == "id";
   } catch (RowFault& fault) {
     if (!line.fault) line.fault = std::move(fault);
-  }
-}
-
-// The rules between fields. The batch-request format has its room here: it will be read from `body`.
-void check_fields(LineFields& line) {
-  if (line.has_url && line.has_body) {
-    line.fault = RowFault{"unsupported", "the batch-request format (url, body) is not supported by this version yet"};
-    if (line.custom_id && !line.has_id) {
-      line.document.header.id = {false, *line.custom_id};
-      line.has_id = true;
-    }
-  } else if (!line.fault && line.contents != 1) {
-    line.fault =
-        RowFault{"bad_field",
-                 fmt::format("a row has exactly one of text, prompt, messages and token_ids, not {}", line.contents)};
   }
 }
 
@@ -130,7 +120,16 @@ void DocumentParser::State::read_line(std::string& text, LineFields& line, int64
     read_field(field.value(), key, line);
   }
   line.input_writer.end_object();
-  check_fields(line);
+  if (line.is_batch_request()) {
+    const RowHeader& header = line.document.header;
+    line.document = {.header = {header.row, header.line, header.byte, {true, fmt::to_string(header.line)}, ""}};
+    line.input.clear();
+    line.fault = read_batch_request(json, line.document, line.has_id);
+  } else if (!line.fault && line.contents != 1) {
+    line.fault =
+        RowFault{"bad_field",
+                 fmt::format("a row has exactly one of text, prompt, messages and token_ids, not {}", line.contents)};
+  }
 }
 
 DocumentParser::DocumentParser() : state_(std::make_unique<State>()) {}
@@ -164,7 +163,7 @@ DocumentOrError DocumentParser::parse(Row row) {
   if (!line.fault) return std::move(line.document);
   line.document.header.byte += fault_byte;
   return RowError{std::move(line.document.header), std::move(line.fault->code), std::move(line.fault->message),
-                  line.has_id};
+                  line.has_id, std::move(line.fault->param)};
 }
 
 std::optional<DocumentOrError> DocumentReader::next() {
@@ -172,12 +171,15 @@ std::optional<DocumentOrError> DocumentReader::next() {
   if (!row) return std::nullopt;
   DocumentOrError result = parser_.parse(std::move(*row));
   auto* error = std::get_if<RowError>(&result);
-  if (error && !error->has_own_id) return result;
   RowHeader& header = error ? error->header : std::get<Document>(result).header;
+  if (header.form != RowForm::own)
+    header.request_key = xxh3(fmt::format("{} {} {}", hex16(run_digest_), header.row, header.id.text));
+  if (error && !error->has_own_id) return result;
   if (ids_.insert(header.id.key())) return result;
   std::string message =
       fmt::format("id {} was in an earlier row already; ids must differ", header.id.text.substr(0, 80));
-  return RowError{std::move(header), "duplicate_id", std::move(message), true};
+  const char* param = header.form == RowForm::own ? "" : "custom_id";
+  return RowError{std::move(header), "duplicate_id", std::move(message), true, param};
 }
 
 }  // namespace trireme

@@ -24,12 +24,15 @@ class DocumentParser {
 // A corpus as documents: reads, parses, and turns the second row with an id into an error row.
 class DocumentReader {
  public:
-  explicit DocumentReader(std::unique_ptr<Corpus> corpus) : corpus_(std::move(corpus)) {}
+  // run_digest: of the manifest's identity; the ids of batch results are made of it, the row and its id.
+  explicit DocumentReader(std::unique_ptr<Corpus> corpus, uint64_t run_digest = 0)
+      : corpus_(std::move(corpus)), run_digest_(run_digest) {}
   std::optional<DocumentOrError> next();
   size_t id_bytes() const { return ids_.bytes(); }
 
  private:
   std::unique_ptr<Corpus> corpus_;
+  uint64_t run_digest_;
   DocumentParser parser_;
   IdSet ids_;
 };

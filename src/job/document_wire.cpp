@@ -38,6 +38,7 @@ void put_overrides(WireWriter& wire, const SamplingOverrides& sampling) {
   put_optional(wire, sampling.seed);
   put_stops(wire, sampling.stop);
   wire.put(static_cast<uint8_t>(sampling.ignore_eos ? 1 + *sampling.ignore_eos : 0));
+  put_optional(wire, sampling.logprobs);
 }
 
 SamplingOverrides get_overrides(WireReader& wire) {
@@ -51,6 +52,7 @@ SamplingOverrides get_overrides(WireReader& wire) {
   auto ignore_eos = wire.get<uint8_t>();
   must(ignore_eos <= 2, "ignore_eos in a message is absent, false or true");
   if (ignore_eos) sampling.ignore_eos = ignore_eos == 2;
+  sampling.logprobs = get_optional<int32_t>(wire);
   return sampling;
 }
 
@@ -64,6 +66,9 @@ void put_document(WireWriter& wire, const Document& document) {
   wire.put(static_cast<uint8_t>(header.id.integer));
   wire.put(header.id.text);
   wire.put(header.input);
+  wire.put(header.form);
+  wire.put(header.model);
+  wire.put(header.request_key);
   wire.put(document.kind);
   wire.put(document.content);
   wire.put(document.token_ids);
@@ -79,6 +84,10 @@ Document get_document(WireReader& wire) {
   header.id.integer = wire.get_flag();
   wire.get(header.id.text);
   wire.get(header.input);
+  wire.get(header.form);
+  must(header.form <= RowForm::completions, "the form of a row in a message is known");
+  wire.get(header.model);
+  wire.get(header.request_key);
   wire.get(document.kind);
   must(document.kind <= ContentKind::token_ids, "the kind of a document in a message is known");
   wire.get(document.content);

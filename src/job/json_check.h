@@ -12,6 +12,7 @@ namespace trireme {
 struct RowFault {
   std::string code;
   std::string message;
+  std::string param = {};  // the field, in a batch request
 };
 
 // Arrays and objects inside each other, at most: no recursion over a row can go deeper.

@@ -5,23 +5,35 @@
 
 namespace trireme {
 
-Ledger::Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store)
-    : reader_(std::move(corpus)), store_(store) {
+namespace {
+
+constexpr int kMostErrors = 1024;  // read in one go: some milliseconds, for which the replicas wait
+
+}  // namespace
+
+Ledger::Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store, uint64_t run_digest)
+    : reader_(std::move(corpus), run_digest), store_(store) {
   tally_.rows_total = rows_total;
 }
 
-std::optional<Document> Ledger::next() {
-  while (auto result = reader_.next()) {
+Dealer::Draw Ledger::next() {
+  for (int errors = 0; errors < kMostErrors; errors++) {
+    auto result = reader_.next();
+    if (!result) return end();
     rows_read_++;
-    if (auto* document = std::get_if<Document>(&*result)) return std::move(*document);
+    if (auto* document = std::get_if<Document>(&*result)) return {std::move(*document), false};
     const RowError& error = std::get<RowError>(*result);
     accept({error.header.row, error_line(error), true, 0, 0});
   }
+  return {};
+}
+
+Dealer::Draw Ledger::end() {
   input_ended_ = true;
   if (rows_read_ != tally_.rows_total)
     fail(ExitCode::bad_data, "the input changed while it was read: {} rows when the run began, {} now; run again",
          tally_.rows_total, rows_read_);
-  return std::nullopt;
+  return {std::nullopt, true};
 }
 
 void Ledger::accept(FinishedRow row) {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "job/dealer.h"
 #include "job/document_reader.h"
 #include "job/document_wire.h"
 #include "job/progress.h"
@@ -13,15 +14,17 @@ namespace trireme {
 // Rank 0's book of a job: which rows went out, which came back. Its two functions are what a Dealer needs.
 class Ledger {
  public:
-  // `store` must outlive this.
-  Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store);
+  // `store` must outlive this. run_digest: see DocumentReader.
+  Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store, uint64_t run_digest = 0);
 
-  std::optional<Document> next();  // rows that are no documents are stored as error rows on the way
+  Dealer::Draw next();  // rows that are no documents are stored as error rows on the way
   void accept(FinishedRow row);
   const Tally& tally() const { return tally_; }
   bool complete() const { return input_ended_ && tally_.rows_done == tally_.rows_total; }
 
  private:
+  Dealer::Draw end();
+
   DocumentReader reader_;
   ResultStore& store_;
   Tally tally_;

@@ -1,6 +1,7 @@
 #include "job/prepare.h"
 
 #include "base/error.h"
+#include "job/messages.h"
 
 namespace trireme {
 
@@ -82,7 +83,7 @@ std::vector<int32_t> Preparer::tokens_of(const Document& document) const {
     case ContentKind::prompt:
       return tokens_of_prompt(document.content);
     case ContentKind::messages:
-      return tokens_of_chat(nlohmann::ordered_json::parse(document.content));
+      return tokens_of_chat(parse_messages(document.content));
     case ContentKind::token_ids:
       return document.token_ids;
   }

@@ -1,7 +1,6 @@
 #include "job/replica_rows.h"
 
 #include "base/error.h"
-#include "job/result_line.h"
 
 namespace trireme {
 
@@ -26,8 +25,8 @@ void ReplicaRows::finish(const Completion& completion) {
   auto found = headers_.find(completion.row);
   must(found != headers_.end(), "a completion is of a row in flight");
   bool is_error = !completion.error_code.empty();
-  queue_.deliver({completion.row, result_line(found->second, completion, with_token_ids_), is_error,
-                  completion.prompt_tokens, completion.completion_tokens});
+  queue_.deliver({completion.row, result_line(found->second, completion, style_), is_error, completion.prompt_tokens,
+                  completion.completion_tokens});
   headers_.erase(found);
 }
 

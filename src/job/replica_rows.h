@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "job/dealer.h"
+#include "job/result_line.h"
 
 namespace trireme {
 
@@ -15,8 +16,8 @@ class ReplicaRows {
   using Prepare = std::function<std::variant<Request, RowError>(const Document&)>;
 
   // `queue` must outlive this.
-  ReplicaRows(WorkQueue& queue, Prepare prepare, bool with_token_ids)
-      : queue_(queue), prepare_(std::move(prepare)), with_token_ids_(with_token_ids) {}
+  ReplicaRows(WorkQueue& queue, Prepare prepare, ResultStyle style)
+      : queue_(queue), prepare_(std::move(prepare)), style_(std::move(style)) {}
 
   // Requests that are here now, so that at most `depth` rows are in flight; a document that cannot be one is delivered
   // as an error row. Call it every step.
@@ -28,7 +29,7 @@ class ReplicaRows {
  private:
   WorkQueue& queue_;
   Prepare prepare_;
-  bool with_token_ids_;
+  ResultStyle style_;
   std::unordered_map<uint64_t, RowHeader> headers_;  // by row
 };
 

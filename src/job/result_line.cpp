@@ -1,6 +1,7 @@
 #include "job/result_line.h"
 
-#include "base/json_writer.h"
+#include "job/batch_line.h"
+#include "job/result_fields.h"
 
 namespace trireme {
 
@@ -19,28 +20,14 @@ void write_usage(JsonWriter& json, int64_t prompt_tokens, int64_t completion_tok
   json.end_object();
 }
 
-void write_logprob(JsonWriter& json, const TokenLogprob& entry) {
-  json.begin_object().key("id").value(entry.id).key("logprob").value(entry.logprob).key("top").begin_array();
-  for (auto [id, logprob] : entry.top) json.begin_array().value(id).value(logprob).end_array();
-  json.end_array().end_object();
-}
-
-void write_extras(JsonWriter& json, const Completion& completion, bool with_token_ids) {
-  if (with_token_ids) {
-    json.key("token_ids").begin_array();
-    for (int32_t id : completion.token_ids) json.value(id);
-    json.end_array();
-  }
+void write_extras(JsonWriter& json, const Completion& completion, const ResultStyle& style) {
+  if (style.with_token_ids) write_token_ids(json, completion);
   if (!completion.logprobs.empty()) {
     json.key("logprobs").begin_array();
     for (const TokenLogprob& entry : completion.logprobs) write_logprob(json, entry);
     json.end_array();
   }
-  if (!completion.prompt_logprobs.empty()) {
-    json.key("prompt_logprobs").begin_array();
-    for (const auto& entry : completion.prompt_logprobs) entry ? write_logprob(json, *entry) : void(json.null());
-    json.end_array();
-  }
+  write_prompt_logprobs(json, completion);
   if (!completion.digest.empty()) json.key("digest").value(completion.digest);
 }
 
@@ -60,20 +47,25 @@ std::string error_row(const RowError& error, int64_t prompt_tokens) {
 
 }  // namespace
 
-std::string result_line(const RowHeader& header, const Completion& completion, bool with_token_ids) {
-  if (!completion.error_code.empty())
-    return error_row({header, completion.error_code, completion.error_message}, completion.prompt_tokens);
+std::string result_line(const RowHeader& header, const Completion& completion, const ResultStyle& style) {
+  if (!completion.error_code.empty()) {
+    RowError error{header, completion.error_code, completion.error_message};
+    return header.form == RowForm::own ? error_row(error, completion.prompt_tokens) : batch_error_line(error);
+  }
+  if (header.form != RowForm::own) return batch_line(header, completion, style);
   std::string line;
   JsonWriter json(line);
   json.begin_object();
   write_identity(json, header);
   json.key("text").value(completion.text).key("finish_reason").value(completion.finish_reason);
   write_usage(json, completion.prompt_tokens, completion.completion_tokens);
-  write_extras(json, completion, with_token_ids);
+  write_extras(json, completion, style);
   json.end_object();
   return line;
 }
 
-std::string error_line(const RowError& error) { return error_row(error, 0); }
+std::string error_line(const RowError& error) {
+  return error.header.form == RowForm::own ? error_row(error, 0) : batch_error_line(error);
+}
 
 }  // namespace trireme

@@ -1,10 +1,11 @@
 #include "job/row_fields.h"
 
-#include <charconv>
+#include <fmt/format.h>
+
 #include <limits>
 
-#include "base/error.h"
-#include "job/json_check.h"
+#include "job/json_values.h"
+#include "job/messages.h"
 
 namespace trireme {
 
@@ -17,28 +18,6 @@ namespace {
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
 constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096;
 constexpr float kMaxTemperature = 100;
-
-[[noreturn]] void refuse(std::string_view name, std::string_view expected, value& seen) {
-  std::string_view text = raw_json(seen);
-  throw RowFault{"bad_field", fmt::format("{} must be {}, not {}{}", name, expected, text.substr(0, 40),
-                                          text.size() > 40 ? "..." : "")};
-}
-
-std::string read_string(value& v, std::string_view name) {
-  if (v.type() != json_type::string) refuse(name, "a string", v);
-  return std::string(std::string_view(v.get_string()));
-}
-
-template <typename Number>
-Number read_number(value& v, std::string_view name, Number low, Number high, std::string_view expected) {
-  if (v.type() != json_type::number) refuse(name, expected, v);
-  std::string_view token = raw_json(v);
-  Number number{};
-  auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), number);
-  if (error != std::errc{} || end != token.data() + token.size() || number < low || number > high)
-    refuse(name, expected, v);
-  return number;
-}
 
 void read_id(value& v, std::string_view name, Document& document) {
   constexpr std::string_view expected = "a string or an integer of 64 bits";
@@ -64,38 +43,14 @@ void read_prompt(value& v, std::string_view name, Document& document) {
   document.content = read_string(v, name);
 }
 
-// Each message has a role and a content; what else it has is the template's business.
-void check_message(value& message) {
-  if (message.type() != json_type::object) refuse("a message", "an object", message);
-  bool role = false, content = false;
-  for (auto result : message.get_object()) {
-    ondemand::field field = std::move(result);
-    std::string_view key = field.unescaped_key();
-    if (key != "role" && key != "content") continue;
-    (key == "role" ? role : content) = true;
-    bool empty = read_string(field.value(), key == "role" ? "role of a message" : "content of a message").empty();
-    if (key == "role" && empty) throw RowFault{"bad_field", "role of a message must not be empty"};
-  }
-  if (!role || !content) throw RowFault{"bad_field", "a message must have a role and a content"};
-}
-
-void read_messages(value& v, std::string_view name, Document& document) {
+void read_conversation(value& v, std::string_view name, Document& document) {
   document.kind = ContentKind::messages;
-  if (v.type() != json_type::array) refuse(name, "an array of messages", v);
-  ondemand::array array = v.get_array();
-  document.content = std::string_view(array.raw_json());
-  array.reset();
-  size_t count = 0;
-  for (value message : array) {
-    check_message(message);
-    count++;
-  }
-  if (count == 0) throw RowFault{"bad_field", "messages must not be empty"};
+  document.content = read_messages(v, name, MessageRules::own);
 }
 
 void read_token_ids(value& v, std::string_view name, Document& document) {
   document.kind = ContentKind::token_ids;
-  if (v.type() != json_type::array) refuse(name, "an array of integers", v);
+  if (v.type() != json_type::array) refuse_value(name, "an array of integers", v);
   for (value item : v.get_array()) {
     constexpr int64_t low = std::numeric_limits<int64_t>::min(), high = std::numeric_limits<int64_t>::max();
     int64_t id = read_number<int64_t>(item, "a token id", low, high, "an integer");
@@ -141,20 +96,19 @@ void read_stop(value& v, std::string_view name, Document& document) {
   else if (v.type() == json_type::string)
     add(v);
   else
-    refuse(name, "a string or an array of strings", v);
+    refuse_value(name, "a string or an array of strings", v);
   document.sampling.stop = std::move(stops);
 }
 
 void read_ignore_eos(value& v, std::string_view name, Document& document) {
-  if (v.type() != json_type::boolean) refuse(name, "true or false", v);
-  document.sampling.ignore_eos = bool(v.get_bool());
+  document.sampling.ignore_eos = read_flag(v, name);
 }
 
 constexpr RowField kFields[] = {
     {"id", read_id, false},
     {"text", read_text, true},
     {"prompt", read_prompt, true},
-    {"messages", read_messages, true},
+    {"messages", read_conversation, true},
     {"token_ids", read_token_ids, true},
     {"max_tokens", read_max_tokens, false},
     {"temperature", read_temperature, false},

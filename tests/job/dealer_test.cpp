@@ -61,13 +61,15 @@ struct Replica {
   }
 };
 
-std::function<std::optional<Document>()> source(uint64_t count) {
-  return [count, row = uint64_t{0}]() mutable -> std::optional<Document> {
-    if (row == count) return std::nullopt;
+// Now and then a draw is empty, as after a run of error rows.
+Dealer::NextDocument source(uint64_t count) {
+  return [count, row = uint64_t{0}, draws = 0]() mutable -> Dealer::Draw {
+    if (row == count) return {std::nullopt, true};
+    if (++draws % 61 == 0) return {};
     Document document;
     document.header.row = row++;
     document.content = "text " + std::to_string(document.header.row);
-    return document;
+    return {document, false};
   };
 }
 

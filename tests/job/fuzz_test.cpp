@@ -19,7 +19,8 @@ const std::string_view kSeeds[] = {
     R"({"id":-12,"prompt":"p","max_tokens":5,"temperature":0.7,"top_p":0.9,"top_k":3,"seed":1,"stop":["\n","b"],"ignore_eos":false})",
     R"( { "messages" : [ {"role":"system","content":"s"} , {"role":"user","content":"u"} ] , "x":{} } )",
     R"({"token_ids":[1,2,3,40000],"note":123456789012345678901234567890})",
-    R"({"custom_id":"c","method":"POST","url":"/v1/completions","body":{"prompt":"x"}})",
+    R"({"custom_id":"c","method":"POST","url":"/v1/completions","body":{"prompt":["x"],"logprobs":2,"n":1}})",
+    R"({"body":{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"t"}]}],"logprobs":true,"top_logprobs":1,"stop":null,"tools":[]},"custom_id":"d","method":"POST","url":"/v1/chat/completions"})",
 };
 
 std::string mutate(std::string line, std::mt19937& random) {
@@ -83,7 +84,7 @@ TEST_CASE("random and mutated lines: each non-blank one is exactly one row, and 
       documents++;
       Completion completion;
       completion.finish_reason = "stop";
-      line = result_line(std::get<Document>(*result).header, completion, true);
+      line = result_line(std::get<Document>(*result).header, completion, {.with_token_ids = true});
     }
     REQUIRE_MESSAGE(nlohmann::json::accept(line), line);
     REQUIRE(line.find_first_of("\n\r") == line.npos);

@@ -54,7 +54,7 @@ std::string run_job(const std::string& input, const std::string& out, Tally& tal
   NoTransport transport;
   Dealer dealer(
       transport, 0, [&] { return ledger.next(); }, [&](FinishedRow row) { ledger.accept(std::move(row)); });
-  ReplicaRows rows(dealer, prepare, false);
+  ReplicaRows rows(dealer, prepare, {});
   LetterEngine engine;
   while (!dealer.complete()) {
     dealer.serve();
@@ -101,10 +101,26 @@ TEST_CASE("an input of nothing gives an output of nothing") {
   CHECK(tally.rows_total == 0);
 }
 
+TEST_CASE("a long run of error rows is read in pieces, so that no step waits for all of it") {
+  testkit::TempFolder folder;
+  std::string input;
+  for (int i = 0; i < 5000; i++) input += "{}\n";
+  ResultStore store(folder / "part");
+  Ledger ledger(Corpus::open(folder.put("in.jsonl", input + "{\"text\":\"\"}\n")), 5001, store);
+  int draws = 0;
+  for (auto draw = ledger.next(); !draw.document; draw = ledger.next(), draws++) {
+    REQUIRE_FALSE(draw.ended);
+    REQUIRE(ledger.tally().rows_done <= 1024 * static_cast<uint64_t>(draws + 1));
+  }
+  CHECK(draws > 1);
+  CHECK(ledger.tally().rows_failed == 5000);
+  CHECK(ledger.next().ended);
+}
+
 TEST_CASE("an input that grows while it is read is noticed") {
   testkit::TempFolder folder;
   ResultStore store(folder / "part");
   Ledger ledger(Corpus::open(folder.put("in.jsonl", "{\"text\":\"\"}\n{}\n")), 1, store);
-  CHECK(ledger.next());
+  CHECK(ledger.next().document);
   CHECK_THROWS_AS(ledger.next(), Error);
 }

@@ -92,7 +92,7 @@ TEST_CASE("a plain result") {
   completion.completion_tokens = 2;
   completion.token_ids = {5, 6};
   CHECK(
-      result_line(header, completion, false) ==
+      result_line(header, completion, {}) ==
       R"({"id":"a\"1","input":{"title":"T"},"text":"Hi\n","finish_reason":"stop","usage":{"prompt_tokens":812,"completion_tokens":2}})");
 }
 
@@ -107,7 +107,7 @@ TEST_CASE("a result with everything asked for") {
   completion.prompt_logprobs = {std::nullopt, TokenLogprob{3, -1.5f, {}}};
   completion.digest = "0123456789abcdef";
   CHECK(
-      result_line(header, completion, true) ==
+      result_line(header, completion, {.with_token_ids = true}) ==
       R"({"id":7,"text":"","finish_reason":"length","usage":{"prompt_tokens":2,"completion_tokens":1},"token_ids":[5],)"
       R"("logprobs":[{"id":5,"logprob":-0.1,"top":[[5,-0.1],[9,-2.4]]}],)"
       R"("prompt_logprobs":[null,{"id":3,"logprob":-1.5,"top":[]}],"digest":"0123456789abcdef"})");
@@ -122,7 +122,7 @@ TEST_CASE("an error row") {
   completion.error_code = "numerical_error";
   completion.error_message = "NaN";
   completion.prompt_tokens = 4;
-  CHECK(result_line({3, 7, 9, {false, "a"}, ""}, completion, true) ==
+  CHECK(result_line({3, 7, 9, {false, "a"}, ""}, completion, {.with_token_ids = true}) ==
         R"({"id":"a","text":null,"finish_reason":"error","usage":{"prompt_tokens":4,"completion_tokens":0},)"
         R"("error":{"code":"numerical_error","message":"NaN","line":7,"byte":9}})");
 }

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""What docs/formats.md promises of input and output, clause by clause, through the real program. Damaged rows and files are
+for rows.py, the batch-request format for batch.py.
+
+    tests/inputs/forms.py build/trireme"""
+import gzip
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testkit"))
+from tiny_runs import Checks, Tiny
+
+
+def lines(*rows):
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def results(out):
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def answer(result):
+    return result["text"], result["finish_reason"], result["usage"]
+
+
+def check_contents(checks, tiny, model):
+    chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Sum up.\n\nA document."}]
+    _, out = tiny.corpus("contents", lines(
+        {"id": "text", "text": "A document.", "max_tokens": 4}, {"id": "messages", "messages": chat, "max_tokens": 4},
+        {"id": "parts", "messages": [chat[0], {"role": "user", "content": [{"type": "text", "text": "Sum up.\n"}, {"type": "text", "text": "A document."}]}],
+         "max_tokens": 4},
+        {"id": "ids", "token_ids": [4, 5, 6], "max_tokens": 4}, {"id": "prompt", "prompt": "A document.", "max_tokens": 4}),
+        model, "--system", "Be kind.", "--instruction", "Sum up.")
+    text, messages, parts, ids, prompt = results(out)
+    checks.equal("text: system, instruction, blank line, document by the template", answer(text), answer(messages))
+    checks.equal("content parts are one text", answer(parts), answer(messages))
+    checks.equal("token_ids: nothing is added", ids["usage"]["prompt_tokens"], 3)
+    checks.check("prompt: no template", prompt["usage"]["prompt_tokens"] < text["usage"]["prompt_tokens"], prompt)
+    system = tiny.put("system.txt", "Be kind.")
+    _, from_file = tiny.corpus("contents", tiny.path("contents.jsonl"), model, "--system", "@" + system, "--instruction", "Sum up.")
+    checks.check("--system @FILE is the text", from_file == out)
+
+
+def check_special_text(checks, tiny, model):
+    """Text of a document that spells special tokens is plain text, letter for letter."""
+    spelled = "<|im_end|><s></s><|endoftext|>"
+    _, out = tiny.corpus("special", lines({"prompt": "x" * len(spelled), "max_tokens": 0}, {"prompt": spelled, "max_tokens": 0},
+                                          {"text": "x" * len(spelled), "max_tokens": 0}, {"text": spelled, "max_tokens": 0}), model)
+    counts = [r["usage"]["prompt_tokens"] for r in results(out)]
+    checks.equal("special-token text in a prompt is as many tokens as letters", counts[1], counts[0])
+    checks.equal("and in a document", counts[3], counts[2])
+
+
+def check_rows(checks, tiny, model):
+    own = '{"note":[1,2.50,null],"caf\u00e9":{"a":"b"}}'
+    rows = (b'{"id": "a1", "prompt": "a", "note": [1, 2.50, null], "caf\xc3\xa9": {"a": "b"}}\n\n{"id": 7, "prompt": "b"}\n'
+            b'{"id":"7","prompt":"b"}\n{"prompt":"c"}\n')
+    _, out = tiny.corpus("rows", rows, model, "--max-tokens", "3")
+    checks.equal("ids keep their type; without one the line number", [r["id"] for r in results(out)], ["a1", 7, "7", 5])
+    checks.check("own fields come back as they were written", f'"input":{own},'.encode() in out, out)
+    checks.equal("keys of a plain result, in order", list(results(out)[1]), ["id", "text", "finish_reason", "usage"])
+    extras = ["--tokens", "--logprobs", "2", "--prompt-logprobs", "0", "--digest"]
+    _, out = tiny.corpus("extras", rows, model, "--max-tokens", "3", "--ignore-eos", *extras)
+    first = results(out)[0]
+    checks.equal("keys of a result with everything, in order", list(first),
+                 ["id", "input", "text", "finish_reason", "usage", "token_ids", "logprobs", "prompt_logprobs", "digest"])
+    checks.equal("a log-prob entry a token, two alternatives", [len(e["top"]) for e in first["logprobs"]], [2, 2, 2])
+    best = [e["top"][0] for e in first["logprobs"]]
+    checks.equal("greedy: the chosen token is the best", [[e["id"], e["logprob"]] for e in first["logprobs"]], best)
+    checks.equal("an entry a prompt position, null for the first",
+                 [e is None for e in first["prompt_logprobs"]], [True] + [False] * (first["usage"]["prompt_tokens"] - 1))
+    _, out = tiny.corpus("score", rows, model, "--max-tokens", "0", "--prompt-logprobs", "1", "--digest")
+    checks.check("max_tokens 0 scores: no text, length, a digest",
+                 all(r["text"] == "" and r["finish_reason"] == "length" and len(r["digest"]) == 16 for r in results(out)), out)
+
+
+def check_overrides(checks, tiny, model):
+    """A row's own sampling is the command line's for that row."""
+    prompt = {"id": "p", "prompt": "The sea", "max_tokens": 12}
+    for field, value, options in [("max_tokens", 5, ["--max-tokens", "5"]), ("temperature", 1.5, ["--temperature", "1.5"]),
+                                  ("seed", 9, ["--seed", "9", "--temperature", "1"]), ("top_k", 2, ["--top-k", "2", "--temperature", "1"]),
+                                  ("top_p", 0.3, ["--top-p", "0.3", "--temperature", "1"]), ("ignore_eos", True, ["--ignore-eos"])]:
+        base = {k: v for k, v in prompt.items() if k != field}
+        common = ["--temperature", "1"] if field in ("seed", "top_k", "top_p") else []
+        _, row = tiny.corpus("row", lines({**base, field: value}), model, *common, "--tokens")
+        _, line = tiny.corpus("line", lines(base), model, *options, "--tokens")
+        checks.check(f"{field} of a row is that of the command line", row == line and row is not None, (row, line))
+    _, plain = tiny.corpus("row", lines(prompt), model, "--tokens", "--ignore-eos")
+    text = results(plain)[0]["text"]
+    stop = text[len(text) // 2:][:2]
+    _, cut = tiny.corpus("row", lines({**prompt, "stop": [stop]}), model, "--ignore-eos")
+    checks.equal("stop: the text ends before it", (results(cut)[0]["text"], results(cut)[0]["finish_reason"]), (text.split(stop)[0], "stop"))
+
+
+def check_sources(checks, tiny, model):
+    rows = lines(*({"id": i, "prompt": f"row {i}", "max_tokens": 2} for i in range(5)))
+    _, expected = tiny.corpus("file", rows, model)
+    zipped = gzip.compress(rows)
+    for name, data in [("standard input", rows), ("standard input, gzip", zipped)]:
+        done, seen = tiny.corpus("stdin", "-", model, stdin=data)
+        checks.check(f"{name}: the same output", done.returncode == 0 and seen == expected, done.stderr)
+    with open(tiny.path("stdin.out.jsonl.run/stdin"), "rb") as file:
+        checks.check("standard input is kept in the run folder", file.read() == zipped)
+    done, seen = tiny.corpus("stdin", "-", model, ranks=2, stdin=rows)
+    checks.check("standard input on two ranks: the same output", done.returncode == 0 and seen == expected, done.stderr)
+
+    files = {"b.txt": "B", "a/z.md": "Z", "a.txt": "dot before slash", "a/.hidden.txt": "no", ".git/c.txt": "no", "c.pdf": "no",
+             "a/b/\u00fc.txt": "deep"}
+    for name, text in files.items():
+        tiny.put("folder/" + name, text)
+    done, seen = tiny.corpus("folder", tiny.path("folder"), model, "--max-tokens", "2")
+    checks.equal("a folder: .txt and .md, none hidden, in bytewise order; the path is the id", [r["id"] for r in results(seen)],
+                 ["a.txt", "a/b/\u00fc.txt", "a/z.md", "b.txt"])
+    _, by_rows = tiny.corpus("as-rows", lines(*({"id": r["id"], "text": files[r["id"]]} for r in results(seen))), model, "--max-tokens", "2")
+    checks.check("a file is a text row", by_rows == seen)
+
+
+def check_again(checks, tiny, model):
+    rows = tiny.put("again.jsonl", lines({"prompt": "a", "max_tokens": 2}, {"prompt": 5}))
+    out = tiny.path("again.out")
+    command = ["run", rows, "-m", model, "-o", out]
+    checks.equal("a run with an error row ends with 76", tiny.run(command).returncode, 76)
+    with open(out, "rb") as file:
+        before = file.read()
+    done = tiny.run(command)
+    checks.check("again: nothing to do, the same exit code", done.returncode == 76 and b"complete already" in done.stderr, done.stderr)
+    checks.equal("stdout carries data only", done.stdout, b"")
+    done = tiny.run([*command, "--max-tokens", "3"])
+    checks.check("another option is refused with the difference", done.returncode == 78 and b"sampling.max_tokens: 256 before, 3 now" in done.stderr,
+                 done.stderr)
+    with open(out, "rb") as file:
+        checks.check("and the output stays", file.read() == before)
+    status = tiny.run(["status", out, "--json"])
+    checks.check("status: done, 76, two documents, one error",
+                 [json.loads(status.stdout).get(k) for k in ("state", "exit_code", "documents_done", "errors")] == ["done", 76, 2, 1], status.stdout)
+
+
+def main():
+    checks = Checks()
+    with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
+        model = tiny.model("tiny", "--layers", "1")
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again):
+            part(checks, tiny, model)
+    checks.end()
+
+
+if __name__ == "__main__":
+    main()

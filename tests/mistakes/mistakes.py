@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""Mistakes that users make, and what each says: a table that is also the documentation. Every message is one screen: one
+line that names what is wrong and one thing to try, with the exit code of docs/operations.md, once per job and not per rank.
+
+    tests/mistakes/mistakes.py build/trireme [--show]      --show prints every message"""
+import dataclasses
+import fcntl
+import os
+import re
+import shlex
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testkit"))
+from tiny_runs import Checks, Tiny
+
+MOST_LINES, MOST_BYTES = 6, 1200  # of a message
+NEVER = ["terminate called", "what():", "internal error", "Traceback", "Signal:", "*** Process received", "HDF5-DIAG", "std::"]
+
+
+@dataclasses.dataclass
+class Mistake:
+    what: str
+    command: str        # {m}: a model, {in}: an input, {out}: an output that is not there, {dir}: the folder of all files
+    code: int
+    says: list          # words of the message
+    ranks: int = 1
+    env: dict = dataclasses.field(default_factory=dict)
+    nobody: bool = False  # as a user whom permissions hold; only root can ask for that
+
+
+M = Mistake
+RUN = "run {in} -m {m} -o {out}"
+MISTAKES = [
+    # the command line
+    M("no command", "", 64, ["trireme COMMAND", "run"]),
+    M("a command that is none", "rum {in}", 64, ["unknown command 'rum'", "did you mean run?", "trireme --help"]),
+    M("the option before the command", "-m {m} run {in}", 64, ["the command comes first"]),
+    M("no input named", "run -m {m} -o {out}", 64, ["run needs INPUT", "trireme run --help"]),
+    M("two inputs", "run {in} {in} -m {m} -o {out}", 64, ["takes one argument", "'{in}' follows"]),
+    M("no model named", "run {in} -o {out}", 64, ["no model", "-m MODEL"]),
+    M("no output named", "run {in} -m {m}", 64, ["no output", "-o OUT.jsonl"]),
+    M("standard output as output", "run {in} -m {m} -o -", 64, ["must be a file", "-o OUT.jsonl"]),
+    M("an option misspelled", RUN + " --max-tokns 5", 64, ["unknown option --max-tokns", "did you mean --max-tokens?"]),
+    M("an option cut short", RUN + " --max-t 5", 64, ["unknown option --max-t", "did you mean --max-tokens?"]),
+    M("an option of another command", RUN + " --bos", 64, ["unknown option --bos", "of other commands"]),
+    M("an option without its value", RUN + " --max-tokens", 64, ["--max-tokens", "trireme run --help"]),
+    M("an option twice", RUN + " --tp 1 --tp 2", 64, ["--tp is given twice", "keep one"]),
+    M("words for a number", RUN + " --max-tokens many", 64, ["--max-tokens is 'many'", "a whole number"]),
+    M("a number below its range", RUN + " --max-tokens -1", 64, ["--max-tokens is '-1'", "at least 0"]),
+    M("a fraction for a count", RUN + " --max-seqs 2.5", 64, ["--max-seqs is '2.5'", "whole number"]),
+    M("a temperature that is none", RUN + " --temperature nan", 64, ["--temperature is 'nan'", "0 to 100"]),
+    M("a top-p of 0", RUN + " --temperature 1 --top-p 0", 64, ["--top-p is '0'", "above 0"]),
+    M("a choice that is none", RUN + " --numerics sloppy", 64, ["--numerics is 'sloppy'", "exact, standard, fast"]),
+    M("a kernel level that is none", RUN + " --level sse9", 64, ["--level is 'sse9'", "avx2"]),
+    M("a log level that is none", RUN + " --log-level loud", 64, ["--log-level is 'loud'", "debug, info, warn, error"]),
+    M("a switch with a strange value", RUN + " --restart=maybe", 64, ["--restart is 'maybe'", "true or false"]),
+    M("an empty stop text", RUN + " --stop=", 64, ["--stop"]),
+    M("0 ranks of TP", RUN + " --tp 0", 64, ["--tp is '0'", "or auto"]),
+    M("top-k on greedy decoding", RUN + " --top-k 5", 64, ["no effect on greedy", "--temperature"]),
+    M("a stage split and another PP", RUN + " --stage-split 1,2 --pp 3", 64, ["--stage-split names 2 stages", "--pp is 3"]),
+    M("a stage split of words", RUN + " --stage-split 1,x", 64, ["--stage-split is 'x'", "whole number"]),
+    # environment and config file
+    M("a bad value in the environment", RUN, 64, ["TRIREME_MAX_SEQS", "'lots'"], env={"TRIREME_MAX_SEQS": "lots"}),
+    M("a variable misspelled", RUN, 64, ["TRIREME_MAX_SEQ ", "did you mean TRIREME_MAX_SEQS?"], env={"TRIREME_MAX_SEQ": "4"}),
+    M("a config file that is not there", RUN + " --config {dir}/none.conf", 66, ["{dir}/none.conf", "check --config"]),
+    M("a config file with an unknown key", RUN + " --config {dir}/key.conf", 64, ["--max-token ", "key.conf", "did you mean --max-tokens?"]),
+    M("a config file with a bad value", RUN + " --config {dir}/value.conf", 64, ["--top-p", "value.conf", "'2'"]),
+    M("a config file that is no config file", RUN + " --config {dir}/text.txt", 64, ["text.txt", "name = value"]),
+    # inputs
+    M("an input that is not there", "run {dir}/none.jsonl -m {m} -o {out}", 66, ["no input {dir}/none.jsonl", "standard input"]),
+    M("an input that may not be read", "run {dir}/secret.jsonl -m {m} -o {dir}/open/out.jsonl", 66, ["secret.jsonl", "Permission denied", "permissions"], nobody=True),
+    M("a device as input", "run /dev/null -m {m} -o {out}", 66, ["/dev/null is neither a file nor a folder"]),
+    M("a folder without texts", "run {dir}/empty -m {m} -o {out}", 66, ["{dir}/empty", "no .txt or .md file"]),
+    M("an instruction file that is not there", RUN + " --instruction @{dir}/none.txt", 66, ["{dir}/none.txt", "--instruction", "@@"]),
+    M("an instruction that is a folder", RUN + " --instruction @{dir}/empty", 66, ["{dir}/empty", "--instruction"]),
+    # models
+    M("a model that is not there", "run {in} -m {dir}/none.gguf -o {out}", 66, ["no model '{dir}/none.gguf'", "check -m"]),
+    M("a model that may not be read", "run {in} -m {dir}/secret.gguf -o {dir}/open/out.jsonl", 66, ["secret.gguf", "Permission denied"], nobody=True),
+    M("a text file as model", "run {in} -m {dir}/text.txt -o {out}", 65, ["{dir}/text.txt", "trireme convert"]),
+    M("an empty file as model", "run {in} -m {dir}/nothing.h5 -o {out}", 65, ["{dir}/nothing.h5", "0 bytes"]),
+    M("a safetensors file as model", "run {in} -m {dir}/model.safetensors -o {out}", 65, ["model.safetensors"]),
+    M("a config.json as model", "run {in} -m {dir}/folder/config.json -o {out}", 65, ["config.json"]),
+    M("a folder without config.json", "run {in} -m {dir}/empty -o {out}", 65, ["{dir}/empty"]),
+    M("an HDF5 file that is not ours", "run {in} -m {dir}/foreign.h5 -o {out}", 65, ["{dir}/foreign.h5", "trireme convert"]),
+    M("a checkpoint cut short", "run {in} -m {dir}/short.h5 -o {out}", 65, ["{dir}/short.h5", "convert the model again"]),
+    M("a checkpoint cut short in its index", "run {in} -m {dir}/shorter.h5 -o {out}", 65, ["{dir}/shorter.h5"]),
+    M("a checkpoint with a flipped bit in its weights", "run {in} -m {dir}/flipped.h5 -o {out}", 65, ["{dir}/flipped.h5", "checksum", "convert the model again"]),
+    M("a checkpoint of another version", "run {in} -m {dir}/version.h5 -o {out}", 65, ["{dir}/version.h5", "version"]),
+    M("a GGUF file cut short", "run {in} -m {dir}/short.gguf -o {out}", 65, ["{dir}/short.gguf", "damaged"]),
+    M("a GGUF file cut short in its metadata", "run {in} -m {dir}/shorter.gguf -o {out}", 65, ["{dir}/shorter.gguf", "byte"]),
+    M("a model of an unknown family", "run {in} -m {dir}/family.gguf -o {out}", 65, ["{dir}/family.gguf", "general.architecture", "xlama"]),
+    # outputs
+    M("an output that exists", "run {in} -m {m} -o {dir}/text.txt", 73, ["{dir}/text.txt exists", "choose another output"]),
+    M("the input as output", "run {in} -m {m} -o {in}", 64, ["{in}", "is the input", "-o"]),
+    M("an output folder that is not there", "run {in} -m {m} -o {dir}/none/out.jsonl", 73, ["{dir}/none/out.jsonl.run", "must exist"]),
+    M("an output that is a folder", "run {in} -m {m} -o {dir}/empty", 73, ["{dir}/empty", "folder"]),
+    M("an output folder that may not be written", "run {in} -m {m} -o {dir}/locked/out.jsonl", 73, ["Permission denied", "writable"], nobody=True),
+    M("an output that another job writes", "run {in} -m {m} -o {dir}/held.jsonl", 73, ["held by process", "wait for that run"]),
+    M("a run with another option", "run {in} -m {m} -o {dir}/done.jsonl --max-tokens 3", 78, ["sampling.max_tokens: 2 before, 3 now", "--restart"]),
+    M("a run with another input", "run {dir}/other.jsonl -m {m} -o {dir}/done.jsonl --max-tokens 2", 78, ["input.", "before", "--restart"]),
+    M("a full disk", "run {in} -m {m} -o {dir}/full/out.jsonl --max-tokens 1", 74, ["{dir}/full/", "No space left on device", "free space"]),
+    # layouts
+    M("more TP than ranks", RUN + " --tp 3", 78, ["tp 3", "does not make 2 ranks", "try"], ranks=2),
+    M("DP on one rank", RUN + " --dp 2", 78, ["dp 2", "does not make 1 ranks", "try"]),
+    M("a layout that is not the ranks'", RUN + " --tp 2 --pp 2 --dp 2", 78, ["2 x 2 x 2 = 8", "start 8 ranks"], ranks=2),
+    M("more TP than units of a layer", "run {in} -m {dir}/narrow.gguf -o {out} --tp 3", 78, ["--tp 3", "units", "try"], ranks=3),
+    M("more PP than layers", "run {in} -m {dir}/narrow.gguf -o {out} --pp 2", 78, ["--pp 2", "1 layers", "try"], ranks=2),
+    M("a stage split of too few layers", RUN + " --stage-split 1,1", 78, ["--stage-split 1,1", "the model 3"], ranks=2),
+    M("a KV cache for nothing", RUN + " --kv-gib 0.0000001", 72, ["KV cache", "--kv-gib"]),
+    M("a GPU where there is none", RUN + " --device cuda", 78, ["--device cuda", "leave it out"]),
+    M("srun without PMIx", RUN, 78, ["srun", "--mpi=pmix"], env={"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}),
+    # other commands
+    M("convert without an output", "convert {m}", 64, ["-o MODEL.h5"]),
+    M("convert a text file", "convert {dir}/text.txt -o {out}", 65, ["{dir}/text.txt"]),
+    M("convert into a folder that is not there", "convert {m} -o {dir}/none/model.h5", 73, ["{dir}/none", "choose another -o"]),
+    M("inspect what is not there", "inspect {dir}/none.h5", 66, ["{dir}/none.h5"]),
+    M("inspect a text file", "inspect {dir}/text.txt", 65, ["{dir}/text.txt"]),
+    M("status of no run", "status {dir}/none.jsonl", 66, ["no run stands at", "run -o"]),
+    M("tokenize without a model", "tokenize --text a", 64, ["-m MODEL"]),
+    M("tokenize a line that is no JSON", "tokenize -m {m} {dir}/text.txt", 65, ["text.txt line 1", "JSON"]),
+    M("tokenize ids outside the vocabulary", "tokenize -m {m} {dir}/ids.jsonl", 65, ["line 1", "0 to 258"]),
+    M("render a line without messages", "render -m {m} {dir}/ids.jsonl", 65, ["line 1", "messages"]),
+    M("a benchmark that is none", "bench decod -m {m}", 64, ["no benchmark 'decod'", "did you mean decode?"]),
+]
+
+
+def put_files(tiny, model):
+    """Every file that a mistake names."""
+    put = tiny.put
+    rows = b'{"prompt":"a","max_tokens":1}\n'
+    put("in.jsonl", rows)
+    put("other.jsonl", rows + rows)
+    put("text.txt", "Once upon a time.\n")
+    put("key.conf", "max-token = 5\n")
+    put("value.conf", "temperature = 1\ntop-p = 2\n")
+    put("nothing.h5", "")
+    put("empty/notes.pdf", "no text")
+    put("ids.jsonl", '{"token_ids": [1, 259]}\n')
+    put("folder/config.json", '{"model_type": "llama"}')
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    put("model.safetensors", struct.pack("<Q", len(header)) + header + b"\0" * 4)
+    put("foreign.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 8192)
+    with open(model, "rb") as file:
+        gguf = file.read()
+    put("short.gguf", gguf[:-1000])
+    put("shorter.gguf", gguf[:500])
+    put("family.gguf", gguf.replace(b"llama", b"xlama"))
+    with open(model + ".h5", "rb") as file:
+        h5 = file.read()
+    put("short.h5", h5[:len(h5) // 2])
+    put("shorter.h5", h5[:200])
+    middle = len(h5) * 3 // 4
+    put("flipped.h5", h5[:middle] + bytes([h5[middle] ^ 4]) + h5[middle + 1:])
+    put("version.h5", h5[:8] + struct.pack("<I", 99) + h5[12:])
+    for name in ("secret.jsonl", "secret.gguf"):
+        os.chmod(put(name, gguf if name.endswith("gguf") else rows), 0)
+    os.mkdir(tiny.path("locked"), 0o555)
+    os.mkdir(tiny.path("open"))
+    os.chmod(tiny.path("open"), 0o777)
+    tiny.model("narrow", "--layers", "1", "--heads", "2", "--kv-heads", "1")
+
+
+def full_disk(tiny):
+    """A file system of 64 KiB; False where nobody may mount one."""
+    os.mkdir(tiny.path("full"))
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tiny.path("full")], capture_output=True)
+    if done.returncode != 0:
+        return False
+    with open(tiny.path("full/ballast"), "wb") as file:
+        try:
+            file.write(b"x" * (60 << 10))
+        except OSError:
+            pass
+    return True
+
+
+def message_of(stderr, ranks):
+    """What the program said, without the log's lines; under mpirun without what that adds around it."""
+    lines = [line for line in stderr.splitlines() if line.strip() and not re.match(r"\d{4}-\d\d-\d\dT[\d:.]+ r\d+/", line)]
+    if ranks == 1:
+        return lines
+    starts = [i for i, line in enumerate(lines) if line.startswith("trireme")]
+    return lines[starts[0]:next((i for i in range(starts[0], len(lines)) if re.match(r"-{20}|\[|MPI_ABORT", lines[i])), len(lines))] + \
+        [lines[i] for i in starts[1:]] if starts else lines
+
+
+def check(checks, tiny, mistake, places, show):
+    if mistake.nobody and os.getuid() != 0:
+        checks.skip(mistake.what, "only root can run it as somebody else")
+        return
+    if mistake.what == "a full disk" and not places["full"]:
+        checks.skip(mistake.what, "a small file system cannot be mounted here")
+        return
+    command = [word.format(**places) for word in shlex.split(mistake.command)]
+    launcher = ["mpirun", "-n", str(mistake.ranks)] if mistake.ranks > 1 else []
+    more = {"user": 65534, "group": 65534, "extra_groups": []} if mistake.nobody else {}
+    done = subprocess.run([*launcher, tiny.trireme, *command], capture_output=True, text=True, timeout=60, cwd=places["dir"],
+                          env=tiny.environment(HOME=tiny.folder, **mistake.env), **more)
+    lines = message_of(done.stderr, mistake.ranks)
+    text = "\n".join(lines)
+    if show:
+        print(f"[{done.returncode}] {mistake.what}: trireme {mistake.command}\n    " + "\n    ".join(lines), flush=True)
+    faults = [] if done.returncode == mistake.code else [f"exit code {done.returncode} instead of {mistake.code}"]
+    everything = text + done.stdout if not command else text
+    faults += [f"no word of {word!r}" for word in (w.format(**places) for w in mistake.says) if word not in everything]
+    faults += [f"it says {word!r}" for word in NEVER if word in done.stderr]
+    if command:
+        if len(lines) > MOST_LINES or len(text) > MOST_BYTES:
+            faults.append(f"{len(lines)} lines, {len(text)} bytes")
+        if sum(line.startswith("trireme") for line in lines) != 1:
+            faults.append("not one line of ours")
+        if done.stdout:
+            faults.append(f"stdout has {done.stdout[:80]!r}")
+    checks.check(f"mistake: {mistake.what}", not faults, "; ".join(faults) + "\n" + done.stderr + done.stdout[:300])
+
+
+def main():
+    checks = Checks()
+    with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
+        model = tiny.model("tiny")
+        done = tiny.put("first.jsonl", '{"prompt":"a"}\n')
+        first = tiny.run(["run", done, "-m", model, "-o", tiny.path("done.jsonl"), "--max-tokens", "2"])
+        checks.equal("a run without a mistake", first.returncode, 0)
+        put_files(tiny, model)
+        places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder, "full": full_disk(tiny)}
+        os.mkdir(tiny.path("held.jsonl.run"))
+        with open(tiny.path("held.jsonl.run/lock"), "w", encoding="ascii") as lock:
+            lock.write("process 1 on host n1")
+            lock.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                for mistake in MISTAKES:
+                    check(checks, tiny, mistake, places, "--show" in sys.argv)
+            finally:
+                if places["full"]:
+                    subprocess.run(["umount", tiny.path("full")], check=True)
+    checks.end()
+
+
+if __name__ == "__main__":
+    main()
