@@ -14,6 +14,10 @@ import corpora
 import cover
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "golden", "families"))
+import folder as families_folder  # noqa: E402
+import models as families  # noqa: E402
+
 BUILD = os.path.join(ROOT, "build")
 LAB = os.path.join(ROOT, "tests", "lab")
 OUTPUTS = ["--tokens", "--digest", "--logprobs", "3", "--prompt-logprobs", "1"]
@@ -114,8 +118,9 @@ PLAIN = dict(layout=(1, 1, 1), threads=1, max_seqs=16, chunk=256, shuffle=False,
 
 
 class Model:
-    def __init__(self, law, name, checkpoint, layers, heads, rows, tight_blocks):
-        self.name, self.checkpoint, self.layers, self.heads, self.tight_blocks = name, checkpoint, layers, heads, tight_blocks
+    def __init__(self, law, name, checkpoint, layers, rows, tight_blocks, units=7):
+        """units: the fewest of attention and MLP; every model of ours has 7 at least unless it says otherwise."""
+        self.name, self.checkpoint, self.layers, self.tight_blocks, self.units = name, checkpoint, layers, tight_blocks, units
         self.rows = rows
         corpora.write(f"{law.folder}/{name}.jsonl", rows)
         shuffled = list(rows)
@@ -126,8 +131,6 @@ class Model:
         tp, pp, _ = run["layout"]
         return tp <= self.units and pp <= self.layers
 
-    units = 7  # every model here has at least 7 units a layer unless it says otherwise
-
 
 def tiny_models(law, count, longest):
     for name, (layers, heads, kv_heads, head_dim, hidden, intermediate, vocab, weights, tied) in TINY.items():
@@ -137,7 +140,21 @@ def tiny_models(law, count, longest):
                         "--vocab", str(vocab), "--type", weights, "--seed", "3", *(["--tied"] if tied else [])], check=True)
         subprocess.run([os.path.join(law.build, "trireme"), "convert", gguf, "-o", checkpoint], env=environment(), check=True, capture_output=True)
         # The cache of a preempted run holds the longest row and a few more.
-        yield Model(law, name, checkpoint, layers, heads, corpora.rows(vocab, longest, count), tight_blocks=longest // 32 + 6)
+        yield Model(law, name, checkpoint, layers, corpora.rows(vocab, longest, count), tight_blocks=longest // 32 + 6)
+
+
+def family_models(law, count, longest=200):
+    """The families of tests/golden/families: windows, two RoPE bases, soft caps, norms over whole rows, experts ..."""
+    for model in families.MODELS:
+        name, config = model["name"], model["config"]
+        checkpoint = f"{law.folder}/{name}.h5"
+        families_folder.write(f"{law.folder}/{name}", model)
+        subprocess.run([os.path.join(law.build, "trireme"), "convert", f"{law.folder}/{name}", "-o", checkpoint], env=environment(),
+                       check=True, capture_output=True)
+        experts = config.get("num_local_experts") or config.get("num_experts")
+        units = min(config["num_attention_heads"], experts or -(-config["intermediate_size"] // 32))
+        yield Model(law, name, checkpoint, config["num_hidden_layers"], corpora.rows(config["vocab_size"], longest, count),
+                    tight_blocks=longest // 32 + 6, units=units)
 
 
 def smollm2(law, count, longest):
@@ -148,7 +165,7 @@ def smollm2(law, count, longest):
         return None
     checkpoint = f"{law.folder}/smollm2.h5"
     subprocess.run([os.path.join(law.build, "trireme"), "convert", path, "-o", checkpoint], env=environment(), check=True, capture_output=True)
-    return Model(law, "smollm2", checkpoint, 30, 9, corpora.rows(49152, longest, count), tight_blocks=longest // 32 + 8)
+    return Model(law, "smollm2", checkpoint, 30, corpora.rows(49152, longest, count), tight_blocks=longest // 32 + 8)
 
 
 DIMENSIONS = dict(threads=[1, 2], max_seqs=[1, 3, 16], chunk=[1, 17, 256, 2048], shuffle=[False, True], preempt=[0, 5],
@@ -163,6 +180,12 @@ def quick(law):
         law.check(model, run)
     burst(law, models[0])
     refusals(law, models)
+    rng = random.Random(11)  # a few runs a family; --all makes every layout
+    for model in family_models(law, 12):
+        for layout in [(2, 1, 1), (3, 1, 1), (1, 3, 1)]:
+            run = dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout)
+            if model.allows(run):
+                law.check(model, run)
     model = smollm2(law, 6, 100)
     if model:
         for layout in [(2, 1, 1), (1, 2, 1), (3, 1, 1), (2, 2, 1)]:
@@ -181,7 +204,7 @@ def burst(law, model):
     rng = random.Random(9)
     rows = [{"id": f"b{i}", "token_ids": [rng.randrange(200) for _ in range(rng.randint(1, 90))], "max_tokens": rng.randint(1, 30),
              "temperature": 0.7 * (i % 2)} for i in range(500)]
-    many = Model(law, f"{model.name}-burst", model.checkpoint, model.layers, model.heads, rows, tight_blocks=12)
+    many = Model(law, f"{model.name}-burst", model.checkpoint, model.layers, rows, tight_blocks=12)
     for layout in [(1, 1, 1), (2, 1, 1), (1, 2, 1)]:
         law.check(many, dict(PLAIN, layout=layout, threads=1, chunk=64, kv_blocks=12))  # 120 positions are 4 blocks
 
@@ -193,7 +216,7 @@ def refusals(law, models):
 
 
 def everything(law, samples, seed):
-    models = list(tiny_models(law, 24, 1500))
+    models = [*tiny_models(law, 24, 1500), *family_models(law, 16)]
     big = smollm2(law, 24, 1500)
     if big:
         models.append(big)
