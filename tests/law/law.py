@@ -165,7 +165,7 @@ def smollm2(law, count, longest):
         return None
     checkpoint = f"{law.folder}/smollm2.h5"
     subprocess.run([os.path.join(law.build, "trireme"), "convert", path, "-o", checkpoint], env=environment(), check=True, capture_output=True)
-    return Model(law, "smollm2", checkpoint, 30, corpora.rows(49152, longest, count), tight_blocks=longest // 32 + 8)
+    return Model(law, "SmolLM2-135M", checkpoint, 30, corpora.rows(49152, longest, count), tight_blocks=longest // 32 + 8)
 
 
 DIMENSIONS = dict(threads=[1, 2], max_seqs=[1, 3, 16], chunk=[1, 17, 256, 2048], shuffle=[False, True], preempt=[0, 5],
