@@ -205,7 +205,8 @@ def write(folder, model, feature=None):
     """Writes the folder; with a feature, the one in which it is switched off."""
     feature = feature or {}
     os.makedirs(folder, exist_ok=True)
-    write_json(folder, "config.json", {**model["config"], **feature.get("config", {})})
+    config = {key: value for key, value in model["config"].items() if key not in feature.get("remove", ())}
+    write_json(folder, "config.json", {**config, **feature.get("config", {})})
     write_json(folder, "tokenizer.json", tokenizer())
     write_json(folder, "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
                                                  "model_max_length": model["config"]["max_position_embeddings"]})

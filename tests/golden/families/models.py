@@ -5,7 +5,8 @@ panel, intermediate sizes that are no multiple of 32, windows and original conte
 
     tests/golden/families/models.py FOLDER     writes every model to FOLDER/NAME
 
-A feature is {"name", "config": keys of config.json that change, "drop": tensors left out, "neutral": biases made 0 and norms made 1}."""
+A feature is {"name", "config": keys of config.json that change, "remove": keys that go, "drop": tensors left out, "neutral": biases
+made 0 and norms made 1}."""
 
 import os
 import sys
@@ -27,8 +28,8 @@ def shape(layers, hidden, heads, kv, intermediate, vocab, head_dim=None):
     return {**result, "head_dim": head_dim} if head_dim else result
 
 
-def off(name, config=None, drop=(), neutral=()):
-    return {"name": name, "config": config or {}, "drop": list(drop), "neutral": list(neutral)}
+def off(name, config=None, remove=(), drop=(), neutral=()):
+    return {"name": name, "config": config or {}, "remove": list(remove), "drop": list(drop), "neutral": list(neutral)}
 
 
 def add(name, model_type, dims, config, features, dtype="BF16", vector_dtype=None, other_dtypes=None, shards=1, shuffled=False,
@@ -88,16 +89,17 @@ def windows_and_biases():
         dict(rope_parameters={"rope_type": "default", "rope_theta": 20000.0}, no_rope_layer_interval=2, use_sliding_window=True, sliding_window=20),
         [off("no_rope_layer_interval", {"no_rope_layer_interval": 5}), off("window", {"use_sliding_window": False})], new_style=True, dtype="F16")
     qwen = dict(rope_theta=1000000.0, use_sliding_window=False, sliding_window=32768, max_window_layers=3)
+    windows = ["use_sliding_window", "sliding_window", "max_window_layers"]
     as_llama = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
     add("qwen2", "qwen2", shape(3, 96, 6, 1, 100, 320), qwen,
-        [off("biases", as_llama, drop=["*.bias"]), *[off(f"the bias of {p}", neutral=[f"*.{p}_proj.bias"]) for p in "qkv"]], shuffled=True)
+        [off("biases", as_llama, windows, drop=["*.bias"]), *[off(f"the bias of {p}", neutral=[f"*.{p}_proj.bias"]) for p in "qkv"]], shuffled=True)
     window = dict(rope_parameters={"rope_type": "default", "rope_theta": 10000.0}, use_sliding_window=True, sliding_window=18, max_window_layers=2)
     add("qwen2-window", "qwen2", shape(5, 72, 9, 3, 77, 303), window,
         [off("use_sliding_window", {"use_sliding_window": False}), off("max_window_layers", {"max_window_layers": 0})],
         new_style=True, tied=True, vector_dtype="F32")
     as_mistral = {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": None}
     add("qwen3", "qwen3", shape(4, 80, 10, 5, 90, 311, head_dim=20), {**qwen, "attention_bias": False, "sliding_window": None},
-        [off("QK norm", as_mistral, drop=["*.q_norm.weight", "*.k_norm.weight"]), off("weights of the q norm", neutral=["*.q_norm.weight"]),
+        [off("QK norm", as_mistral, [*windows, "attention_bias"], drop=["*.q_norm.weight", "*.k_norm.weight"]), off("weights of the q norm", neutral=["*.q_norm.weight"]),
          off("weights of the k norm", neutral=["*.k_norm.weight"])], other_dtypes={"*embed_tokens*": "F32", "*down_proj*": "F16"})
 
 
