@@ -78,13 +78,14 @@ TEST_CASE("families: ids and texts equal those of PyPI tokenizers") {
 TEST_CASE("special tokens come from no untrusted text, whatever the model") {
   for (const char* name : {"t5", "xlmr", "unigram_bytes", "word_level"}) {
     const Tokenizer tokenizer(read_golden(std::string("family_") + name + ".json"));
+    const int32_t unknown = std::max(tokenizer.find_id("<unk>"), tokenizer.find_id("[UNK]"));
     for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
       if (!tokenizer.is_special(id)) continue;
       const std::string text = tokenizer.token_bytes(id);
       CAPTURE(name);
       CAPTURE(text);
       for (const int32_t seen : tokenizer.encode("x " + text + " y"))
-        if (tokenizer.is_special(seen)) CHECK(tokenizer.token_bytes(seen).find("unk") < 2);  // what it does not know
+        if (tokenizer.is_special(seen)) CHECK(seen == unknown);
       CHECK(tokenizer.encode(text, true) == Ids{id});
     }
   }
@@ -209,7 +210,9 @@ TEST_CASE("damaged and unsupported files are refused by name") {
   CHECK(refusal(changed("/model/type", "Unigram")).find("model.vocab") != std::string::npos);
   CHECK(refusal(changed("/model/type", "Tiktoken")).find("Tiktoken") != std::string::npos);
   CHECK(refusal(changed("/model/type", 7)).find("model.type") != std::string::npos);
-  CHECK(refusal(changed("/model/vocab", {{"a", 1}, {"a", 2}})).find("model.vocab[1]") != std::string::npos);
+  const nlohmann::json pair = nlohmann::json::array({"a", 1});
+  CHECK(refusal(changed("/model/vocab", nlohmann::json::array({pair, pair}))).find("model.vocab[1]") !=
+        std::string::npos);
   CHECK(refusal(changed("/model/vocab", {"a"})).find("model.vocab[0]") != std::string::npos);
   CHECK(refusal(changed("/model/vocab/zz", -1)).find("model.vocab.zz") != std::string::npos);
   CHECK(refusal(changed("/model/vocab/zz", 4294967296)).find("model.vocab.zz") != std::string::npos);
