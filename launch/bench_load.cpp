@@ -36,7 +36,7 @@ std::vector<Checkpoint::Request> share_of(const Checkpoint& checkpoint, int rank
   std::vector<Checkpoint::Request> requests;
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     UnitRange units = tensor.axis == UnitAxis::none ? UnitRange{0, tensor.units} : units_of(tensor.units, size, rank);
-    if (units.size() > 0) requests.push_back({&tensor, units, [](auto, auto, auto) {}});
+    if (units.size() > 0) requests.push_back({&tensor, units, [](auto...) {}});
   }
   return requests;
 }

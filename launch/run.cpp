@@ -14,6 +14,7 @@
 #include "job/replica_rows.h"
 #include "job/result_store.h"
 #include "job/run_folder.h"
+#include "job/signs_of_life.h"
 #include "job/status.h"
 #include "launch/commands.h"
 #include "launch/model_file.h"
@@ -170,7 +171,7 @@ class Job {
 
 // The leader of a replica: documents in, results out, a step at a time. serve: what rank 0 does for the whole job
 // between steps; true when nothing is left to do anywhere.
-void lead(Session& session, WorkQueue& queue, const std::function<bool(const Engine&)>& serve) {
+void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, const std::function<bool(const Engine&)>& serve) {
   const Options& options = session.options();
   const Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
   const std::string source = session.checkpoint().read_blob("chat_template.jinja");
@@ -186,6 +187,7 @@ void lead(Session& session, WorkQueue& queue, const std::function<bool(const Eng
 
   const int depth = 2 * static_cast<int>(options.max_seqs);  // so that no slot waits for a document
   for (bool done = false; !done;) {
+    signs.exchange();
     done = serve(engine);
     for (Request& request : rows.take(depth)) engine.submit(std::move(request));
     const bool idle = engine.idle();
@@ -196,22 +198,33 @@ void lead(Session& session, WorkQueue& queue, const std::function<bool(const Eng
     if (idle) sched_yield();
   }
   engine.stop();
+  signs.leave();
+}
+
+// Who speaks with this rank about documents: rank 0 with the leaders of the other replicas.
+std::vector<int> other_leaders(const Session& session) {
+  if (session.here().dp > 0) return {0};
+  std::vector<int> leaders;
+  for (int dp = 1; dp < session.layout().dp; dp++) leaders.push_back(session.layout().rank_at({0, 0, dp}));
+  return leaders;
 }
 
 void work(Session& session, Job* job) {
   CommTransport transport(session.world());
+  // Twice the deadline of a wait: a leader whose own replica is stuck says so first.
+  SignsOfLife signs(transport, other_leaders(session), 2 * session.world().waiter().deadline());
   if (job) {
     Dealer dealer(
         transport, session.layout().dp - 1, [&] { return job->ledger().next(); },
         [&](FinishedRow row) { job->ledger().accept(std::move(row)); });
-    lead(session, dealer, [&](const Engine& engine) {
+    lead(session, dealer, signs, [&](const Engine& engine) {
       dealer.serve();
       job->show(engine);
       return dealer.complete();
     });
   } else if (session.leads_replica()) {
     RemoteWorkQueue queue(transport);
-    lead(session, queue, [](const Engine&) { return true; });
+    lead(session, queue, signs, [](const Engine&) { return true; });
   } else {
     follow(session.replica(), session.runner());
   }

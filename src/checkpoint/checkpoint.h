@@ -61,9 +61,9 @@ class Checkpoint {
   struct Request {
     const TensorInfo* tensor = nullptr;
     UnitRange units;
-    // Called once with the units' bytes of each part, from another thread than the caller's perhaps, never two at once.
-    // The memory is gone after the call.
-    std::function<void(std::span<const std::byte> values, std::span<const std::byte> scales,
+    // Called with the bytes of each part of consecutive runs of the units, in order, which cover them once: a long
+    // request comes in pieces, so that reading runs ahead. The memory is gone after the call.
+    std::function<void(UnitRange run, std::span<const std::byte> values, std::span<const std::byte> scales,
                        std::span<const std::byte> minimums)>
         consume;
   };
@@ -72,9 +72,9 @@ class Checkpoint {
     double seconds = 0;
   };
   // Reads all requests in file order with long sequential preads while consumers work, verifies every checksum, and
-  // holds at most `kReadAhead` bytes of staging memory plus one request's largest unit run.
+  // holds at most `kReadAhead` bytes of staging memory plus the largest unit.
   ReadStats read(std::vector<Request> requests) const;
-  static constexpr size_t kReadAhead = size_t{12} << 20;  // bytes
+  static constexpr size_t kReadAhead = size_t{4} << 20;  // bytes
 
  private:
   struct State;

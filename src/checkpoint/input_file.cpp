@@ -64,6 +64,4 @@ void InputFile::read_scattered(uint64_t offset, std::span<iovec> parts, const ch
   }
 }
 
-void InputFile::reads_are_sequential() const { posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL); }
-
 }  // namespace trireme

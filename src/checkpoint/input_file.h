@@ -32,7 +32,6 @@ class InputFile {
   void read(uint64_t offset, std::span<std::byte> into, const char* what) const;
   // One contiguous range of the file, scattered over `parts`, which are used up (their fields change).
   void read_scattered(uint64_t offset, std::span<iovec> parts, const char* what) const;
-  void reads_are_sequential() const;
 
  private:
   std::string path_;

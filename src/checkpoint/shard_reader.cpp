@@ -9,7 +9,8 @@ namespace trireme {
 
 namespace {
 
-constexpr size_t kLongRead = size_t{3} << 20;  // bytes of a batch, where requests allow; four and more fit the ring
+constexpr size_t kLongRead = size_t{1} << 20;  // bytes of a batch, where requests allow; four and more fit the ring
+constexpr size_t kPiece = kLongRead - 192;     // a request of so many bytes fits a batch, its parts aligned
 constexpr size_t kMaxGap = size_t{64} << 10;   // bytes: reading over a smaller gap is cheaper than a second read
 constexpr size_t kStagingAlignment = 64;       // bytes
 
@@ -27,6 +28,20 @@ uint64_t first_byte(const Checkpoint::Request& r) {
   return r.tensor->parts[0].offset + r.tensor->parts[0].unit_bytes * static_cast<uint64_t>(r.units.begin);
 }
 
+// Requests no longer than a batch, where units allow.
+std::vector<Checkpoint::Request> in_pieces(const std::vector<Checkpoint::Request>& requests) {
+  std::vector<Checkpoint::Request> pieces;
+  for (const Checkpoint::Request& r : requests) {
+    if (r.units.size() == 0) continue;
+    const TensorInfo::Part* p = r.tensor->parts;
+    const uint64_t unit = std::max<uint64_t>(1, p[0].unit_bytes + p[1].unit_bytes + p[2].unit_bytes);
+    const int step = static_cast<int>(std::clamp<uint64_t>(kPiece / unit, 1, static_cast<uint64_t>(r.units.size())));
+    for (int begin = r.units.begin; begin < r.units.end; begin += step)
+      pieces.push_back({r.tensor, {begin, std::min(begin + step, r.units.end)}, r.consume});
+  }
+  return pieces;
+}
+
 }  // namespace
 
 ShardReader::ShardReader(const InputFile& file, std::vector<Checkpoint::Request> requests)
@@ -34,6 +49,7 @@ ShardReader::ShardReader(const InputFile& file, std::vector<Checkpoint::Request>
   for (const Checkpoint::Request& r : requests_)
     must(r.tensor && r.units.begin >= 0 && r.units.begin <= r.units.end && r.units.end <= r.tensor->units,
          "a request asks for units that its tensor has");
+  requests_ = in_pieces(requests_);
   std::stable_sort(requests_.begin(), requests_.end(),
                    [](const auto& a, const auto& b) { return first_byte(a) < first_byte(b); });
   plan();
@@ -59,7 +75,7 @@ void ShardReader::plan() {
     largest = std::max(largest, batches_.back().bytes);
     for (int part = 0; part < 3; part++) bytes_ += part_bytes(requests_[i], part);
   }
-  // A request larger than the ring gets room beside it, so that reading still runs ahead.
+  // A unit larger than a batch gets room beside the ring, so that reading still runs ahead.
   ring_ =
       Buffer(largest <= kLongRead ? Checkpoint::kReadAhead : Checkpoint::kReadAhead + largest, "staging of weights");
   places_.reserve(batches_.size());
@@ -100,7 +116,6 @@ void ShardReader::read_batch(const Batch& batch, size_t place) {
 // The ring holds batches [consumed, read), each contiguous. The next goes behind the last one, or to the front when the
 // rest of the ring is too short; it waits until nothing unread lies there.
 void ShardReader::read_ahead() try {
-  file_.reads_are_sequential();
   size_t place = 0;
   for (size_t i = 0; i < batches_.size(); i++) {
     size_t bytes = batches_[i].bytes;
@@ -144,7 +159,7 @@ void ShardReader::consume_all() {
         verify(r, part, parts[part]);
         at += staged(part_bytes(r, part));
       }
-      r.consume(parts[0], parts[1], parts[2]);
+      r.consume(r.units, parts[0], parts[1], parts[2]);
     }
     std::lock_guard lock(mutex_);
     consumed_ = b + 1;

@@ -45,7 +45,7 @@ class ShardReader {
   std::vector<Extent> extents(const Batch& batch, size_t place) const;
 
   const InputFile& file_;
-  std::vector<Checkpoint::Request> requests_;  // in file order
+  std::vector<Checkpoint::Request> requests_;  // in pieces, in file order
   std::vector<Batch> batches_;
   uint64_t bytes_ = 0;
   Buffer ring_;

@@ -110,6 +110,7 @@ void CheckpointWriter::State::prepare(const CheckpointContent& content) {
 }
 
 void CheckpointWriter::State::create_file() {
+  const BoundedCall call = group.bounded("all ranks to create a checkpoint (HDF5)");
   H5Object access = h5_own(H5Pcreate(H5P_FILE_ACCESS), temporary, "creation");
   h5_check(H5Pset_fapl_mpio(access.id(), static_cast<MPI_Comm>(group.handle()), MPI_INFO_NULL), temporary, "creation");
   h5_check(H5Pset_all_coll_metadata_ops(access.id(), true), temporary, "creation");
@@ -235,6 +236,7 @@ void CheckpointWriter::write(size_t tensor, UnitRange units, std::span<const std
 }
 
 void CheckpointWriter::State::abandon() {
+  const BoundedCall call = group.bounded("all ranks to give a checkpoint up (HDF5)");
   if (group.rank() == 0) unlink(temporary.c_str());
   datasets.clear();
   file.reset();
@@ -262,6 +264,7 @@ void CheckpointWriter::finish() {
     for (TensorInfo::Part& p : t.parts)
       for (uint64_t& sum : p.checksums) sum = *next++;
   s.group.agree([&] {
+    const BoundedCall call = s.group.bounded("all ranks to close a checkpoint (HDF5)");
     h5_check(H5Fflush(s.file.id(), H5F_SCOPE_GLOBAL), s.temporary, "writing");
     s.datasets.clear();
     if (!s.file.reset()) h5_check(-1, s.temporary, "closing");

@@ -2,38 +2,40 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
-#include <string>
+
+#include "comm/bounded_call.h"
+#include "comm/communicator.h"
 
 namespace trireme {
 
-// The ranks that write one file together; MPI must be initialized (MpiSession). Owns a duplicated communicator; moves
-// only. All calls but rank() and size() are collective.
+// The ranks that write one file together; MPI must be initialized (MpiSession). Moves only. All calls but rank() and
+// size() are collective, and none waits for ever.
 class WriterGroup {
  public:
-  static WriterGroup world();
-  static WriterGroup self();  // this rank alone
-  ~WriterGroup();
-  WriterGroup(WriterGroup&& other) noexcept;
-  WriterGroup& operator=(WriterGroup&&) = delete;
+  static WriterGroup world() { return WriterGroup(Communicator::world); }
+  static WriterGroup self() { return WriterGroup(Communicator::self); }  // this rank alone
 
-  int rank() const { return rank_; }
-  int size() const { return size_; }
+  int rank() const { return comm_.rank(); }
+  int size() const { return comm_.size(); }
   // Ranks fail together: runs `work` on this rank; when it throws on any rank, all throw the lowest such rank's error.
   void agree(const std::function<void()>& work) const;
-  int64_t broadcast(int64_t value) const;  // rank 0's
-  int64_t sum(int64_t mine) const;
-  void combine(std::span<uint64_t> words) const;  // bitwise or, in place on every rank
-  void* handle() const { return comm_; }          // the MPI_Comm, for HDF5
+  int64_t broadcast(int64_t value) const { return comm_.all_sum(rank() == 0 ? value : 0); }  // rank 0's
+  int64_t sum(int64_t mine) const { return comm_.all_sum(mine); }
+  void combine(std::span<uint64_t> words) const { comm_.all_or(words); }  // bitwise or, in place on every rank
+  void* handle() const { return comm_.handle(); }                         // the MPI_Comm, for HDF5
+  // HDF5's collective calls cannot be polled: keep what this returns while they run.
+  BoundedCall bounded(const char* what) const { return {what, waiter_->deadline(), MpiSession::abort}; }
 
   // To be called before MPI starts: Open MPI's own I/O writes collectively 2 to 10 times slower than ROMIO. A choice
   // the user made (OMPI_MCA_io) stays.
   static void prefer_romio();
 
  private:
-  explicit WriterGroup(void* comm);
-  void* comm_ = nullptr;
-  int rank_ = 0, size_ = 1;
+  explicit WriterGroup(Communicator (*make)(Waiter&));
+  std::unique_ptr<Waiter> waiter_;
+  Communicator comm_;
 };
 
 }  // namespace trireme

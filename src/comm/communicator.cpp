@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "comm/bounded_call.h"
 #include "comm/mpi_check.h"
 
 namespace trireme {
@@ -122,27 +123,37 @@ Communicator::Communicator(Communicator&&) noexcept = default;
 Communicator& Communicator::operator=(Communicator&&) noexcept = default;
 Communicator::~Communicator() = default;
 
-Communicator Communicator::world(Waiter& waiter) {
+Communicator Communicator::duplicate(Source source, Waiter& waiter) {
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  must(initialized != 0, "MPI is initialized before ranks communicate");
   MPI_Request request = MPI_REQUEST_NULL;
   auto copy = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
-  mpi_check(MPI_Comm_idup(MPI_COMM_WORLD, copy.get(), &request), "MPI_Comm_idup");
+  mpi_check(MPI_Comm_idup(source == Source::world ? MPI_COMM_WORLD : MPI_COMM_SELF, copy.get(), &request),
+            "MPI_Comm_idup");
   try {
     waiter.until([&] { return is_done(request); }, [] { return std::string("all ranks to start (MPI_Comm_idup)"); });
   } catch (...) {
     static_cast<void>(copy.release());  // MPI may still write it
     throw;
   }
+  mpi_check(MPI_Comm_set_errhandler(*copy, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   return Communicator(std::make_unique<State>(*copy, waiter));
 }
 
+Communicator Communicator::world(Waiter& waiter) { return duplicate(Source::world, waiter); }
+Communicator Communicator::self(Waiter& waiter) { return duplicate(Source::self, waiter); }
+
+void* Communicator::handle() const { return state_->comm; }
 int Communicator::rank() const { return state_->rank; }
 int Communicator::size() const { return state_->size; }
 Waiter& Communicator::waiter() const { return state_->waiter; }
 
-// MPI has no non-blocking split: a barrier with the deadline first, so that it begins with all ranks present.
+// MPI has no non-blocking split: a barrier first, so that it begins with all ranks present, then the same deadline.
 Communicator Communicator::split(int color, int key) const {
   barrier();
   MPI_Comm part = MPI_COMM_NULL;
+  const BoundedCall call("all ranks in MPI_Comm_split", waiter().deadline(), MpiSession::abort);
   mpi_check(MPI_Comm_split(state_->comm, color, key, &part), "MPI_Comm_split");
   return Communicator(std::make_unique<State>(part, waiter()));
 }
@@ -200,6 +211,16 @@ std::vector<std::vector<std::byte>> Communicator::all_gather(std::span<const std
     all[r].assign(begin, begin + pieces->counts[r]);
   }
   return all;
+}
+
+void Communicator::all_or(std::span<uint64_t> words) const {
+  auto operation = std::make_unique<Operation>();
+  operation->data.assign(std::as_bytes(words).begin(), std::as_bytes(words).end());
+  mpi_check(MPI_Iallreduce(MPI_IN_PLACE, operation->data.data(), checked_int(words.size(), "words to combine"),
+                           MPI_UINT64_T, MPI_BOR, state_->comm, &operation->request),
+            "MPI_Iallreduce");
+  state_->finish(operation, "the words of all ranks");
+  std::memcpy(words.data(), operation->data.data(), operation->data.size());
 }
 
 int64_t Communicator::all_min(int64_t mine) const { return state_->all_reduce(mine, MPI_MIN, "a minimum over ranks"); }

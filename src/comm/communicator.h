@@ -27,6 +27,7 @@ class MpiSession {
 class Communicator {
  public:
   static Communicator world(Waiter& waiter);
+  static Communicator self(Waiter& waiter);  // this rank alone
   Communicator(Communicator&&) noexcept;
   Communicator& operator=(Communicator&&) noexcept;
   ~Communicator();
@@ -34,6 +35,7 @@ class Communicator {
   int rank() const;
   int size() const;
   Waiter& waiter() const;
+  void* handle() const;  // the MPI_Comm, for libraries that take one (HDF5)
 
   Communicator split(int color, int key) const;
 
@@ -43,6 +45,7 @@ class Communicator {
   int64_t all_min(int64_t mine) const;
   int64_t all_max(int64_t mine) const;
   int64_t all_sum(int64_t mine) const;
+  void all_or(std::span<uint64_t> words) const;  // bitwise or, in place on every rank
   // Ranks fail together: every rank passes its fault ("" = none); if any has one, all throw Error(code of the lowest
   // failing rank) with that rank's text. Call it before a collective that a fault on one rank would leave others in.
   void agree(const std::string& fault, int exit_code) const;
@@ -60,6 +63,8 @@ class Communicator {
 
  private:
   struct State;
+  enum class Source { world, self };
+  static Communicator duplicate(Source source, Waiter& waiter);
   explicit Communicator(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -32,7 +32,7 @@ class Layout {
       fail(ExitCode::bad_data, "{}: tensor {} is {}; expected f32; convert the model again", checkpoint_.path(), name,
            format_name(tensor.format));
     float* data = reinterpret_cast<float*>(take(size * 4));
-    requests_.push_back({&tensor, {0, 1}, [data, size](auto values, auto, auto) {
+    requests_.push_back({&tensor, {0, 1}, [data, size](auto, auto values, auto, auto) {
                            std::memcpy(data, values.data(), static_cast<size_t>(size) * sizeof(float));
                          }});
     return {data, static_cast<size_t>(size)};
@@ -70,9 +70,9 @@ class Layout {
     w.n = rows;
     w.k = std::min(units.end * t.unit_columns, columns) - units.begin * t.unit_columns;
     w.data = take(packed_bytes(w));
-    requests_.push_back({&t, units, [&t, w, units](auto values, auto scales, auto minimums) {
-                           for (int u = units.begin; u < units.end; u++) {
-                             StoredBlock b = block(t, u - units.begin, values, scales, minimums);
+    requests_.push_back({&t, units, [&t, w, units](UnitRange run, auto values, auto scales, auto minimums) {
+                           for (int u = run.begin; u < run.end; u++) {
+                             StoredBlock b = block(t, u - run.begin, values, scales, minimums);
                              b.columns = std::min(t.unit_columns, t.columns - u * t.unit_columns);
                              pack_block(b, w, 0, (u - units.begin) * t.unit_columns);
                            }
@@ -106,9 +106,9 @@ class Layout {
     if (s.units.size() == 0) return;
     const TensorInfo& t = *s.tensor;
     UnitRange units = s.units;
-    requests_.push_back({&t, units, [&t, w, units, first_row](auto values, auto scales, auto minimums) {
-                           for (int u = units.begin; u < units.end; u++) {
-                             StoredBlock b = block(t, u - units.begin, values, scales, minimums);
+    requests_.push_back({&t, units, [&t, w, units, first_row](UnitRange run, auto values, auto scales, auto minimums) {
+                           for (int u = run.begin; u < run.end; u++) {
+                             StoredBlock b = block(t, u - run.begin, values, scales, minimums);
                              b.rows = std::min(t.unit_rows, t.rows - u * t.unit_rows);
                              pack_block(b, w, first_row + (u - units.begin) * t.unit_rows, 0);
                            }

@@ -16,18 +16,18 @@ using namespace trireme::testkit;
 
 namespace {
 
-// Requests for all units, `step` at a time, in reverse; each compares what it gets.
+// Requests for all units, `step` at a time, in reverse; each compares what it gets and counts its units.
 std::vector<Checkpoint::Request> everything(const Checkpoint& checkpoint, const Sample& sample, int step,
                                             int* consumed) {
   std::vector<Checkpoint::Request> requests;
   for (const TensorInfo& t : checkpoint.tensors())
     for (int unit = 0; unit < t.units; unit += step) {
       UnitRange units{unit, std::min(unit + step, t.units)};
-      requests.push_back({&t, units, [&sample, &t, units, consumed](auto values, auto scales, auto minimums) {
-                            CHECK(text_of(values) == sample.piece(t, 0, units));
-                            CHECK(text_of(scales) == sample.piece(t, 1, units));
-                            CHECK(text_of(minimums) == sample.piece(t, 2, units));
-                            ++*consumed;
+      requests.push_back({&t, units, [&sample, &t, consumed](UnitRange run, auto values, auto scales, auto minimums) {
+                            CHECK(text_of(values) == sample.piece(t, 0, run));
+                            CHECK(text_of(scales) == sample.piece(t, 1, run));
+                            CHECK(text_of(minimums) == sample.piece(t, 2, run));
+                            *consumed += run.size();
                           }});
     }
   std::reverse(requests.begin(), requests.end());
@@ -38,7 +38,7 @@ std::string read_all(const std::string& path) {
   return error_of([&] {
     Checkpoint checkpoint(path);
     std::vector<Checkpoint::Request> requests;
-    for (const TensorInfo& t : checkpoint.tensors()) requests.push_back({&t, {0, t.units}, [](auto, auto, auto) {}});
+    for (const TensorInfo& t : checkpoint.tensors()) requests.push_back({&t, {0, t.units}, [](auto...) {}});
     checkpoint.read(std::move(requests));
     checkpoint.read_blob("tokenizer.json");
     checkpoint.read_blob("chat_template.jinja");
@@ -64,12 +64,28 @@ TEST_CASE("a checkpoint gives back what was written") {
   for (int step : {1, 2, 100}) {
     int consumed = 0;
     auto requests = everything(checkpoint, sample, step, &consumed);
-    size_t count = requests.size();
+    int units = 0;
+    for (const auto& r : requests) units += r.units.size();
     auto stats = checkpoint.read(std::move(requests));
-    CHECK(consumed == static_cast<int>(count));
+    CHECK(consumed == units);
     CHECK(stats.bytes > 200000);
   }
   CHECK(checkpoint.read({}).bytes == 0);
+}
+
+TEST_CASE("a long request comes in pieces of whole units, in order") {
+  TempFolder folder;
+  Sample sample;
+  sample.add("long", {}, 1000, 1000, UnitAxis::rows, 13, 80, 1000);  // 320,000 bytes a unit; a piece has 1 MiB at most
+  sample.write(folder / "a.h5");
+  Checkpoint checkpoint(folder / "a.h5");
+  const TensorInfo& t = checkpoint.get_tensor("long");
+  std::vector<UnitRange> runs;
+  checkpoint.read({{&t, {1, 13}, [&](UnitRange run, auto values, auto, auto) {
+                      CHECK(text_of(values) == sample.piece(t, 0, run));
+                      runs.push_back(run);
+                    }}});
+  CHECK(runs == std::vector<UnitRange>{{1, 4}, {4, 7}, {7, 10}, {10, 13}});
 }
 
 TEST_CASE("the same content makes the same file, at another time too") {
@@ -85,7 +101,7 @@ TEST_CASE("what a consumer throws ends the read") {
   TempFolder folder;
   Sample().write(folder / "a.h5");
   Checkpoint checkpoint(folder / "a.h5");
-  auto throws = [](auto, auto, auto) { throw std::runtime_error("enough"); };
+  auto throws = [](auto...) { throw std::runtime_error("enough"); };
   CHECK_THROWS_WITH(checkpoint.read({{&checkpoint.tensors()[0], {0, 1}, throws}}), "enough");
 }
 
@@ -133,7 +149,7 @@ TEST_CASE("a file that shrinks while it is open ends in a message") {
   Checkpoint checkpoint(folder / "a.h5");
   const TensorInfo& head = checkpoint.get_tensor("head");
   REQUIRE(truncate((folder / "a.h5").c_str(), static_cast<off_t>(head.parts[0].offset) + 3) == 0);
-  std::string text = error_of([&] { checkpoint.read({{&head, {0, 5}, [](auto, auto, auto) {}}}); });
+  std::string text = error_of([&] { checkpoint.read({{&head, {0, 5}, [](auto...) {}}}); });
   CHECK(contains(text, "65: "));
   CHECK(contains(text, fmt::format("ends at byte {}", head.parts[0].offset + 3)));
 }

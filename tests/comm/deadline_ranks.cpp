@@ -1,8 +1,10 @@
 // A rank that stays away: the others must say so within the deadline, in every kind of wait, with its name.
+#include <atomic>
 #include <chrono>
 #include <numeric>
 #include <thread>
 
+#include "comm/bounded_call.h"
 #include "comm/collective.h"
 #include "tests/comm/ranks.h"
 
@@ -65,6 +67,24 @@ void over(Ranks& ranks, int host_ranks) {
   }
 }
 
+std::atomic<int> ended_with{0};
+
+// A call that nobody can poll: the clock ends the job, in place of which this test takes a note.
+void bounded(Ranks& ranks) {
+  ranks.test("a library call that does not return", [&] {
+    {
+      const BoundedCall call("all ranks in a test", kDeadline, [](int code) { ended_with = code; });
+      std::this_thread::sleep_for(kDeadline + kMargin / 4);
+    }
+    ranks.check(ended_with == static_cast<int>(ExitCode::rank_lost), "the deadline passed");
+    ended_with = 0;
+    {
+      const BoundedCall call("all ranks in a test", kDeadline, [](int code) { ended_with = code; });
+    }
+    ranks.check(ended_with == 0, "a call that returns ends nothing");
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -74,6 +94,7 @@ int main(int argc, char** argv) {
     absent(
         ranks, "a message that does not come", fmt::format("from rank {}", last),
         [&] { world.receive(last, 3, "a plan"); }, [] {});
+    bounded(ranks);
     over(ranks, 0);
     over(ranks, 1);
   });

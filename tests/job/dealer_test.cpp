@@ -5,8 +5,10 @@
 #include <map>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "base/error.h"
+#include "job/signs_of_life.h"
 
 using namespace trireme;
 
@@ -110,6 +112,31 @@ TEST_CASE("a job is not complete before its last result is here") {
   queue.deliver({0, "x", true, 0, 0});
   dealer.serve();
   CHECK(dealer.complete());
+}
+
+TEST_CASE("leaders hear of each other while they have nothing to say; one that is silent too long is named") {
+  using std::chrono::milliseconds;
+  Mail mail(3);
+  MailTransport t0(mail, 0), t1(mail, 1);
+  SignsOfLife rank0(t0, {1, 2}, milliseconds(1500)), leader1(t1, {0}, milliseconds(1500)),
+      alone(t0, {}, milliseconds(0));
+  alone.exchange();
+  auto until = std::chrono::steady_clock::now() + milliseconds(1300);
+  while (std::chrono::steady_clock::now() < until) {
+    rank0.exchange();
+    leader1.exchange();
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+  leader1.leave();  // and is not waited for from here on
+  std::string said;
+  for (int i = 0; i < 200 && said.empty(); i++) try {
+      rank0.exchange();
+      std::this_thread::sleep_for(milliseconds(20));
+    } catch (const Error& e) {
+      CHECK(e.code() == ExitCode::stuck);
+      said = e.what();
+    }
+  CHECK(said.find("rank 2") != std::string::npos);
 }
 
 TEST_CASE("documents and results survive the wire; a damaged message is noticed") {
