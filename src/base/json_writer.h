@@ -69,6 +69,10 @@ class JsonWriter {
   void quote(std::string_view text) {
     out_ += '"';
     for (size_t i = 0; i < text.size();) {
+      size_t end = i;  // of what stands as it is: most of a text
+      while (end < text.size() && is_plain(text[end])) end++;
+      out_ += text.substr(i, end - i);
+      if ((i = end) == text.size()) break;
       size_t length = utf8_length_at(text, i);
       if (length == 1)
         append_ascii(text[i]);
@@ -80,6 +84,7 @@ class JsonWriter {
     }
     out_ += '"';
   }
+  static bool is_plain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
   void append_ascii(char c) {
     constexpr std::string_view special = "\"\\\b\f\n\r\t", letters = "\"\\bfnrt";
     constexpr std::string_view hex = "0123456789abcdef";
