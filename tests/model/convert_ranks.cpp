@@ -27,7 +27,7 @@ void load(const char* path, int part, int parts, int units_a_request) {
     UnitRange mine = t.axis == UnitAxis::none ? UnitRange{0, t.units} : units_of(t.units, parts, part);
     for (int unit = mine.begin; unit < mine.end; unit += units_a_request)
       requests.push_back(
-          {&t, {unit, std::min(unit + units_a_request, mine.end)}, [&](auto values, auto scales, auto minimums) {
+          {&t, {unit, std::min(unit + units_a_request, mine.end)}, [&](auto, auto values, auto scales, auto minimums) {
              for (auto piece : {values, scales, minimums}) {
                std::copy(piece.begin(), piece.end(), shard.data() + used);
                used += piece.size();

@@ -28,7 +28,7 @@ inline std::vector<float> decode(const Checkpoint& checkpoint, const TensorInfo&
   const WeightFormat& f = t.format;
   for (int unit = 0; unit < t.units; unit++)
     checkpoint.read(
-        {{&t, {unit, unit + 1}, [&](auto values, auto scales, auto minimums) {
+        {{&t, {unit, unit + 1}, [&](auto, auto values, auto scales, auto minimums) {
             for (int64_t r = 0; r < t.unit_rows; r++)
               for (int64_t c = 0; c < t.unit_columns; c++) {
                 int64_t at = r * t.unit_columns + c, group = at / f.group;
