@@ -11,7 +11,7 @@
 
 namespace trireme {
 
-inline constexpr int kIndexVersion = 2;  // 2: the config has features of its own, no longer a family's fields
+inline constexpr int kIndexVersion = 2;           // 2: the config has features of its own, no longer a family's fields
 inline constexpr uint64_t kAlignedBytes = 65536;  // datasets from this size on begin at a multiple of kAlignment
 inline constexpr uint64_t kAlignment = 4096;      // bytes: pages and disk blocks
 

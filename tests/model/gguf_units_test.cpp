@@ -1,5 +1,3 @@
-#include "model/source_units.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -7,6 +5,7 @@
 
 #include "checkpoint/gguf.h"
 #include "checkpoint/index.h"
+#include "model/source_units.h"
 #include "testkit/gguf_writer.h"
 #include "testkit/temp_folder.h"
 
@@ -50,7 +49,7 @@ TensorInfo cut(const BlockType& type, UnitAxis axis, int64_t unit) {
 void check_units(const Gguf& gguf, const BlockType& type, const std::string& bytes, const TensorInfo& t,
                  int at_a_time) {
   const GgufTensor& from = gguf.tensors()[0];
-  const SourceTensor source{from.name, std::string(type.name), from.type, from.rows, from.columns, from.file,
+  const SourceTensor source{from.name,   std::string(type.name), from.type, from.rows, from.columns, from.file,
                             from.offset, from.row_bytes};
   TensorPlan plan;
   plan.info = t;

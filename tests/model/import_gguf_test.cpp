@@ -154,7 +154,8 @@ TEST_CASE("a GGUF file that is no llama of ours is refused by name") {
   CHECK(contains(refused(experts), "blk.0.ffn_gate_inp.weight is missing"));
   CHECK(contains(refused(m.writer().f32("llama.attention.something_new", 2)), "something_new"));
   CHECK(contains(refused(m.writer().tensor("rope_freqs.weight", {7}, 0, std::string(28, 'r'))), "rope_freqs"));
-  CHECK(contains(refused(m.writer().tensor("blk.0.attn_q.bias", {144}, 0, std::string(576, 'b'))), "attn_k.bias is missing"));
+  CHECK(contains(refused(m.writer().tensor("blk.0.attn_q.bias", {144}, 0, std::string(576, 'b'))),
+                 "attn_k.bias is missing"));
   CHECK(contains(refused(m.writer().tensor("blk.9.attn_q.weight", {1}, 0, "bbbb")), "blk.9.attn_q.weight"));
   CHECK(contains(refused(m.writer().u32("tokenizer.ggml.eot_token_id", 259)), "eot_token_id"));
 }
