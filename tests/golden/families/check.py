@@ -3,8 +3,9 @@
 
     tests/golden/families/check.py build/trireme [--family NAME] [--switched-off] [--layouts] [--keep FOLDER]
 
-For each model: the folder is written and converted, and in `exact` every log-prob of every position is within 1e-3, greedy tokens are
-equal except where the reference's own margin is under 0.02 (after such a place that prompt is left).
+For each model: the folder is written and converted, and a GGUF file where that can say all, and in `exact` every log-prob of every
+position is within 1e-3, greedy tokens are equal except where the reference's own margin is under 0.02 (after such a place that prompt is
+left).
 --switched-off: with one feature of the config off, the result must leave the golden, and so is shown to depend on it.
 --layouts: on uneven layouts of 2 to 7 ranks the outputs are those of one rank, byte for byte, in `exact` and in `standard`.
 Last line: N passed, N failed, N skipped."""
@@ -19,6 +20,7 @@ import sys
 import tempfile
 
 import folder
+import gguf
 import models
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -53,13 +55,14 @@ def execute(command):
 
 
 class Checkpoint:
-    """A model as a folder, converted, and the rows of its prompts."""
+    """A model as a folder or a GGUF file, converted, and the rows of its prompts."""
 
-    def __init__(self, trireme, scratch, model, prompts, name, feature=None):
+    def __init__(self, trireme, scratch, model, prompts, name, feature=None, as_gguf=False):
         self.trireme, self.base = trireme, os.path.join(scratch, name)
-        folder.write(self.base, model, feature)
+        source = f"{self.base}.gguf" if as_gguf else self.base
+        gguf.write(source, model) if as_gguf else folder.write(source, model, feature)
         self.path = f"{self.base}.h5"
-        execute([trireme, "convert", self.base, "-o", self.path, "--log-level", "error"])
+        execute([trireme, "convert", source, "-o", self.path, "--log-level", "error"])
         with open(f"{self.base}.jsonl", "w", encoding="utf-8") as file:
             for i, prompt in enumerate(prompts):
                 file.write(json.dumps({"id": i, "token_ids": prompt["token_ids"]}) + "\n")
@@ -133,6 +136,10 @@ def check_golden(checkpoint, prompts):
     return f"worst log-prob difference {compare(prompts, checkpoint.run('exact')):.6f}"
 
 
+def check_gguf(args, scratch, model, prompts):
+    return check_golden(Checkpoint(args.trireme, scratch, model, prompts, f"{model['name']}-gguf", as_gguf=True), prompts)
+
+
 def check_switched_off(args, scratch, model, prompts, number):
     feature = model["features"][number]
     changed = Checkpoint(args.trireme, scratch, model, prompts, f"{model['name']}-off-{number}", feature)
@@ -180,6 +187,8 @@ def check_model(args, scratch, model, prompts):
     except Failed as fault:
         return [("exact", str(fault), "")]
     record("exact", check_golden, checkpoint, prompts)
+    if gguf.can_write(model):
+        record("exact, as a GGUF file", check_gguf, args, scratch, model, prompts)
     if args.switched_off and not results[0][1]:
         for i, feature in enumerate(model["features"]):
             record(f"without {feature['name']}", check_switched_off, args, scratch, model, prompts, i)
