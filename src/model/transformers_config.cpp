@@ -115,6 +115,7 @@ void read_smollm3(ConfigReader& in, ModelConfig& c) {
   }
   const int64_t window = in.boolean("use_sliding_window", false) ? in.integer("sliding_window", 0) : 0;
   in.ignore("sliding_window");
+  in.ignore("max_window_layers");
   set_windows(in, c, window, [&](int i) { return window > 0 && c.layer_ropes[static_cast<size_t>(i)] < 0; });
 }
 
