@@ -7,6 +7,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "comm/bounded_call.h"
 #include "comm/mpi_check.h"
 #include "comm/tree_reduce.h"
 
@@ -48,6 +49,7 @@ class Contest {
   }
 
   bool equal() {
+    const BoundedCall bounded("all ranks in MPI_Allreduce", world_.waiter().deadline(), MpiSession::abort);
     std::fill(residual_.begin(), residual_.end(), 0.0f);
     ours();
     mpi();
@@ -63,6 +65,7 @@ class Contest {
   template <typename Call>
   double time(const Call& call) {
     world_.barrier();
+    const BoundedCall bounded("all ranks in MPI_Allreduce", world_.waiter().deadline(), MpiSession::abort);
     auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < kBatch; i++) call();
     auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start).count();
