@@ -98,7 +98,7 @@ QualityBench::QualityBench(const Options& options, Communicator& world)
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
   path_ = checkpoint_of(options.model, world, log_);
   reference_path_ = options.against.empty() ? path_ : checkpoint_of(options.against, world, log_);
-  model_ = TextModel::open(path_);
+  model_.emplace(TextModel::open(path_));
   int64_t context = model_->config.max_positions;
   if (!options.against.empty()) {
     const TextModel other = TextModel::open(reference_path_);
