@@ -1,5 +1,7 @@
 #include "launch/bench.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "launch/commands.h"
 #include "launch/nearest.h"
@@ -22,23 +24,26 @@ void bench_limits(const Options& options, Communicator& world) {
 }
 
 int bench_command(const Options& options, const Environment&) {
+  struct Kind {
+    std::string_view name;
+    void (*run)(const Options& options, Communicator& world);
+  };
+  constexpr Kind kKinds[] = {{"limits", bench_limits}, {"load", bench_load},       {"collective", bench_collective},
+                             {"decode", bench_decode}, {"prefill", bench_prefill}, {"quality", bench_quality}};
+  const Kind* kind =
+      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Kind& k) { return k.name == options.input; });
+  if (kind == std::end(kKinds)) {
+    std::vector<std::string> names;
+    for (const Kind& k : kKinds) names.emplace_back(k.name);
+    fail(ExitCode::usage, "there is no benchmark '{}'{}; see trireme bench --help", options.input,
+         did_you_mean(options.input, names));
+  }
+  if (!options.text_path.empty() && kind->run != bench_quality)
+    fail(ExitCode::usage, "trireme bench {} takes no text, but '{}' follows; leave it out", options.input,
+         options.text_path);
   Waiter waiter{std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000))};
   Communicator world = Communicator::world(waiter);
-  if (options.input == "limits")
-    bench_limits(options, world);
-  else if (options.input == "load")
-    bench_load(options, world);
-  else if (options.input == "collective")
-    bench_collective(options, world);
-  else if (options.input == "decode")
-    bench_decode(options, world);
-  else if (options.input == "prefill")
-    bench_prefill(options, world);
-  else {
-    std::vector<std::string> kinds{"limits", "load", "collective", "decode", "prefill"};
-    fail(ExitCode::usage, "there is no benchmark '{}'{}; see trireme bench --help", options.input,
-         did_you_mean(options.input, kinds));
-  }
+  kind->run(options, world);
   world.barrier();
   return 0;
 }

@@ -12,5 +12,6 @@ void bench_load(const Options& options, Communicator& world);
 void bench_collective(const Options& options, Communicator& world);
 void bench_decode(const Options& options, Communicator& world);
 void bench_prefill(const Options& options, Communicator& world);
+void bench_quality(const Options& options, Communicator& world);
 
 }  // namespace trireme

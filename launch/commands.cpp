@@ -39,12 +39,16 @@ constexpr Command kCommands[] = {
      "  trireme topology --synthetic 'package:2 numa:1 core:8 pu:2'\n"
      "  mpirun -n 4 trireme topology\n",
      topology_command},
-    {"bench", kBench, MpiUse::always, "WHAT", "decode, prefill, collective, load or limits, each beside its limit",
+    {"bench", kBench, MpiUse::always, "WHAT [TEXT]",
+     "decode, prefill, collective, load or limits, each beside its limit; quality on a text",
      "  trireme bench decode -m smollm2.h5 --batch 16\n"
      "  trireme bench prefill -m smollm2.h5 --prompt-tokens 512 --json\n"
      "  mpirun -n 2 trireme bench collective --bytes 16384\n"
      "  trireme bench load -m smollm2.h5\n"
-     "  trireme bench limits\n",
+     "  trireme bench limits\n"
+     "  trireme bench quality -m smollm2.h5 book.txt\n"
+     "  trireme bench quality -m smollm2.h5 --against-numerics exact book.txt\n"
+     "  mpirun -n 2 trireme bench quality -m smollm2-int8.h5 --against smollm2.h5 book.txt --json\n",
      bench_command},
     {"doctor", kDoctor, MpiUse::if_launched, "",
      "versions, ranks, devices and limits of every node, and what is wrong with them",

@@ -61,7 +61,12 @@ const OptionSpec kTable[] = {
   {"bench", "steps", 0, "N", "64", kBench, &Options::steps, "decode steps of one sample", 1, 1 << 20},
   {"bench", "repeats", 0, "N", "5", kBench, &Options::repeats, "samples, after one to warm up", 1, 10000},
   {"bench", "bytes", 0, "N", "16384", kBench, &Options::bytes, "bytes of each rank's message", 4, 1 << 30},
-  {"bench", "json", 0, "", "", kBench | kInspect | kStatus | kTopology, &Options::json, "print JSON lines"},
+  {"quality", "against", 0, "FILE", "", kBench, &Options::against, "the reference: another model of the same vocabulary"},
+  {"quality", "against-numerics", 0, "exact|standard|fast", "", kBench, &Options::against_numerics, "the reference's precision; alone: of the same model"},
+  {"quality", "window", 0, "N", "512", kBench, &Options::window, "tokens that the model reads at once", 2, 1 << 24},
+  {"quality", "unscored", 0, "N", "", kBench, &Options::unscored, "of these, the first that are context only; when not given, an eighth", 0, 1 << 24},
+
+  {"results", "json", 0, "", "", kBench | kInspect | kStatus | kTopology, &Options::json, "print JSON lines"},
 
   {"general", "config", 0, "FILE", "", kAllCommands, &Options::config, "read options from FILE: lines `name = value`"},
   {"general", "log-level", 0, "debug|info|warn|error", "info", kAllCommands, &Options::log_level, "what goes to stderr"},

@@ -154,11 +154,15 @@ void check_contradictions(const Options& options) {
 
 void take_positional(Options& options, const Command& command, const std::vector<std::string>& words) {
   bool optional = command.argument.empty() || command.argument.starts_with("[");
-  size_t possible = command.argument.empty() ? 0 : 1;
+  constexpr std::string_view kCounts[] = {"no arguments", "one argument", "two arguments"};
+  size_t possible = 0;
+  if (!command.argument.empty())
+    possible = 1 + static_cast<size_t>(std::count(command.argument.begin(), command.argument.end(), ' '));
   if (words.size() > possible)
-    fail(ExitCode::usage, "trireme {} takes {} argument{}, but '{}' follows; {}", command.name, possible ? "one" : "no",
-         possible ? "" : "s", words[possible], help_hint(options.command));
+    fail(ExitCode::usage, "trireme {} takes {}, but '{}' follows; {}", command.name, kCounts[possible], words[possible],
+         help_hint(options.command));
   if (!words.empty()) options.input = words[0];
+  if (words.size() > 1) options.text_path = words[1];
   bool only_asked = options.help || options.version || options.print_config;
   if (words.empty() && !optional && !only_asked)
     fail(ExitCode::usage, "trireme {} needs {}; {}", command.name, command.argument, help_hint(options.command));

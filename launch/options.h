@@ -14,8 +14,9 @@ namespace trireme {
 // What the user asked for. Filled by parse_options() alone, from launch/option_table.cpp, which holds every default;
 // docs/operations.md and --help say what the fields mean. Counts that may be chosen for the user are 0 for "auto".
 struct Options {
-  std::string command;  // "run"
-  std::string input;    // the positional argument: INPUT, SRC, FILE or WHAT; "" when absent
+  std::string command;    // "run"
+  std::string input;      // the positional argument: INPUT, SRC, FILE or WHAT; "" when absent
+  std::string text_path;  // the second one: TEXT of bench quality
 
   std::string model, output;
   std::string dtype;          // convert: "keep", "bf16", "fp32", "int8" or "int4"
@@ -49,6 +50,8 @@ struct Options {
   std::string synthetic;  // topology
 
   int64_t prompt_tokens = 0, batch = 0, steps = 0, repeats = 0, bytes = 0;  // bench
+  std::string against, against_numerics;  // bench quality: the reference; "" is the model's own
+  int64_t window = 0, unscored = -1;      // bench quality: tokens; -1: auto
   bool json = false;
 
   int64_t kv_blocks = 0, preempt_every = 0;  // test hooks, 0: off

@@ -114,6 +114,10 @@ ModelNeed Session::model_need() const {
   return need;
 }
 
+int64_t Session::needed_bytes() const {
+  return StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_) + kRankBytes;
+}
+
 // The highest kernel level that every rank has, so that all compute the same bits.
 void Session::choose_kernels() {
   const auto levels = available_levels();

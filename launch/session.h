@@ -37,6 +37,12 @@ class Session {
   Coordinates here() const { return layout_.at[static_cast<size_t>(world_.rank())]; }
   bool leads_replica() const { return here().tp == 0 && here().pp == 0; }
   Runner& runner() { return *runner_; }
+  Sampler* sampler() { return sampler_.get(); }  // on the last stage, after load()
+  // The rank that sees the logits of replica `dp`.
+  int result_rank(int dp = 0) const { return layout_.rank_at({0, layout_.pp - 1, dp}); }
+  // Of this rank, weights and what comes with them; and what it may take.
+  int64_t needed_bytes() const;
+  int64_t available_bytes() const { return available_bytes_; }
   Replica replica() { return {*replica_ranks_, result_rank_}; }
   SchedulerLimits scheduler_limits() const;
 

@@ -147,8 +147,9 @@ void Sampler::finish_row(size_t i, const Row& row, bool all_logits, ItemResult& 
     return;
   }
   if (row.known_next >= 0) {
-    if (slot.spec.prompt_logprobs >= 0 && row.position + 1 < slot.spec.prompt_tokens)
-      result.prompt_logprobs.push_back(logprob_of(i, row.known_next, slot.spec.prompt_logprobs));
+    if (slot.spec.prompt_logprobs < 0 || row.position + 1 >= slot.spec.prompt_tokens) return;
+    result.prompt_logprobs.push_back(logprob_of(i, row.known_next, slot.spec.prompt_logprobs));
+    if (witness_) witness_(row.position, logits);
     return;
   }
   const SamplerSpec& spec = slot.spec;

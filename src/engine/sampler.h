@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -21,6 +22,11 @@ class Sampler {
 
   // Window bytes that the group needs.
   static size_t window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits);
+
+  // Shows every scored prompt position, the logits after it and nothing else of them, on rank 0 of the group: ascending
+  // within a sequence.
+  using Witness = std::function<void(int32_t position, std::span<const float> logits)>;
+  void show_scored_to(Witness witness) { witness_ = std::move(witness); }
 
   // x: [rows, hidden], the plan's rows in order. The result is empty on other ranks than 0.
   StepResult run(const StepPlan& plan, MatrixView<const float> x);
@@ -62,7 +68,8 @@ class Sampler {
   std::vector<Collective::Piece> to_, from_;  // [tp]
   Buffer full_;                               // rank 0: [chunk, vocab] FP32, rows in token-id order
   std::vector<float> log_sums_;               // [chunk]
-  mutable std::vector<int32_t> order_;        // [vocab] scratch for top-k and top-p
+  Witness witness_;
+  mutable std::vector<int32_t> order_;  // [vocab] scratch for top-k and top-p
 };
 
 }  // namespace trireme
