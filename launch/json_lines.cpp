@@ -24,6 +24,8 @@ ordered_json parse_line(const std::string& text, const std::string& where) {
     return value;
   } catch (const ordered_json::parse_error& error) {
     fail(ExitCode::bad_data, "{}: not valid JSON at byte {} of the line", where, error.byte);
+  } catch (const ordered_json::out_of_range&) {
+    fail(ExitCode::bad_data, "{}: a number is too large for a float", where);
   }
 }
 

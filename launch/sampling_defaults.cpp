@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 
 namespace trireme {
 
@@ -41,6 +42,10 @@ std::string join(std::string list, const std::string& item) { return list.empty(
 }  // namespace
 
 SamplingDefaults SamplingDefaults::apply(const std::string& text, const std::string& path, Options* options) {
+  constexpr int kMaxDepth = 32;
+  if (json_depth(text) > kMaxDepth)
+    fail(ExitCode::bad_data, "{}: generation_config.json is nested deeper than {}; convert the model again", path,
+         kMaxDepth);
   const json generation = text.empty() ? json::object() : json::parse(text, nullptr, false);
   if (!generation.is_object()) fail(ExitCode::bad_data, "{}: generation_config.json is no JSON object", path);
   SamplingDefaults result;

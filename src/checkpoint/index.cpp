@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "checkpoint/json_file.h"
 
 namespace trireme {
 
@@ -228,7 +229,7 @@ json parse_text(const std::string& text, const std::string& path) {
   try {
     return json::parse(text, shallow);
   } catch (const json::exception& e) {
-    fail(ExitCode::bad_data, "{}: the index is no JSON ({}); convert the model again", path, e.what());
+    fail(ExitCode::bad_data, "{}: the index is no JSON ({}); convert the model again", path, json_fault(e));
   }
 }
 

@@ -6,6 +6,15 @@ namespace trireme {
 
 using nlohmann::json;
 
+std::string json_fault(const nlohmann::detail::exception& error) {
+  const std::string text = error.what();
+  return text.substr(0, text.find("; last read"));
+}
+
+std::string shown_name(std::string_view name) {
+  return json(name.substr(0, 80)).dump(-1, ' ', true, json::error_handler_t::replace);
+}
+
 std::string read_text_file(const InputFile& file, uint64_t most) {
   if (file.bytes() > most)
     fail(ExitCode::bad_data, "{} has {} bytes; files of its kind have {} at most: check that it is the right one",
@@ -26,7 +35,10 @@ json parse_json_object(std::string_view text, const std::string& path, int most)
   try {
     value = json::parse(text, shallow);
   } catch (const json::parse_error& error) {
-    fail(ExitCode::bad_data, "{}: byte {} is no JSON ({}); copy the model again", path, error.byte, error.what());
+    fail(ExitCode::bad_data, "{}: byte {} is no JSON ({}); copy the model again", path, error.byte, json_fault(error));
+  } catch (const json::out_of_range& error) {  // a number past the largest double
+    fail(ExitCode::bad_data, "{}: the JSON cannot be read ({}); copy the model again", path,
+         std::string(error.what()).substr(0, 120));
   }
   if (!value.is_object())
     fail(ExitCode::bad_data, "{}: the JSON is {}, expected an object; copy the model again", path, value.type_name());

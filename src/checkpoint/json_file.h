@@ -15,6 +15,11 @@ struct JsonLimits {
   int depth = 32;  // of nested objects and arrays
 };
 
+// What a JSON parser says is wrong, without the text that it read, which may be of any length.
+std::string json_fault(const nlohmann::detail::exception& error);
+// A name out of a foreign file as JSON, so that it stays on one line; 80 bytes of it at most.
+std::string shown_name(std::string_view name);
+
 // The whole of a small file. Throws Error(bad_data) naming the file when it is longer than `most` bytes.
 std::string read_text_file(const InputFile& file, uint64_t most);
 // An object from `text`, which may be hostile. Throws Error(bad_data) naming `path`, and the byte of what is no JSON.

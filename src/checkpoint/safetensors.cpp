@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "checkpoint/json_file.h"
 
 namespace trireme {
 
@@ -30,10 +31,6 @@ uint64_t type_bits(std::string_view name) {
   return 0;
 }
 
-std::string shown(const std::string& name) {
-  return json(name.substr(0, 80)).dump(-1, ' ', true, json::error_handler_t::replace);
-}
-
 // Takes the header's JSON as events, so that neither depth nor length of hostile text costs memory:
 //   { "__metadata__": { text: text, ... }, NAME: { "dtype": text, "shape": [...], "data_offsets": [begin, end] }, ... }
 class HeaderReader : public nlohmann::json_sax<json> {
@@ -55,14 +52,17 @@ class HeaderReader : public nlohmann::json_sax<json> {
     if (level_ == 1) {
       if (text.size() > Safetensors::kMaxName)
         fail(ExitCode::bad_data, "{}: the header names a tensor of {} bytes ({}...); {} are possible", path_,
-             text.size(), shown(text), Safetensors::kMaxName);
+             text.size(), shown_name(text), Safetensors::kMaxName);
+      if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+        fail(ExitCode::bad_data, "{}: the header names a tensor {}, with a control character; copy the file again",
+             path_, shown_name(text));
       if (!names_.insert(text).second)
-        fail(ExitCode::bad_data, "{}: the header has {} twice; copy the file again", path_, shown(text));
+        fail(ExitCode::bad_data, "{}: the header has {} twice; copy the file again", path_, shown_name(text));
       in_metadata_ = text == "__metadata__";
       name_ = text;
     } else if (!in_metadata_) {
       field_ = text == "dtype" ? kType : text == "shape" ? kShape : text == "data_offsets" ? kOffsets : kUnknown;
-      if (field_ == kUnknown) refuse(fmt::format("has a field {}", shown(text)));
+      if (field_ == kUnknown) refuse(fmt::format("has a field {}", shown_name(text)));
       if (seen_[field_]) refuse(fmt::format("has {} twice", text));
       seen_[field_] = true;
     }
@@ -82,7 +82,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
     if (level_ == 2 && in_metadata_) return true;  // what other programs noted
     if (level_ != 2 || field_ != kType) refuse("has a text where none belongs");
     if (type_bits(text) == 0)
-      refuse(fmt::format("has the element type {}, which the format does not know", shown(text)));
+      refuse(fmt::format("has the element type {}, which the format does not know", shown_name(text)));
     tensors_.back().type = text;
     return true;
   }
@@ -105,8 +105,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
   bool boolean(bool) override { refuse("has true or false where none belongs"); }
   bool binary(json::binary_t&) override { return false; }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
-    fail(ExitCode::bad_data, "{}: byte {} of the header is no JSON ({}); copy the file again", path_, position + 7,
-         error.what());
+    fail(ExitCode::bad_data, "{}: byte {}, in the header, is no JSON ({}); copy the file again", path_, position + 7,
+         json_fault(error));
   }
 
  private:
@@ -140,7 +140,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
   }
   [[noreturn]] void refuse(const std::string& why) const {
     if (level_ == 0) fail(ExitCode::bad_data, "{}: the header is no JSON object; copy the file again", path_);
-    fail(ExitCode::bad_data, "{}: the header's entry {} {}; copy the file again", path_, shown(name_), why);
+    fail(ExitCode::bad_data, "{}: the header's entry {} {}; copy the file again", path_, shown_name(name_), why);
   }
 
   const std::string& path_;
@@ -185,11 +185,11 @@ void Safetensors::check_layout(uint64_t data_begin) {
   for (SafetensorsTensor& t : tensors_) {
     if (t.offset != at)
       fail(ExitCode::bad_data, "{}: the tensor {} begins at byte {} of the data, {} {}; copy the file again", path(),
-           shown(t.name), t.offset, t.offset < at ? "inside another one that ends at" : "after a hole that begins at",
-           at);
+           shown_name(t.name), t.offset,
+           t.offset < at ? "inside another one that ends at" : "after a hole that begins at", at);
     if (t.bytes > data - at)
       fail(ExitCode::bad_data, "{}: the tensor {} ends at byte {}, but the file has {}; it is cut off: copy it again",
-           path(), shown(t.name), data_begin + t.offset + t.bytes, file_.bytes());
+           path(), shown_name(t.name), data_begin + t.offset + t.bytes, file_.bytes());
     at += t.bytes;
     t.offset += data_begin;
   }

@@ -22,8 +22,7 @@ std::string shard_name(const nlohmann::json& value, const std::string& tensor, c
                name.find_first_of(std::string("/\\\0", 3)) == name.npos;
   if (!plain)
     fail(ExitCode::bad_data, "{}: weight_map gives the tensor {} the file {}; expected a name of a .safetensors file",
-         index, tensor.substr(0, 80),
-         value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 80));
+         index, shown_name(tensor), value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 80));
   return name;
 }
 
@@ -34,10 +33,10 @@ void check_shard(const Safetensors& shard, const std::string& name,
     auto found = shard_of.find(t.name);
     if (found == shard_of.end())
       fail(ExitCode::bad_data, "{}: has the tensor {}, which {} does not list; copy the model again", shard.path(),
-           t.name, index);
+           shown_name(t.name), index);
     if (found->second != name)
       fail(ExitCode::bad_data, "{}: has the tensor {}, which {} gives to {}; copy the model again", shard.path(),
-           t.name, index, found->second);
+           shown_name(t.name), index, found->second);
   }
 }
 
@@ -64,8 +63,8 @@ std::vector<Safetensors> open_shards(const std::string& folder, const std::strin
     for (const SafetensorsTensor& t : shards.back().tensors()) held[t.name] = true;
     for (const auto& [tensor, shard] : shard_of)
       if (shard == name && !held.contains(tensor))
-        fail(ExitCode::bad_data, "{}: the tensor {} is not in it, as {} says; copy the model again", path, tensor,
-             index);
+        fail(ExitCode::bad_data, "{}: the tensor {} is not in it, as {} says; copy the model again", path,
+             shown_name(tensor), index);
   }
   return shards;
 }

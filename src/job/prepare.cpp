@@ -13,6 +13,17 @@ struct Unfit {
   std::string message;
 };
 
+// What the text of one document makes impossible is that document's fault alone.
+template <typename Work>
+auto or_unfit(const char* code, const Work& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::bad_data) throw;
+    throw Unfit{code, error.what()};
+  }
+}
+
 // The parts that are not empty, a blank line between them.
 std::string join_paragraphs(std::initializer_list<std::string_view> parts) {
   std::string joined;
@@ -52,15 +63,11 @@ std::vector<TextPiece> Preparer::render(const nlohmann::ordered_json& messages,
   return template_->render(variables);
 }
 
-// The template may refuse a conversation (roles that do not alternate): the fault of this document alone.
+// The template may refuse a conversation (roles that do not alternate).
 std::vector<int32_t> Preparer::tokens_of_chat(const nlohmann::ordered_json& messages) const {
   if (!template_) throw Unfit{"unsupported", "the model has no chat template; give text or prompt instead of messages"};
-  try {
-    return tokenizer_.encode(render(messages));
-  } catch (const Error& error) {
-    if (error.code() != ExitCode::bad_data) throw;
-    throw Unfit{"template_error", error.what()};
-  }
+  const auto pieces = or_unfit("template_error", [&] { return render(messages); });
+  return or_unfit("no_token", [&] { return tokenizer_.encode(pieces); });
 }
 
 std::string Preparer::plain_prompt(std::string_view text) const {
@@ -70,7 +77,8 @@ std::string Preparer::plain_prompt(std::string_view text) const {
 std::vector<int32_t> Preparer::tokens_of_prompt(std::string_view prompt) const {
   std::vector<int32_t> tokens;
   if (config_.add_bos && config_.bos_token_id >= 0) tokens.push_back(config_.bos_token_id);
-  auto rest = tokenizer_.encode(prompt);  // untrusted: what looks like a special token is text
+  // Untrusted: what looks like a special token is text.
+  auto rest = or_unfit("no_token", [&] { return tokenizer_.encode(prompt); });
   tokens.insert(tokens.end(), rest.begin(), rest.end());
   return tokens;
 }

@@ -30,7 +30,10 @@ const BlockType* element_type(std::string_view name) {
 }
 
 json read_config(const std::string& folder, bool follow_links, std::vector<std::string>* files) {
-  auto there = [&](const char* name) { return fs::exists(fs::path(folder) / name); };
+  auto there = [&](const char* name) {
+    std::error_code error;
+    return fs::exists(fs::path(folder) / name, error);
+  };
   if (there("adapter_config.json"))
     fail(ExitCode::bad_data,
          "{} has an adapter_config.json: adapters (LoRA) are not read; merge it into its base model and save that",

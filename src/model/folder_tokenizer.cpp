@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "checkpoint/json_file.h"
 #include "checkpoint/safetensors.h"
 #include "text/tokenizer.h"
@@ -16,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kMaxTokenizer = uint64_t{256} << 20;  // bytes, as src/text has it
+constexpr int kMaxDepth = 64;                            // likewise
 constexpr uint64_t kMaxTemplate = uint64_t{4} << 20;
 
 class Folder {
@@ -72,7 +74,9 @@ std::vector<json> missing_tokens(const json& tokenizer_config, const std::string
   auto no_model = [](int depth, json::parse_event_t event, json& key) {
     return !(depth == 1 && event == json::parse_event_t::key && key == "model");
   };
-  const json present = json::parse(tokenizer, no_model, false).value("added_tokens", json::array());
+  const json file = json::parse(tokenizer, no_model, false);
+  if (!file.is_object()) return {};  // which the tokenizer says better
+  const json present = file.value("added_tokens", json::array());
   std::vector<json> missing;
   for (const auto& [id, entry] : decoder->items()) {
     const std::optional<std::string> content = token_text(json{{"token", entry}}, "token");
@@ -96,7 +100,6 @@ std::vector<json> missing_tokens(const json& tokenizer_config, const std::string
 void add_tokens(std::string& tokenizer, const std::vector<json>& tokens) {
   if (tokens.empty()) return;
   json file = json::parse(tokenizer, nullptr, false);
-  if (!file.is_object()) return;  // which the tokenizer says better
   if (!file["added_tokens"].is_array()) file["added_tokens"] = json::array();
   json& all = file["added_tokens"];
   for (const json& token : tokens) all.push_back(token);
@@ -118,6 +121,9 @@ FolderTokenizer FolderTokenizer::read(const std::string& path, bool follow_links
          path, folder.has("tokenizer.model") ? ", and tokenizer.model (SentencePiece) is not read" : "");
   FolderTokenizer t;
   t.tokenizer_json = folder.text("tokenizer.json", kMaxTokenizer);
+  if (const int depth = json_depth(t.tokenizer_json); depth > kMaxDepth)
+    fail(ExitCode::bad_data, "{}: JSON nested {} deep, expected at most {}; copy the model again",
+         folder.path("tokenizer.json"), depth, kMaxDepth);
   const json config = folder.object("tokenizer_config.json"), map = folder.object("special_tokens_map.json");
   t.named = !config.empty() || !map.empty();
   add_tokens(t.tokenizer_json, missing_tokens(config, t.tokenizer_json, folder));

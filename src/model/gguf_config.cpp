@@ -111,8 +111,8 @@ json layer_types(Reader& r, int64_t period, int64_t window) {
 void read_llama(Reader& r) {
   bool experts = r.keys.find<int64_t>("expert_count").value_or(0) != 0;
   int64_t window = r.keys.find<int64_t>("attention.sliding_window").value_or(0);
-  r.config["model_type"] = experts ? "mixtral" : window != 0 ? "mistral" : "llama";
-  r.config["hidden_act"] = "silu";
+  if (experts) r.config["model_type"] = "mixtral";
+  if (!experts && window != 0) r.config["model_type"] = "mistral";
   if (window != 0) r.config["sliding_window"] = window;
   if (experts)
     read_experts(r, "num_local_experts");
@@ -124,8 +124,6 @@ void read_llama(Reader& r) {
 
 void read_smollm3(Reader& r) {
   constexpr int64_t period = 4;  // every fourth layer has no rotary embeddings
-  r.config["model_type"] = "smollm3";
-  r.config["hidden_act"] = "silu";
   r.config["no_rope_layer_interval"] = period;
   json turned = json::array();
   for (bool turns : layer_pattern(r, period, nullptr)) turned.push_back(turns ? 1 : 0);
@@ -136,23 +134,17 @@ void read_smollm3(Reader& r) {
 }
 
 void read_qwen2(Reader& r) {
-  r.config["model_type"] = "qwen2";
-  r.config["hidden_act"] = "silu";
   read_no_experts(r);
   read_rope(r);
 }
 
 void read_qwen3(Reader& r) {
-  r.config["model_type"] = "qwen3";
-  r.config["hidden_act"] = "silu";
   r.config["attention_bias"] = r.has_tensor("blk.0.attn_q.bias");
   read_no_experts(r);
   read_rope(r);
 }
 
 void read_qwen3_moe(Reader& r) {
-  r.config["model_type"] = "qwen3_moe";
-  r.config["hidden_act"] = "silu";
   r.config["attention_bias"] = r.has_tensor("blk.0.attn_q.bias");
   read_experts(r, "num_experts");
   r.config["moe_intermediate_size"] = r.keys.get<int64_t>("expert_feed_forward_length");
@@ -169,8 +161,6 @@ int64_t query_scalar(const Reader& r, int64_t layers_of_27b) {
 }
 
 void read_gemma2(Reader& r) {
-  r.config["model_type"] = "gemma2";
-  r.config["hidden_activation"] = "gelu_pytorch_tanh";
   r.config["query_pre_attn_scalar"] = query_scalar(r, 46);
   r.config["attn_logit_softcapping"] = r.keys.find<double>("attn_logit_softcapping").value_or(50);
   r.config["final_logit_softcapping"] = r.keys.find<double>("final_logit_softcapping").value_or(30);
@@ -183,8 +173,6 @@ void read_gemma2(Reader& r) {
 
 // Scaling is for the layers that see everything; those with a window have a base of their own.
 void read_gemma3(Reader& r) {
-  r.config["model_type"] = "gemma3_text";
-  r.config["hidden_activation"] = "gelu_pytorch_tanh";
   r.config["query_pre_attn_scalar"] = query_scalar(r, 62);
   r.config["attn_logit_softcapping"] = nullptr;
   auto cap = r.keys.find<double>("final_logit_softcapping");
@@ -200,8 +188,6 @@ void read_gemma3(Reader& r) {
 }
 
 void read_phi3(Reader& r) {
-  r.config["model_type"] = "phi3";
-  r.config["hidden_act"] = "silu";
   int64_t rotary = r.keys.find<int64_t>("rope.dimension_count").value_or(r.head_dim);
   if (rotary < 2 || rotary > r.head_dim || rotary % 2 != 0)
     r.keys.refuse("rope.dimension_count",
@@ -216,8 +202,6 @@ void read_phi3(Reader& r) {
 }
 
 void read_granite(Reader& r) {
-  r.config["model_type"] = "granite";
-  r.config["hidden_act"] = "silu";
   auto given = [&r](const char* key) {
     auto value = r.keys.find<double>(key);
     return value && *value != 0 ? value : std::nullopt;
@@ -235,8 +219,6 @@ void read_granite(Reader& r) {
 }
 
 void read_olmo2(Reader& r) {
-  r.config["model_type"] = "olmo2";
-  r.config["hidden_act"] = "silu";
   r.config["attention_bias"] = r.has_tensor("blk.0.attn_q.bias");
   r.keys.only("attention.sliding_window", int64_t{0});  // OLMo 3
   read_no_experts(r);
@@ -249,9 +231,8 @@ void read_olmo2(Reader& r) {
 //   llama      L; with attention_bias .bias of attn_q, attn_k, attn_v, attn_output; with mlp_bias of ffn_gate, ffn_up,
 //              ffn_down. Rows of q and k, and their biases, are interleaved: pair (i, i + half) stands in 2 i, 2 i + 1
 //   mixtral    (architecture llama) L without ffn_gate, ffn_up, ffn_down; ffn_gate_inp [experts, hidden],
-//   ffn_gate_exps,
-//              ffn_up_exps [experts * intermediate, hidden], ffn_down_exps [experts * hidden, intermediate];
-//              interleaved
+//              ffn_gate_exps and ffn_up_exps [experts * intermediate, hidden],
+//              ffn_down_exps [experts * hidden, intermediate]; interleaved
 //   smollm3    as llama, interleaved
 //   granite    as llama, interleaved
 //   qwen2      L, .bias of attn_q, attn_k, attn_v
@@ -264,13 +245,22 @@ void read_olmo2(Reader& r) {
 //   olmo2      L without attn_norm, ffn_norm; post_attention_norm, post_ffw_norm, attn_q_norm [heads * head_dim],
 //              attn_k_norm [kv_heads * head_dim]; not interleaved
 struct Architecture {
-  std::string_view name;
+  std::string_view name;        // in GGUF
+  std::string_view model_type;  // in transformers; of "llama" unless its keys tell otherwise
   void (*read)(Reader&);
+  bool gelu = false;
 };
 constexpr Architecture kArchitectures[] = {
-    {"llama", read_llama},   {"qwen2", read_qwen2},     {"qwen3", read_qwen3}, {"qwen3moe", read_qwen3_moe},
-    {"gemma2", read_gemma2}, {"gemma3", read_gemma3},   {"phi3", read_phi3},   {"granite", read_granite},
-    {"olmo2", read_olmo2},   {"smollm3", read_smollm3},
+    {"llama", "llama", read_llama},
+    {"qwen2", "qwen2", read_qwen2},
+    {"qwen3", "qwen3", read_qwen3},
+    {"qwen3moe", "qwen3_moe", read_qwen3_moe},
+    {"gemma2", "gemma2", read_gemma2, true},
+    {"gemma3", "gemma3_text", read_gemma3, true},
+    {"phi3", "phi3", read_phi3},
+    {"granite", "granite", read_granite},
+    {"olmo2", "olmo2", read_olmo2},
+    {"smollm3", "smollm3", read_smollm3},
 };
 
 // Tokens that end a turn. A file names one of them at most, but a chat template may write another.
@@ -319,6 +309,11 @@ json gguf_config_json(const Gguf& gguf) {
     fail(ExitCode::bad_data, "{}: general.architecture is {}; this version runs: {}", gguf.path(), name,
          supported_gguf_architectures());
   Reader r{gguf, GgufKeys(gguf, name)};
+  r.config["model_type"] = known->model_type;
+  if (known->gelu)
+    r.config["hidden_activation"] = "gelu_pytorch_tanh";
+  else
+    r.config["hidden_act"] = "silu";
   read_shape(r);
   known->read(r);
   r.keys.check_rest();

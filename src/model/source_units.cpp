@@ -38,8 +38,10 @@ SourceUnits::SourceUnits(const TensorPlan& plan)
   }
   band_ = Buffer(std::max(kBand, row_bytes), "rows to convert");
   for (int part = 0; part < 3; part++) {
-    const WeightFormat& format = plan.slices.front().tensor->type->format;
-    split_[part] = Buffer(std::max<uint64_t>(row_part_bytes(format, part, columns), 1), "a row to convert");
+    uint64_t bytes = 1;  // encoded anew, the slices of one slot may have a type each
+    for (const TensorPlan::Slice& slice : plan.slices)
+      bytes = std::max(bytes, row_part_bytes(slice.tensor->type->format, part, columns));
+    split_[part] = Buffer(bytes, "a row to convert");
   }
   if (!plan.keep) row_ = Buffer(static_cast<size_t>(columns) * sizeof(float), "a row to convert");
 }

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "text/added_tokens.h"
 #include "text/json_field.h"
 #include "text/normalizer.h"
@@ -18,12 +19,16 @@ namespace trireme {
 namespace {
 
 constexpr size_t max_json_bytes = 256u << 20;  // the largest published file has 33 MB
+constexpr int max_json_depth = 64;             // published files have 8
 constexpr size_t max_text_bytes = 1u << 30;    // positions in a word are int32
 
 nlohmann::json parse(std::string_view source) {
   if (source.size() > max_json_bytes)
     fail(ExitCode::bad_data, "tokenizer.json has {} bytes, expected at most {}; fetch the model again", source.size(),
          max_json_bytes);
+  if (const int depth = json_depth(source); depth > max_json_depth)
+    fail(ExitCode::bad_data, "tokenizer.json is nested {} deep, expected at most {}; fetch the model again", depth,
+         max_json_depth);
   nlohmann::json file = nlohmann::json::parse(source, nullptr, false);
   if (!file.is_object())
     fail(ExitCode::bad_data, "tokenizer.json is damaged: not a JSON object; fetch the model again");

@@ -12,6 +12,7 @@
 namespace trireme {
 namespace {
 
+constexpr size_t most_shown = 40;         // bytes of a text in a message
 constexpr double unknown_penalty = 10.0;  // SentencePiece's, below the lowest score
 
 }  // namespace
@@ -68,7 +69,7 @@ void Unigram::add_unknown(std::string_view text, std::vector<int32_t>& ids) cons
   if (unknown_id_ < 0)
     fail(ExitCode::bad_data,
          "tokenizer.json has no token for '{}' and no model.unk_id for what it does not know; remove it from the text",
-         text);
+         text.substr(0, most_shown));
   ids.push_back(unknown_id_);
 }
 

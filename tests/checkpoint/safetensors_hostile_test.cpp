@@ -52,6 +52,7 @@ std::vector<Hostile> headers() {
       {"a header cut off", safetensors_file("{\"a\":", ""), "no JSON"},
       {"bytes after the header's object", safetensors_file("{} {}", ""), "no JSON"},
       {"a header that is not UTF-8", file_of("\"\xff\":{}"), "no JSON"},
+      {"a name of two lines", file_of(entry("a\\nb", "F32", "[2]", "[0,8]")), "\"a\\nb\", with a control character"},
       {"a name twice", file_of(good + "," + good), "\"a\" twice"},
       {"__metadata__ twice", file_of(R"("__metadata__":{},"__metadata__":{},)" + good), "twice"},
       {"__metadata__ with a list", file_of(R"("__metadata__":{"x":[]},)" + good), "list"},
@@ -321,5 +322,7 @@ TEST_CASE("a JSON file of a model is read within bounds") {
   CHECK(contains(read(std::string(100'000, '[')), "nested deeper than 32"));
   CHECK(contains(read("{} ", {2, 32}), "3 bytes"));
   CHECK(contains(read("3"), "expected an object"));
+  CHECK(contains(read(R"({"a": 1e999})"), "number overflow"));
+  CHECK(read("{\"a\": \"" + std::string(100'000, 'x')).size() < 300);  // what it read is not in the message
   CHECK(contains(error_of([&] { read_json_file(folder / "absent.json"); }), "66: "));
 }

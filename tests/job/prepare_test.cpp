@@ -129,6 +129,15 @@ TEST_CASE("what does not fit the model is an error row") {
   CHECK(error.header.row == 3);
 }
 
+TEST_CASE("a text that the tokenizer cannot write is an error row") {
+  const Tokenizer unigram(R"({"model": {"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": null}})");
+  const ModelConfig config = {.vocab_size = 1, .max_positions = 9};
+  const Preparer preparer(config, unigram, nullptr, {});
+  auto error = std::get<RowError>(preparer.prepare(document(ContentKind::prompt, "a" + std::string(100, 'b'))));
+  CHECK(error.code == "no_token");
+  CHECK(error.message.find(std::string(40, 'b') + "'") != std::string::npos);  // not the whole document
+}
+
 TEST_CASE("noise depends on the id and its type, sampling on the row first") {
   Model model;
   PrepareOptions options;

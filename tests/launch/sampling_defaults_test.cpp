@@ -49,6 +49,12 @@ TEST_CASE("without do_sample a model decodes greedily") {
   }
 }
 
+TEST_CASE("a stored text nested too deep to be printed is refused") {
+  Options o = options({});
+  const std::string text = "{\"min_p\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}";
+  CHECK(contains(error_of([&] { SamplingDefaults::apply(text, "model.h5", &o); }), "nested deeper than 32"));
+}
+
 TEST_CASE("settings that this version lacks are named, and nonsense is refused") {
   auto left_out = [](const char* text) {
     Options o = options({});

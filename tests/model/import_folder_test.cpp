@@ -178,6 +178,14 @@ TEST_CASE("a folder that is no whole model says what is wrong") {
                  "config.json: byte"));
   CHECK(contains(text_of([](const TempFolder& f) { f.put("config.json", std::string(100000, '[')); }), "nested"));
   CHECK(contains(text_of([](const TempFolder& f) { f.put("tokenizer.json", "{}"); }), "tokenizer"));
+  auto with_decoder = [&](const std::string& tokenizer) {
+    return text_of([&](const TempFolder& f) {
+      f.put("tokenizer.json", tokenizer);
+      f.put("tokenizer_config.json", R"({"added_tokens_decoder": {"5": {"content": "<x>"}}})");
+    });
+  };
+  CHECK(contains(with_decoder("[]"), "not a JSON object"));
+  CHECK(contains(with_decoder("{\"added_tokens\": " + std::string(100000, '[')), "JSON nested 100001 deep"));
   CHECK(contains(text_of([](const TempFolder& f) { f.put("tokenizer_config.json", "["); }), "tokenizer_config.json"));
   CHECK(contains(text_of([](const TempFolder& f) { f.put("generation_config.json", R"({"eos_token_id": "x"})"); }),
                  "eos_token_id"));

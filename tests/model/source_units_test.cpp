@@ -116,3 +116,18 @@ TEST_CASE("a unit may end inside a block, at the border of a group") {
   CHECK(codes[31] == std::byte{128 + 3});
   CHECK(codes[32] == std::byte{0});  // padding
 }
+
+TEST_CASE("experts of one slot may have a type each where they are encoded anew") {
+  Counting wide(2, 64);  // F32, twice the bytes of the first expert's
+  std::string bytes;
+  for (int i = 0; i < 2 * 64; i++) bytes += std::string("\x80\x3f", 2);  // the BF16 value 1
+  TempFolder folder;
+  const InputFile file(folder.put("t", bytes));
+  const SourceTensor narrow{"t", "BF16", find_block_type(30), 2, 64, &file, 0, 128};
+  TensorSlot gate{.name = "gate", .rows = 4, .columns = 64, .axis = UnitAxis::rows, .unit = 2};
+  TensorPlan plan = plan_of(gate, {{&narrow, 0}, {&wide.tensor, 0}});
+  plan.keep = false;
+  std::vector<float> expected(128, 1.0f);
+  for (int i = 0; i < 128; i++) expected.push_back(static_cast<float>(i));
+  CHECK(units_of_plan(plan) == expected);
+}

@@ -102,6 +102,12 @@ void use(const Tokenizer& tokenizer, std::mt19937& random) {
 
 }  // namespace
 
+TEST_CASE("a tokenizer.json nested too deep to be copied or printed is refused") {
+  const std::string lists = std::string(200'000, '[') + std::string(200'000, ']');
+  CHECK_THROWS_WITH_AS(Tokenizer(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [)" + lists + "]}}"),
+                       doctest::Contains("nested 200003 deep"), Error);
+}
+
 TEST_CASE("a damaged tokenizer.json works or is refused as bad data") {
   const char* wanted = std::getenv("TRIREME_FUZZ_ROUNDS");
   const int rounds = wanted ? std::atoi(wanted) : 600;
