@@ -30,7 +30,8 @@ class Preparer {
 
   std::variant<Request, RowError> prepare(const Document& document) const;
 
-  // What a "text" document stands for: a conversation, or without a template a plain prompt; and how any conversation is rendered (trireme render).
+  // What a "text" document stands for: a conversation, or without a template a plain prompt; and how any conversation
+  // is rendered (trireme render).
   nlohmann::ordered_json messages_for(std::string_view text) const;
   std::string plain_prompt(std::string_view text) const;
   // variables: what the template may use besides ("tools", "add_generation_prompt" ...); they replace the usual ones.

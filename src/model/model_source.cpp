@@ -11,7 +11,6 @@ namespace fs = std::filesystem;
 
 bool is_model_source(const std::string& path) {
   std::error_code error;
-  // A file of a folder is no source by itself, which open() says.
   return fs::is_directory(path, error) || Gguf::is_gguf(path) || path.ends_with(".safetensors");
 }
 
