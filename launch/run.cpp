@@ -118,6 +118,9 @@ class Job {
          .phases = phases,
          .ranks = ranks});
     if (log_.shows(LogLevel::info)) progress_.finish(tally, phases);
+    if (tally.rows_failed > 0)
+      log_.warn("{} of {} rows are errors: look for \"error\" in {}", tally.rows_failed, tally.rows_total,
+                options_.output);
     return static_cast<int>(code);
   }
 
