@@ -54,7 +54,7 @@ double measure(Session& session, Engine& engine, int64_t sequences, int64_t prom
   }
   while (!engine.idle()) engine.step();
   for (const Completion& done : engine.take_finished())
-    if (done.completion_tokens != generate)
+    if (done.completion_tokens != generate || !done.error_message.empty())
       fail(ExitCode::internal, "internal error: {} of {} tokens came ({})", done.completion_tokens, generate,
            done.error_message);
   const StepTimes& after = session.runner().times();
@@ -99,6 +99,10 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   Log log(options.log_level, world.rank());
   const std::vector<int> cpus = allowed_cpus();
   Session session(wide, world, checkpoint_of(options.model, world, log));
+  const int64_t positions = plan.prompt + plan.generate, context = session.config().max_positions;
+  if (positions > context)
+    fail(ExitCode::usage, "{} tokens do not fit the model's context of {}; lower --prompt-tokens{}", positions, context,
+         plan.decode ? " or --steps" : "");
   session.load();
   Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
 

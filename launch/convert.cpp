@@ -17,7 +17,11 @@ constexpr size_t kWorstTensors = 5;
 
 // What the other format changed, by class of tensors, and where most.
 void print_report(const ConvertReport& report, const std::string& dtype) {
-  if (report.classes.empty()) return;
+  if (report.classes.empty()) {
+    if (dtype == "int8" || dtype == "int4")
+      fmt::print("--dtype {} changed nothing: no matrix has rows of whole groups of 32 columns\n", dtype);
+    return;
+  }
   fmt::print("error of --dtype {}, relative RMS:", dtype);
   for (const ConvertReport::Entry& e : report.classes) fmt::print(" {} {:.5f}", e.name, e.relative_rms());
   fmt::print("\nworst tensors:");

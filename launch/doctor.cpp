@@ -14,7 +14,10 @@ using nlohmann::ordered_json;
 
 namespace {
 
-std::string limit_text(int64_t limit) { return limit < 0 ? "unlimited" : fmt::format("{}", limit); }
+std::string limit_text(const std::string& name, int64_t limit) {
+  if (limit < 0) return "unlimited";
+  return name == "open files" ? fmt::format("{}", limit) : fmt::format("{} KiB", limit >> 10);  // as ulimit says it
+}
 
 // One block: the host's facts once, then a line for each of its ranks.
 std::string host_block(const std::vector<const ordered_json*>& ranks) {
@@ -22,7 +25,7 @@ std::string host_block(const std::vector<const ordered_json*>& ranks) {
   std::string text = fmt::format("{}\n{}", r["host"].get<std::string>(), r["machine"].get<std::string>());
   text += fmt::format("  kernel levels  {}\n", fmt::join(r["levels"].get<std::vector<std::string>>(), " "));
   text += "  limits        ";
-  for (auto& [name, limit] : r["limits"].items()) text += fmt::format(" {} {};", name, limit_text(limit));
+  for (auto& [name, limit] : r["limits"].items()) text += fmt::format(" {} {};", name, limit_text(name, limit));
   text.back() = '\n';
   for (const ordered_json* rank : ranks)
     text += fmt::format("  rank {:<4}      CPUs {}, NUMA {}\n", (*rank)["rank"].get<int>(), cpu_list((*rank)["cpus"]),

@@ -85,7 +85,8 @@ int main(int argc, char** argv) {
       return options.command.empty() && arguments.empty() ? static_cast<int>(ExitCode::usage) : 0;
   } catch (...) {
     Fault fault = Fault::current();
-    report(fault, "", environment);
+    const bool known = !arguments.empty() && find_command(arguments[0]);
+    report(fault, known ? arguments[0] : "", environment);
     return static_cast<int>(fault.code);
   }
   return run(options, environment, argc, argv);

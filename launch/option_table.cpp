@@ -29,7 +29,7 @@ const OptionSpec kTable[] = {
   {"engine", "max-seqs", 0, "N", "16", kEngine, &Options::max_seqs, "sequences in flight on a replica", 1, 65536},
   {"engine", "max-step-tokens", 0, "N", "256", kEngine, &Options::max_step_tokens, "tokens of one step: the prefill chunk", 1, 1 << 20},
   {"engine", "kv-gib", 0, "X|auto", "auto", kEngine, &Options::kv_gib, "KV cache of a rank in GiB", 0, 1 << 20, true},
-  {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs"},
+  {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs (this version: cpu)"},
   {"engine", "numerics", 0, "exact|standard|fast", "standard", kEngine, &Options::numerics, "precision of products and KV cache (docs/numerics.md)"},
   {"engine", "level", 0, "auto|reference|avx2|avx512", "auto", kEngine, &Options::level, "highest kernel level to use"},
   {"engine", "deadline-s", 0, "X", "120", kRun | kBench | kConvert, &Options::deadline_s, "seconds that a step may take before the job ends with 71", 0, 1e6, true},
@@ -56,7 +56,7 @@ const OptionSpec kTable[] = {
 
   {"machine", "synthetic", 0, "SPEC", "", kTopology, &Options::synthetic, "show an invented machine: package:2 numa:1 core:8 pu:2"},
 
-  {"bench", "prompt-tokens", 0, "N", "512", kBench, &Options::prompt_tokens, "length of every prompt", 1, 1 << 20},
+  {"bench", "prompt-tokens", 0, "N", "512", kBench, &Options::prompt_tokens, "length of every prompt (decode: 16 unless given)", 1, 1 << 20},
   {"bench", "batch", 0, "N", "1", kBench, &Options::batch, "sequences that decode together", 1, 65536},
   {"bench", "steps", 0, "N", "64", kBench, &Options::steps, "decode steps of one sample", 1, 1 << 20},
   {"bench", "repeats", 0, "N", "5", kBench, &Options::repeats, "samples, after one to warm up", 1, 10000},
@@ -66,8 +66,8 @@ const OptionSpec kTable[] = {
   {"quality", "window", 0, "N", "512", kBench, &Options::window, "tokens that the model reads at once", 2, 1 << 24},
   {"quality", "unscored", 0, "N", "", kBench, &Options::unscored, "of these, the first that are context only; when not given, an eighth", 0, 1 << 24},
 
-  {"results", "json", 0, "", "", kBench | kInspect | kStatus | kTopology, &Options::json, "print JSON lines"},
 
+  {"general", "json", 0, "", "", kBench | kInspect | kStatus | kTopology, &Options::json, "print JSON lines"},
   {"general", "config", 0, "FILE", "", kAllCommands, &Options::config, "read options from FILE: lines `name = value`"},
   {"general", "log-level", 0, "debug|info|warn|error", "info", kAllCommands, &Options::log_level, "what goes to stderr"},
   {"general", "print-config", 0, "", "", kAllCommands, &Options::print_config, "print every option, its value and origin, and end"},

@@ -63,13 +63,27 @@ po::options_description described(uint32_t commands) {
   return all;
 }
 
+// A switch takes no word after it: `run --digest docs.jsonl` has an input.
+std::vector<std::string> closed_switches(std::span<const std::string> arguments, uint32_t commands) {
+  std::vector<std::string> words(arguments.begin(), arguments.end());
+  for (std::string& word : words) {
+    if (word == "--") break;
+    for (const OptionSpec& spec : option_table()) {
+      if (!(spec.commands & commands) || !spec.value.empty()) continue;
+      const std::string name = fmt::format("--{}", spec.name);
+      if (word == name || (spec.letter && word == fmt::format("-{}", spec.letter))) word = name + "=true";
+    }
+  }
+  return words;
+}
+
 Source read_command_line(std::span<const std::string> arguments, uint32_t commands, const std::string& command) {
   Source source{"command line", {}, {}};
   po::options_description options = described(commands);
   po::positional_options_description none;
   try {
     auto style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
-    std::vector<std::string> words(arguments.begin(), arguments.end());
+    const std::vector<std::string> words = closed_switches(arguments, commands);
     auto parsed = po::command_line_parser(words).options(options).style(style).allow_unregistered().run();
     for (auto& option : parsed.options) {
       if (option.unregistered)
@@ -159,13 +173,13 @@ void take_positional(Options& options, const Command& command, const std::vector
   if (!command.argument.empty())
     possible = 1 + static_cast<size_t>(std::count(command.argument.begin(), command.argument.end(), ' '));
   if (words.size() > possible)
-    fail(ExitCode::usage, "trireme {} takes {}, but '{}' follows; {}", command.name, kCounts[possible], words[possible],
+    fail(ExitCode::usage, "{} takes {}, but '{}' follows; {}", command.name, kCounts[possible], words[possible],
          help_hint(options.command));
   if (!words.empty()) options.input = words[0];
   if (words.size() > 1) options.text_path = words[1];
   bool only_asked = options.help || options.version || options.print_config;
   if (words.empty() && !optional && !only_asked)
-    fail(ExitCode::usage, "trireme {} needs {}; {}", command.name, command.argument, help_hint(options.command));
+    fail(ExitCode::usage, "{} needs {}; {}", command.name, command.argument, help_hint(options.command));
 }
 
 }  // namespace

@@ -29,6 +29,25 @@ ordered_json template_variables(const ordered_json& line, int64_t number) {
   return variables;
 }
 
+// Adds "prompt" and "token_ids" to a line with messages, or with a text for the template.
+void render_line(const Preparer& preparer, const Tokenizer& tokenizer, ordered_json& line, int64_t number) {
+  const ordered_json messages = line.contains("messages") && line["messages"].is_array()
+                                    ? line["messages"]
+                                    : preparer.messages_for(line["text"].get<std::string>());
+  const ordered_json variables = template_variables(line, number);
+  const auto pieces = [&] {
+    try {
+      return preparer.render(messages, variables);
+    } catch (const Error& error) {
+      fail(error.code(), "line {}: {}", number, error.what());
+    }
+  }();
+  std::string prompt;
+  for (const TextPiece& piece : pieces) prompt += piece.text;
+  line["prompt"] = prompt;
+  line["token_ids"] = tokenizer.encode(pieces);
+}
+
 }  // namespace
 
 int render_command(const Options& options, const Environment&) {
@@ -43,20 +62,12 @@ int render_command(const Options& options, const Environment&) {
     bool has_text = line.contains("text") && line["text"].is_string();
     if (has_messages == has_text)
       fail(ExitCode::bad_data, "line {}: it needs either \"messages\" (a list) or \"text\" (a string)", number);
-    const ordered_json messages =
-        has_messages ? line["messages"] : preparer.messages_for(line["text"].get<std::string>());
-    const ordered_json variables = template_variables(line, number);
-    const auto pieces = [&] {
-      try {
-        return preparer.render(messages, variables);
-      } catch (const Error& error) {
-        fail(error.code(), "line {}: {}", number, error.what());
-      }
-    }();
-    std::string prompt;
-    for (const TextPiece& piece : pieces) prompt += piece.text;
-    line["prompt"] = prompt;
-    line["token_ids"] = model.tokenizer.encode(pieces);
+    if (has_text && !model.chat_template) {
+      line["prompt"] = preparer.plain_prompt(line["text"].get<std::string>());
+      line["token_ids"] = preparer.tokens_of_prompt(line["prompt"].get<std::string>());
+    } else {
+      render_line(preparer, model.tokenizer, line, number);
+    }
     fmt::print("{}\n", line.dump());
   });
   return 0;

@@ -72,8 +72,7 @@ class Job {
     switch (folder_.begin(run, options_.restart)) {
       case RunFolder::Start::already_complete: {
         log_.info("{} is complete already; --restart runs it again", options_.output);
-        const auto status = folder_.status();
-        return status ? status->value("exit_code", 0) : 0;
+        return static_cast<int>(code_of(folder_.status()->value("errors", uint64_t{0})));
       }
       case RunFolder::Start::started_over:
         log_.info("an incomplete run of this manifest was dropped: it starts over");
@@ -84,6 +83,7 @@ class Job {
     if (options_.input == "-") input_ = folder_.path_of_stdin();
     store_.emplace(folder_.part_path());
     ledger_.emplace(Corpus::open(input_), summary_.rows, *store_, xxh3(run.identity.dump()));
+    folder_.write_status(Status{.tally = ledger_->tally(), .seconds = seconds()}.to_json(unix_seconds()), Durable::no);
     return -1;
   }
 
@@ -110,7 +110,7 @@ class Job {
   int finish(const PhaseSeconds& phases, const nlohmann::ordered_json& ranks) {
     store_->publish(options_.output);
     const Tally& tally = ledger_->tally();
-    const ExitCode code = tally.rows_failed > 0 && !options_.allow_errors ? ExitCode::row_errors : ExitCode::done;
+    const ExitCode code = code_of(tally.rows_failed);
     end({.state = "done",
          .tally = tally,
          .seconds = phases.total,
@@ -118,20 +118,27 @@ class Job {
          .phases = phases,
          .ranks = ranks});
     if (log_.shows(LogLevel::info)) progress_.finish(tally, phases);
+    if (tally.rows_failed > 0)
+      log_.warn("{} of {} rows are errors: look for \"error\" in {}", tally.rows_failed, tally.rows_total,
+                options_.output);
     return static_cast<int>(code);
   }
 
   // Before begin() the folder may hold another run, whose status stays.
   void failed(const Fault& fault) {
-    if (!ledger_) return;
+    if (!ledger_ && !folder_.identity().is_null()) return;
     end({.state = "failed",
-         .tally = ledger_->tally(),
+         .tally = ledger_ ? ledger_->tally() : Tally{},
          .seconds = seconds(),
          .exit_code = static_cast<int>(fault.code),
          .message = fault.text});
   }
 
  private:
+  ExitCode code_of(uint64_t errors) const {
+    return errors > 0 && !options_.allow_errors ? ExitCode::row_errors : ExitCode::done;
+  }
+
   void end(const Status& status) { folder_.write_status(status.to_json(unix_seconds()), Durable::yes); }
 
   // A run that goes on another day keeps the day of its start: the same prompts.

@@ -1,4 +1,6 @@
 #include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -16,16 +18,29 @@ namespace {
 constexpr std::streamsize kMaxStatusBytes = 1 << 20;
 
 std::string value_text(const ordered_json& value) {
+  if (value.is_number_float()) return fmt::format("{:.1f}", value.get<double>());
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-// "counts.done     812": one line for each leaf.
+// "counts.done     812": one line for each leaf that says something.
 void print_leaves(const ordered_json& node, const std::string& name) {
+  if (node == "") return;
   if (!node.is_object()) {
     fmt::print("{:<28} {}\n", name, value_text(node));
     return;
   }
   for (auto& [key, value] : node.items()) print_leaves(value, name.empty() ? key : name + "." + key);
+}
+
+// A killed job leaves "running" behind. Its lock names the process, and only that host knows whether it lives.
+bool was_killed(const std::string& lock_path) {
+  std::ifstream file(lock_path);
+  std::string word, host;
+  int pid = 0;
+  char here[256] = "";
+  ::gethostname(here, sizeof here - 1);
+  if (!(file >> word >> pid >> word >> word >> host) || pid <= 0 || host != here) return false;
+  return ::kill(pid, 0) != 0 && errno == ESRCH;
 }
 
 }  // namespace
@@ -49,6 +64,8 @@ int status_command(const Options& options, const Environment&) {
   print_leaves(status, "");
   auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path);
   fmt::print("{:<28} {} s ago\n", "written", std::chrono::duration_cast<std::chrono::seconds>(age).count());
+  if (status.value("state", ordered_json()) == "running" && was_killed(options.input + ".run/lock"))
+    fmt::print("{:<28} {}\n", "note", "its process is gone: the job was killed; run the same command again");
   return 0;
 }
 

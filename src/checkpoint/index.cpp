@@ -262,7 +262,9 @@ IndexHeader read_header(const InputFile& file) {
   file.read(0, std::as_writable_bytes(std::span(&h, 1)), "header");
   const IndexHeader ours;
   if (std::memcmp(h.magic, ours.magic, sizeof h.magic) != 0)
-    fail(ExitCode::bad_data, "{} is no Trireme checkpoint (no index in its first bytes); make one with trireme convert",
+    fail(ExitCode::bad_data,
+         "{} is neither a Trireme checkpoint nor a GGUF file (by its first bytes); check the path, or make a "
+         "checkpoint with trireme convert",
          path);
   auto refuse = [&path](const char* field, uint64_t seen, const std::string& expected) {
     fail(ExitCode::bad_data, "{}: the header's {} is {}, expected {}; the file is damaged, convert the model again",

@@ -30,18 +30,20 @@ class Preparer {
 
   std::variant<Request, RowError> prepare(const Document& document) const;
 
-  // The conversation that a "text" document stands for, and how any conversation is rendered (trireme render).
+  // What a "text" document stands for: a conversation, or without a template a plain prompt; and how any conversation
+  // is rendered (trireme render).
   nlohmann::ordered_json messages_for(std::string_view text) const;
+  std::string plain_prompt(std::string_view text) const;
   // variables: what the template may use besides ("tools", "add_generation_prompt" ...); they replace the usual ones.
   // Throws Error(bad_data).
   std::vector<TextPiece> render(const nlohmann::ordered_json& messages,
                                 const nlohmann::ordered_json& variables = nlohmann::ordered_json::object()) const;
+  // The ids of a plain prompt, BOS first where the model wants it.
+  std::vector<int32_t> tokens_of_prompt(std::string_view prompt) const;
 
  private:
   std::vector<int32_t> tokens_of(const Document& document) const;
   std::vector<int32_t> tokens_of_chat(const nlohmann::ordered_json& messages) const;
-  std::vector<int32_t> tokens_of_prompt(std::string_view prompt) const;
-  std::string plain_prompt(std::string_view text) const;
   void check(const std::vector<int32_t>& prompt) const;
 
   const ModelConfig& config_;

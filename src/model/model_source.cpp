@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 
 bool is_model_source(const std::string& path) {
   std::error_code error;
-  return fs::is_directory(path, error) || Gguf::is_gguf(path);
+  return fs::is_directory(path, error) || Gguf::is_gguf(path) || path.ends_with(".safetensors");
 }
 
 ModelSource ModelSource::open(const std::string& path, Weights weights, bool follow_links) {
@@ -23,6 +23,8 @@ ModelSource ModelSource::open(const std::string& path, Weights weights, bool fol
   if (path.ends_with(".safetensors"))
     fail(ExitCode::bad_data, "{} is one file of a model; give its folder, with config.json and tokenizer.json in it",
          path);
+  if (path.ends_with(".h5"))
+    fail(ExitCode::bad_data, "{} is a checkpoint already; give the GGUF file or folder that it was made from", path);
   if (!Gguf::is_gguf(path))
     fail(ExitCode::bad_data, "{} is neither a GGUF file nor a Hugging Face folder; check the path", path);
   return gguf_source(path, weights);

@@ -60,7 +60,7 @@ struct ModelSource {
 // The two makers behind open().
 ModelSource gguf_source(const std::string& path, ModelSource::Weights weights);
 ModelSource folder_source(const std::string& folder, ModelSource::Weights weights, bool follow_links);
-// Whether `path` is a folder, or a file in GGUF: what open() takes.
+// Whether `path` is a folder, or a file in GGUF: what open() takes, or a safetensors file, which it refuses in words.
 bool is_model_source(const std::string& path);
 
 }  // namespace trireme

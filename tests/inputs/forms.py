@@ -6,6 +6,8 @@ for rows.py, the batch-request format for batch.py.
 import gzip
 import json
 import os
+import socket
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testkit"))
@@ -126,6 +128,7 @@ def check_again(checks, tiny, model):
     done = tiny.run(command)
     checks.check("again: nothing to do, the same exit code", done.returncode == 76 and b"complete already" in done.stderr, done.stderr)
     checks.equal("stdout carries data only", done.stdout, b"")
+    checks.equal("again with --allow-errors: 0", tiny.run([*command, "--allow-errors"]).returncode, 0)
     done = tiny.run([*command, "--max-tokens", "3"])
     checks.check("another option is refused with the difference", done.returncode == 78 and b"sampling.max_tokens: 256 before, 3 now" in done.stderr,
                  done.stderr)
@@ -136,11 +139,38 @@ def check_again(checks, tiny, model):
                  [json.loads(status.stdout).get(k) for k in ("state", "exit_code", "documents_done", "errors")] == ["done", 76, 2, 1], status.stdout)
 
 
+def check_status(checks, tiny, model):
+    rows, out = tiny.put("status.jsonl", lines({"prompt": "a", "max_tokens": 1})), tiny.path("status.out")
+    command = ["run", rows, "-m", model, "-o", out]
+    checks.equal("a layout that is none ends with 78", tiny.run([*command, "--tp", "2", "--dp", "2"]).returncode, 78)
+    status = json.loads(tiny.run(["status", out, "--json"]).stdout)
+    checks.check("status: failed, 78 and why", (status["state"], status["exit_code"]) == ("failed", 78) and "2 x 1 x 2 = 4" in status["message"], status)
+    checks.equal("such a folder holds no run: other options may follow", tiny.run([*command, "--seed", "3"]).returncode, 0)
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    tiny.put("killed.run/status.json", '{"state": "running"}')
+    for pid, said in ((gone.pid, True), (os.getpid(), False)):
+        tiny.put("killed.run/lock", f"process {pid} on host {socket.gethostname()}")
+        text = tiny.run(["status", tiny.path("killed")]).stdout
+        checks.check(f"status tells a killed job from one that runs: {said}", (b"its process is gone" in text) == said, text)
+
+
+def check_render(checks, tiny, model):
+    """What render prints for a text is what run makes of it."""
+    options = ["--instruction", "Do:", "--system", "You."]
+    seen = tiny.run(["render", "-m", model, *options], stdin=b'{"text": "once"}\n')
+    ids = json.loads(seen.stdout)["token_ids"] if seen.returncode == 0 else []
+    by_ids = tiny.corpus("render-ids", lines({"id": 1, "token_ids": ids}), model, "--max-tokens", "0", "--digest", "--prompt-logprobs", "0")[1]
+    by_text = tiny.corpus("render-text", lines({"id": 1, "text": "once"}), model, "--max-tokens", "0", "--digest", "--prompt-logprobs", "0", *options)[1]
+    checks.check("render gives the ids that run takes", ids and by_ids == by_text, seen.stderr)
+
+
 def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_render):
             part(checks, tiny, model)
     checks.end()
 

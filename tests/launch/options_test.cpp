@@ -83,6 +83,17 @@ TEST_CASE("every kind of value is taken") {
   CHECK(parse({"tokenize", "--text", "-5 degrees"}).text == "-5 degrees");
 }
 
+TEST_CASE("a switch takes no word after it") {
+  Options options = parse({"run", "--digest", "docs.jsonl", "-v", "-m", "model.h5", "--tokens=false", "--ignore-eos"});
+  CHECK(options.input == "docs.jsonl");
+  CHECK(options.digest);
+  CHECK(options.verbose);
+  CHECK(!options.tokens);
+  CHECK(options.ignore_eos);
+  CHECK(parse({"tokenize", "--text=--bos", "-m", "m"}).text == "--bos");
+  CHECK(says(refusal({"run", "--digest", "a", "b"}), "'b' follows"));
+}
+
 TEST_CASE("command line beats environment beats config file beats default, and each value knows its origin") {
   ConfigFile file("max-seqs = 3\nthreads = 7\nseed = 5  # comment\nspecial = parse\n");
   Words environment{"TRIREME_MAX_SEQS=4", "TRIREME_SEED=6", "PATH=/bin", "TRIREME_TEST_MODEL=x",

@@ -114,6 +114,7 @@ MISTAKES = [
     # other commands
     M("convert without an output", "convert {m}", 64, ["-o MODEL.h5"]),
     M("convert a text file", "convert {dir}/text.txt -o {out}", 65, ["{dir}/text.txt"]),
+    M("convert a checkpoint", "convert {m}.h5 -o {out}", 65, ["{m}.h5 is a checkpoint already", "made from"]),
     M("convert into a folder that is not there", "convert {m} -o {dir}/none/model.h5", 73, ["{dir}/none", "choose another -o"]),
     M("inspect what is not there", "inspect {dir}/none.h5", 66, ["{dir}/none.h5"]),
     M("inspect a text file", "inspect {dir}/text.txt", 65, ["{dir}/text.txt"]),
@@ -122,6 +123,7 @@ MISTAKES = [
     M("tokenize a line that is no JSON", "tokenize -m {m} {dir}/text.txt", 65, ["text.txt line 1", "JSON"]),
     M("tokenize ids outside the vocabulary", "tokenize -m {m} {dir}/ids.jsonl", 65, ["line 1", "0 to 258"]),
     M("render a line without messages", "render -m {m} {dir}/ids.jsonl", 65, ["line 1", "messages"]),
+    M("a benchmark past the context", "bench prefill -m {m} --prompt-tokens 100000", 64, ["100000 tokens", "context of", "--prompt-tokens"]),
     M("a benchmark that is none", "bench decod -m {m}", 64, ["no benchmark 'decod'", "did you mean decode?"]),
 ]
 
