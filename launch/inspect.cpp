@@ -111,8 +111,11 @@ int inspect_gguf(const Options& options) {
 }  // namespace
 
 int inspect_command(const Options& options, const Environment&) {
-  if (!std::filesystem::exists(options.input)) fail(ExitCode::no_input, "there is no file '{}'", options.input);
-  if (std::filesystem::is_directory(options.input)) return inspect_folder(options);
+  std::error_code error;
+  if (!std::filesystem::exists(options.input, error))
+    fail(ExitCode::no_input, "there is no file '{}' ({}); check the path", options.input,
+         error ? error.message() : "no such file");
+  if (std::filesystem::is_directory(options.input, error)) return inspect_folder(options);
   return Gguf::is_gguf(options.input) ? inspect_gguf(options) : inspect_checkpoint(options);
 }
 

@@ -66,7 +66,6 @@ const OptionSpec kTable[] = {
   {"quality", "window", 0, "N", "512", kBench, &Options::window, "tokens that the model reads at once", 2, 1 << 24},
   {"quality", "unscored", 0, "N", "", kBench, &Options::unscored, "of these, the first that are context only; when not given, an eighth", 0, 1 << 24},
 
-
   {"general", "json", 0, "", "", kBench | kInspect | kStatus | kTopology, &Options::json, "print JSON lines"},
   {"general", "config", 0, "FILE", "", kAllCommands, &Options::config, "read options from FILE: lines `name = value`"},
   {"general", "log-level", 0, "debug|info|warn|error", "info", kAllCommands, &Options::log_level, "what goes to stderr"},

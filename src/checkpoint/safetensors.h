@@ -46,6 +46,8 @@ class Safetensors {
 // and no others. Links may lead to files of the same folder or, in a Hugging Face cache, to its blobs; anywhere else
 // with follow_links only. Throws Error(bad_data) naming index or shard, and tensor.
 std::vector<Safetensors> open_safetensors(const std::string& folder, bool follow_links);
+// Whether a file stands there, or a link: one that leads nowhere is an error, and no missing file.
+bool is_there(const std::string& path);
 // Of one file of a model's folder, by the rule for links above: throws, or gives back `path`.
 std::string check_link(const std::string& path, bool follow_links);
 

@@ -53,8 +53,7 @@ std::vector<Safetensors> open_shards(const std::string& folder, const std::strin
   std::vector<Safetensors> shards;
   for (const auto& [name, count] : listed) {
     const std::string path = (fs::path(folder) / name).string();
-    std::error_code error;
-    if (!fs::exists(fs::symlink_status(path, error)))
+    if (!is_there(path))
       fail(ExitCode::bad_data, "{}: the shard {} is not in the folder; copy the model again", index, name);
     shards.emplace_back(check_link(path, follow_links));
     check_shard(shards.back(), name, shard_of, index);
@@ -70,6 +69,11 @@ std::vector<Safetensors> open_shards(const std::string& folder, const std::strin
 }
 
 }  // namespace
+
+bool is_there(const std::string& path) {
+  std::error_code error;
+  return fs::exists(fs::symlink_status(path, error));
+}
 
 std::string check_link(const std::string& path, bool follow_links) {
   std::error_code error;
@@ -90,19 +94,15 @@ std::string check_link(const std::string& path, bool follow_links) {
 
 std::vector<Safetensors> open_safetensors(const std::string& folder, bool follow_links) {
   auto in_folder = [&](const char* name) { return (fs::path(folder) / name).string(); };
-  auto there = [](const std::string& path) {
-    std::error_code error;
-    return fs::exists(fs::symlink_status(path, error));
-  };
   std::vector<Safetensors> files;
   const std::string single = in_folder("model.safetensors"), index = in_folder("model.safetensors.index.json");
-  if (there(single)) {  // as transformers: before an index
+  if (is_there(single)) {  // as transformers: before an index
     files.emplace_back(check_link(single, follow_links));
     return files;
   }
-  if (there(index)) return open_shards(folder, index, follow_links);
+  if (is_there(index)) return open_shards(folder, index, follow_links);
   for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
-    if (there(in_folder(name)))
+    if (is_there(in_folder(name)))
       fail(ExitCode::bad_data,
            "{} has its weights in {}, a pickle, which is never read; save them as safetensors, in Python: "
            "transformers.AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(FOLDER)",

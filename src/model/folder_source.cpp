@@ -30,10 +30,7 @@ const BlockType* element_type(std::string_view name) {
 }
 
 json read_config(const std::string& folder, bool follow_links, std::vector<std::string>* files) {
-  auto there = [&](const char* name) {
-    std::error_code error;
-    return fs::exists(fs::path(folder) / name, error);
-  };
+  auto there = [&](const char* name) { return is_there((fs::path(folder) / name).string()); };
   if (there("adapter_config.json"))
     fail(ExitCode::bad_data,
          "{} has an adapter_config.json: adapters (LoRA) are not read; merge it into its base model and save that",
@@ -59,8 +56,7 @@ json read_config(const std::string& folder, bool follow_links, std::vector<std::
 
 json read_generation(const std::string& folder, bool follow_links, std::vector<std::string>* files) {
   const std::string path = (fs::path(folder) / "generation_config.json").string();
-  std::error_code error;
-  if (!fs::exists(path, error)) return json::object();
+  if (!is_there(path)) return json::object();
   files->push_back(check_link(path, follow_links));
   return read_json_file(path);
 }

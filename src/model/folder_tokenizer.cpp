@@ -26,10 +26,7 @@ class Folder {
       : folder_(folder), follow_links_(follow_links), files_(files) {}
 
   std::string path(const char* name) const { return (std::filesystem::path(folder_) / name).string(); }
-  bool has(const char* name) const {
-    std::error_code error;
-    return std::filesystem::exists(path(name), error);
-  }
+  bool has(const char* name) const { return is_there(path(name)); }
   std::string text(const char* name, uint64_t most) const {
     files_->push_back(check_link(path(name), follow_links_));
     return read_text_file(InputFile(files_->back()), most);

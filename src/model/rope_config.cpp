@@ -1,6 +1,7 @@
 #include "model/rope_config.h"
 
 #include <cmath>
+#include <optional>
 
 #include "base/error.h"
 #include "base/math.h"
@@ -37,6 +38,12 @@ double longrope_attention_factor(ConfigReader& rope, const ModelConfig& c, int64
   return rope.real("attention_factor", otherwise);
 }
 
+double needed(ConfigReader& rope, const char* field) {
+  const std::optional<double> value = rope.find_real(field);
+  if (!value) rope.refuse(field, "is missing");
+  return *value;
+}
+
 RopeScaling scaling_of(ConfigReader& rope, const Defaults& defaults) {
   const std::string type = rope.text("rope_type", rope.text("type", "default"));
   if (type == "default") return rope.find("rope_frequency_divisors") ? RopeScaling::divisors : RopeScaling::none;
@@ -64,12 +71,12 @@ RopeConfig read_rope(ConfigReader& rope, const ModelConfig& c, const Defaults& d
       rope.only("factor", 1.0);
       break;
     case RopeScaling::linear:
-      r.factor = rope.real("factor", 1);
+      r.factor = needed(rope, "factor");
       break;
     case RopeScaling::llama3:
-      r.factor = rope.real("factor", 8);
-      r.low_freq_factor = rope.real("low_freq_factor", 1);
-      r.high_freq_factor = rope.real("high_freq_factor", 4);
+      r.factor = needed(rope, "factor");
+      r.low_freq_factor = needed(rope, "low_freq_factor");
+      r.high_freq_factor = needed(rope, "high_freq_factor");
       break;
     case RopeScaling::yarn:
       r.factor = rope.real("factor", static_cast<double>(c.max_positions) / static_cast<double>(r.original_positions));

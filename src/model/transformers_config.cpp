@@ -20,6 +20,7 @@ void set_windows(ConfigReader& in, ModelConfig& c, int64_t window, const Slides&
   const std::vector<std::string> types = in.texts("layer_types");
   if (!types.empty() && std::ssize(types) != c.num_layers)
     in.refuse("layer_types", fmt::format("lists {} of {} layers", types.size(), c.num_layers));
+  if (window < 0) in.refuse("sliding_window", fmt::format("is {}", window));
   for (int i = 0; i < c.num_layers; i++) {
     const size_t layer = static_cast<size_t>(i);
     if (!types.empty() && types[layer] != "sliding_attention" && types[layer] != "full_attention")
@@ -139,7 +140,7 @@ void read_gemma2(ConfigReader& in, ModelConfig& c) {
 void read_gemma3(ConfigReader& in, ModelConfig& c) {
   gemma(in, c);
   c.qk_norm = QkNorm::head;
-  c.attention_softcap = in.real("attn_logit_softcapping", 0);
+  in.ignore("attn_logit_softcapping");  // transformers applies it in Gemma 2 only
   c.final_softcap = in.real("final_logit_softcapping", 0);
   const char* pattern_field = in.has("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
   const int64_t pattern = in.integer(pattern_field, 6);
@@ -254,6 +255,9 @@ ModelConfig config_from_transformers(const json& object, const std::string& sour
   c.layer_windows.assign(static_cast<size_t>(c.num_layers), 0);
   in.only("quantization_config", nullptr);
   read_ropes(in, c, family.rope_theta, family.local_theta, source);
+  if (family.read != read_phi3)  // transformers leaves it out in the other families, or fails; other programs follow it
+    for (const RopeConfig& rope : c.ropes)
+      if (rope.rotary != c.head_dim) in.refuse("partial_rotary_factor", "is not 1; this version has that in phi3 only");
   family.read(in, c);
   read_tokens(in, c);
   in.ignore("layer_types");

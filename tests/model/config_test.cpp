@@ -100,6 +100,7 @@ TEST_CASE("each family's features become fields") {
   CHECK(family("mistral", {{"sliding_window", 16}}).layer_windows == Windows(6, 16));
   CHECK(family("mistral", {}).layer_windows == Windows(6, 4096));
   CHECK(family("mistral", {{"sliding_window", nullptr}}).layer_windows == Windows(6, 0));
+  CHECK(contains(error_of([] { family("mistral", {{"sliding_window", -1}}); }), "sliding_window is -1"));
 
   ModelConfig c = family("qwen2", {{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 4}});
   CHECK(c.layer_windows == Windows{0, 0, 0, 0, 8, 8});
@@ -140,6 +141,7 @@ TEST_CASE("each family's features become fields") {
   CHECK(c.long_rope_from() == 4096);
   CHECK(c.ropes.at(0).attention_factor == doctest::Approx(std::sqrt(1 + std::log(2.0) / std::log(4096.0))));
 
+  CHECK(family("gemma3_text", {{"attn_logit_softcapping", 30.0}}).attention_softcap == 0);  // as in transformers
   c = family("granite", {{"attention_multiplier", 0.5},
                          {"residual_multiplier", 0.25},
                          {"logits_scaling", 8},
@@ -218,7 +220,10 @@ TEST_CASE("a config that cannot be run is refused with field and source") {
                         {"partial_rotary_factor", 0.01},
                         {"quantization_config", {{"bits", 4}}},
                         {"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 8.0}}},
+                        {"partial_rotary_factor", 0.5},
                         {"rope_scaling", {{"type", "linear"}, {"factor", 0.0}}},
+                        {"rope_scaling", {{"type", "linear"}}},
+                        {"rope_scaling", {{"type", "llama3"}, {"low_freq_factor", 1}, {"high_freq_factor", 4}}},
                         {"rope_scaling", {{"type", "linear"}, {"factr", 2.0}}},
                         {"rope_scaling", {{"type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {1.0}}}},
                         {"rope_parameters", {{"rope_type", "llama3"}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}},

@@ -189,6 +189,13 @@ TEST_CASE("a folder that is no whole model says what is wrong") {
   CHECK(contains(text_of([](const TempFolder& f) { f.put("tokenizer_config.json", "["); }), "tokenizer_config.json"));
   CHECK(contains(text_of([](const TempFolder& f) { f.put("generation_config.json", R"({"eos_token_id": "x"})"); }),
                  "eos_token_id"));
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}) {
+    auto loop = [&](const TempFolder& f) {
+      std::filesystem::remove(f / name);
+      std::filesystem::create_symlink(name, f / name);
+    };
+    CHECK(contains(text_of(loop), fmt::format("{} is a link that leads nowhere", name)));
+  }
   const std::string cut = text_of([](const TempFolder& f) {
     std::filesystem::resize_file(f / "model.safetensors", std::filesystem::file_size(f / "model.safetensors") - 1);
   });
