@@ -243,7 +243,7 @@ TEST_CASE("an index is held against its shards, rule by rule") {
        "00003"},
       {"a tensor in another shard", s.map({{"a", s.one}, {"b", s.two}, {"c", s.two}}), "gives to"},
       {"a tensor in no shard", s.map({{"a", s.one}, {"b", s.one}, {"c", s.two}, {"d", s.two}}),
-       "tensor d is not in it"},
+       "tensor \"d\" is not in it"},
       {"a tensor that the index does not list", s.map({{"a", s.one}, {"c", s.two}}), "does not list"},
   };
   for (const Case& c : cases) {
@@ -256,7 +256,7 @@ TEST_CASE("an index is held against its shards, rule by rule") {
   }
   s.index(s.map({{"a", s.one}, {"b", s.one}, {"c", s.two}}));
   s.folder.put(s.two, SafetensorsWriter().tensor("c", "U8", {1}, "c").tensor("a", "U8", {1}, "a").build());
-  CHECK(contains(s.opened(), "has the tensor a, which"));  // in two shards
+  CHECK(contains(s.opened(), "has the tensor \"a\", which"));  // in two shards
 }
 
 TEST_CASE("an index of a million entries is refused at once") {
