@@ -10,8 +10,8 @@
 
 #include "base/buffer.h"
 #include "base/thread_pool.h"
-#include "bench/peak.h"
 #include "kernels/select.h"
+#include "launch/probe_limits.h"
 
 using namespace trireme;
 
@@ -24,12 +24,12 @@ struct Format {
   PackedForm form;
   bool has_minimum;
   int zero;
-  Peak peak;
+  double Limits::*peak;  // 0 on this CPU: FP32 multiply-adds are the limit
 };
-constexpr Format kFormats[] = {{"q4 with minimum", PackedForm::q4, true, 0, Peak::int8},
-                               {"q8", PackedForm::q8, false, 128, Peak::int8},
-                               {"bf16", PackedForm::bf16, false, 0, Peak::bf16},
-                               {"f32", PackedForm::f32, false, 0, Peak::f32}};
+constexpr Format kFormats[] = {{"q4 with minimum", PackedForm::q4, true, 0, &Limits::int8_gops},
+                               {"q8", PackedForm::q8, false, 128, &Limits::int8_gops},
+                               {"bf16", PackedForm::bf16, false, 0, &Limits::bf16_gflops},
+                               {"f32", PackedForm::f32, false, 0, &Limits::fma_gflops}};
 struct Shape {
   int64_t n, k, unit;
 };
@@ -107,12 +107,13 @@ Timing time_product(const Kernels& kernels, ThreadPool& pool, const Product& p, 
 
 void bench(const Kernels& kernels, int threads, const Buffer& arena) {
   ThreadPool pool(threads, allowed_cpus());
-  double bandwidth = read_bytes_per_second(pool, arena);
+  const Limits limits = probe_limits(pool);
+  const double bandwidth = limits.read_gbps * 1e9;
   fmt::print("\n{} threads, level {}: read {:.1f} GB/s\n", threads, kernels.level, bandwidth / 1e9);
   fmt::print("{:16} {:>4} {:>5} {:>6} {:>10} {:>10} {:>8} {:>7} {:>7}\n", "format", "M", "K", "N", "best us", "median",
              "Gop/s", "% peak", "% read");
   for (const Format& f : kFormats) {
-    double peak = operations_per_second(pool, f.peak);
+    const double peak = 1e9 * (limits.*f.peak > 0 ? limits.*f.peak : limits.fma_gflops);
     fmt::print("{}: peak {:.0f} Gop/s\n", f.name, peak / 1e9);
     for (const Shape& s : kShapes)
       for (int64_t m : {1, 16, 128, 512}) {

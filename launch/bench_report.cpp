@@ -27,6 +27,7 @@ void print_figure(const Figure& figure, const Options& options) {
                                    {"limit", figure.limit},
                                    {"limit_unit", figure.limit_unit},
                                    {"share", share}};
+    if (!figure.limit_samples.empty()) line["limit_samples"] = figure.limit_samples;
     for (auto& [key, value] : figure.about.items()) line[key] = value;
     line["version"] = TRIREME_VERSION;
     line["commit"] = kBuildCommit;

@@ -10,7 +10,7 @@ struct Limits {
   double read_gbps = 0;    // 10^9 bytes/s, streaming reads of an array far larger than the caches
   double fma_gflops = 0;   // FP32 multiply-adds, two operations each
   double bf16_gflops = 0;  // vdpbf16ps
-  double int8_gops = 0;    // vpdpbusd
+  double int8_gops = 0;    // vpdpbusd; on AVX2 vpmaddubsw and vpaddw
 };
 
 Limits probe_limits(ThreadPool& pool);

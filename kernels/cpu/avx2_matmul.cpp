@@ -1,5 +1,5 @@
-// Products with packed weights on AVX2, FMA and F16C: the sums of avx512_matmul.cpp, 16 outputs at a time. A tile of up
-// to four rows walks the units once per 16 outputs of the panel.
+// Products with packed weights on AVX2, FMA and F16C: the sums of avx512_matmul.cpp. A tile of up to four rows walks
+// the units once for every 16 outputs of a panel; one or two rows take more outputs at once, so that memory streams.
 #include <immintrin.h>
 
 #include "kernels/cpu/avx2_panels.h"
@@ -9,44 +9,56 @@ namespace trireme {
 namespace {
 
 #define UNROLL _Pragma("GCC unroll 8")
+#define ROLLED _Pragma("GCC unroll 1")
 #define INLINE inline __attribute__((always_inline))
 
 constexpr int kRows = 4;
 
-template <int R>
+INLINE __m256i load_bytes(const std::byte* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+
+// R rows, V vectors of 8 outputs each.
+template <int R, int V>
 struct Tile {
-  __m256 v[R][2];  // 16 outputs
+  __m256 v[R][V];
+
+  INLINE void clear() {
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      UNROLL
+      for (int i = 0; i < V; i++) v[r][i] = _mm256_setzero_ps();
+    }
+  }
 };
 
-template <int R>
+template <int R, int V>
 struct Stack {
-  alignas(32) float memory[kMaxTreeDepth][R * 16];
+  alignas(32) float memory[kMaxTreeDepth][R * V * 8];
   int depth = 0;
 
-  INLINE void push(Tile<R>& sum, int pops) {
+  INLINE void push(Tile<R, V>& sum, int pops) {
     for (; pops > 0; pops--) {
       const float* left = memory[--depth];
       UNROLL
       for (int r = 0; r < R; r++) {
         UNROLL
-        for (int i = 0; i < 2; i++) sum.v[r][i] = _mm256_add_ps(_mm256_load_ps(left + (r * 2 + i) * 8), sum.v[r][i]);
+        for (int i = 0; i < V; i++) sum.v[r][i] = _mm256_add_ps(_mm256_load_ps(left + (r * V + i) * 8), sum.v[r][i]);
       }
     }
     UNROLL
     for (int r = 0; r < R; r++) {
       UNROLL
-      for (int i = 0; i < 2; i++) _mm256_store_ps(memory[depth] + (r * 2 + i) * 8, sum.v[r][i]);
+      for (int i = 0; i < V; i++) _mm256_store_ps(memory[depth] + (r * V + i) * 8, sum.v[r][i]);
     }
     depth++;
   }
 
-  // Writes all roots to rows [row, row + R) and outputs [first, first + 16) of y, as far as they exist.
+  // Writes all roots to rows [row, row + R) and outputs [first, first + 8 V) of y, as far as they exist.
   INLINE void finish(const PanelProduct& p, int64_t row, int first) {
-    int count = p.outputs - first < 16 ? p.outputs - first : 16;
+    int count = p.outputs - first < V * 8 ? p.outputs - first : V * 8;
     for (int root = 0; root < depth; root++)
       for (int r = 0; r < R; r++)
         for (int i = 0; i < count; i++)
-          p.y[root * p.root_stride + (row + r) * p.y_stride + first + i] = memory[root][r * 16 + i];
+          p.y[root * p.root_stride + (row + r) * p.y_stride + first + i] = memory[root][r * V * 8 + i];
   }
 };
 
@@ -54,69 +66,70 @@ struct Stack {
 
 constexpr int64_t kWideStep = 256;
 
-// One unit. bf16: the odd column of a pair first, as VDPBF16PS does it.
-template <bool kBf16, int R>
-INLINE Tile<R> wide_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps) {
+// One unit; with it what stands `ahead` bytes behind it goes to the second-level cache. bf16: the odd column of a pair
+// first, as VDPBF16PS does it.
+template <bool kBf16, int R, int V>
+INLINE Tile<R, V> wide_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps, int64_t ahead) {
   const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
-  Tile<R> sum;
-  UNROLL
-  for (int r = 0; r < R; r++) sum.v[r][0] = sum.v[r][1] = _mm256_setzero_ps();
+  Tile<R, V> sum;
+  sum.clear();
   for (; steps > 0; steps--, x += 4, w += kWideStep) {
-    __m256i w0 = _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
-    __m256i w1 = _mm256_load_si256(reinterpret_cast<const __m256i*>(w + 32));
-    __m256 odd0 = _mm256_castsi256_ps(_mm256_and_si256(w0, upper)),
-           odd1 = _mm256_castsi256_ps(_mm256_and_si256(w1, upper));
-    __m256 even0 = _mm256_castsi256_ps(_mm256_slli_epi32(w0, 16)),
-           even1 = _mm256_castsi256_ps(_mm256_slli_epi32(w1, 16));
+    if constexpr (V == 2) _mm_prefetch(w + ahead, _MM_HINT_T1);
+    __m256 w_odd[V], w_even[V];  // an f32 is even
+    UNROLL
+    for (int i = 0; i < V; i++) {
+      const __m256i pairs = load_bytes(w + 32 * i);
+      w_odd[i] = _mm256_castsi256_ps(_mm256_and_si256(pairs, upper));
+      w_even[i] = _mm256_castsi256_ps(kBf16 ? _mm256_slli_epi32(pairs, 16) : pairs);
+    }
     UNROLL
     for (int r = 0; r < R; r++) {
-      int pair = *reinterpret_cast<const int*>(x + r * x_stride);
-      if constexpr (kBf16) {
-        __m256 odd = _mm256_castsi256_ps(_mm256_set1_epi32(pair & static_cast<int>(0xffff0000u)));
-        __m256 even = _mm256_castsi256_ps(_mm256_set1_epi32(pair << 16));
-        sum.v[r][0] = _mm256_fmadd_ps(even0, even, _mm256_fmadd_ps(odd0, odd, sum.v[r][0]));
-        sum.v[r][1] = _mm256_fmadd_ps(even1, even, _mm256_fmadd_ps(odd1, odd, sum.v[r][1]));
-      } else {
-        __m256 value = _mm256_castsi256_ps(_mm256_set1_epi32(pair));
-        sum.v[r][0] = _mm256_fmadd_ps(_mm256_castsi256_ps(w0), value, sum.v[r][0]);
-        sum.v[r][1] = _mm256_fmadd_ps(_mm256_castsi256_ps(w1), value, sum.v[r][1]);
+      const __m256i pair = _mm256_set1_epi32(*reinterpret_cast<const int*>(x + r * x_stride));
+      const __m256 odd = _mm256_castsi256_ps(_mm256_and_si256(pair, upper)),
+                   even = _mm256_castsi256_ps(kBf16 ? _mm256_slli_epi32(pair, 16) : pair);
+      UNROLL
+      for (int i = 0; i < V; i++) {
+        if constexpr (kBf16) sum.v[r][i] = _mm256_fmadd_ps(w_odd[i], odd, sum.v[r][i]);
+        sum.v[r][i] = _mm256_fmadd_ps(w_even[i], even, sum.v[r][i]);
       }
     }
   }
   return sum;
 }
 
-template <int R>
+template <int R, int V>
 __attribute__((noinline)) void bf16_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps,
-                                         Tile<R>* sum) {
-  *sum = wide_unit<true, R>(x, x_stride, w, steps);
+                                         int64_t ahead, Tile<R, V>* sum) {
+  *sum = wide_unit<true, R, V>(x, x_stride, w, steps, ahead);
 }
 
 // VDPBF16PS takes subnormal operands and results for zeros; MXCSR makes FMA do so too. Neither function is inlined, so
 // that no operation moves to the other side of a switch.
 constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZeros = 0x0040;
 
-template <int R>
+template <int R, int V>
 __attribute__((noinline)) void flushed_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps,
-                                            Tile<R>* sum) {
+                                            int64_t ahead, Tile<R, V>* sum) {
   const unsigned control = _mm_getcsr();
   _mm_setcsr(control | kFlushToZero | kDenormalsAreZeros);
-  bf16_unit<R>(x, x_stride, w, steps, sum);
+  bf16_unit(x, x_stride, w, steps, ahead, sum);
   _mm_setcsr(control);
 }
 
 template <bool kBf16, int R>
-__attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row) {
-  for (int first = 0; first < p.outputs; first += 16) {
-    Stack<R> stack;
+__attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, const std::byte* next) {
+  constexpr int V = R == 1 ? 8 : R == 2 ? 4 : 2;
+  const int64_t ahead = next ? next - p.w : 0;
+  for (int first = 0; first < p.outputs; first += V * 8) {
+    Stack<R, V> stack;
     const std::byte *x = p.x + row * p.x_stride, *w = p.w + first * 4;
     for (int u = 0; u < p.units; u++) {
       int steps = kBf16 ? (p.columns[u] + 1) / 2 : p.columns[u];
-      Tile<R> sum;
+      Tile<R, V> sum;
       if constexpr (kBf16)
-        flushed_unit<R>(x, p.x_stride, w, steps, &sum);
+        flushed_unit(x, p.x_stride, w, steps, ahead, &sum);
       else
-        sum = wide_unit<false, R>(x, p.x_stride, w, steps);
+        sum = wide_unit<false, R, V>(x, p.x_stride, w, steps, ahead);
       x += steps * 4;
       w += steps * kWideStep;
       stack.push(sum, p.pops[u]);
@@ -134,35 +147,81 @@ struct Group {
   int minus_8_sum, minus_128_sum;
 };
 
-INLINE __m256i load_bytes(const std::byte* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+// Sums of products in 16 bits, two columns of an output a lane. A half of a code is 0 to 15 and an x at most 127 either
+// way, so that a group's 16 products stay below 2^15.
+template <int R, int V>
+struct Pairs {
+  __m256i v[R][V];
 
-// dot += four columns of 8 outputs times those of x. Both factors fit seven bits and a sign (a q8 code less 128), so
-// that neither sum of two products leaves 16 bits.
-INLINE __m256i add_products(__m256i w, __m256i x, __m256i dot) {
-  __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-  return _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-template <bool kQ8, int R>
-INLINE void add_group(const std::byte* w, const std::byte* x, int64_t x_stride, __m256i (&dot)[R][2]) {
-  const __m256i low = _mm256_set1_epi8(15), middle = _mm256_set1_epi8(-128);
-  for (int step = 0; step < 8; step++) {
-    const std::byte* codes = w + (kQ8 ? step : step / 2) * 128;
-    __m256i w0 = load_bytes(codes), w1 = load_bytes(codes + 32);
-    if constexpr (kQ8) {
-      w0 = _mm256_xor_si256(w0, middle);
-      w1 = _mm256_xor_si256(w1, middle);
-    } else {
-      if (step % 2) w0 = _mm256_srli_epi16(w0, 4), w1 = _mm256_srli_epi16(w1, 4);
-      w0 = _mm256_and_si256(w0, low);
-      w1 = _mm256_and_si256(w1, low);
-    }
+  INLINE void clear() {
     UNROLL
     for (int r = 0; r < R; r++) {
-      __m256i a = _mm256_set1_epi32(*reinterpret_cast<const int*>(x + r * x_stride + 4 * step));
-      dot[r][0] = add_products(w0, a, dot[r][0]);
-      dot[r][1] = add_products(w1, a, dot[r][1]);
+      UNROLL
+      for (int i = 0; i < V; i++) v[r][i] = _mm256_setzero_si256();
     }
+  }
+
+  // The lower (upper: kShift 4) halves of four columns of codes, times those of x.
+  template <int kShift>
+  INLINE void add(const __m256i (&w)[V], const std::byte* x, int64_t x_stride) {
+    __m256i halves[V];
+    UNROLL
+    for (int i = 0; i < V; i++) halves[i] = _mm256_and_si256(_mm256_srli_epi16(w[i], kShift), _mm256_set1_epi8(15));
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      __m256i a = _mm256_set1_epi32(*reinterpret_cast<const int*>(x + r * x_stride));
+      UNROLL
+      for (int i = 0; i < V; i++) {
+        v[r][i] = _mm256_add_epi16(v[r][i], _mm256_maddubs_epi16(halves[i], a));
+        asm("" : "+x"(v[r][i]));  // gcc 12 would put the sums off until products fill all registers
+      }
+    }
+  }
+
+  INLINE void add_to(__m256i (&dot)[R][V], short factor) const {
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      UNROLL
+      for (int i = 0; i < V; i++)
+        dot[r][i] = _mm256_add_epi32(dot[r][i], _mm256_madd_epi16(v[r][i], _mm256_set1_epi16(factor)));
+    }
+  }
+};
+
+template <int V>
+INLINE void load_codes(const std::byte* codes, __m256i (&w)[V]) {
+  UNROLL
+  for (int i = 0; i < V; i++) w[i] = load_bytes(codes + i * 32);
+}
+
+// dot += a group's products, codes as stored. A q8 code is 16 times its upper half and its lower half.
+template <bool kQ8, int R, int V>
+INLINE void add_group(const std::byte* codes, const std::byte* x, int64_t x_stride, __m256i (&dot)[R][V]) {
+  Pairs<R, V> sum;
+  __m256i w[V];
+  sum.clear();
+  if constexpr (kQ8) {
+    ROLLED
+    for (int step = 0; step < 8; step++) {
+      load_codes(codes + step * 128, w);
+      sum.template add<0>(w, x + step * 4, x_stride);
+    }
+    sum.add_to(dot, 1);
+    sum.clear();
+    ROLLED
+    for (int step = 0; step < 8; step++) {
+      load_codes(codes + step * 128, w);
+      sum.template add<4>(w, x + step * 4, x_stride);
+    }
+    sum.add_to(dot, 16);
+  } else {
+    ROLLED
+    for (int step = 0; step < 8; step += 2) {
+      load_codes(codes + step * 64, w);
+      sum.template add<0>(w, x + step * 4, x_stride);
+      sum.template add<4>(w, x + step * 4 + 4, x_stride);
+    }
+    sum.add_to(dot, 1);
   }
 }
 
@@ -170,72 +229,84 @@ INLINE __m256 half_floats(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
-template <bool kQ8, int R>
-__attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row) {
-  constexpr int kCodeBytes = kQ8 ? 1024 : 512;
-  const int group_bytes = kCodeBytes + (p.has_minimum ? 128 : 64);
-  for (int first = 0; first < p.outputs; first += 16) {
-    Stack<R> stack;
+// next: the panel to fetch into the second-level cache beside the work, or null.
+template <bool kQ8, bool kMinimum, int R>
+__attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, const std::byte* next) {
+  constexpr int V = R <= 2 ? 4 : 2;
+  constexpr int kCodeBytes = kQ8 ? 1024 : 512, kGroupBytes = kCodeBytes + (kMinimum ? 128 : 64);
+  for (int first = 0; first < p.outputs; first += V * 8) {
+    Stack<R, V> stack;
     const std::byte *x = p.x + row * p.x_stride, *w = p.w;
     for (int u = 0; u < p.units; u++) {
-      Tile<R> sum;
-      UNROLL
-      for (int r = 0; r < R; r++) sum.v[r][0] = sum.v[r][1] = _mm256_setzero_ps();
-      for (int g = (p.columns[u] + 31) / 32; g > 0; g--, x += sizeof(Group), w += group_bytes) {
-        __m256i dot[R][2];
-        UNROLL
-        for (int r = 0; r < R; r++) {
-          const Group* a = reinterpret_cast<const Group*>(x + r * p.x_stride);
-          int start = p.has_minimum || p.zero == 0 ? 0 : p.zero == 8 ? a->minus_8_sum : a->minus_128_sum;
-          if (kQ8) start -= a->minus_128_sum;  // q8 codes are taken less 128
-          dot[r][0] = dot[r][1] = _mm256_set1_epi32(start);
-        }
-        add_group<kQ8, R>(w + first * 4, x, p.x_stride, dot);
-        const std::byte* scales = w + kCodeBytes + first * 2;
-        __m256 scale[2] = {half_floats(scales), half_floats(scales + 16)};
-        UNROLL
-        for (int r = 0; r < R; r++) {
-          const Group* a = reinterpret_cast<const Group*>(x + r * p.x_stride);
+      Tile<R, V> sum;
+      sum.clear();
+      for (int g = (p.columns[u] + 31) / 32; g > 0; g--, x += sizeof(Group), w += kGroupBytes) {
+        if (next) {
           UNROLL
-          for (int i = 0; i < 2; i++)
-            sum.v[r][i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r][i]),
-                                          _mm256_mul_ps(scale[i], _mm256_set1_ps(a->scale)), sum.v[r][i]);
-          if (p.has_minimum) {
-            UNROLL
-            for (int i = 0; i < 2; i++)
-              sum.v[r][i] =
-                  _mm256_fmadd_ps(half_floats(scales + 64 + 16 * i), _mm256_set1_ps(a->scaled_sum), sum.v[r][i]);
+          for (int line = 0; line < kGroupBytes / 64; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T1);
+          next += kGroupBytes;
+        }
+        __m256i dot[R][V];
+        UNROLL
+        for (int r = 0; r < R; r++) {
+          const Group* a = reinterpret_cast<const Group*>(x + r * p.x_stride);
+          const int start = kMinimum || p.zero == 0 ? 0 : p.zero == 8 ? a->minus_8_sum : a->minus_128_sum;
+          UNROLL
+          for (int i = 0; i < V; i++) dot[r][i] = _mm256_set1_epi32(start);
+        }
+        add_group<kQ8, R, V>(w + first * 4, x, p.x_stride, dot);
+        const std::byte* scales = w + kCodeBytes + first * 2;
+        __m256 scale[V], minimum[V];
+        UNROLL
+        for (int i = 0; i < V; i++) {
+          scale[i] = half_floats(scales + 16 * i);
+          if constexpr (kMinimum) minimum[i] = half_floats(scales + 64 + 16 * i);
+        }
+        UNROLL
+        for (int r = 0; r < R; r++) {
+          const Group* a = reinterpret_cast<const Group*>(x + r * p.x_stride);
+          const __m256 x_scale = _mm256_set1_ps(a->scale), x_sum = _mm256_set1_ps(a->scaled_sum);
+          UNROLL
+          for (int i = 0; i < V; i++) {
+            sum.v[r][i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r][i]), _mm256_mul_ps(scale[i], x_scale), sum.v[r][i]);
+            if constexpr (kMinimum) sum.v[r][i] = _mm256_fmadd_ps(minimum[i], x_sum, sum.v[r][i]);
           }
         }
       }
       stack.push(sum, p.pops[u]);
     }
     stack.finish(p, row, first);
+    next = nullptr;
   }
 }
 
-using TileLoop = void (*)(const PanelProduct&, int64_t row);
+using TileLoop = void (*)(const PanelProduct&, int64_t row, const std::byte* next);
 
 INLINE void each_tile(const PanelProduct& p, const TileLoop (&loops)[kRows]) {
   int64_t tiles = (p.rows + kRows - 1) / kRows;
   for (int64_t t = 0; t < tiles; t++) {
     int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
-    loops[end - begin - 1](p, begin);
+    loops[end - begin - 1](p, begin, tiles > 1 && t == 0 ? p.next : nullptr);
   }
 }
 
 template <bool kBf16>
 constexpr TileLoop kWideTiles[kRows] = {wide_tile<kBf16, 1>, wide_tile<kBf16, 2>, wide_tile<kBf16, 3>,
                                         wide_tile<kBf16, 4>};
+template <bool kQ8, bool kMinimum>
+constexpr TileLoop kGroupTiles[kRows] = {group_tile<kQ8, kMinimum, 1>, group_tile<kQ8, kMinimum, 2>,
+                                         group_tile<kQ8, kMinimum, 3>, group_tile<kQ8, kMinimum, 4>};
+
 template <bool kQ8>
-constexpr TileLoop kGroupTiles[kRows] = {group_tile<kQ8, 1>, group_tile<kQ8, 2>, group_tile<kQ8, 3>,
-                                         group_tile<kQ8, 4>};
+INLINE void group_tiles(const PanelProduct& p) {
+  each_tile(p, p.has_minimum ? kGroupTiles<kQ8, true> : kGroupTiles<kQ8, false>);
+}
 
 }  // namespace
 
 void panel_f32_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<false>); }
 void panel_bf16_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<true>); }
-void panel_q8_avx2(const PanelProduct& p) { each_tile(p, kGroupTiles<true>); }
-void panel_q4_avx2(const PanelProduct& p) { each_tile(p, kGroupTiles<false>); }
+void panel_q8_avx2(const PanelProduct& p) { group_tiles<true>(p); }
+void panel_q4_avx2(const PanelProduct& p) { group_tiles<false>(p); }
 
 }  // namespace trireme
