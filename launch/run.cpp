@@ -26,9 +26,8 @@ namespace trireme {
 
 namespace {
 
-// Counting the input's rows, converting a model, loading it from a slow file system, the last documents of another
-// replica and writing the output in order: some ranks wait for others that are busy. --deadline-s bounds the steps
-// between.
+// Counting the input's rows, converting a model, loading it from a slow file system and writing the output in order:
+// some ranks wait for others that are busy. --deadline-s bounds all between, from the first step to the last.
 constexpr std::chrono::hours kSetUpDeadline{2};
 
 double now_seconds() {
@@ -255,7 +254,8 @@ void work(Session& session, Job* job, int64_t day) {
     });
   } else if (session.leads_replica()) {
     RemoteWorkQueue queue(transport);
-    lead(session, queue, signs, day, [](const Engine&) { return true; });
+    // It stays until rank 0 has the results of all: signs of life tell the others' long documents from a lost rank.
+    lead(session, queue, signs, day, [&](const Engine&) { return signs.all_left(); });
   } else {
     follow(session.replica(), session.runner());
   }
@@ -320,12 +320,14 @@ int run_command(const Options& options, const Environment& environment) {
     if (!defaults.left_out.empty())
       log.warn("generation_config.json asks for {}, which this version leaves out", defaults.left_out);
     for (const std::string& remark : session.layout().remarks) log.info("{}", remark);
+    PhaseSeconds phases;
+    nlohmann::ordered_json ranks;
     {
       const TemporaryDeadline steps(waiter, std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
       work(session, job ? &*job : nullptr, day);
+      phases = mean_phases(session, job ? job->seconds() : 0);
+      ranks = all_ranks(world, environment);
     }
-    const PhaseSeconds phases = mean_phases(session, job ? job->seconds() : 0);
-    const nlohmann::ordered_json ranks = all_ranks(world, environment);
     together(world, [&] {
       if (job) code = job->finish(phases, ranks);
     });

@@ -17,6 +17,7 @@ class SignsOfLife {
 
   void exchange();  // call it every step; throws Error(stuck) naming the silent rank
   void leave();     // the last sign: nobody waits for this rank any more
+  bool all_left() const { return heard_.empty(); }
 
   static constexpr int kAliveTag = 103;  // flag: that was the last
 

@@ -128,6 +128,7 @@ TEST_CASE("leaders hear of each other while they have nothing to say; one that i
     std::this_thread::sleep_for(milliseconds(20));
   }
   leader1.leave();  // and is not waited for from here on
+  CHECK(!rank0.all_left());
   std::string said;
   for (int i = 0; i < 200 && said.empty(); i++) try {
       rank0.exchange();
@@ -137,6 +138,19 @@ TEST_CASE("leaders hear of each other while they have nothing to say; one that i
       said = e.what();
     }
   CHECK(said.find("rank 2") != std::string::npos);
+}
+
+TEST_CASE("a leader learns from rank 0's last sign that the job is over") {
+  Mail mail(2);
+  MailTransport t0(mail, 0), t1(mail, 1);
+  SignsOfLife rank0(t0, {1}, std::chrono::seconds(60)), leader(t1, {0}, std::chrono::seconds(60));
+  rank0.exchange();
+  leader.exchange();
+  CHECK(!leader.all_left());
+  rank0.leave();
+  CHECK(rank0.all_left());
+  leader.exchange();
+  CHECK(leader.all_left());
 }
 
 TEST_CASE("documents and results survive the wire; a damaged message is noticed") {
