@@ -78,7 +78,7 @@ class JinjaRun {
   MarkedText* output_ = nullptr;
   int depth_ = 0;
   size_t steps_ = 0;
-  std::chrono::steady_clock::time_point deadline_;
+  std::chrono::nanoseconds deadline_;  // of thread_time()
 };
 
 // Python's + - * / // % ** and unary minus. Throws JinjaFault.

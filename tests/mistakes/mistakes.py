@@ -101,6 +101,8 @@ MISTAKES = [
     M("a run with another option", "run {in} -m {m} -o {dir}/done.jsonl --max-tokens 3", 78, ["sampling.max_tokens: 2 before, 3 now", "--restart"]),
     M("a run with another input", "run {dir}/other.jsonl -m {m} -o {dir}/done.jsonl --max-tokens 2", 78, ["input.", "before", "--restart"]),
     M("a full disk", "run {in} -m {m} -o {dir}/full/out.jsonl --max-tokens 1", 74, ["{dir}/full/", "No space left on device", "free space"]),
+    M("a disk that fills while results are written", "run {dir}/many.jsonl -m {m} -o {dir}/fullsoon/out.jsonl --max-tokens 4 --prompt-logprobs 20", 74,
+      ["{dir}/fullsoon/", "No space left on device", "free space"]),
     # layouts
     M("more TP than ranks", RUN + " --tp 3", 78, ["tp 3", "does not make 2 ranks", "try"], ranks=2),
     M("DP on one rank", RUN + " --dp 2", 78, ["dp 2", "does not make 1 ranks", "try"]),
@@ -153,6 +155,7 @@ def put_files(tiny, model):
         h5 = file.read()
     put("short.h5", h5[:len(h5) // 2])
     put("shorter.h5", h5[:200])
+    put("many.jsonl", b"".join(b'{"prompt":"one of many rows, number %d"}\n' % i for i in range(100)))
     middle = len(h5) * 3 // 4
     put("flipped.h5", h5[:middle] + bytes([h5[middle] ^ 4]) + h5[middle + 1:])
     put("version.h5", h5[:8] + struct.pack("<I", 99) + h5[12:])
@@ -164,15 +167,15 @@ def put_files(tiny, model):
     tiny.model("narrow", "--layers", "1", "--heads", "2", "--kv-heads", "1")
 
 
-def full_disk(tiny):
-    """A file system of 64 KiB; False where nobody may mount one."""
-    os.mkdir(tiny.path("full"))
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tiny.path("full")], capture_output=True)
+def small_disk(tiny, name, ballast):
+    """A file system of 64 KiB with a file of so many bytes in it; False where nobody may mount one."""
+    os.mkdir(tiny.path(name))
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tiny.path(name)], capture_output=True)
     if done.returncode != 0:
         return False
-    with open(tiny.path("full/ballast"), "wb") as file:
+    with open(tiny.path(name + "/ballast"), "wb") as file:
         try:
-            file.write(b"x" * (60 << 10))
+            file.write(b"x" * ballast)
         except OSError:
             pass
     return True
@@ -192,7 +195,7 @@ def check(checks, tiny, mistake, places, show):
     if mistake.nobody and os.getuid() != 0:
         checks.skip(mistake.what, "only root can run it as somebody else")
         return
-    if mistake.what == "a full disk" and not places["full"]:
+    if "{dir}/full" in mistake.command and not places["full"]:
         checks.skip(mistake.what, "a small file system cannot be mounted here")
         return
     command = [word.format(**places) for word in shlex.split(mistake.command)]
@@ -226,7 +229,7 @@ def main():
         first = tiny.run(["run", done, "-m", model, "-o", tiny.path("done.jsonl"), "--max-tokens", "2"])
         checks.equal("a run without a mistake", first.returncode, 0)
         put_files(tiny, model)
-        places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder, "full": full_disk(tiny)}
+        places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder, "full": all([small_disk(tiny, "full", 60 << 10), small_disk(tiny, "fullsoon", 16 << 10)])}
         os.mkdir(tiny.path("held.jsonl.run"))
         with open(tiny.path("held.jsonl.run/lock"), "w", encoding="ascii") as lock:
             lock.write("process 1 on host n1")
@@ -236,8 +239,8 @@ def main():
                 for mistake in MISTAKES:
                     check(checks, tiny, mistake, places, "--show" in sys.argv)
             finally:
-                if places["full"]:
-                    subprocess.run(["umount", tiny.path("full")], check=True)
+                for disk in ("full", "fullsoon") if places["full"] else ():
+                    subprocess.run(["umount", tiny.path(disk)], check=True)
     checks.end()
 
 
