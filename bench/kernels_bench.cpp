@@ -21,19 +21,25 @@ double seconds() { return std::chrono::duration<double>(std::chrono::steady_cloc
 
 struct Format {
   const char* name;
-  PackedForm form;
-  bool has_minimum;
-  int zero;
+  PackedView form;
   double Limits::*peak;  // 0 on this CPU: FP32 multiply-adds are the limit
 };
-constexpr Format kFormats[] = {{"q4 with minimum", PackedForm::q4, true, 0, &Limits::int8_gops},
-                               {"q8", PackedForm::q8, false, 128, &Limits::int8_gops},
-                               {"bf16", PackedForm::bf16, false, 0, &Limits::bf16_gflops},
-                               {"f32", PackedForm::f32, false, 0, &Limits::fma_gflops}};
+constexpr Format kFormats[] = {
+    {"q4 with minimum", {.form = PackedForm::q4, .has_minimum = true}, &Limits::int8_gops},
+    {"q8", {.form = PackedForm::q8, .zero = 128}, &Limits::int8_gops},
+    {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}, &Limits::int8_gops},
+    {"q6_k", {.form = PackedForm::q8, .zero = 128, .scale_type = DType::f32, .scale_columns = 16}, &Limits::int8_gops},
+    {"bf16", {.form = PackedForm::bf16}, &Limits::bf16_gflops},
+    {"f32", {.form = PackedForm::f32}, &Limits::fma_gflops}};
 struct Shape {
   int64_t n, k, unit;
 };
 constexpr Shape kShapes[] = {{960, 576, 64}, {576, 576, 64}, {3072, 576, 64}, {576, 1536, 64}, {49152, 576, 64}};
+
+PackedView sized(PackedView form, const Shape& s) {
+  form.n = s.n, form.k = s.k;
+  return form;
+}
 
 // A packed matrix of any bytes that are finite numbers, and encoded rows.
 struct Product {
@@ -42,21 +48,18 @@ struct Product {
   MatMul call;
 
   Product(const Format& f, const Shape& s, int64_t m)
-      : weights(static_cast<size_t>(packed_bytes(f.form, f.has_minimum, s.n, s.k)) + 4096, "weights"),
-        rows(static_cast<size_t>(m * activation_row_bytes(activation_form(f.form), s.k)), "rows"),
+      : weights(static_cast<size_t>(packed_bytes(sized(f.form, s))) + 4096, "weights"),
+        rows(static_cast<size_t>(m * activation_row_bytes(activation_form(f.form.form), s.k)), "rows"),
         y(static_cast<size_t>(m * s.n * 4), "products"),
         tree(contraction(s.k, s.unit)) {
     std::mt19937 random(1);
     for (uint32_t& u : weights.span<uint32_t>()) u = static_cast<uint32_t>(random()) & 0xbfffbfffu & 0x3f7f3f7fu;
     std::vector<float> x(static_cast<size_t>(m * s.k));
     for (float& v : x) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
-    ActivationForm form = activation_form(f.form);
-    call = {{form, rows.data(), m, s.k, activation_row_bytes(form, s.k)},
-            {f.form, f.has_minimum, f.zero, s.n, s.k, weights.data()},
-            &tree,
-            y.as<float>(),
-            s.n,
-            0};
+    ActivationForm form = activation_form(f.form.form);
+    call = {
+        {form, rows.data(), m, s.k, activation_row_bytes(form, s.k)}, sized(f.form, s), &tree, y.as<float>(), s.n, 0};
+    call.w.data = weights.data();
     if (form == ActivationForm::f32)
       std::memcpy(rows.data(), x.data(), x.size() * 4);
     else

@@ -19,12 +19,16 @@ inline int64_t bf16_index(const PackedView& w, int64_t n, int64_t k) {
 }
 
 inline int64_t code_bytes(PackedForm form) { return kGroupPanel * kGroupColumns / (form == PackedForm::q4 ? 2 : 1); }
-inline int64_t group_bytes(PackedForm form, bool has_minimum) {
-  return code_bytes(form) + kGroupPanel * 2 * (has_minimum ? 2 : 1);
+// Of the scales of a group of 32 columns: one or two of them for each output.
+inline int64_t scales_bytes(const PackedView& w) {
+  return kGroupPanel * dtype_bytes(w.scale_type) * (kGroupColumns / w.scale_columns);
+}
+inline int64_t group_bytes(const PackedView& w) {
+  return code_bytes(w.form) + scales_bytes(w) * (w.has_minimum ? 2 : 1);
 }
 inline std::byte* group_data(const PackedView& w, int64_t n, int64_t k) {
   int64_t groups = (w.k + kGroupColumns - 1) / kGroupColumns;
-  return w.data + (n / kGroupPanel * groups + k / kGroupColumns) * group_bytes(w.form, w.has_minimum);
+  return w.data + (n / kGroupPanel * groups + k / kGroupColumns) * group_bytes(w);
 }
 
 // The byte of column `i` of a group for output `lane`: four columns make a step; two steps share a byte in q4.
@@ -39,15 +43,15 @@ inline int packed_code(PackedForm form, const std::byte* group, int lane, int i)
   return form == PackedForm::q4 ? byte >> nibble_shift(i) & 15 : byte;
 }
 
-inline F16* group_scales(const PackedView& w, std::byte* group) {
-  return reinterpret_cast<F16*>(group + code_bytes(w.form));
+// The scale or minimum of output `lane` for column `i` of a group.
+enum class GroupValue { scale, minimum };
+inline int64_t value_offset(const PackedView& w, GroupValue what, int lane, int i) {
+  return code_bytes(w.form) + (what == GroupValue::minimum ? scales_bytes(w) : 0) +
+         (i / w.scale_columns * kGroupPanel + lane) * dtype_bytes(w.scale_type);
 }
-inline const F16* group_scales(const PackedView& w, const std::byte* group) {
-  return reinterpret_cast<const F16*>(group + code_bytes(w.form));
-}
-inline F16* group_minimums(const PackedView& w, std::byte* group) { return group_scales(w, group) + kGroupPanel; }
-inline const F16* group_minimums(const PackedView& w, const std::byte* group) {
-  return group_scales(w, group) + kGroupPanel;
+inline float group_value(const PackedView& w, const std::byte* group, GroupValue what, int lane, int i) {
+  const std::byte* at = group + value_offset(w, what, lane, i);
+  return w.scale_type == DType::f16 ? to_float(*reinterpret_cast<const F16*>(at)) : *reinterpret_cast<const float*>(at);
 }
 
 }  // namespace trireme

@@ -66,6 +66,19 @@ void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t c
   for (int i = 0; i < count; i++) out[bf16_index(w, n, k + i)] = values[i];
 }
 
+// Scales or minimums of a group of 32 columns, from the block's groups of 16, 32 or more.
+void pack_values(const StoredBlock& b, const std::byte* values, const PackedView& w, GroupValue what, int64_t row,
+                 int64_t column, int count, std::byte* group, int lane) {
+  for (int i = 0; i < count; i += w.scale_columns) {
+    const int64_t g = row * (b.stored_columns / b.format.group) + (column + i) / b.format.group;
+    std::byte* at = group + value_offset(w, what, lane, i);
+    if (w.scale_type == DType::f16)
+      *reinterpret_cast<F16*>(at) = reinterpret_cast<const F16*>(values)[g];
+    else
+      *reinterpret_cast<float*>(at) = scale_value(b.format.type, values, g);
+  }
+}
+
 void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n,
                 int64_t k) {
   uint8_t codes[kGroupColumns] = {};
@@ -79,33 +92,37 @@ void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t 
     else if (nibble_shift(i) == 0)
       out = static_cast<std::byte>(codes[i] | codes[i + 4] << 4);
   }
-  int64_t g = row * (b.stored_columns / b.format.group) + column / b.format.group;
-  group_scales(w, group)[lane] = reinterpret_cast<const F16*>(b.scales)[g];
-  if (w.has_minimum) group_minimums(w, group)[lane] = reinterpret_cast<const F16*>(b.minimums)[g];
+  pack_values(b, b.scales, w, GroupValue::scale, row, column, count, group, lane);
+  if (w.has_minimum) pack_values(b, b.minimums, w, GroupValue::minimum, row, column, count, group, lane);
 }
 
 }  // namespace
 
-PackedForm packed_form(const WeightFormat& format, bool exact) {
-  if (exact) return PackedForm::f32;
-  if (!format.quantized()) return format.type == DType::bf16 ? PackedForm::bf16 : PackedForm::f32;
-  bool zero_known = format.has_minimum || format.zero == 0 || format.zero == 8 || format.zero == 128;
-  if (format.group % kGroupColumns != 0 || format.type != DType::f16 || !zero_known) return PackedForm::f32;
-  return format.bits == 4 ? PackedForm::q4 : PackedForm::q8;
+PackedView packed_form(const WeightFormat& format, bool exact) {
+  if (!exact && !format.quantized() && format.type == DType::bf16) return {.form = PackedForm::bf16};
+  const bool zero_known = format.zero == 0 || format.zero == 8 || format.zero == 128;
+  const bool whole_groups = format.group == 16 || format.group % kGroupColumns == 0;
+  if (exact || !format.quantized() || !zero_known || !whole_groups) return {};
+  const bool halves = format.type == DType::f16 && format.group != 16;
+  return {.form = format.bits == 4 ? PackedForm::q4 : PackedForm::q8,
+          .has_minimum = format.has_minimum,
+          .zero = format.zero,
+          .scale_type = halves ? DType::f16 : DType::f32,
+          .scale_columns = std::min(format.group, kGroupColumns)};
 }
 
-int64_t packed_bytes(PackedForm form, bool has_minimum, int64_t n, int64_t k) {
-  int64_t wide = (n + kWidePanel - 1) / kWidePanel, narrow = (n + kGroupPanel - 1) / kGroupPanel;
-  switch (form) {
+int64_t packed_bytes(const PackedView& w) {
+  const int64_t wide = (w.n + kWidePanel - 1) / kWidePanel, narrow = (w.n + kGroupPanel - 1) / kGroupPanel;
+  switch (w.form) {
     case PackedForm::f32:
-      return wide * k * kWidePanel * 4;
+      return wide * w.k * kWidePanel * 4;
     case PackedForm::bf16:
-      return wide * ((k + 1) / 2) * kWidePanel * 4;
+      return wide * ((w.k + 1) / 2) * kWidePanel * 4;
     case PackedForm::q8:
     case PackedForm::q4:
       break;
   }
-  return narrow * ((k + kGroupColumns - 1) / kGroupColumns) * group_bytes(form, has_minimum);
+  return narrow * ((w.k + kGroupColumns - 1) / kGroupColumns) * group_bytes(w);
 }
 
 void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64_t k0) {
@@ -123,11 +140,11 @@ float packed_value(const PackedView& w, int64_t n, int64_t k) {
   if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
   if (w.form == PackedForm::bf16) return to_float(reinterpret_cast<const BF16*>(w.data)[bf16_index(w, n, k)]);
   const std::byte* group = group_data(w, n, k);
-  int lane = static_cast<int>(n % kGroupPanel),
-      code = packed_code(w.form, group, lane, static_cast<int>(k % kGroupColumns));
-  float scale = to_float(group_scales(w, group)[lane]);
-  if (w.has_minimum) return static_cast<float>(code) * scale + to_float(group_minimums(w, group)[lane]);
-  return static_cast<float>(code - w.zero) * scale;
+  const int lane = static_cast<int>(n % kGroupPanel), i = static_cast<int>(k % kGroupColumns);
+  const int code = packed_code(w.form, group, lane, i);
+  const float scale = group_value(w, group, GroupValue::scale, lane, i);
+  if (!w.has_minimum) return static_cast<float>(code - w.zero) * scale;
+  return static_cast<float>(code) * scale + group_value(w, group, GroupValue::minimum, lane, i);
 }
 
 }  // namespace trireme

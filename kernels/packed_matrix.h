@@ -12,24 +12,32 @@ namespace trireme {
 // columns are a multiple of both but for the last unit, so padding stands only at the end of k.
 //   f32   [n / 64][k][64] FP32
 //   bf16  [n / 64][k / 2][64][2] BF16
-//   q8    [n / 32][k / 32] of { [8][32][4] codes;            [32] FP16 scales; [32] FP16 minimums if has_minimum }
-//   q4    [n / 32][k / 32] of { [4][32][4] bytes, low nibble = even k step; [32] scales; [32] minimums likewise }
+//   q8    [n / 32][k / 32] of { [8][32][4] codes;                           [g][32] scales; [g][32] minimums if any }
+//   q4    [n / 32][k / 32] of { [4][32][4] bytes, low nibble = even k step; [g][32] scales; [g][32] minimums likewise }
+//         g = 32 / scale_columns
 enum class PackedForm : uint8_t { f32, bf16, q8, q4 };
 
 struct PackedView {
   PackedForm form = PackedForm::f32;
-  bool has_minimum = false;   // quantized: value = code * scale + minimum; else (code - zero) * scale
-  int zero = 0;               // 0, 8 or 128
-  int64_t n = 0;              // outputs
-  int64_t k = 0;              // contraction
-  std::byte* data = nullptr;  // 64-byte aligned, packed_bytes() long; a reader may prefetch past its end
+  bool has_minimum = false;       // quantized: value = code * scale + minimum; else (code - zero) * scale
+  int zero = 0;                   // 0, 8 or 128
+  DType scale_type = DType::f16;  // of quantized: FP16 or FP32, minimums likewise
+  int scale_columns = 32;         // that share a scale: 32, or 16 when scale_type is FP32
+  int64_t n = 0;                  // outputs
+  int64_t k = 0;                  // contraction
+  std::byte* data = nullptr;      // 64-byte aligned, packed_bytes() long; a reader may prefetch past its end
+
+  bool same_form(const PackedView& other) const {
+    return form == other.form && has_minimum == other.has_minimum && zero == other.zero &&
+           scale_type == other.scale_type && scale_columns == other.scale_columns;
+  }
 };
 
-// `exact` takes every format to f32; `standard` keeps what a product exists for (bf16, q4 and q8 with groups of a
-// multiple of 32 columns and FP16 scales) and takes the rest to f32. Never rounds a value.
-PackedForm packed_form(const WeightFormat& format, bool exact);
-int64_t packed_bytes(PackedForm form, bool has_minimum, int64_t n, int64_t k);
-inline int64_t packed_bytes(const PackedView& w) { return packed_bytes(w.form, w.has_minimum, w.n, w.k); }
+// How a format is packed: a view without sizes and memory. `exact` takes every format to f32; `standard` keeps what a
+// product exists for (bf16; codes with groups of 16 columns or a multiple of 32 and a zero of 0, 8 or 128) and takes
+// the rest to f32. Never rounds a value.
+PackedView packed_form(const WeightFormat& format, bool exact);
+int64_t packed_bytes(const PackedView& w);
 
 // A rectangle of a matrix as a checkpoint stores it, row-major.
 struct StoredBlock {

@@ -194,29 +194,29 @@ INLINE void load_codes(const std::byte* codes, __m256i (&w)[V]) {
   for (int i = 0; i < V; i++) w[i] = load_bytes(codes + i * 32);
 }
 
-// dot += a group's products, codes as stored. A q8 code is 16 times its upper half and its lower half.
-template <bool kQ8, int R, int V>
-INLINE void add_group(const std::byte* codes, const std::byte* x, int64_t x_stride, __m256i (&dot)[R][V]) {
+// dot += the products of kColumns columns, codes as stored. A q8 code is 16 times its upper half and its lower half.
+template <bool kQ8, int kColumns, int R, int V>
+INLINE void add_columns(const std::byte* codes, const std::byte* x, int64_t x_stride, __m256i (&dot)[R][V]) {
   Pairs<R, V> sum;
   __m256i w[V];
   sum.clear();
   if constexpr (kQ8) {
     ROLLED
-    for (int step = 0; step < 8; step++) {
+    for (int step = 0; step < kColumns / 4; step++) {
       load_codes(codes + step * 128, w);
       sum.template add<0>(w, x + step * 4, x_stride);
     }
     sum.add_to(dot, 1);
     sum.clear();
     ROLLED
-    for (int step = 0; step < 8; step++) {
+    for (int step = 0; step < kColumns / 4; step++) {
       load_codes(codes + step * 128, w);
       sum.template add<4>(w, x + step * 4, x_stride);
     }
     sum.add_to(dot, 16);
   } else {
     ROLLED
-    for (int step = 0; step < 8; step += 2) {
+    for (int step = 0; step < kColumns / 4; step += 2) {
       load_codes(codes + step * 64, w);
       sum.template add<0>(w, x + step * 4, x_stride);
       sum.template add<4>(w, x + step * 4 + 4, x_stride);
@@ -225,15 +225,77 @@ INLINE void add_group(const std::byte* codes, const std::byte* x, int64_t x_stri
   }
 }
 
-INLINE __m256 half_floats(const std::byte* p) {
-  return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+// What the sums of a row need of its group beside the products.
+struct RowSums {
+  int zeros;         // zero times the sum of the codes of x, to be taken away
+  float scaled_sum;  // scale of x times that sum
+};
+
+template <int kColumns>
+INLINE RowSums row_sums(const PanelProduct& p, const Group& a, int first) {
+  if constexpr (kColumns == 32) {
+    const int minus_zeros = p.zero == 0 ? 0 : p.zero == 8 ? a.minus_8_sum : a.minus_128_sum;
+    return {-minus_zeros, a.scaled_sum};
+  }
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a.code + first));
+  const __m128i eights = _mm_sad_epu8(_mm_xor_si128(codes, _mm_set1_epi8(-128)), _mm_setzero_si128());
+  const int sum = _mm_cvtsi128_si32(eights) + _mm_extract_epi32(eights, 2) - 16 * 128;
+  return {p.zero * sum, a.scale * static_cast<float>(sum)};
+}
+
+enum class Scales { f16, f32, f32_by_16 };  // type, and the columns that share one: 32 or 16
+
+// Eight outputs of them.
+template <Scales kScales>
+INLINE __m256 load_scales(const std::byte* p) {
+  if constexpr (kScales == Scales::f16)
+    return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+  else
+    return _mm256_load_ps(reinterpret_cast<const float*>(p));
+}
+
+// The sums of a panel's group into sum: w points to it, `first` outputs from its beginning.
+template <bool kQ8, bool kMinimum, Scales kScales, int R, int V>
+INLINE void add_group(const PanelProduct& p, const std::byte* w, int first, const std::byte* x, Tile<R, V>& sum) {
+  constexpr int kColumns = kScales == Scales::f32_by_16 ? 16 : 32, kScaleBytes = kScales == Scales::f16 ? 2 : 4;
+  constexpr int kCodeBytes = kQ8 ? 1024 : 512, kMinimums = 32 * kScaleBytes * (32 / kColumns);
+  UNROLL
+  for (int column = 0; column < 32; column += kColumns) {
+    RowSums sums[R];
+    __m256i dot[R][V];
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      sums[r] = row_sums<kColumns>(p, *reinterpret_cast<const Group*>(x + r * p.x_stride), column);
+      UNROLL
+      for (int i = 0; i < V; i++) dot[r][i] = _mm256_set1_epi32(kMinimum ? 0 : -sums[r].zeros);
+    }
+    add_columns<kQ8, kColumns>(w + column * kCodeBytes / 32 + first * 4, x + column, p.x_stride, dot);
+    const std::byte* scales = w + kCodeBytes + (column / kColumns * 32 + first) * kScaleBytes;
+    __m256 scale[V], minimum[V];
+    UNROLL
+    for (int i = 0; i < V; i++) {
+      scale[i] = load_scales<kScales>(scales + 8 * kScaleBytes * i);
+      if constexpr (kMinimum) minimum[i] = load_scales<kScales>(scales + kMinimums + 8 * kScaleBytes * i);
+    }
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      const __m256 x_scale = _mm256_set1_ps(reinterpret_cast<const Group*>(x + r * p.x_stride)->scale),
+                   x_sum = _mm256_set1_ps(sums[r].scaled_sum);
+      UNROLL
+      for (int i = 0; i < V; i++) {
+        sum.v[r][i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r][i]), _mm256_mul_ps(scale[i], x_scale), sum.v[r][i]);
+        if constexpr (kMinimum) sum.v[r][i] = _mm256_fmadd_ps(minimum[i], x_sum, sum.v[r][i]);
+      }
+    }
+  }
 }
 
 // next: the panel to fetch into the second-level cache beside the work, or null.
-template <bool kQ8, bool kMinimum, int R>
+template <bool kQ8, bool kMinimum, Scales kScales, int R>
 __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, const std::byte* next) {
   constexpr int V = R <= 2 ? 4 : 2;
-  constexpr int kCodeBytes = kQ8 ? 1024 : 512, kGroupBytes = kCodeBytes + (kMinimum ? 128 : 64);
+  constexpr int kScalesBytes = kScales == Scales::f16 ? 64 : kScales == Scales::f32 ? 128 : 256;
+  constexpr int kGroupBytes = (kQ8 ? 1024 : 512) + kScalesBytes * (kMinimum ? 2 : 1);
   for (int first = 0; first < p.outputs; first += V * 8) {
     Stack<R, V> stack;
     const std::byte *x = p.x + row * p.x_stride, *w = p.w;
@@ -246,32 +308,7 @@ __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, co
           for (int line = 0; line < kGroupBytes / 64; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T1);
           next += kGroupBytes;
         }
-        __m256i dot[R][V];
-        UNROLL
-        for (int r = 0; r < R; r++) {
-          const Group* a = reinterpret_cast<const Group*>(x + r * p.x_stride);
-          const int start = kMinimum || p.zero == 0 ? 0 : p.zero == 8 ? a->minus_8_sum : a->minus_128_sum;
-          UNROLL
-          for (int i = 0; i < V; i++) dot[r][i] = _mm256_set1_epi32(start);
-        }
-        add_group<kQ8, R, V>(w + first * 4, x, p.x_stride, dot);
-        const std::byte* scales = w + kCodeBytes + first * 2;
-        __m256 scale[V], minimum[V];
-        UNROLL
-        for (int i = 0; i < V; i++) {
-          scale[i] = half_floats(scales + 16 * i);
-          if constexpr (kMinimum) minimum[i] = half_floats(scales + 64 + 16 * i);
-        }
-        UNROLL
-        for (int r = 0; r < R; r++) {
-          const Group* a = reinterpret_cast<const Group*>(x + r * p.x_stride);
-          const __m256 x_scale = _mm256_set1_ps(a->scale), x_sum = _mm256_set1_ps(a->scaled_sum);
-          UNROLL
-          for (int i = 0; i < V; i++) {
-            sum.v[r][i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r][i]), _mm256_mul_ps(scale[i], x_scale), sum.v[r][i]);
-            if constexpr (kMinimum) sum.v[r][i] = _mm256_fmadd_ps(minimum[i], x_sum, sum.v[r][i]);
-          }
-        }
+        add_group<kQ8, kMinimum, kScales>(p, w, first, x, sum);
       }
       stack.push(sum, p.pops[u]);
     }
@@ -293,20 +330,27 @@ INLINE void each_tile(const PanelProduct& p, const TileLoop (&loops)[kRows]) {
 template <bool kBf16>
 constexpr TileLoop kWideTiles[kRows] = {wide_tile<kBf16, 1>, wide_tile<kBf16, 2>, wide_tile<kBf16, 3>,
                                         wide_tile<kBf16, 4>};
-template <bool kQ8, bool kMinimum>
-constexpr TileLoop kGroupTiles[kRows] = {group_tile<kQ8, kMinimum, 1>, group_tile<kQ8, kMinimum, 2>,
-                                         group_tile<kQ8, kMinimum, 3>, group_tile<kQ8, kMinimum, 4>};
+template <bool kQ8, bool kMinimum, Scales kScales>
+constexpr TileLoop kGroupTiles[kRows] = {group_tile<kQ8, kMinimum, kScales, 1>, group_tile<kQ8, kMinimum, kScales, 2>,
+                                         group_tile<kQ8, kMinimum, kScales, 3>, group_tile<kQ8, kMinimum, kScales, 4>};
+
+template <bool kQ8, Scales kScales>
+INLINE void group_tiles(const PanelProduct& p) {
+  each_tile(p, p.has_minimum ? kGroupTiles<kQ8, true, kScales> : kGroupTiles<kQ8, false, kScales>);
+}
 
 template <bool kQ8>
-INLINE void group_tiles(const PanelProduct& p) {
-  each_tile(p, p.has_minimum ? kGroupTiles<kQ8, true> : kGroupTiles<kQ8, false>);
+INLINE void group_tiles_f32(const PanelProduct& p) {
+  p.scale_columns == 16 ? group_tiles<kQ8, Scales::f32_by_16>(p) : group_tiles<kQ8, Scales::f32>(p);
 }
 
 }  // namespace
 
 void panel_f32_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<false>); }
 void panel_bf16_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<true>); }
-void panel_q8_avx2(const PanelProduct& p) { group_tiles<true>(p); }
-void panel_q4_avx2(const PanelProduct& p) { group_tiles<false>(p); }
+void panel_q8_avx2(const PanelProduct& p) { group_tiles<true, Scales::f16>(p); }
+void panel_q4_avx2(const PanelProduct& p) { group_tiles<false, Scales::f16>(p); }
+void panel_q8_f32_avx2(const PanelProduct& p) { group_tiles_f32<true>(p); }
+void panel_q4_f32_avx2(const PanelProduct& p) { group_tiles_f32<false>(p); }
 
 }  // namespace trireme

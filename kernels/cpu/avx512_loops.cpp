@@ -1,6 +1,7 @@
 // The lanes come first, the loops over them after.
 // clang-format off
 #include "kernels/cpu/lanes_avx512.h"
+#include "kernels/cpu/avx2_panels.h"
 #include "kernels/cpu/avx512_panels.h"
 #include "kernels/cpu/elementary.h"
 #include "kernels/random.h"
@@ -14,6 +15,8 @@ constexpr InnerLoops avx512_loops = {.panel_f32 = panel_f32_avx512,
                                      .panel_bf16 = panel_bf16_avx512,
                                      .panel_q8 = panel_q8_avx512,
                                      .panel_q4 = panel_q4_avx512,
+                                     .panel_q8_f32 = panel_q8_f32_avx2,  // no loops of their own yet
+                                     .panel_q4_f32 = panel_q4_f32_avx2,
                                      .attend = attend,
                                      .norm_row = norm_row,
                                      .encode_bf16_row = encode_bf16_row,

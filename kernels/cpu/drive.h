@@ -16,6 +16,21 @@ namespace trireme {
 // Rows that pass a panel together: their activations stay in the second-level cache while panels come and go.
 inline constexpr int64_t kRowBlock = 256;
 
+inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
+  const bool f32_scales = w.scale_type == DType::f32;
+  switch (w.form) {
+    case PackedForm::f32:
+      return loops.panel_f32;
+    case PackedForm::bf16:
+      return loops.panel_bf16;
+    case PackedForm::q8:
+      return f32_scales ? loops.panel_q8_f32 : loops.panel_q8;
+    case PackedForm::q4:
+      break;
+  }
+  return f32_scales ? loops.panel_q4_f32 : loops.panel_q4;
+}
+
 // Every part takes the same number of consecutive panels; panels left over are split by rows, or dealt out when the
 // rows are few.
 template <const InnerLoops& kLoops>
@@ -24,11 +39,10 @@ void drive_matmul(const Launch& launch, const MatMul& a) {
   if (c.max_depth > kMaxTreeDepth) return reference_matmul(launch, a);
   bool wide = a.w.form == PackedForm::f32 || a.w.form == PackedForm::bf16;
   int64_t outputs = wide ? kWidePanel : kGroupPanel, panels = (a.w.n + outputs - 1) / outputs;
-  int64_t panel_bytes = packed_bytes(a.w.form, a.w.has_minimum, outputs, a.w.k);
-  auto loop = a.w.form == PackedForm::f32    ? kLoops.panel_f32
-              : a.w.form == PackedForm::bf16 ? kLoops.panel_bf16
-              : a.w.form == PackedForm::q8   ? kLoops.panel_q8
-                                             : kLoops.panel_q4;
+  PackedView one = a.w;
+  one.n = outputs;
+  const int64_t panel_bytes = packed_bytes(one);
+  auto loop = panel_loop(kLoops, a.w);
   auto product = [&](int64_t panel, Range rows, bool more) {
     const std::byte* w = a.w.data + panel * panel_bytes;
     loop({.x = a.x.data + rows.begin * a.x.row_bytes,
@@ -40,6 +54,7 @@ void drive_matmul(const Launch& launch, const MatMul& a) {
           .units = static_cast<int>(c.columns.size()),
           .zero = a.w.zero,
           .has_minimum = a.w.has_minimum,
+          .scale_columns = a.w.scale_columns,
           .y = a.y + rows.begin * a.y_stride + panel * outputs,
           .y_stride = a.y_stride,
           .root_stride = a.root_stride,

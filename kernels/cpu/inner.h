@@ -25,8 +25,9 @@ struct PanelProduct {
   int units = 0;
   int zero = 0;
   bool has_minimum = false;
-  float* y = nullptr;    // [roots][rows, outputs]
-  int64_t y_stride = 0;  // floats
+  int scale_columns = 0;  // that share a scale: 16 or 32
+  float* y = nullptr;     // [roots][rows, outputs]
+  int64_t y_stride = 0;   // floats
   int64_t root_stride = 0;
   int64_t rows = 0;
   int outputs = 0;  // of the panel that exist; the others are padding and not written
@@ -88,6 +89,8 @@ struct InnerLoops {
   void (*panel_bf16)(const PanelProduct&);
   void (*panel_q8)(const PanelProduct&);
   void (*panel_q4)(const PanelProduct&);
+  void (*panel_q8_f32)(const PanelProduct&);  // scales and minimums in FP32
+  void (*panel_q4_f32)(const PanelProduct&);
   void (*attend)(const AttendTile&);
   void (*norm_row)(const float* x, const float* weight, int64_t columns, float epsilon, float* out);
   void (*encode_bf16_row)(const float* x, int64_t columns, int64_t padded, uint16_t* out);  // zeros after the columns

@@ -46,17 +46,23 @@ float unit_bf16(const MatMul& a, const std::byte* row, int64_t n, int64_t begin,
   return sum;
 }
 
-// Inside a group the sum of products is an exact integer, below 2^24: FP32 holds it.
+// Inside the columns of one scale the sum of products is an exact integer, below 2^24: FP32 holds it.
 float unit_int8(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
-  int lane = static_cast<int>(n % kGroupPanel);
+  const int lane = static_cast<int>(n % kGroupPanel), zero = a.w.has_minimum ? 0 : a.w.zero;
   float sum = 0;
-  for (int64_t k = begin; k < end; k += kGroupColumns) {
+  for (int64_t k = begin; k < end; k += a.w.scale_columns) {
     const Int8Group& x = reinterpret_cast<const Int8Group*>(row)[k / kGroupColumns];
     const std::byte* w = group_data(a.w, n, k);
-    int dot = a.w.zero == 8 ? x.minus_8_sum : a.w.zero == 128 ? x.minus_128_sum : 0;
-    for (int i = 0; i < kGroupColumns; i++) dot += packed_code(a.w.form, w, lane, i) * x.code[i];
-    sum = std::fma(static_cast<float>(dot), to_float(group_scales(a.w, w)[lane]) * x.scale, sum);
-    if (a.w.has_minimum) sum = std::fma(to_float(group_minimums(a.w, w)[lane]), x.scaled_sum, sum);
+    const int first = static_cast<int>(k % kGroupColumns);
+    int dot = 0, x_sum = 0;
+    for (int i = first; i < first + a.w.scale_columns; i++) {
+      dot += (packed_code(a.w.form, w, lane, i) - zero) * x.code[i];
+      x_sum += x.code[i];
+    }
+    const float scale = group_value(a.w, w, GroupValue::scale, lane, first);
+    sum = std::fma(static_cast<float>(dot), scale * x.scale, sum);
+    if (a.w.has_minimum)
+      sum = std::fma(group_value(a.w, w, GroupValue::minimum, lane, first), x.scale * static_cast<float>(x_sum), sum);
   }
   return sum;
 }

@@ -5,16 +5,13 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "kernels/packed_layout.h"
 
 namespace trireme {
 
 namespace {
 
 constexpr int64_t kAlignment = 64;  // bytes, a cache line and a vector
-
-bool same_form(const PackedView& a, const PackedView& b) {
-  return a.form == b.form && a.has_minimum == b.has_minimum && a.zero == b.zero;
-}
 
 // Lays out a stage's weights and collects what to read for them. Runs twice over the same steps: first with no memory,
 // to know its size, then for good.
@@ -64,7 +61,7 @@ class Layout {
     for (const Source& s : sources) {
       PackedView w = form_of(*s.tensor);
       w.k = s.tensor->columns;
-      if (p.parts.empty() || !same_form(p.parts.back().w, w)) p.parts.push_back({w, p.outputs});
+      if (p.parts.empty() || !p.parts.back().w.same_form(w)) p.parts.push_back({w, p.outputs});
       places.push_back({&s, {p.parts.size() - 1, p.parts.back().w.n}});
       int64_t held = rows_held(s);
       p.parts.back().w.n += held;
@@ -78,7 +75,8 @@ class Layout {
   // A matrix that every rank holds whole, and multiplies in FP32 whatever the mode: the router of experts.
   PackedView whole(const std::string& name, int64_t rows, int64_t columns) {
     const TensorInfo& t = expect(name, rows, columns, UnitAxis::none, 1);
-    PackedView w{packed_form(t.format, true), t.format.has_minimum, t.format.zero, rows, columns, nullptr};
+    PackedView w = packed_form(t.format, true);
+    w.n = rows, w.k = columns;
     w.data = take(packed_bytes(w));
     request_rows({&t, {0, 1}}, w, 0);
     return w;
@@ -133,7 +131,9 @@ class Layout {
   }
 
   PackedView form_of(const TensorInfo& t) const {
-    return {packed_form(t.format, exact_), t.format.has_minimum, t.format.zero, 0, 0, nullptr};
+    // Groups of 16 allow units that would cut a packed group.
+    const bool cut = t.format.quantized() && t.axis == UnitAxis::columns && t.unit_columns % kGroupColumns != 0;
+    return packed_form(t.format, exact_ || cut);
   }
 
   static int64_t rows_held(const Source& s) {

@@ -28,14 +28,9 @@ std::vector<std::byte> stored_values(DType type, const std::vector<float>& value
 
 Weights random_weights(const WeightFormat& format, bool exact, int64_t n, int64_t k, uint32_t seed) {
   Source source(seed);
-  PackedForm form = packed_form(format, exact);
-  Weights w{format,
-            {form, format.has_minimum, format.zero, n, k, nullptr},
-            Guarded(static_cast<size_t>(packed_bytes(form, format.has_minimum, n, k))),
-            {},
-            {},
-            {},
-            {}};
+  PackedView view = packed_form(format, exact);
+  view.n = n, view.k = k;
+  Weights w{format, view, Guarded(static_cast<size_t>(packed_bytes(view))), {}, {}, {}, {}};
   int64_t stored = (k + format.group - 1) / format.group * format.group, groups = stored / format.group;
   if (format.bits == 4) stored = (stored + 1) / 2 * 2;
   w.view.data = w.memory.data();

@@ -35,9 +35,22 @@ std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights&
   return out;
 }
 
-const WeightFormat kFormats[] = {plain(DType::f32),   plain(DType::f16),    plain(DType::bf16),
-                                 quantized(4, 32, 8), with_minimum(4, 32),  quantized(8, 32, 128),
-                                 with_minimum(8, 64), quantized(4, 128, 0), quantized(8, 32, 8)};
+const WeightFormat kFormats[] = {plain(DType::f32),
+                                 plain(DType::f16),
+                                 plain(DType::bf16),
+                                 quantized(4, 32, 8),
+                                 with_minimum(4, 32),
+                                 quantized(8, 32, 128),
+                                 with_minimum(8, 64),
+                                 quantized(4, 128, 0),
+                                 quantized(8, 32, 8),
+                                 // K-quants: FP32 scales, also by 16 columns
+                                 {DType::f32, 4, 32, 0, true},
+                                 {DType::f32, 8, 32, 0, true},
+                                 {DType::f32, 8, 32, 128, false},
+                                 {DType::f32, 8, 16, 128, false},
+                                 {DType::f32, 4, 16, 8, false},
+                                 {DType::f32, 4, 16, 0, true}};
 
 }  // namespace
 
@@ -116,8 +129,8 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
 
 TEST_CASE("a row's bits do not depend on the rows beside it or on its place among them") {
   constexpr int64_t kRows = 80, kN = 70, kK = 192;
-  for (const WeightFormat& format :
-       {plain(DType::f32), plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128)}) {
+  for (const WeightFormat& format : {plain(DType::f32), plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128),
+                                     WeightFormat{DType::f32, 8, 16, 128, false}}) {
     Weights w = random_weights(format, false, kN, kK, 3);
     Rows all = encode_rows(w.view.form, Source(4).values(kRows * kK), kRows, kK);
     Contraction c = contraction(kK, 64);

@@ -8,8 +8,9 @@ namespace trireme::testing {
 
 namespace {
 
-float half_at(const std::vector<std::byte>& data, int64_t i) {
-  return to_float(reinterpret_cast<const F16*>(data.data())[i]);
+float scale_at(const std::vector<std::byte>& data, DType type, int64_t i) {
+  return type == DType::f16 ? to_float(reinterpret_cast<const F16*>(data.data())[i])
+                            : reinterpret_cast<const float*>(data.data())[i];
 }
 
 // The stored value by its definition in base/weight_format.h.
@@ -24,32 +25,52 @@ float stored_value(const Weights& w, int64_t n, int64_t k) {
   }
   int byte = std::to_integer<int>(values[f.bits == 8 ? at : at / 2]);
   int code = f.bits == 8 ? byte : at % 2 == 0 ? byte & 15 : byte >> 4;
-  if (f.has_minimum) return static_cast<float>(code) * half_at(w.scales, group) + half_at(w.minimums, group);
-  return static_cast<float>(code - f.zero) * half_at(w.scales, group);
+  if (f.has_minimum)
+    return static_cast<float>(code) * scale_at(w.scales, f.type, group) + scale_at(w.minimums, f.type, group);
+  return static_cast<float>(code - f.zero) * scale_at(w.scales, f.type, group);
 }
 
-const WeightFormat kFormats[] = {plain(DType::f32),   plain(DType::f16),    plain(DType::bf16),
-                                 quantized(4, 32, 8), with_minimum(4, 32),  quantized(8, 32, 128),
-                                 with_minimum(8, 64), quantized(4, 128, 8), quantized(4, 16, 8)};
+const WeightFormat kFormats[] = {plain(DType::f32),
+                                 plain(DType::f16),
+                                 plain(DType::bf16),
+                                 quantized(4, 32, 8),
+                                 with_minimum(4, 32),
+                                 quantized(8, 32, 128),
+                                 with_minimum(8, 64),
+                                 quantized(4, 128, 8),
+                                 quantized(4, 16, 8),
+                                 {DType::f32, 4, 32, 0, true},
+                                 {DType::f32, 8, 16, 128, false},
+                                 {DType::f32, 4, 16, 0, true}};
 
 }  // namespace
 
 TEST_CASE("what a format is packed to") {
-  CHECK(packed_form(plain(DType::f16), false) == PackedForm::f32);
-  CHECK(packed_form(plain(DType::bf16), false) == PackedForm::bf16);
-  CHECK(packed_form(plain(DType::bf16), true) == PackedForm::f32);
-  CHECK(packed_form(with_minimum(4, 32), false) == PackedForm::q4);
-  CHECK(packed_form(quantized(8, 64, 128), false) == PackedForm::q8);
-  CHECK(packed_form(quantized(4, 16, 8), false) == PackedForm::f32);
-  CHECK(packed_form(quantized(4, 32, 3), false) == PackedForm::f32);
-  CHECK(packed_form({DType::f32, 4, 32, 0, true}, false) == PackedForm::f32);
+  const auto form = [](const WeightFormat& format, bool exact) { return packed_form(format, exact).form; };
+  CHECK(form(plain(DType::f16), false) == PackedForm::f32);
+  CHECK(form(plain(DType::bf16), false) == PackedForm::bf16);
+  CHECK(form(plain(DType::bf16), true) == PackedForm::f32);
+  CHECK(form(with_minimum(4, 32), false) == PackedForm::q4);
+  CHECK(form(with_minimum(4, 32), true) == PackedForm::f32);
+  CHECK(form(quantized(8, 64, 128), false) == PackedForm::q8);
+  CHECK(form(quantized(4, 32, 3), false) == PackedForm::f32);
+  CHECK(form(quantized(4, 48, 8), false) == PackedForm::f32);
+  CHECK(form({DType::f32, 4, 32, 0, true}, false) == PackedForm::q4);
+  // Groups of 16 have FP32 scales whatever the format's are.
+  const PackedView halves = packed_form(quantized(4, 16, 8), false), wide = packed_form(quantized(8, 64, 128), false);
+  CHECK(halves.scale_type == DType::f32);
+  CHECK(halves.scale_columns == 16);
+  CHECK(wide.scale_type == DType::f16);
+  CHECK(wide.scale_columns == 32);
 }
 
 TEST_CASE("sizes round up to whole panels, pairs and groups") {
-  CHECK(packed_bytes(PackedForm::f32, false, 65, 3) == 2 * 3 * 64 * 4);
-  CHECK(packed_bytes(PackedForm::bf16, false, 64, 3) == 2 * 64 * 2 * 2);
-  CHECK(packed_bytes(PackedForm::q8, false, 33, 32) == 2 * (1024 + 64));
-  CHECK(packed_bytes(PackedForm::q4, true, 32, 33) == 2 * (512 + 128));
+  CHECK(packed_bytes({.form = PackedForm::f32, .n = 65, .k = 3}) == 2 * 3 * 64 * 4);
+  CHECK(packed_bytes({.form = PackedForm::bf16, .n = 64, .k = 3}) == 2 * 64 * 2 * 2);
+  CHECK(packed_bytes({.form = PackedForm::q8, .n = 33, .k = 32}) == 2 * (1024 + 64));
+  CHECK(packed_bytes({.form = PackedForm::q4, .has_minimum = true, .n = 32, .k = 33}) == 2 * (512 + 128));
+  CHECK(packed_bytes({.form = PackedForm::q8, .scale_type = DType::f32, .scale_columns = 16, .n = 32, .k = 32}) ==
+        1024 + 256);
 }
 
 TEST_CASE("every value comes back as it was stored, in both modes") {
@@ -75,8 +96,8 @@ TEST_CASE("a matrix packed in rectangles is the matrix packed at once") {
         StoredBlock block = w.block;
         block.rows = 32, block.columns = 128;
         block.values += n0 * format.row_bytes(256) + format.row_bytes(k0);
-        if (format.quantized()) block.scales += 2 * (n0 * 256 + k0) / format.group;
-        if (format.has_minimum) block.minimums += 2 * (n0 * 256 + k0) / format.group;
+        if (format.quantized()) block.scales += dtype_bytes(format.type) * (n0 * 256 + k0) / format.group;
+        if (format.has_minimum) block.minimums += dtype_bytes(format.type) * (n0 * 256 + k0) / format.group;
         pack_block(block, view, n0, k0);
       }
     CHECK(std::memcmp(memory.data(), w.memory.data(), memory.bytes()) == 0);

@@ -1,5 +1,5 @@
 // make_tiny_model OUT.gguf [--layers N] [--heads N] [--kv-heads N] [--head-dim N] [--hidden N] [--intermediate N]
-//   [--vocab N] [--context N] [--type f32|f16|bf16|q8_0|q4_0|q4_1] [--tied] [--seed N]
+//   [--vocab N] [--context N] [--type f32|f16|bf16|q8_0|q4_0|q4_1|q4_k|q6_k|q4_k_m] [--tied] [--seed N]
 #include <cstdio>
 #include <map>
 #include <stdexcept>

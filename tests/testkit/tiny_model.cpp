@@ -76,9 +76,65 @@ void append_block(std::string& out, const std::string& type, const float* x) {
   }
 }
 
+// 256 columns: { FP16 d, dmin; scales and minimums of eight groups of 32, 6 bits each; nibbles, 32 low ones, 32 high }.
+void append_q4_k(std::string& out, const float* x) {
+  float scales[8], minimums[8];
+  for (int g = 0; g < 8; g++) {
+    auto [low, high] = std::minmax_element(x + g * 32, x + g * 32 + 32);
+    minimums[g] = std::max(0.0f, -*low);
+    scales[g] = std::max(0.0f, *high + minimums[g]) / 15;
+  }
+  const float d = scale_and_append(out, *std::max_element(scales, scales + 8) / 63),
+              dmin = scale_and_append(out, *std::max_element(minimums, minimums + 8) / 63);
+  uint8_t packed[12] = {}, codes[128] = {};
+  for (int g = 0; g < 8; g++) {
+    const uint32_t scale = code(scales[g], d, 0, 63), minimum = code(minimums[g], dmin, 0, 63);
+    if (g < 4) {
+      packed[g] = static_cast<uint8_t>(scale);
+      packed[g + 4] = static_cast<uint8_t>(minimum);
+    } else {
+      packed[g + 4] = static_cast<uint8_t>((scale & 15) | (minimum & 15) << 4);
+      packed[g - 4] = static_cast<uint8_t>(packed[g - 4] | scale >> 4 << 6);
+      packed[g] = static_cast<uint8_t>(packed[g] | minimum >> 4 << 6);
+    }
+    for (int i = 0; i < 32; i++) {
+      const float above = x[g * 32 + i] + dmin * static_cast<float>(minimum);
+      const uint32_t c = code(above, d * static_cast<float>(scale), 0, 15);
+      codes[g / 2 * 32 + i] = static_cast<uint8_t>(codes[g / 2 * 32 + i] | c << (g % 2 * 4));
+    }
+  }
+  out.append(reinterpret_cast<const char*>(packed), sizeof packed);
+  out.append(reinterpret_cast<const char*>(codes), sizeof codes);
+}
+
+// 256 columns: { 128 bytes of low nibbles; 64 bytes of two high bits; 16 signed scales of groups of 16; FP16 d }.
+void append_q6_k(std::string& out, const float* x) {
+  float scales[16], most = 0;
+  for (int g = 0; g < 16; g++) {
+    auto [low, high] = std::minmax_element(x + g * 16, x + g * 16 + 16);
+    scales[g] = std::max(std::abs(*low), std::abs(*high)) / 31;
+    most = std::max(most, scales[g]);
+  }
+  std::string half;
+  const float d = scale_and_append(half, most / 12);  // no subnormal FP16
+  uint8_t low[128] = {}, high[64] = {};
+  int8_t of_group[16];
+  for (int g = 0; g < 16; g++) of_group[g] = static_cast<int8_t>(code(scales[g], d, 0, 12) * (g % 3 == 1 ? -1u : 1u));
+  for (int c = 0; c < 256; c++) {
+    const uint32_t q = code(x[c], d * static_cast<float>(of_group[c / 16]), 32, 63);
+    uint8_t &nibbles = low[c / 128 * 64 + c % 64], &pairs = high[c / 128 * 32 + c % 32];
+    nibbles = static_cast<uint8_t>(nibbles | (q & 15) << (c % 128 / 64 * 4));
+    pairs = static_cast<uint8_t>(pairs | q >> 4 << (c % 128 / 32 * 2));
+  }
+  out.append(reinterpret_cast<const char*>(low), sizeof low);
+  out.append(reinterpret_cast<const char*>(high), sizeof high);
+  out.append(reinterpret_cast<const char*>(of_group), sizeof of_group);
+  out += half;
+}
+
 uint32_t type_id(const std::string& type) {
-  constexpr std::pair<const char*, uint32_t> ids[] = {{"f32", 0},  {"f16", 1},  {"bf16", 30},
-                                                      {"q8_0", 8}, {"q4_0", 2}, {"q4_1", 3}};
+  constexpr std::pair<const char*, uint32_t> ids[] = {{"f32", 0},  {"f16", 1},  {"bf16", 30}, {"q8_0", 8},
+                                                      {"q4_0", 2}, {"q4_1", 3}, {"q4_k", 12}, {"q6_k", 14}};
   for (auto [name, id] : ids)
     if (type == name) return id;
   throw std::invalid_argument("unknown type " + type);
@@ -88,10 +144,15 @@ std::string weights(const std::string& type, int64_t rows, int64_t columns, floa
   Random random{seed};
   std::vector<float> row(static_cast<size_t>(columns));
   std::string out;
-  if (type.starts_with("q") && columns % 32 != 0)
-    throw std::invalid_argument("quantized types need columns in multiples of 32");
+  const bool super = type.ends_with("_k");
+  if (type.starts_with("q") && columns % (super ? 256 : 32) != 0)
+    throw std::invalid_argument("quantized types need columns in multiples of 32, K-quants of 256");
   for (int64_t r = 0; r < rows; r++) {
     for (float& x : row) x = middle + scale * random.normal();
+    if (super) {
+      for (int64_t c = 0; c < columns; c += 256) (type == "q4_k" ? append_q4_k : append_q6_k)(out, row.data() + c);
+      continue;
+    }
     if (type.starts_with("q")) {
       for (int64_t c = 0; c < columns; c += 32) append_block(out, type, row.data() + c);
       continue;
@@ -179,8 +240,11 @@ GgufWriter TinyModel::writer() const {
   uint64_t stream = 0;
   auto matrix = [&](const std::string& name, int rows, int columns, double gain) {
     float scale = static_cast<float>(gain / std::sqrt(static_cast<double>(columns)));
-    w.tensor(name + ".weight", {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows)}, type_id(type),
-             weights(type, rows, columns, scale, 0, seed * 1000003 + ++stream));
+    // As llama.cpp mixes them: values and down projections finer.
+    const bool fine = name.ends_with("attn_v") || name.ends_with("ffn_down") || name == "output";
+    const std::string kind = type != "q4_k_m" ? type : fine ? "q6_k" : "q4_k";
+    w.tensor(name + ".weight", {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows)}, type_id(kind),
+             weights(kind, rows, columns, scale, 0, seed * 1000003 + ++stream));
   };
   auto norm = [&](const std::string& name) {
     w.tensor(name + ".weight", {static_cast<uint64_t>(hidden)}, 0,

@@ -18,7 +18,8 @@ struct TinyModel {
   int intermediate = 200;
   int vocab = 259;
   int context = 2048;
-  std::string type = "f32";  // f32, f16, bf16, q8_0, q4_0, q4_1; the quantized ones need columns in multiples of 32
+  // f32, f16, bf16, q8_0, q4_0, q4_1 (columns in multiples of 32), q4_k, q6_k, q4_k_m (a mix; multiples of 256)
+  std::string type = "f32";
   bool tied = false;
   uint64_t seed = 1;
 
