@@ -18,8 +18,13 @@ constexpr int kImportRevision = 1;  // raised when the importer makes other chec
 
 std::string note_path(const std::string& checkpoint) { return checkpoint + ".source"; }
 
-// Null when a file is gone.
-json state_of(const std::vector<std::string>& files) {
+json note_of(const std::string& digest, const json& state) {
+  return {{"checkpoint", digest}, {"importer", kImportRevision}, {"files", state}};
+}
+
+}  // namespace
+
+json state_of_source(const std::vector<std::string>& files) {
   json all = json::array();
   for (const std::string& path : files) {
     struct stat s {};
@@ -32,20 +37,14 @@ json state_of(const std::vector<std::string>& files) {
   return all;
 }
 
-json note_of(const std::string& digest, const std::vector<std::string>& files) {
-  return {{"checkpoint", digest}, {"importer", kImportRevision}, {"files", state_of(files)}};
+void note_source(const std::string& checkpoint, const json& state) {
+  replace_file(note_path(checkpoint), note_of(Checkpoint(checkpoint).digest(), state).dump(2) + "\n");
 }
 
-}  // namespace
-
-void note_source(const std::string& checkpoint, const std::vector<std::string>& files) {
-  replace_file(note_path(checkpoint), note_of(Checkpoint(checkpoint).digest(), files).dump(2) + "\n");
-}
-
-bool is_current(const std::string& checkpoint, const std::vector<std::string>& files) {
+bool is_current(const std::string& checkpoint, const json& state) {
   try {
     return json::parse(read_whole_file(note_path(checkpoint)), nullptr, false) ==
-           note_of(Checkpoint(checkpoint).digest(), files);
+           note_of(Checkpoint(checkpoint).digest(), state);
   } catch (const Error&) {
     return false;  // absent, of an older format, or damaged: made anew
   }

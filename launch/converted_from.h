@@ -1,5 +1,6 @@
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -9,9 +10,12 @@ namespace trireme {
 // the size and time of change of every file it was made from. It tells later whether the checkpoint still stands for
 // them: a file that was replaced by an older one, edited or taken away is noticed, not only a newer one.
 
-// files: what was read of the model. Throws Error(cannot_create).
-void note_source(const std::string& checkpoint, const std::vector<std::string>& files);
-// Whether `checkpoint` is there and whole, and `files` are as they were when it was made by this version's importer.
-bool is_current(const std::string& checkpoint, const std::vector<std::string>& files);
+// files: what is read of the model. Ask before they are converted: a file that changes meanwhile is noticed next time.
+// Null when one is gone.
+nlohmann::json state_of_source(const std::vector<std::string>& files);
+// Throws Error(cannot_create).
+void note_source(const std::string& checkpoint, const nlohmann::json& state);
+// Whether `checkpoint` is there and whole, and its source was in this state when this version's importer made it.
+bool is_current(const std::string& checkpoint, const nlohmann::json& state);
 
 }  // namespace trireme

@@ -23,8 +23,8 @@ namespace {
 struct Choice {
   std::string path;
   bool convert = false;
-  uint64_t weight_bytes = 0;       // of the source
-  std::vector<std::string> files;  // of the source
+  uint64_t weight_bytes = 0;    // of the source
+  nlohmann::json source_state;  // before it is converted
 };
 
 // Beside a GGUF file, inside a folder; where that cannot be written, in the cache.
@@ -57,7 +57,8 @@ Choice choose(const std::string& model) {
   if (!is_model_source(model)) return {model};
   const ModelSource source = ModelSource::open(model);
   const std::string place = place_for(model).string();
-  return {place, !is_current(place, source.files), source.weight_bytes(), source.files};
+  const nlohmann::json state = state_of_source(source.files);
+  return {place, !is_current(place, state), source.weight_bytes(), state};
 }
 
 }  // namespace
@@ -80,7 +81,7 @@ std::string checkpoint_of(const std::string& model, Communicator& world, Log& lo
              choice.path);
   convert_model(model, choice.path, WriterGroup::world());
   together(world, [&] {
-    if (world.rank() == 0) note_source(choice.path, choice.files);
+    if (world.rank() == 0) note_source(choice.path, choice.source_state);
   });
   return choice.path;
 }

@@ -271,7 +271,9 @@ IndexHeader read_header(const InputFile& file) {
          path, field, seen, expected);
   };
   if (h.version != ours.version)
-    refuse("version", h.version, fmt::format("{} (another version of Trireme wrote it)", ours.version));
+    fail(ExitCode::bad_data,
+         "{}: the header's version is {}, expected {}: another version of Trireme wrote it; convert the model again",
+         path, h.version, ours.version);
   uint64_t sum = xxh3(std::as_bytes(std::span(&h, 1)).first(offsetof(IndexHeader, header_checksum)));
   if (sum != h.header_checksum) refuse("checksum", h.header_checksum, fmt::format("{}", sum));
   if (h.header_bytes != sizeof h) refuse("header_bytes", h.header_bytes, fmt::format("{}", sizeof h));
