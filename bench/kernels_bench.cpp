@@ -21,7 +21,7 @@ double seconds() { return std::chrono::duration<double>(std::chrono::steady_cloc
 
 struct Format {
   const char* name;
-  PackedView form;
+  PackedView view;
   double Limits::*peak;  // 0 on this CPU: FP32 multiply-adds are the limit
 };
 constexpr Format kFormats[] = {
@@ -36,9 +36,9 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{960, 576, 64}, {576, 576, 64}, {3072, 576, 64}, {576, 1536, 64}, {49152, 576, 64}};
 
-PackedView sized(PackedView form, const Shape& s) {
-  form.n = s.n, form.k = s.k;
-  return form;
+PackedView sized(PackedView view, const Shape& s) {
+  view.n = s.n, view.k = s.k;
+  return view;
 }
 
 // A packed matrix of any bytes that are finite numbers, and encoded rows.
@@ -48,17 +48,17 @@ struct Product {
   MatMul call;
 
   Product(const Format& f, const Shape& s, int64_t m)
-      : weights(static_cast<size_t>(packed_bytes(sized(f.form, s))) + 4096, "weights"),
-        rows(static_cast<size_t>(m * activation_row_bytes(activation_form(f.form.form), s.k)), "rows"),
+      : weights(static_cast<size_t>(packed_bytes(sized(f.view, s))) + 4096, "weights"),
+        rows(static_cast<size_t>(m * activation_row_bytes(activation_form(f.view.form), s.k)), "rows"),
         y(static_cast<size_t>(m * s.n * 4), "products"),
         tree(contraction(s.k, s.unit)) {
     std::mt19937 random(1);
     for (uint32_t& u : weights.span<uint32_t>()) u = static_cast<uint32_t>(random()) & 0xbfffbfffu & 0x3f7f3f7fu;
     std::vector<float> x(static_cast<size_t>(m * s.k));
     for (float& v : x) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
-    ActivationForm form = activation_form(f.form.form);
+    ActivationForm form = activation_form(f.view.form);
     call = {
-        {form, rows.data(), m, s.k, activation_row_bytes(form, s.k)}, sized(f.form, s), &tree, y.as<float>(), s.n, 0};
+        {form, rows.data(), m, s.k, activation_row_bytes(form, s.k)}, sized(f.view, s), &tree, y.as<float>(), s.n, 0};
     call.w.data = weights.data();
     if (form == ActivationForm::f32)
       std::memcpy(rows.data(), x.data(), x.size() * 4);

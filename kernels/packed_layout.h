@@ -9,7 +9,7 @@ namespace trireme {
 // reference and for single values.
 inline constexpr int kWidePanel = 64;     // outputs of an f32 or bf16 panel
 inline constexpr int kGroupPanel = 32;    // outputs of a quantized panel
-inline constexpr int kGroupColumns = 32;  // columns that share a packed scale
+inline constexpr int kGroupColumns = 32;  // columns of a packed group; 16 or all of them share a scale
 
 inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * w.k + k) * kWidePanel + n % kWidePanel;

@@ -42,6 +42,7 @@ void note_source(const std::string& checkpoint, const json& state) {
 }
 
 bool is_current(const std::string& checkpoint, const json& state) {
+  if (state.is_null()) return false;
   try {
     return json::parse(read_whole_file(note_path(checkpoint)), nullptr, false) ==
            note_of(Checkpoint(checkpoint).digest(), state);

@@ -12,7 +12,7 @@ namespace {
 #define ROLLED _Pragma("GCC unroll 1")
 #define INLINE inline __attribute__((always_inline))
 
-constexpr int kRows = 4;
+constexpr int kRows = 4;  // of a tile: with 16 outputs eight sums, two vectors of weights, one of x, in 16 registers
 
 INLINE __m256i load_bytes(const std::byte* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
 
@@ -74,8 +74,8 @@ INLINE Tile<R, V> wide_unit(const std::byte* x, int64_t x_stride, const std::byt
   Tile<R, V> sum;
   sum.clear();
   for (; steps > 0; steps--, x += 4, w += kWideStep) {
-    if constexpr (V == 2) _mm_prefetch(w + ahead, _MM_HINT_T1);
-    __m256 w_odd[V], w_even[V];  // an f32 is even
+    if constexpr (V == 2) _mm_prefetch(w + ahead, _MM_HINT_T1);  // a step of a tile of 16 outputs is one line
+    __m256 w_odd[V], w_even[V];                                  // an f32 is even
     UNROLL
     for (int i = 0; i < V; i++) {
       const __m256i pairs = load_bytes(w + 32 * i);
@@ -245,6 +245,14 @@ INLINE RowSums row_sums(const PanelProduct& p, const Group& a, int first) {
 
 enum class Scales { f16, f32, f32_by_16 };  // type, and the columns that share one: 32 or 16
 
+// Of a group in a panel.
+template <bool kQ8>
+constexpr int kCodeBytes = kQ8 ? 1024 : 512;
+template <Scales kScales>
+constexpr int kScalesBytes = kScales == Scales::f16   ? 64
+                             : kScales == Scales::f32 ? 128
+                                                      : 256;
+
 // Eight outputs of them.
 template <Scales kScales>
 INLINE __m256 load_scales(const std::byte* p) {
@@ -254,11 +262,10 @@ INLINE __m256 load_scales(const std::byte* p) {
     return _mm256_load_ps(reinterpret_cast<const float*>(p));
 }
 
-// The sums of a panel's group into sum: w points to it, `first` outputs from its beginning.
+// The sums of a group at w for outputs [first, first + 8 V) into sum.
 template <bool kQ8, bool kMinimum, Scales kScales, int R, int V>
 INLINE void add_group(const PanelProduct& p, const std::byte* w, int first, const std::byte* x, Tile<R, V>& sum) {
   constexpr int kColumns = kScales == Scales::f32_by_16 ? 16 : 32, kScaleBytes = kScales == Scales::f16 ? 2 : 4;
-  constexpr int kCodeBytes = kQ8 ? 1024 : 512, kMinimums = 32 * kScaleBytes * (32 / kColumns);
   UNROLL
   for (int column = 0; column < 32; column += kColumns) {
     RowSums sums[R];
@@ -269,13 +276,13 @@ INLINE void add_group(const PanelProduct& p, const std::byte* w, int first, cons
       UNROLL
       for (int i = 0; i < V; i++) dot[r][i] = _mm256_set1_epi32(kMinimum ? 0 : -sums[r].zeros);
     }
-    add_columns<kQ8, kColumns>(w + column * kCodeBytes / 32 + first * 4, x + column, p.x_stride, dot);
-    const std::byte* scales = w + kCodeBytes + (column / kColumns * 32 + first) * kScaleBytes;
+    add_columns<kQ8, kColumns>(w + column * kCodeBytes<kQ8> / 32 + first * 4, x + column, p.x_stride, dot);
+    const std::byte* scales = w + kCodeBytes<kQ8> + (column / kColumns * 32 + first) * kScaleBytes;
     __m256 scale[V], minimum[V];
     UNROLL
     for (int i = 0; i < V; i++) {
       scale[i] = load_scales<kScales>(scales + 8 * kScaleBytes * i);
-      if constexpr (kMinimum) minimum[i] = load_scales<kScales>(scales + kMinimums + 8 * kScaleBytes * i);
+      if constexpr (kMinimum) minimum[i] = load_scales<kScales>(scales + kScalesBytes<kScales> + 8 * kScaleBytes * i);
     }
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -294,8 +301,7 @@ INLINE void add_group(const PanelProduct& p, const std::byte* w, int first, cons
 template <bool kQ8, bool kMinimum, Scales kScales, int R>
 __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, const std::byte* next) {
   constexpr int V = R <= 2 ? 4 : 2;
-  constexpr int kScalesBytes = kScales == Scales::f16 ? 64 : kScales == Scales::f32 ? 128 : 256;
-  constexpr int kGroupBytes = (kQ8 ? 1024 : 512) + kScalesBytes * (kMinimum ? 2 : 1);
+  constexpr int kGroupBytes = kCodeBytes<kQ8> + kScalesBytes<kScales> * (kMinimum ? 2 : 1);
   for (int first = 0; first < p.outputs; first += V * 8) {
     Stack<R, V> stack;
     const std::byte *x = p.x + row * p.x_stride, *w = p.w;

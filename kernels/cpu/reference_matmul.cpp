@@ -50,6 +50,7 @@ float unit_bf16(const MatMul& a, const std::byte* row, int64_t n, int64_t begin,
 float unit_int8(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
   const int lane = static_cast<int>(n % kGroupPanel), zero = a.w.has_minimum ? 0 : a.w.zero;
   float sum = 0;
+  end = (end + kGroupColumns - 1) / kGroupColumns * kGroupColumns;  // the last group is padded with zeros
   for (int64_t k = begin; k < end; k += a.w.scale_columns) {
     const Int8Group& x = reinterpret_cast<const Int8Group*>(row)[k / kGroupColumns];
     const std::byte* w = group_data(a.w, n, k);

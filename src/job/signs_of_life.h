@@ -16,8 +16,8 @@ class SignsOfLife {
   SignsOfLife(Transport& transport, const std::vector<int>& peers, std::chrono::milliseconds deadline);
 
   void exchange();  // call it every step; throws Error(stuck) naming the silent rank
-  void leave();     // the last sign: nobody waits for this rank any more
-  bool all_left() const { return heard_.empty(); }
+  void leave();     // the last sign, to peers that are still there: nobody waits for this rank any more
+  bool all_left() const { return heard_.empty(); }  // on a leader: rank 0 has all results, the job is over
 
   static constexpr int kAliveTag = 103;  // flag: that was the last
 

@@ -131,7 +131,7 @@ class Layout {
   }
 
   PackedView form_of(const TensorInfo& t) const {
-    // Groups of 16 allow units that would cut a packed group.
+    // Groups of 16 allow units that end inside a packed group. By the unit alone, so that all layouts agree.
     const bool cut = t.format.quantized() && t.axis == UnitAxis::columns && t.unit_columns % kGroupColumns != 0;
     return packed_form(t.format, exact_ || cut);
   }

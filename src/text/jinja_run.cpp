@@ -1,5 +1,7 @@
 #include "text/jinja_run.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <optional>
 #include <span>
@@ -101,7 +103,7 @@ void JinjaRun::spend(size_t steps) {
   const bool look = steps_ / steps_between_looks != (steps_ + steps) / steps_between_looks;
   steps_ += steps;
   if (steps_ > limits_.steps) fault("it takes more than {} steps", limits_.steps);
-  if (look && thread_time() > deadline_) fault("it takes more than {} ms", limits_.time.count());
+  if (look && thread_time() > deadline_) fault("it computes for more than {} ms", limits_.time.count());
 }
 
 JinjaValue JinjaRun::text(MarkedText text) {

@@ -39,6 +39,8 @@ Weights random_weights(const WeightFormat& format, bool exact, int64_t n, int64_
     for (std::byte& b : w.values) b = static_cast<std::byte>(source.below(256));
     std::vector<float> scales(static_cast<size_t>(n * groups)), minimums(scales.size());
     for (float& x : scales) x = 0.01f + 0.02f * std::fabs(source.value());
+    if (format.type == DType::f32)  // K-quants have scales below zero
+      for (size_t i = 0; i < scales.size(); i += 3) scales[i] = -scales[i];
     for (float& x : minimums) x = source.value(0.2f);
     w.scales = stored_values(format.type, scales);
     if (format.has_minimum) w.minimums = stored_values(format.type, minimums);

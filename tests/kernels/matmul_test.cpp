@@ -127,6 +127,26 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
     }
 }
 
+TEST_CASE("every level holds the largest codes: all of them, against x of one size") {
+  Kernels reference = select_kernels("reference");
+  for (const WeightFormat& format : kFormats) {
+    if (!format.quantized()) continue;
+    Weights w = random_weights(format, false, 40, 128, 8);
+    std::fill(w.values.begin(), w.values.end(), std::byte{255});
+    pack_block(w.block, w.view, 0, 0);
+    for (float size : {1.0f, -1.0f}) {
+      Rows x = encode_rows(w.view.form, std::vector<float>(5 * 128, size), 5, 128);
+      Contraction c = contraction(128, 64);
+      std::vector<float> expected = product(reference, x, w, c, 1);
+      for (auto level : available_levels()) {
+        CAPTURE(std::string(level) + ", " + format_name(format));
+        std::vector<float> y = product(select_kernels(level), x, w, c, 1);
+        CHECK(same_floats(y.data(), expected.data(), expected.size()));
+      }
+    }
+  }
+}
+
 TEST_CASE("a row's bits do not depend on the rows beside it or on its place among them") {
   constexpr int64_t kRows = 80, kN = 70, kK = 192;
   for (const WeightFormat& format : {plain(DType::f32), plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128),

@@ -181,7 +181,7 @@ def quick(law):
         law.check(model, run)
     burst(law, models[0])
     refusals(law, models)
-    rng = random.Random(11)  # a few runs a family; --all makes every layout
+    rng = random.Random(11)  # a few runs a family; --all samples more
     for model in family_models(law, 12):
         for layout in [(2, 1, 1), (3, 1, 1), (1, 3, 1)]:
             run = dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout)
@@ -235,7 +235,7 @@ def everything(law, samples, seed):
             run = dict(PLAIN, layout=layout, threads=rng.choice([1, 2]), chunk=rng.choice([17, 256, 2048]), max_seqs=rng.choice([3, 16]))
             if model.allows(run):
                 law.check(model, run)
-        sample(model, *((samples // 4, 4) if model is big else (samples, 7)))
+        sample(model, *((-(-samples // 4), 4) if model is big else (samples, 7)))
     for model in by_family:  # their layers differ, the layouts are the same
         sample(model, -(-samples // 4), 7)
     hosts = [(2, 1, 1), (1, 2, 1), (1, 1, 2), (4, 1, 1), (2, 2, 1), (3, 1, 1), (2, 1, 2)]

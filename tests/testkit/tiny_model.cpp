@@ -240,8 +240,8 @@ GgufWriter TinyModel::writer() const {
   uint64_t stream = 0;
   auto matrix = [&](const std::string& name, int rows, int columns, double gain) {
     float scale = static_cast<float>(gain / std::sqrt(static_cast<double>(columns)));
-    // As llama.cpp mixes them: values and down projections finer.
-    const bool fine = name.ends_with("attn_v") || name.ends_with("ffn_down") || name == "output";
+    // Finer where a group of 16 meets each kind of product: of whole rows, and of the units of heads and of the MLP.
+    const bool fine = name.ends_with("attn_v") || name.ends_with("attn_output") || name.ends_with("ffn_down");
     const std::string kind = type != "q4_k_m" ? type : fine ? "q6_k" : "q4_k";
     w.tensor(name + ".weight", {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows)}, type_id(kind),
              weights(kind, rows, columns, scale, 0, seed * 1000003 + ++stream));
