@@ -77,7 +77,8 @@ Limits limits_beside(Session& session, const std::vector<int>& cpus, bool comput
   return limits;
 }
 
-// The peak of the instruction that the products of this model use.
+// The machine's peak for products of this model's kind; a level below the machine's, or 8-bit codes on AVX2, stay under
+// it.
 double compute_peak(const Limits& limits, const Session& session) {
   const WeightFormat& format = session.checkpoint().get_tensor("layers.0.mlp.gate").format;
   if (session.options().numerics == "exact") return limits.fma_gflops;

@@ -78,7 +78,7 @@ class JinjaRun {
   MarkedText* output_ = nullptr;
   int depth_ = 0;
   size_t steps_ = 0;
-  std::chrono::nanoseconds deadline_;  // of thread_time()
+  std::chrono::nanoseconds deadline_;  // CPU time of the thread that made it, which alone uses it
 };
 
 // Python's + - * / // % ** and unary minus. Throws JinjaFault.

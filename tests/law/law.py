@@ -259,9 +259,9 @@ def two_hosts(law, cases):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--all", action="store_true", help="every layout, a random sample of the rest, emulated hosts")
+    parser.add_argument("--all", action="store_true", help="every layout on tiny models and SmolLM2, a random sample of the rest, emulated hosts")
     parser.add_argument("--probe", action="store_true", help="the few runs that tests/law/mutants.py repeats")
-    parser.add_argument("--samples", type=int, default=40, help="random runs a tiny model with --all (default 40), a quarter of it elsewhere")
+    parser.add_argument("--samples", type=int, default=40, help="random runs a tiny model with --all (default 40), a quarter of it, rounded up, elsewhere")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000, help="of the random sample")
     parser.add_argument("--build", default=BUILD, help="build folder to test (default build/)")
     parser.add_argument("--verbose", action="store_true", help="a line a run")
