@@ -22,7 +22,7 @@ for file in /usr/share/common-licenses/*; do
 done
 run=(mpirun -n 2 build/trireme run build/quickstart/licenses -m "$model" -o build/quickstart/summaries.jsonl
   --tp 2 --threads 1 --max-tokens 60 --instruction "Summarize this license in one sentence." --digest --restart)
-say "${run[*]}"
+say "$(printf '%q ' "${run[@]}")"
 "${run[@]}"
 say "build/quickstart/summaries.jsonl begins:"
 head -n 3 build/quickstart/summaries.jsonl

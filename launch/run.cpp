@@ -228,7 +228,6 @@ void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
     if (idle) sched_yield();
   }
   engine.stop();
-  signs.leave();
 }
 
 // Who speaks with this rank about documents: rank 0 with the leaders of the other replicas.
@@ -252,10 +251,11 @@ void work(Session& session, Job* job, int64_t day) {
       job->show(engine);
       return dealer.complete();
     });
+    signs.leave();
   } else if (session.leads_replica()) {
     RemoteWorkQueue queue(transport);
     // It stays until rank 0 has the results of all: signs of life tell the others' long documents from a lost rank.
-    lead(session, queue, signs, day, [&](const Engine&) { return signs.all_left(); });
+    lead(session, queue, signs, day, [&](const Engine&) { return signs.over(); });
   } else {
     follow(session.replica(), session.runner());
   }

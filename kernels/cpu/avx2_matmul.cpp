@@ -66,8 +66,8 @@ struct Stack {
 
 constexpr int64_t kWideStep = 256;
 
-// One unit; with it what stands `ahead` bytes behind it goes to the second-level cache. bf16: the odd column of a pair
-// first, as VDPBF16PS does it.
+// One unit. Tiles of 16 outputs fetch what stands `ahead` bytes behind it into the second-level cache. bf16: the odd
+// column of a pair first, as VDPBF16PS does it.
 template <bool kBf16, int R, int V>
 INLINE Tile<R, V> wide_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps, int64_t ahead) {
   const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
@@ -194,7 +194,9 @@ INLINE void load_codes(const std::byte* codes, __m256i (&w)[V]) {
   for (int i = 0; i < V; i++) w[i] = load_bytes(codes + i * 32);
 }
 
-// dot += the products of kColumns columns, codes as stored. A q8 code is 16 times its upper half and its lower half.
+// dot += the products of kColumns columns, codes as stored. A q8 code is 16 times its upper half and its lower half;
+// one half after the other, for the sums of both fill the registers. Rolled loops, for gcc 12 spills the sums of a long
+// one.
 template <bool kQ8, int kColumns, int R, int V>
 INLINE void add_columns(const std::byte* codes, const std::byte* x, int64_t x_stride, __m256i (&dot)[R][V]) {
   Pairs<R, V> sum;
@@ -227,20 +229,20 @@ INLINE void add_columns(const std::byte* codes, const std::byte* x, int64_t x_st
 
 // What the sums of a row need of its group beside the products.
 struct RowSums {
-  int zeros;         // zero times the sum of the codes of x, to be taken away
+  int minus_zeros;   // -zero times the sum of the codes of x
   float scaled_sum;  // scale of x times that sum
 };
 
 template <int kColumns>
 INLINE RowSums row_sums(const PanelProduct& p, const Group& a, int first) {
   if constexpr (kColumns == 32) {
-    const int minus_zeros = p.zero == 0 ? 0 : p.zero == 8 ? a.minus_8_sum : a.minus_128_sum;
-    return {-minus_zeros, a.scaled_sum};
+    return {p.zero == 0 ? 0 : p.zero == 8 ? a.minus_8_sum : a.minus_128_sum, a.scaled_sum};
+  } else {
+    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a.code + first));
+    const __m128i eights = _mm_sad_epu8(_mm_xor_si128(codes, _mm_set1_epi8(-128)), _mm_setzero_si128());
+    const int sum = _mm_cvtsi128_si32(eights) + _mm_extract_epi32(eights, 2) - 16 * 128;
+    return {-p.zero * sum, a.scale * static_cast<float>(sum)};
   }
-  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a.code + first));
-  const __m128i eights = _mm_sad_epu8(_mm_xor_si128(codes, _mm_set1_epi8(-128)), _mm_setzero_si128());
-  const int sum = _mm_cvtsi128_si32(eights) + _mm_extract_epi32(eights, 2) - 16 * 128;
-  return {p.zero * sum, a.scale * static_cast<float>(sum)};
 }
 
 enum class Scales { f16, f32, f32_by_16 };  // type, and the columns that share one: 32 or 16
@@ -274,7 +276,7 @@ INLINE void add_group(const PanelProduct& p, const std::byte* w, int first, cons
     for (int r = 0; r < R; r++) {
       sums[r] = row_sums<kColumns>(p, *reinterpret_cast<const Group*>(x + r * p.x_stride), column);
       UNROLL
-      for (int i = 0; i < V; i++) dot[r][i] = _mm256_set1_epi32(kMinimum ? 0 : -sums[r].zeros);
+      for (int i = 0; i < V; i++) dot[r][i] = _mm256_set1_epi32(kMinimum ? 0 : sums[r].minus_zeros);
     }
     add_columns<kQ8, kColumns>(w + column * kCodeBytes<kQ8> / 32 + first * 4, x + column, p.x_stride, dot);
     const std::byte* scales = w + kCodeBytes<kQ8> + (column / kColumns * 32 + first) * kScaleBytes;
@@ -329,6 +331,7 @@ INLINE void each_tile(const PanelProduct& p, const TileLoop (&loops)[kRows]) {
   int64_t tiles = (p.rows + kRows - 1) / kRows;
   for (int64_t t = 0; t < tiles; t++) {
     int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
+    // One tile leaves no time beside memory, and reads it in order.
     loops[end - begin - 1](p, begin, tiles > 1 && t == 0 ? p.next : nullptr);
   }
 }

@@ -287,6 +287,17 @@ IndexHeader read_header(const InputFile& file) {
 
 }  // namespace
 
+bool is_checkpoint(const std::string& path) try {
+  const InputFile file(path);
+  const IndexHeader ours;
+  char magic[sizeof ours.magic];
+  if (file.bytes() < sizeof magic) return false;
+  file.read(0, std::as_writable_bytes(std::span(magic)), "magic bytes");
+  return std::memcmp(magic, ours.magic, sizeof magic) == 0;
+} catch (const Error&) {
+  return false;
+}
+
 uint64_t unit_bytes(const TensorInfo& t, int part) {
   auto rows = static_cast<uint64_t>(t.unit_rows);
   if (part == 0) return rows * static_cast<uint64_t>(t.format.row_bytes(t.unit_columns));

@@ -50,6 +50,7 @@ std::string index_text(const Index& index);
 // What begins the file: header and text, [user_block_bytes].
 std::string user_block(const std::string& text, uint64_t user_block_bytes, uint64_t file_bytes);
 
+bool is_checkpoint(const std::string& path);  // by magic bytes, of any version; false when it cannot be read
 // Reads the header and the index; every field is checked against the others and the file's size. Throws
 // Error(bad_data).
 Index read_index(const InputFile& file, std::string* digest);

@@ -38,6 +38,20 @@ void check_space(const std::string& path, uint64_t needed) {
          (needed >> 20) + 1, folder, free >> 20);
 }
 
+// A checkpoint may be made again; whatever else stands there is somebody's, perhaps the very source.
+void check_destination(const std::string& path) {
+  std::error_code error;  // of what is not there: then nothing is lost
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) return;
+  if (std::filesystem::is_directory(status))
+    fail(ExitCode::cannot_create, "cannot write {}: it is a folder; name a file in it: -o {}/MODEL.h5", path, path);
+  if (!is_checkpoint(path))
+    fail(ExitCode::cannot_create,
+         "cannot write {}: it is there already, and is no Trireme checkpoint; move it away, or name another "
+         "place with trireme convert -o",
+         path);
+}
+
 // An upper bound of the index's length is known before its offsets are: checksums have a fixed width, offsets 19
 // digits.
 uint64_t user_block_bytes(Index index) {
@@ -192,6 +206,7 @@ CheckpointWriter::CheckpointWriter(const WriterGroup& group, const std::string& 
   s.prepare(content);
   group.agree([&] {
     if (group.rank() != 0) return;
+    check_destination(path);
     check_space(path, s.content_bytes + s.block_bytes + kTensorMetadata * (s.index.tensors.size() + 16));
     File::create(s.temporary);
   });

@@ -25,7 +25,8 @@ struct CheckpointContent {
 // bytes come out whatever the number of ranks. Without finish() nothing is left.
 class CheckpointWriter {
  public:
-  // Collective. Checks the space, creates the file and every dataset. Throws on all ranks or none.
+  // Collective. Checks the space, creates the file and every dataset. A checkpoint at `path` is replaced, anything else
+  // there is Error(cannot_create). Throws on all ranks or none.
   CheckpointWriter(const WriterGroup& group, const std::string& path, const CheckpointContent& content);
   ~CheckpointWriter();  // collective
   CheckpointWriter(const CheckpointWriter&) = delete;

@@ -9,15 +9,16 @@
 namespace trireme {
 
 // Rank 0 and the leaders of other replicas, who otherwise speak only when there are documents or results: each says
-// once a second that it is there, and gives up on a peer that was silent for the deadline.
+// once a second that it is there, and gives up on a peer that was silent for the deadline. Rank 0's last sign says that
+// the job is over: it has the results of all.
 class SignsOfLife {
  public:
   // peers: the other leaders on rank 0, rank 0 on any other leader.
   SignsOfLife(Transport& transport, const std::vector<int>& peers, std::chrono::milliseconds deadline);
 
-  void exchange();  // call it every step; throws Error(stuck) naming the silent rank
-  void leave();     // the last sign, to peers that are still there: nobody waits for this rank any more
-  bool all_left() const { return heard_.empty(); }  // on a leader: rank 0 has all results, the job is over
+  void exchange();                              // call it every step; throws Error(stuck) naming the silent rank
+  void leave();                                 // rank 0's last sign
+  bool over() const { return heard_.empty(); }  // on a leader: it came
 
   static constexpr int kAliveTag = 103;  // flag: that was the last
 

@@ -89,6 +89,25 @@ inline WeightFormat plain(DType type) { return {.type = type}; }
 inline WeightFormat quantized(int bits, int group, int zero) { return {DType::f16, bits, group, zero, false}; }
 inline WeightFormat with_minimum(int bits, int group) { return {DType::f16, bits, group, 0, true}; }
 
+// One of every kind that is packed in its own way, and the K-quants' FP32 scales, by 32 and by 16 columns.
+inline const WeightFormat kFormats[] = {plain(DType::f32),
+                                        plain(DType::f16),
+                                        plain(DType::bf16),
+                                        quantized(4, 32, 8),
+                                        with_minimum(4, 32),
+                                        quantized(8, 32, 128),
+                                        with_minimum(8, 64),
+                                        quantized(4, 128, 8),
+                                        quantized(4, 128, 0),
+                                        quantized(8, 32, 8),
+                                        quantized(4, 16, 8),
+                                        {DType::f32, 4, 32, 0, true},
+                                        {DType::f32, 8, 32, 0, true},
+                                        {DType::f32, 8, 32, 128, false},
+                                        {DType::f32, 8, 16, 128, false},
+                                        {DType::f32, 4, 16, 8, false},
+                                        {DType::f32, 4, 16, 0, true}};
+
 Weights random_weights(const WeightFormat& format, bool exact, int64_t n, int64_t k, uint32_t seed);
 
 // Rows encoded for products with such weights, by the reference.

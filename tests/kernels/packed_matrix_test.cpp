@@ -30,19 +30,6 @@ float stored_value(const Weights& w, int64_t n, int64_t k) {
   return static_cast<float>(code - f.zero) * scale_at(w.scales, f.type, group);
 }
 
-const WeightFormat kFormats[] = {plain(DType::f32),
-                                 plain(DType::f16),
-                                 plain(DType::bf16),
-                                 quantized(4, 32, 8),
-                                 with_minimum(4, 32),
-                                 quantized(8, 32, 128),
-                                 with_minimum(8, 64),
-                                 quantized(4, 128, 8),
-                                 quantized(4, 16, 8),
-                                 {DType::f32, 4, 32, 0, true},
-                                 {DType::f32, 8, 16, 128, false},
-                                 {DType::f32, 4, 16, 0, true}};
-
 }  // namespace
 
 TEST_CASE("what a format is packed to") {

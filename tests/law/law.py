@@ -181,7 +181,7 @@ def quick(law):
         law.check(model, run)
     burst(law, models[0])
     refusals(law, models)
-    rng = random.Random(11)  # a few runs a family; --all samples more
+    rng = random.Random(11)  # a few runs a family; --all makes every layout
     for model in family_models(law, 12):
         for layout in [(2, 1, 1), (3, 1, 1), (1, 3, 1)]:
             run = dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout)
@@ -217,40 +217,35 @@ def refusals(law, models):
 
 
 def everything(law, samples, seed):
-    models, by_family = list(tiny_models(law, 24, 1500)), list(family_models(law, 16))
+    models = [*tiny_models(law, 24, 1500), *family_models(law, 16)]
     big = smollm2(law, 24, 1500)
+    if big:
+        models.append(big)
     refusals(law, models)
     burst(law, models[0])
     rng = random.Random(seed)
-    print(f"law: random sample of {samples} runs a tiny model, a quarter of it a family and on SmolLM2, seed {seed}", flush=True)
-
-    def sample(model, count, ranks):
-        for _ in range(count):
-            run = {name: rng.choice(values) for name, values in DIMENSIONS.items()}
-            run["layout"] = rng.choice([layout for layout in cover.layouts(ranks) if model.allows({"layout": layout})])
-            law.check(model, run)
-
-    for model in models + [big] * bool(big):
+    print(f"law: random sample of {samples} runs a model, a quarter of it on SmolLM2, seed {seed}", flush=True)
+    for model in models:
+        slow = model is big
         for layout in cover.layouts(7):
             run = dict(PLAIN, layout=layout, threads=rng.choice([1, 2]), chunk=rng.choice([17, 256, 2048]), max_seqs=rng.choice([3, 16]))
             if model.allows(run):
                 law.check(model, run)
-        sample(model, *((-(-samples // 4), 4) if model is big else (samples, 7)))
-    for model in by_family:  # their layers differ, the layouts are the same
-        sample(model, -(-samples // 4), 7)
-    hosts = [(2, 1, 1), (1, 2, 1), (1, 1, 2), (4, 1, 1), (2, 2, 1), (3, 1, 1), (2, 1, 2)]
-    two_hosts(law, [(model, hosts) for model in models + [big] * bool(big)] + [(model, [rng.choice(hosts[:2])]) for model in by_family])
+        possible = [layout for layout in cover.layouts(4 if slow else 7) if model.allows({"layout": layout})]
+        for _ in range(-(-samples // 4) if slow else samples):
+            law.check(model, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=rng.choice(possible)))
+    two_hosts(law, models)
 
 
-def two_hosts(law, cases):
-    """cases: models and their layouts. Two emulated hosts (network namespaces), UCX between them, tensor parallelism across them included."""
+def two_hosts(law, models):
+    """Two emulated hosts (network namespaces), UCX between them, tensor parallelism across them included."""
     up = subprocess.run([os.path.join(LAB, "lab.sh"), "up", "2"], capture_output=True, text=True, check=False)
     if up.returncode != 0:
         print(f"law: skipped over two hosts: {up.stderr.strip()}")
         return
     try:
-        for model, layouts in cases:
-            for layout in layouts:
+        for model in models:
+            for layout in [(2, 1, 1), (1, 2, 1), (1, 1, 2), (4, 1, 1), (2, 2, 1), (3, 1, 1), (2, 1, 2)]:
                 if model.allows({"layout": layout}):
                     law.check(model, dict(PLAIN, layout=layout, hosts=2))
     finally:
@@ -259,9 +254,9 @@ def two_hosts(law, cases):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--all", action="store_true", help="every layout on tiny models and SmolLM2, a random sample of the rest, emulated hosts")
+    parser.add_argument("--all", action="store_true", help="every layout, a random sample of the rest, emulated hosts")
     parser.add_argument("--probe", action="store_true", help="the few runs that tests/law/mutants.py repeats")
-    parser.add_argument("--samples", type=int, default=40, help="random runs a tiny model with --all (default 40), a quarter of it, rounded up, elsewhere")
+    parser.add_argument("--samples", type=int, default=40, help="random runs a model with --all (default 40), a quarter of it on SmolLM2")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000, help="of the random sample")
     parser.add_argument("--build", default=BUILD, help="build folder to test (default build/)")
     parser.add_argument("--verbose", action="store_true", help="a line a run")

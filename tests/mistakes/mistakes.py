@@ -100,9 +100,9 @@ MISTAKES = [
     M("an output that another job writes", "run {in} -m {m} -o {dir}/held.jsonl", 73, ["held by process", "wait for that run"]),
     M("a run with another option", "run {in} -m {m} -o {dir}/done.jsonl --max-tokens 3", 78, ["sampling.max_tokens: 2 before, 3 now", "--restart"]),
     M("a run with another input", "run {dir}/other.jsonl -m {m} -o {dir}/done.jsonl --max-tokens 2", 78, ["input.", "before", "--restart"]),
-    M("a full disk", "run {in} -m {m} -o {dir}/full/out.jsonl --max-tokens 1", 74, ["{dir}/full/", "No space left on device", "free space"]),
-    M("a disk that fills while results are written", "run {dir}/many.jsonl -m {m} -o {dir}/fullsoon/out.jsonl --max-tokens 4 --prompt-logprobs 20", 74,
-      ["{dir}/fullsoon/", "No space left on device", "free space"]),
+    M("a full disk", "run {in} -m {m} -o {full}/out.jsonl --max-tokens 1", 74, ["{full}/", "No space left on device", "free space"]),
+    M("a disk that fills while results are written", "run {dir}/many.jsonl -m {m} -o {fullsoon}/out.jsonl --max-tokens 4 --prompt-logprobs 20", 74,
+      ["{fullsoon}/", "No space left on device", "free space"]),
     # layouts
     M("more TP than ranks", RUN + " --tp 3", 78, ["tp 3", "does not make 2 ranks", "try"], ranks=2),
     M("DP on one rank", RUN + " --dp 2", 78, ["dp 2", "does not make 1 ranks", "try"]),
@@ -117,6 +117,10 @@ MISTAKES = [
     M("convert without an output", "convert {m}", 64, ["-o MODEL.h5"]),
     M("convert a text file", "convert {dir}/text.txt -o {out}", 65, ["{dir}/text.txt"]),
     M("convert a checkpoint", "convert {m}.h5 -o {out}", 65, ["{m}.h5 is a checkpoint already", "made from"]),
+    M("convert over the source", "convert {m} -o {m}", 73, ["{m}", "is there already", "convert -o"]),
+    M("convert over the source, by another name of it", "convert {m} -o {dir}/link.gguf", 73, ["{dir}/link.gguf", "is there already", "convert -o"]),
+    M("convert over another file, on two ranks", "convert {m} -o {dir}/text.txt", 73, ["{dir}/text.txt", "is there already", "convert -o"], ranks=2),
+    M("convert to a folder", "convert {m} -o {dir}/open", 73, ["{dir}/open", "is a folder", "-o {dir}/open/MODEL.h5"]),
     M("convert into a folder that is not there", "convert {m} -o {dir}/none/model.h5", 73, ["{dir}/none", "choose another -o"]),
     M("inspect what is not there", "inspect {dir}/none.h5", 66, ["{dir}/none.h5"]),
     M("inspect a text file", "inspect {dir}/text.txt", 65, ["{dir}/text.txt"]),
@@ -128,6 +132,9 @@ MISTAKES = [
     M("a benchmark past the context", "bench prefill -m {m} --prompt-tokens 100000", 64, ["100000 tokens", "context of", "--prompt-tokens"]),
     M("a benchmark that is none", "bench decod -m {m}", 64, ["no benchmark 'decod'", "did you mean decode?"]),
 ]
+
+
+DISKS = {"full": 60 << 10, "fullsoon": 16 << 10}  # bytes of ballast on 64 KiB
 
 
 def put_files(tiny, model):
@@ -161,6 +168,7 @@ def put_files(tiny, model):
     put("version.h5", h5[:8] + struct.pack("<I", 99) + h5[12:])
     for name in ("secret.jsonl", "secret.gguf"):
         os.chmod(put(name, gguf if name.endswith("gguf") else rows), 0)
+    os.symlink(model, tiny.path("link.gguf"))
     os.mkdir(tiny.path("locked"), 0o555)
     os.mkdir(tiny.path("open"))
     os.chmod(tiny.path("open"), 0o777)
@@ -168,17 +176,17 @@ def put_files(tiny, model):
 
 
 def small_disk(tiny, name, ballast):
-    """A file system of 64 KiB with a file of so many bytes in it; False where nobody may mount one."""
+    """A file system of 64 KiB with a file of so many bytes in it: its folder; None where nobody may mount one."""
     os.mkdir(tiny.path(name))
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tiny.path(name)], capture_output=True)
     if done.returncode != 0:
-        return False
+        return None
     with open(tiny.path(name + "/ballast"), "wb") as file:
         try:
             file.write(b"x" * ballast)
         except OSError:
             pass
-    return True
+    return tiny.path(name)
 
 
 def message_of(stderr, ranks):
@@ -195,7 +203,7 @@ def check(checks, tiny, mistake, places, show):
     if mistake.nobody and os.getuid() != 0:
         checks.skip(mistake.what, "only root can run it as somebody else")
         return
-    if "{dir}/full" in mistake.command and not places["full"]:
+    if any("{%s}" % disk in mistake.command and not places[disk] for disk in DISKS):
         checks.skip(mistake.what, "a small file system cannot be mounted here")
         return
     command = [word.format(**places) for word in shlex.split(mistake.command)]
@@ -229,7 +237,8 @@ def main():
         first = tiny.run(["run", done, "-m", model, "-o", tiny.path("done.jsonl"), "--max-tokens", "2"])
         checks.equal("a run without a mistake", first.returncode, 0)
         put_files(tiny, model)
-        places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder, "full": all([small_disk(tiny, "full", 60 << 10), small_disk(tiny, "fullsoon", 16 << 10)])}
+        places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder,
+                  **{name: small_disk(tiny, name, ballast) for name, ballast in DISKS.items()}}
         os.mkdir(tiny.path("held.jsonl.run"))
         with open(tiny.path("held.jsonl.run/lock"), "w", encoding="ascii") as lock:
             lock.write("process 1 on host n1")
@@ -239,8 +248,8 @@ def main():
                 for mistake in MISTAKES:
                     check(checks, tiny, mistake, places, "--show" in sys.argv)
             finally:
-                for disk in ("full", "fullsoon") if places["full"] else ():
-                    subprocess.run(["umount", tiny.path(disk)], check=True)
+                for disk in filter(None, map(places.get, DISKS)):
+                    subprocess.run(["umount", disk], check=True)
     checks.end()
 
 
