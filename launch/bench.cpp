@@ -35,8 +35,8 @@ int bench_command(const Options& options, const Environment&) {
   if (kind == std::end(kKinds)) {
     std::vector<std::string> names;
     for (const Kind& k : kKinds) names.emplace_back(k.name);
-    fail(ExitCode::usage, "there is no benchmark '{}'{}; see trireme bench --help", options.input,
-         did_you_mean(options.input, names));
+    fail(ExitCode::usage, "there is no benchmark '{}'{}; there are {}; see trireme bench --help", options.input,
+         did_you_mean(options.input, names), fmt::join(names, ", "));
   }
   if (!options.text_path.empty() && kind->run != bench_quality)
     fail(ExitCode::usage, "trireme bench {} takes no text, but '{}' follows; leave it out", options.input,

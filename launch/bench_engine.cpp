@@ -135,7 +135,7 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
                 plan.decode ? "GB/s" : "GOP/s",
                 {{"batch", plan.sequences},
                  {"prompt_tokens", plan.prompt},
-                 {"weight_bytes", work.weight_bytes},
+                 {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)},
                  {"layout", session.layout_text()}}},
                options);
 }

@@ -19,8 +19,9 @@ constexpr Command kCommands[] = {
      "  mpirun -n 4 trireme convert llama-70b.gguf -o llama-70b.h5\n",
      convert_command},
     {"inspect", kInspect, MpiUse::never, "FILE",
-     "what is in a checkpoint, GGUF or folder: shapes, units, bytes, digests",
+     "what is in a checkpoint, GGUF, folder or result: shapes, units, bytes, digests",
      "  trireme inspect smollm2.h5\n"
+     "  trireme inspect summaries.jsonl\n"
      "  trireme inspect SmolLM2-135M-Instruct.Q4_1.gguf --json\n",
      inspect_command},
     {"tokenize", kTokenize, MpiUse::never, "[FILE|-]",

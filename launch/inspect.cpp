@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
@@ -55,7 +56,7 @@ int inspect_checkpoint(const Options& options) {
     return 0;
   }
   fmt::print("{}: checkpoint, {} bytes, digest {}\n", options.input, checkpoint.file_bytes(), checkpoint.digest());
-  fmt::print("config {}\n", checkpoint.config().dump(2));
+  for (auto& [key, value] : checkpoint.config().items()) fmt::print("{:<32} {}\n", key, value.dump());
   fmt::print("{:<32} {:>14}  {:<32} {:<8} {:>5} {:>14} {:>12}\n", "tensor", "shape", "format", "axis", "units", "unit",
              "bytes");
   for (const TensorInfo& t : checkpoint.tensors())
@@ -108,6 +109,8 @@ int inspect_gguf(const Options& options) {
   return 0;
 }
 
+bool begins_with_brace(const std::string& path) { return std::ifstream(path, std::ios::binary).peek() == '{'; }
+
 }  // namespace
 
 int inspect_command(const Options& options, const Environment&) {
@@ -116,7 +119,8 @@ int inspect_command(const Options& options, const Environment&) {
     fail(ExitCode::no_input, "there is no file '{}' ({}); check the path", options.input,
          error ? error.message() : "no such file");
   if (std::filesystem::is_directory(options.input, error)) return inspect_folder(options);
-  return Gguf::is_gguf(options.input) ? inspect_gguf(options) : inspect_checkpoint(options);
+  if (Gguf::is_gguf(options.input)) return inspect_gguf(options);
+  return begins_with_brace(options.input) ? inspect_result(options) : inspect_checkpoint(options);
 }
 
 }  // namespace trireme

@@ -185,6 +185,12 @@ void take_positional(Options& options, const Command& command, const std::vector
 }  // namespace
 
 Options parse_options(std::span<const std::string> arguments, std::span<const std::string> environment) {
+  if (!arguments.empty() && (arguments[0] == "help" || arguments[0] == "version")) {
+    // `trireme help run` and `trireme version`: what other programs take.
+    std::vector<std::string> words(arguments.begin() + 1, arguments.end());
+    words.push_back("--" + arguments[0]);
+    return parse_options(words, environment);
+  }
   Options options;
   const Command* command = nullptr;
   if (!arguments.empty() && !arguments[0].starts_with("-")) {

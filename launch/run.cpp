@@ -44,6 +44,16 @@ std::string date_of(int64_t day) {
   return day ? fmt::format("{:04}-{:02}-{:02}", day / 10000, day / 100 % 100, day % 100) : "";
 }
 
+// An error row's message, in either form of results.
+std::string what_it_says(const std::string& result) {
+  const auto json = nlohmann::json::parse(result, nullptr, false);
+  for (const char* place : {"/error/message", "/response/body/error/message"}) {
+    const nlohmann::json::json_pointer message(place);
+    if (json.contains(message) && json[message].is_string()) return json[message].get<std::string>();
+  }
+  return result;
+}
+
 // Before anything is made beside it.
 const std::string& checked_output(const Options& options) {
   std::error_code error;  // of files that are not there: then they are not the same
@@ -62,6 +72,11 @@ class Job {
       : options_(options), environment_(environment), log_(log), folder_(checked_output(options)) {
     input_ = options.input == "-" ? folder_.spool_stdin() : options.input;
     summary_ = survey_input(input_);
+    if (!summary_.begins_with_object)
+      log.warn(
+          "{} does not look like JSONL: its first row does not begin with {{, and each of its {} rows gets a result "
+          "of its own; for documents that are text files name a folder of .txt and .md files",
+          options.input, summary_.rows);
   }
 
   // Returns the exit code of a run that is complete already, or -1.
@@ -90,12 +105,14 @@ class Job {
   double seconds() const { return now_seconds() - start_; }
   int64_t day() const { return day_; }  // that the chat template is told; 0: it does not ask
 
-  // Where the run stands, for people and for status.json; cheap to call every step.
-  void show(const Engine& engine) {
-    if (log_.shows(LogLevel::info)) progress_.update(ledger_->tally(), seconds());
+  // Where the run stands, for people and for status.json; cheap to call every step. positions: of all replicas.
+  void show(const Engine& engine, int64_t positions) {
+    Tally tally = ledger_->tally();
+    tally.positions = positions;
+    if (log_.shows(LogLevel::info)) progress_.update(tally, seconds());
     if (!folder_.status_due()) return;
     const BlockPool& blocks = engine.scheduler().blocks();
-    Status status{.state = "running", .tally = ledger_->tally(), .seconds = seconds()};
+    Status status{.state = "running", .tally = tally, .seconds = seconds()};
     status.ranks = {{{"rank", 0},
                      {"host", environment_.host},
                      {"memory_bytes", memory_bytes()},
@@ -118,7 +135,8 @@ class Job {
          .ranks = ranks});
     if (log_.shows(LogLevel::info)) progress_.finish(tally, phases);
     if (tally.rows_failed > 0)
-      log_.warn("{} of {} rows are errors: look for \"error\" in {}", tally.rows_failed, tally.rows_total,
+      log_.warn("{} of {} rows are errors, row {} the first: {}; look for \"error\" in {}", tally.rows_failed,
+                tally.rows_total, ledger_->first_error().row + 1, what_it_says(ledger_->first_error().line),
                 options_.output);
     return static_cast<int>(code);
   }
@@ -217,7 +235,7 @@ void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
 
   const int depth = 2 * static_cast<int>(options.max_seqs);  // so that no slot waits for a document
   for (bool done = false; !done;) {
-    signs.exchange();
+    signs.exchange(session.runner().times().tokens());
     done = serve(engine);
     for (Request& request : rows.take(depth)) engine.submit(std::move(request));
     const bool idle = engine.idle();
@@ -248,7 +266,7 @@ void work(Session& session, Job* job, int64_t day) {
         [&](FinishedRow row) { job->ledger().accept(std::move(row)); });
     lead(session, dealer, signs, day, [&](const Engine& engine) {
       dealer.serve();
-      job->show(engine);
+      job->show(engine, session.runner().times().tokens() + signs.positions_elsewhere());
       return dealer.complete();
     });
     signs.leave();

@@ -77,6 +77,10 @@ void Session::choose_layout() {
     sites.push_back({machine.ranks[static_cast<size_t>(r)].domain, machine.available_bytes(r)});
   const std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
   const int pp = split.empty() ? static_cast<int>(options_.pp) : static_cast<int>(split.size());
+  if (const int sum = std::accumulate(split.begin(), split.end(), 0); !split.empty() && sum != config_.num_layers)
+    fail(ExitCode::configuration,
+         "--stage-split {}: {} layers in {} stages, the model has {}: make the numbers add up to it",
+         fmt::join(split, ","), sum, split.size(), config_.num_layers);
   layout_ = place(sites, model_need(), {static_cast<int>(options_.tp), pp, static_cast<int>(options_.dp)});
 
   const ThreadPlan plan = thread_plan(machine, world_.rank(), static_cast<int>(options_.threads));
@@ -84,13 +88,6 @@ void Session::choose_layout() {
   cpus_ = plan.cpus;
   available_bytes_ = sites[static_cast<size_t>(world_.rank())].available_bytes;
 
-  if (!split.empty() &&
-      (std::ssize(split) != layout_.pp || std::accumulate(split.begin(), split.end(), 0) != config_.num_layers))
-    fail(ExitCode::configuration,
-         "--stage-split {}: {} stages of {} layers in all; the layout has {} stages, the model {} layers: make both "
-         "equal",
-         fmt::join(split, ","), split.size(), std::accumulate(split.begin(), split.end(), 0), layout_.pp,
-         config_.num_layers);
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
   const size_t stage = static_cast<size_t>(here().pp);
   place_ = {layout_.tp, here().tp, borders[stage], borders[stage + 1], here().pp == 0, here().pp + 1 == layout_.pp};

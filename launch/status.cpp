@@ -61,11 +61,11 @@ int status_command(const Options& options, const Environment&) {
     fmt::print("{}\n", status.dump());
     return 0;
   }
+  if (status.value("state", ordered_json()) == "running" && was_killed(options.input + ".run/lock"))
+    fmt::print("{:<28} {}\n", "killed", "its process is gone; run the same command again");
   print_leaves(status, "");
   auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path);
   fmt::print("{:<28} {} s ago\n", "written", std::chrono::duration_cast<std::chrono::seconds>(age).count());
-  if (status.value("state", ordered_json()) == "running" && was_killed(options.input + ".run/lock"))
-    fmt::print("{:<28} {}\n", "note", "its process is gone: the job was killed; run the same command again");
   return 0;
 }
 

@@ -19,6 +19,7 @@ struct StepTimes {
   double waiting = 0;        // of these, for other ranks (beyond brief spins)
   int64_t prefill_tokens = 0;
   int64_t decode_tokens = 0;
+  int64_t tokens() const { return prefill_tokens + decode_tokens; }
 };
 
 // One rank's part of a step: the same on the leader and on its followers. Keeps every slot's block table, which the

@@ -150,7 +150,7 @@ bool is_folder(const std::string& path) {
 }
 
 InputSummary survey_folder(const std::string& path) {
-  InputSummary summary{"folder", 0, 0, 0};
+  InputSummary summary{.kind = "folder"};
   StreamHash hash;
   FolderWalk walk(path);
   while (auto entry = walk.next()) {
@@ -182,6 +182,7 @@ class RowCounter {
     end_line();
     return rows_;
   }
+  char first_content() const { return first_content_; }  // 0: there was none
 
  private:
   void look(std::string_view part) {
@@ -192,6 +193,7 @@ class RowCounter {
       mark_ += mark;
       if (mark || kBlank.find(c) != kBlank.npos) continue;
       seen_ = true;
+      if (first_content_ == 0) first_content_ = c;
       return;
     }
     // An incomplete mark is content; a whole one, or none, is not.
@@ -205,11 +207,12 @@ class RowCounter {
 
   uint64_t rows_ = 0, column_ = 0;
   size_t mark_ = 0;
+  char first_content_ = 0;
   bool seen_ = false, first_line_ = true;
 };
 
 InputSummary survey_jsonl(const std::string& path) {
-  InputSummary summary{"jsonl", 0, 0, 0};
+  InputSummary summary{.kind = "jsonl"};
   auto source = ByteSource::open(path);
   std::vector<char> buffer(kBufferBytes);
   StreamHash hash;
@@ -227,6 +230,7 @@ InputSummary survey_jsonl(const std::string& path) {
   }
   summary.rows = counter.finish(damaged);
   summary.digest = hash.digest();
+  summary.begins_with_object = summary.rows == 0 || counter.first_content() == '{';
   return summary;
 }
 

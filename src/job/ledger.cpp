@@ -39,9 +39,10 @@ Dealer::Draw Ledger::end() {
 void Ledger::accept(FinishedRow row) {
   store_.append(row.row, row.line);
   tally_.rows_done++;
-  tally_.rows_failed += row.is_error;
   tally_.prompt_tokens += row.prompt_tokens;
   tally_.completion_tokens += row.completion_tokens;
+  if (!row.is_error) return;
+  if (tally_.rows_failed++ == 0 || row.row < first_error_.row) first_error_ = std::move(row);
 }
 
 }  // namespace trireme

@@ -20,6 +20,7 @@ class Ledger {
   Dealer::Draw next();  // rows that are no documents are stored as error rows on the way
   void accept(FinishedRow row);
   const Tally& tally() const { return tally_; }
+  const FinishedRow& first_error() const { return first_error_; }  // in input order, of those that came; if any
   bool complete() const { return input_ended_ && tally_.rows_done == tally_.rows_total; }
 
  private:
@@ -28,6 +29,7 @@ class Ledger {
   DocumentReader reader_;
   ResultStore& store_;
   Tally tally_;
+  FinishedRow first_error_;
   uint64_t rows_read_ = 0;
   bool input_ended_ = false;
 };

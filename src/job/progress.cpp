@@ -32,20 +32,27 @@ std::string utc_time(int64_t unix_seconds) {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(unix_seconds)));
 }
 
+int64_t tokens_so_far(const Tally& tally) {
+  return std::max(tally.positions, tally.prompt_tokens + tally.completion_tokens);
+}
+
 double tokens_per_second(const Tally& tally, double seconds) {
-  return seconds > 0 ? static_cast<double>(tally.prompt_tokens + tally.completion_tokens) / seconds : 0;
+  return seconds > 0 ? static_cast<double>(tokens_so_far(tally)) / seconds : 0;
 }
 
 double seconds_left(const Tally& tally, double seconds) {
   if (tally.rows_done == 0) return -1;
-  return seconds / static_cast<double>(tally.rows_done) * static_cast<double>(tally.rows_total - tally.rows_done);
+  const double part_done = static_cast<double>(tally.rows_done) / static_cast<double>(tally.rows_total);
+  const auto finished = static_cast<double>(tally.prompt_tokens + tally.completion_tokens);
+  if (finished == 0) return seconds / part_done - seconds;  // errors alone
+  return std::max(0.0, seconds * (finished / part_done / static_cast<double>(tokens_so_far(tally)) - 1));
 }
 
 std::string progress_text(const Tally& tally, double seconds) {
   uint64_t percent = tally.rows_total ? tally.rows_done * 100 / tally.rows_total : 100;
   std::string text = fmt::format("{}/{} documents ({} %)", tally.rows_done, tally.rows_total, percent);
   if (tally.rows_failed) text += ", " + plural(tally.rows_failed, "error");
-  text += fmt::format(", {:.0f} tok/s", tokens_per_second(tally, seconds));
+  text += fmt::format(", {} tokens, {:.0f} tok/s", tokens_so_far(tally), tokens_per_second(tally, seconds));
   double left = seconds_left(tally, seconds);
   if (left > 0) text += fmt::format(", {} left", duration(left));
   return text;

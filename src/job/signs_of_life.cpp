@@ -12,40 +12,48 @@ constexpr std::chrono::seconds kEvery{1};
 
 SignsOfLife::SignsOfLife(Transport& transport, const std::vector<int>& peers, std::chrono::milliseconds deadline)
     : transport_(transport), deadline_(deadline), sent_(Clock::now() - kEvery) {
-  for (int peer : peers) heard_[peer] = Clock::now();
+  for (int peer : peers) peers_[peer].heard = Clock::now();
 }
 
-void SignsOfLife::send(bool last) {
+void SignsOfLife::send(bool last, int64_t positions) {
   WireWriter message;
   message.put(static_cast<uint8_t>(last));
-  for (const auto& [peer, heard] : heard_) transport_.send(peer, kAliveTag, message.data());
+  message.put(positions);
+  for (const auto& [rank, peer] : peers_) transport_.send(rank, kAliveTag, message.data());
   sent_ = Clock::now();
 }
 
-void SignsOfLife::exchange() {
-  if (heard_.empty()) return;
+void SignsOfLife::exchange(int64_t positions) {
+  if (peers_.empty()) return;
   while (auto message = transport_.try_receive(kAliveTag)) {
     WireReader wire(message->data);
     const bool last = wire.get_flag();
+    const auto theirs = wire.get<int64_t>();
     wire.finish();
     if (last)
-      heard_.erase(message->from);
+      peers_.erase(message->from);
     else
-      heard_[message->from] = Clock::now();
+      peers_[message->from] = {Clock::now(), theirs};
   }
   const Clock::time_point now = Clock::now();
-  if (now - sent_ >= kEvery) send(false);
-  for (const auto& [peer, heard] : heard_)
-    if (now - heard > deadline_)
+  if (now - sent_ >= kEvery) send(false, positions);
+  for (const auto& [rank, peer] : peers_)
+    if (now - peer.heard > deadline_)
       fail(ExitCode::stuck,
            "rank {}, which leads a replica or deals the documents, gave no sign of life for {:.0f} s; it is lost, "
            "stopped or cut off: see its log, then run again",
-           peer, std::chrono::duration<double>(deadline_).count());
+           rank, std::chrono::duration<double>(deadline_).count());
+}
+
+int64_t SignsOfLife::positions_elsewhere() const {
+  int64_t sum = 0;
+  for (const auto& [rank, peer] : peers_) sum += peer.positions;
+  return sum;
 }
 
 void SignsOfLife::leave() {
-  send(true);
-  heard_.clear();
+  send(true, 0);
+  peers_.clear();
 }
 
 }  // namespace trireme

@@ -9,25 +9,31 @@
 namespace trireme {
 
 // Rank 0 and the leaders of other replicas, who otherwise speak only when there are documents or results: each says
-// once a second that it is there, and gives up on a peer that was silent for the deadline. Rank 0's last sign says that
-// the job is over: it has the results of all.
+// once a second that it is there and how far it is, and gives up on a peer that was silent for the deadline. Rank 0's
+// last sign says that the job is over: it has the results of all.
 class SignsOfLife {
  public:
   // peers: the other leaders on rank 0, rank 0 on any other leader.
   SignsOfLife(Transport& transport, const std::vector<int>& peers, std::chrono::milliseconds deadline);
 
-  void exchange();                              // call it every step; throws Error(stuck) naming the silent rank
+  // Call it every step; positions: run through the model by this replica. Throws Error(stuck) naming the silent rank.
+  void exchange(int64_t positions);
+  int64_t positions_elsewhere() const;          // by the peers' replicas, as they said last
   void leave();                                 // rank 0's last sign
-  bool over() const { return heard_.empty(); }  // on a leader: it came
+  bool over() const { return peers_.empty(); }  // on a leader: it came
 
-  static constexpr int kAliveTag = 103;  // flag: that was the last
+  static constexpr int kAliveTag = 103;  // flag: that was the last; int64: positions
 
  private:
   using Clock = std::chrono::steady_clock;
-  void send(bool last);
+  struct Peer {
+    Clock::time_point heard;
+    int64_t positions = 0;
+  };
+  void send(bool last, int64_t positions);
 
   Transport& transport_;
-  std::map<int, Clock::time_point> heard_;  // of the peers that have not left
+  std::map<int, Peer> peers_;  // that have not left
   std::chrono::milliseconds deadline_;
   Clock::time_point sent_;
 };

@@ -19,6 +19,7 @@ nlohmann::ordered_json Status::to_json(int64_t unix_seconds) const {
   json["errors"] = tally.rows_failed;
   json["prompt_tokens"] = tally.prompt_tokens;
   json["completion_tokens"] = tally.completion_tokens;
+  json["tokens_so_far"] = tokens_so_far(tally);
   json["seconds"] = seconds;
   json["tokens_per_second"] = tokens_per_second(tally, seconds);
   double left = seconds_left(tally, seconds);

@@ -156,6 +156,32 @@ def check_status(checks, tiny, model):
         checks.check(f"status tells a killed job from one that runs: {said}", (b"its process is gone" in text) == said, text)
 
 
+def check_no_jsonl(checks, tiny, model):
+    """Rows of whatever kind get results; that the whole file is none of rows is said before and after."""
+    text, out = tiny.put("once.txt", "Once upon a time.\nThe end.\n"), tiny.path("once.out")
+    done = tiny.run(["run", text, "-m", model, "-o", out])
+    with open(out, "rb") as file:
+        checks.equal("a text file as input: an error row a line, and 76", (done.returncode, len(file.readlines())), (76, 2))
+    said = done.stderr.decode()
+    for words in ("does not look like JSONL", "a folder of .txt and .md", "2 of 2 rows are errors, row 1 the first: "):
+        checks.check(f"and it says {words!r}", words in said, said)
+    done = tiny.run(["run", tiny.put("rows.jsonl", lines({"prompt": "a", "max_tokens": 1})), "-m", model, "-o", tiny.path("rows.out")])
+    checks.check("of rows it says nothing", done.returncode == 0 and b"JSONL" not in done.stderr, done.stderr)
+
+
+def check_inspect(checks, tiny, model):
+    _, out = tiny.corpus("counted", lines({"prompt": "a", "max_tokens": 2}, {"prompt": "b", "max_tokens": 3}, {"prompt": ""},
+                                          {"custom_id": "c", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "a", "max_tokens": 2}},
+                                          {"custom_id": "d", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "a", "n": 2}}),
+                         model, "--ignore-eos", "--digest")
+    seen = json.loads(tiny.run(["inspect", tiny.path("counted.out.jsonl"), "--json"]).stdout)
+    checks.equal("inspect of a result: rows by finish_reason", seen["finish_reasons"], {"error": 2, "length": 3})
+    checks.equal("errors by code", sum(seen["errors"].values()), 2)
+    checks.equal("bytes, rows, tokens, digests", [seen[k] for k in ("bytes", "rows", "completion_tokens", "digests")], [len(out), 5, 7, 3])
+    other = tiny.run(["inspect", tiny.put("changed.jsonl", out.replace(b'"digest":"', b'"digest":"0', 1)), "--json"])
+    checks.check("the digest of digests sees one that differs", json.loads(other.stdout)["digest"] != seen["digest"])
+
+
 def check_render(checks, tiny, model):
     """What render prints for a text is what run makes of it."""
     options = ["--instruction", "Do:", "--system", "You."]
@@ -170,7 +196,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_render):
             part(checks, tiny, model)
     checks.end()
 

@@ -101,6 +101,17 @@ TEST_CASE("a line of 16 MiB is read, a longer one is an error row and is not hel
   CHECK(rows[2].byte == static_cast<int64_t>(2 * kMaxRowBytes + 3));
 }
 
+TEST_CASE("an input that is no JSONL is known by its first content") {
+  testkit::TempFolder folder;
+  for (const char* text : {"{\"prompt\":\"a\"}\n", "\xEF\xBB\xBF \n\t{}", "", "{torn"})
+    CHECK(survey_input(folder.put("jsonl", text)).begins_with_object);
+  for (const char* text : {"Once upon a time.\n{}\n", "[{}]", "GGUF\3", "\xEF\xBB\xBF\n1"})
+    CHECK(!survey_input(folder.put("other", text)).begins_with_object);
+  std::filesystem::create_directory(folder / "texts");
+  folder.put("texts/a.txt", "Once upon a time.");
+  CHECK(survey_input(folder / "texts").begins_with_object);
+}
+
 TEST_CASE("gzip and Zstandard by their magic bytes, several members and frames too") {
   testkit::TempFolder folder;
   std::string text = many_lines(50000), more = many_lines(3);

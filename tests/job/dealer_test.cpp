@@ -114,23 +114,26 @@ TEST_CASE("a job is not complete before its last result is here") {
   CHECK(dealer.complete());
 }
 
-TEST_CASE("leaders hear of each other while they have nothing to say; one that is silent too long is named") {
+TEST_CASE(
+    "leaders hear of each other, and how far they are, while they have nothing to say; one that is silent too long is "
+    "named") {
   using std::chrono::milliseconds;
   Mail mail(3);
   MailTransport t0(mail, 0), t1(mail, 1);
   SignsOfLife rank0(t0, {1, 2}, milliseconds(1500)), leader1(t1, {0}, milliseconds(1500)),
       alone(t0, {}, milliseconds(0));
-  alone.exchange();
+  alone.exchange(0);
   auto until = std::chrono::steady_clock::now() + milliseconds(1300);
   while (std::chrono::steady_clock::now() < until) {
-    rank0.exchange();
-    leader1.exchange();
+    rank0.exchange(100);
+    leader1.exchange(7);
     std::this_thread::sleep_for(milliseconds(20));
   }
+  CHECK(rank0.positions_elsewhere() == 7);
   std::string said;
   for (int i = 0; i < 200 && said.empty(); i++) try {
-      rank0.exchange();
-      leader1.exchange();
+      rank0.exchange(100);
+      leader1.exchange(7);
       std::this_thread::sleep_for(milliseconds(20));
     } catch (const Error& e) {
       CHECK(e.code() == ExitCode::stuck);
@@ -143,11 +146,11 @@ TEST_CASE("a leader learns from rank 0's last sign that the job is over") {
   Mail mail(2);
   MailTransport t0(mail, 0), t1(mail, 1);
   SignsOfLife rank0(t0, {1}, std::chrono::seconds(60)), leader(t1, {0}, std::chrono::seconds(60));
-  rank0.exchange();
-  leader.exchange();
+  rank0.exchange(0);
+  leader.exchange(0);
   CHECK(!leader.over());
   rank0.leave();
-  leader.exchange();
+  leader.exchange(0);
   CHECK(leader.over());
 }
 

@@ -24,7 +24,7 @@ TEST_CASE("a log gets a plain line at the start, per interval and per tenth") {
   std::string seen = watch(false, 200, 30);
   CHECK(std::count(seen.begin(), seen.end(), '\n') == 1 + 10);  // every tenth is 20 s: the interval never passes
   CHECK(seen.find('\r') == seen.npos);
-  CHECK(seen.find("20/200 documents (10 %), 1 error, 200 tok/s, 3 min 00 s left\n") != seen.npos);
+  CHECK(seen.find("20/200 documents (10 %), 1 error, 4000 tokens, 200 tok/s, 3 min 00 s left\n") != seen.npos);
   std::string rare = watch(false, 2000, 30);
   CHECK(std::count(rare.begin(), rare.end(), '\n') == 1 + 10 + 60);
 }
@@ -32,7 +32,7 @@ TEST_CASE("a log gets a plain line at the start, per interval and per tenth") {
 TEST_CASE("a terminal gets one line, redrawn") {
   std::string seen = watch(true, 20, 30);
   CHECK(seen.find('\n') == seen.npos);
-  CHECK(seen.starts_with("\r\x1b[K0/20 documents (0 %), 0 tok/s\r"));
+  CHECK(seen.starts_with("\r\x1b[K0/20 documents (0 %), 0 tokens, 0 tok/s\r"));
   CHECK(std::count(seen.begin(), seen.end(), '\r') <= 130);
 }
 
@@ -41,5 +41,20 @@ TEST_CASE("the summary has everything") {
         "documents   3 in 10 s, 1 error\n"
         "tokens      1000 in, 500 out, 150.0 tok/s (50.0 out)\n"
         "seconds     4.0 prefill, 3.0 decode, 2.0 communication, 1.0 waiting\n");
-  CHECK(progress_text({0, 0, 0, 0, 0}, 0) == "0/0 documents (100 %), 0 tok/s");
+  CHECK(progress_text({0, 0, 0, 0, 0}, 0) == "0/0 documents (100 %), 0 tokens, 0 tok/s");
+}
+
+TEST_CASE("documents under way count: their tokens, and the time they leave") {
+  const Tally none = {.rows_total = 4, .positions = 300};
+  CHECK(progress_text(none, 10) == "0/4 documents (0 %), 300 tokens, 30 tok/s");
+  CHECK(seconds_left(none, 10) < 0);
+  // One of 100 tokens is done, the other three are half done: 150 of 400 tokens are left.
+  const Tally some = {.rows_total = 4, .rows_done = 1, .prompt_tokens = 90, .completion_tokens = 10, .positions = 250};
+  CHECK(seconds_left(some, 10) == doctest::Approx(6));
+  // More than that is done already, as the others are longer: then nothing is known but that it is not over.
+  const Tally long_ones = {
+      .rows_total = 4, .rows_done = 1, .prompt_tokens = 90, .completion_tokens = 10, .positions = 900};
+  CHECK(seconds_left(long_ones, 10) == 0);
+  const Tally errors = {.rows_total = 4, .rows_done = 2, .rows_failed = 2};
+  CHECK(seconds_left(errors, 10) == doctest::Approx(10));
 }

@@ -68,6 +68,16 @@ TEST_CASE("a run gets the defaults of the contract") {
   CHECK_FALSE(sampling.digest);
 }
 
+TEST_CASE("help and version are words, too") {
+  const std::vector<std::string> none;
+  const Options help = parse_options(std::vector<std::string>{"help", "run"}, none);
+  CHECK(help.help);
+  CHECK(help.command == "run");
+  CHECK(parse_options(std::vector<std::string>{"help"}, none).help);
+  CHECK(parse_options(std::vector<std::string>{"version"}, none).version);
+  CHECK_THROWS(parse_options(std::vector<std::string>{"help", "rum"}, none));
+}
+
 TEST_CASE("every kind of value is taken") {
   Options options = parse_run({"--tp=2", "--pp", "auto", "--kv-gib", "1.5", "--digest", "--stop", "a", "--stop", "b c",
                                "--stage-split", "9,9,12", "--logprobs", "0", "--numerics", "exact", "--system", ""});
