@@ -49,11 +49,12 @@ for library in "${linked[@]}"; do
     *) into=. ;;
   esac
   cp -L "$library" "$folder/lib/$into"
-  package="$(dpkg-query -S "$(realpath "$library")" 2> /dev/null | head -n 1 | cut -d: -f1)" || true
-  [ -z "$package" ] || licensed[$package]=1
+  real="$(realpath "$library")"  # dpkg may know it without the /usr that /lib links to
+  package="$(dpkg-query -S "$real" 2> /dev/null || dpkg-query -S "${real#/usr}")" || die "no package has $real"
+  licensed[${package%%:*}]=1
 done
-for package in openmpi-bin "${!licensed[@]}"; do
-  [ ! -f "/usr/share/doc/$package/copyright" ] || cp -L "/usr/share/doc/$package/copyright" "$folder/share/licenses/$package"
+for package in openmpi-bin nlohmann-json3-dev "${!licensed[@]}"; do
+  cp -L "/usr/share/doc/$package/copyright" "$folder/share/licenses/$package"
 done
 cp LICENSE "$folder/share/licenses/trireme"
 

@@ -21,6 +21,8 @@ check "the bundle is made" launch/bundle.sh ${OFFLINE:+--offline} "$work/made"
 [ "$failed" = 0 ] || end
 check "it has at most 60 MiB" test "$(du -sm "$work/made" | cut -f1)" -le 60
 check "and its archive is the same folder" bash -c "tar -tzf '$work/made.tar.gz' | grep -q '^made/bin/trireme$'"
+licensed() { local n; n="$(ls "$work/made/share/licenses" | grep -cE '^(trireme|libc6|libopenmpi3|libucx0|zlib1g|nlohmann-json3-dev)$')" && [ "$n" = 6 ]; }
+check "with everybody's license" licensed
 no_path_of_this_machine() { ! grep -rlI -e "$PWD" -e "$work" "$work/made"; }
 check "no text in it names a path of this machine" no_path_of_this_machine
 
