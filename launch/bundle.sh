@@ -1,36 +1,42 @@
 #!/usr/bin/env bash
 # One relocatable folder for machines without internet: the program, Open MPI with launcher and plugins, UCX, HDF5, every
 # other library, and the loader and libc for hosts whose own are older. It runs from any path, read-only, as any user.
-#   launch/bundle.sh [FOLDER]    default build/trireme-bundle; FOLDER is made anew, and FOLDER.tar.gz beside it
+#   launch/bundle.sh [FOLDER]    default build/trireme-bundle in the checkout; a bundle there is replaced, FOLDER.tar.gz too
 #   --offline                    uses only what is there
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-folder=build/trireme-bundle
+checkout="$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")"
+target="$checkout/build/trireme-bundle"
 for argument in "$@"; do
   case "$argument" in
     --offline) OFFLINE=1 ;;
-    -*) echo "usage: $0 [--offline] [FOLDER]" >&2; exit 64 ;;
-    *) folder="${argument%/}" ;;
+    "" | -*) echo "usage: $0 [--offline] [FOLDER]" >&2; exit 64 ;;
+    *) target="$(realpath -m "$argument")" ;;
   esac
 done
+cd "$checkout"
 source launch/packages.sh
 
-install_packages "${build_packages[@]}" patchelf file
-if [ -e "$folder" ] && [ ! -f "$folder/bundle.txt" ]; then die "$folder is there and is no bundle: name another folder"; fi
+if { [ -e "$target" ] || [ -e "$target.tar.gz" ]; } && [ ! -f "$target/bundle.txt" ]; then
+  die "$target or its .tar.gz is there and is no bundle: name another folder"
+fi
+install_packages "${build_packages[@]}" patchelf
 BUILD_TARGETS=trireme build build
 
 # Where Debian's packages keep what they open while they run.
-system="$(dirname "$(ldconfig -p | awk '$1 == "libucs.so.0" { print $NF; exit }')")"
+system="/usr/lib/$(g++ -print-multiarch)"
 mpi_plugins="$(ompi_info --parsable --path pkglibdir | cut -d: -f3-)"
 mpi_data="$(ompi_info --parsable --path pkgdatadir | cut -d: -f3-)"
 mpi_settings="$(ompi_info --parsable --path sysconfdir | cut -d: -f3-)"
 pmix="$system/pmix2"
 
-rm -rf "$folder" "$folder.tar.gz"
+mkdir -p "$(dirname "$target")"
+work="$(mktemp -d "$(dirname "$target")/bundle.XXXXXX")"
+trap 'rm -rf "$work"' EXIT
+folder="$work/$(basename "$target")"
 mkdir -p "$folder"/{bin,libexec,lib/{openmpi,pmix,ucx,glibc},share/{openmpi,pmix,licenses},etc}
 cp build/trireme /usr/bin/orterun /usr/bin/orted "$folder/libexec"
 # OpenSHMEM, and fabrics of other libraries than UCX, are not for us.
-find "$mpi_plugins" -name 'mca_*.so' | grep -vE 'mca_(memheap|spml|scoll|sshmem|atomic|mtl|btl_ofi|btl_openib)_?' | xargs cp -t "$folder/lib/openmpi"
+find "$mpi_plugins" -name 'mca_*.so' | grep -vE 'mca_(memheap|spml|scoll|sshmem|atomic|mtl|btl_ofi|btl_openib)' | xargs cp -t "$folder/lib/openmpi"
 find "$pmix/lib/pmix" -name '*.so' -exec cp -t "$folder/lib/pmix" {} +
 find "$system/ucx" -name '*.so.0' -exec cp -L -t "$folder/lib/ucx" {} +
 cp "$mpi_data"/help-*.txt "$folder/share/openmpi"
@@ -40,9 +46,9 @@ for name in trireme mpirun orted; do install -m 755 launch/bundle_start.sh "$fol
 
 # What all of these link, libc and its kin apart.
 declare -A licensed
-mapfile -t linked < <(find "$folder/libexec" "$folder/lib" -type f -exec ldd {} + | awk '$2 == "=>" && $3 ~ /^\// { print $3 }
-  $1 ~ /^\/.*ld-linux/ { print $1 }' | sort -u)
-[ ${#linked[@]} -gt 0 ] || die "ldd found no libraries"
+find "$folder/libexec" "$folder/lib" -type f -exec ldd {} + > "$work/linked"
+! grep "not found" "$work/linked" || die "these libraries are linked, and are not there"
+mapfile -t linked < <(awk '$2 == "=>" { print $3 } $1 ~ /^\/.*ld-linux/ { print $1 }' "$work/linked" | sort -u)
 for library in "${linked[@]}"; do
   case "${library##*/}" in
     ld-linux*|libc.so.*|libm.so.*|libdl.so.*|librt.so.*|libpthread.so.*|libutil.so.*|libresolv.so.*|libmvec.so.*) into=glibc ;;
@@ -57,14 +63,15 @@ for package in openmpi-bin nlohmann-json3-dev "${!licensed[@]}"; do
   cp -L "/usr/share/doc/$package/copyright" "$folder/share/licenses/$package"
 done
 cp LICENSE "$folder/share/licenses/trireme"
+cp -rL /usr/share/common-licenses "$folder/share/licenses"  # what Debian's own notes point at
 
-# Every file finds the others from where it lies, and nothing in the environment of other programs changes.
+# Every file finds the others from where it lies, before it looks into LD_LIBRARY_PATH, which may name a site's MPI.
 find "$folder/libexec" "$folder/lib" -type f ! -path "*/glibc/*" | while read -r object; do
   strip --strip-unneeded "$object"
   case "$object" in
-    "$folder"/libexec/*) patchelf --set-rpath '$ORIGIN/../lib' "$object" ;;
-    "$folder"/lib/*/*) patchelf --set-rpath '$ORIGIN/..' "$object" ;;
-    *) patchelf --set-rpath '$ORIGIN' "$object" ;;
+    "$folder"/libexec/*) patchelf --force-rpath --set-rpath '$ORIGIN/../lib' "$object" ;;
+    "$folder"/lib/*/*) patchelf --force-rpath --set-rpath '$ORIGIN/..' "$object" ;;
+    *) patchelf --force-rpath --set-rpath '$ORIGIN' "$object" ;;
   esac
 done
 {
@@ -72,5 +79,7 @@ done
   echo
   echo "bin/trireme and bin/mpirun run from here, wherever here is: mpirun -n 2 trireme run --help"
 } > "$folder/bundle.txt"
-tar -C "$(dirname "$folder")" -czf "$folder.tar.gz" "$(basename "$folder")"
-say "$folder: $(du -sm "$folder" | cut -f1) MB; $folder.tar.gz: $(du -sm "$folder.tar.gz" | cut -f1) MB"
+tar -C "$work" -czf "$folder.tar.gz" "$(basename "$target")"
+rm -rf "$target" "$target.tar.gz"
+mv "$folder" "$folder.tar.gz" "$(dirname "$target")"
+say "$target: $(du -sm "$target" | cut -f1) MB; $target.tar.gz: $(du -sm "$target.tar.gz" | cut -f1) MB"

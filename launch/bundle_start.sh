@@ -1,10 +1,10 @@
 #!/bin/sh
 # Starts a program of the bundle, wherever that lies: the one by whose name this script is called. Needs no other program
-# of the host than this shell.
-self=$0
+# of the host than this shell (and readlink, when it is called by a link).
+case $0 in */*) self=$0 ;; *) self=./$0 ;; esac
 if [ -h "$self" ]; then self=$(readlink -f "$self"); fi
 name=${0##*/}
-here=$(CDPATH='' cd -- "${self%/*}/.." && pwd -P) || exit 70
+here=$(CDPATH='' cd -P -- "${self%/*}/.." && pwd) || exit 70
 
 export OPAL_PREFIX="$here" OPAL_BINDIR="$here/bin" OPAL_LIBDIR="$here/lib" OPAL_PKGLIBDIR="$here/lib/openmpi"
 export OPAL_DATADIR="$here/share" OPAL_PKGDATADIR="$here/share/openmpi" OPAL_SYSCONFDIR="$here/etc"

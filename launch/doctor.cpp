@@ -28,8 +28,8 @@ std::string host_block(const std::vector<const ordered_json*>& ranks) {
   for (auto& [name, limit] : r["limits"].items()) text += fmt::format(" {} {};", name, limit_text(name, limit));
   text.back() = '\n';
   for (const ordered_json* rank : ranks)
-    text += fmt::format("  rank {:<4}      CPUs {}, NUMA {}\n", (*rank)["rank"].get<int>(), cpu_list((*rank)["cpus"]),
-                        cpu_list((*rank)["numa_nodes"]));
+    text += fmt::format("  rank {:<4}      CPUs {}, NUMA {}, GPUs {}\n", (*rank)["rank"].get<int>(),
+                        cpu_list((*rank)["cpus"]), cpu_list((*rank)["numa_nodes"]), (*rank)["gpus"].get<std::string>());
   return text;
 }
 

@@ -16,11 +16,11 @@ int number_or(const std::string& text, int otherwise) {
 
 }  // namespace
 
-std::string Environment::value(const std::string& name) const {
+std::optional<std::string> Environment::find(const std::string& name) const {
   for (const std::string& entry : entries)
     if (entry.size() > name.size() && entry[name.size()] == '=' && entry.starts_with(name))
       return entry.substr(name.size() + 1);
-  return "";
+  return std::nullopt;
 }
 
 Environment Environment::read() {

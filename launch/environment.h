@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,8 @@ struct Environment {
   int rank = 0, ranks = 1;   // as the launcher says; MPI has the last word
 
   static Environment read();
-  std::string value(const std::string& name) const;  // "" when unset
+  std::optional<std::string> find(const std::string& name) const;
+  std::string value(const std::string& name) const { return find(name).value_or(""); }  // "" when unset
 };
 
 }  // namespace trireme

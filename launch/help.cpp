@@ -15,7 +15,7 @@ std::string general_help() {
   text +=
       "\nA first run:\n"
       "  trireme run documents.jsonl -m model.gguf -o summaries.jsonl --instruction \"Summarize this document.\"\n"
-      "\nOptions and examples of a command: trireme COMMAND --help. Versions: trireme --version --verbose.\n";
+      "\nOptions and examples of a command: trireme help COMMAND. Versions: trireme version --verbose.\n";
   return text;
 }
 

@@ -109,7 +109,10 @@ int inspect_gguf(const Options& options) {
   return 0;
 }
 
-bool begins_with_brace(const std::string& path) { return std::ifstream(path, std::ios::binary).peek() == '{'; }
+// By its first byte, or the run folder beside it when it is empty.
+bool is_result(const std::string& path) {
+  return std::ifstream(path, std::ios::binary).peek() == '{' || std::filesystem::exists(path + ".run");
+}
 
 }  // namespace
 
@@ -120,7 +123,7 @@ int inspect_command(const Options& options, const Environment&) {
          error ? error.message() : "no such file");
   if (std::filesystem::is_directory(options.input, error)) return inspect_folder(options);
   if (Gguf::is_gguf(options.input)) return inspect_gguf(options);
-  return begins_with_brace(options.input) ? inspect_result(options) : inspect_checkpoint(options);
+  return is_result(options.input) ? inspect_result(options) : inspect_checkpoint(options);
 }
 
 }  // namespace trireme

@@ -56,7 +56,7 @@ std::string listed(const Counts& counts) {
 int inspect_result(const Options& options) {
   const InputSummary file = survey_input(options.input);
   Results results;
-  for_each_json_line(options.input, [&](int64_t number, ordered_json& line) {
+  const auto count = [&](int64_t number, ordered_json& line) {
     if (line.contains("finish_reason"))
       return count_row(results, value_at<std::string>(line, "/finish_reason", ""),
                        value_at<std::string>(line, "/digest", ""), line);
@@ -68,7 +68,8 @@ int inspect_result(const Options& options) {
            options.input, number);
     count_row(results, value_at<std::string>(line, "/response/body/choices/0/finish_reason", ""),
               value_at<std::string>(line, "/response/body/choices/0/digest", ""), line[body]);
-  });
+  };
+  for_each_json_line(options.input, count, SIZE_MAX);  // a result is longer than its row
   const std::string digest = results.digests ? hex16(results.digest.digest()) : "";
   if (options.json) {
     const ordered_json all = {{"path", options.input},

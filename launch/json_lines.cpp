@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include "job/byte_source.h"
-#include "job/corpus.h"
 
 namespace trireme {
 
@@ -10,7 +9,8 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr int kMaxDepth = 64;  // deeper values overflow the stack when they are copied or printed
+// Values far deeper overflow the stack when they are copied or printed. A result holds what its row held.
+constexpr int kMaxDepth = 160;
 
 ordered_json parse_line(const std::string& text, const std::string& where) {
   auto check_depth = [&](int depth, ordered_json::parse_event_t, ordered_json&) {
@@ -33,7 +33,7 @@ bool is_blank(const std::string& text) { return text.find_first_not_of(" \t\r") 
 
 }  // namespace
 
-void for_each_json_line(const std::string& path, const JsonLine& each) {
+void for_each_json_line(const std::string& path, const JsonLine& each, size_t most) {
   bool is_stdin = path.empty() || path == "-";
   auto source = ByteSource::open(is_stdin ? "/dev/stdin" : path);
   std::string name = is_stdin ? "standard input" : path, line;
@@ -52,8 +52,8 @@ void for_each_json_line(const std::string& path, const JsonLine& each) {
     for (std::string_view rest(buffer.data(), count); !rest.empty();) {
       size_t end = std::min(rest.find('\n'), rest.size());
       line += rest.substr(0, end);
-      if (line.size() > kMaxRowBytes)
-        fail(ExitCode::bad_data, "{} line {} is longer than {} MiB", name, number + 1, kMaxRowBytes >> 20);
+      if (line.size() > most)
+        fail(ExitCode::bad_data, "{} line {} is longer than {} MiB", name, number + 1, most >> 20);
       if (end == rest.size()) break;
       take();
       rest.remove_prefix(end + 1);

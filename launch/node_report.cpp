@@ -28,6 +28,8 @@ int64_t limit_of(decltype(RLIMIT_NOFILE) resource) {
 
 void check_rank(const ordered_json& r, std::vector<std::string>& found) {
   std::string who = fmt::format("rank {} on {}", r["rank"].get<int>(), r["host"].get<std::string>());
+  if (r["gpus"] != "none")
+    found.push_back(fmt::format("{}: its GPUs lie idle, since this version computes on the CPU", who));
   if (r["shm_free"].get<uint64_t>() < kSmallShm)
     found.push_back(
         fmt::format("{}: /dev/shm has {} MiB free, {} are wanted; remount it larger (containers: --shm-size)", who,
@@ -61,6 +63,13 @@ void check_masks(const std::string& host, const std::vector<const ordered_json*>
 
 }  // namespace
 
+std::string visible_gpu_list(const GpuProbe& probe, const Environment& environment) {
+  std::string list;
+  for (const Gpu& gpu : visible_gpus(probe.gpus, environment.find("CUDA_VISIBLE_DEVICES")))
+    list += fmt::format("{}{}", list.empty() ? "" : ",", gpu.index);
+  return list.empty() ? "none" : list;
+}
+
 ordered_json node_report(const Environment& environment) {
   Host host = probe_host();
   ordered_json r;
@@ -71,7 +80,9 @@ ordered_json node_report(const Environment& environment) {
   r["cpus"] = host.allowed_cpus;
   r["numa_nodes"] = host.allowed_numa_nodes;
   r["machine_cpus"] = host.cpus;
-  r["machine"] = host_text(host);
+  const GpuProbe gpus = probe_gpus();
+  r["machine"] = host_text(host) + gpu_text(gpus);
+  r["gpus"] = visible_gpu_list(gpus, environment);
   r["shm_free"] = host.shm_free_bytes;
   r["huge_pages"] = host.huge_pages;
   r["levels"] = available_levels();
@@ -80,6 +91,7 @@ ordered_json node_report(const Environment& environment) {
                  {"address space", limit_of(RLIMIT_AS)},
                  {"core files", limit_of(RLIMIT_CORE)}};
   for (auto& [name, version] : versions()) r["versions"][name] = version;
+  r["versions"]["the GPU driver"] = gpus.driver.empty() ? "none" : gpus.driver;
   return r;
 }
 

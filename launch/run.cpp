@@ -44,14 +44,11 @@ std::string date_of(int64_t day) {
   return day ? fmt::format("{:04}-{:02}-{:02}", day / 10000, day / 100 % 100, day % 100) : "";
 }
 
-// An error row's message, in either form of results.
-std::string what_it_says(const std::string& result) {
-  const auto json = nlohmann::json::parse(result, nullptr, false);
-  for (const char* place : {"/error/message", "/response/body/error/message"}) {
-    const nlohmann::json::json_pointer message(place);
-    if (json.contains(message) && json[message].is_string()) return json[message].get<std::string>();
-  }
-  return result;
+// An error row's message in quotes, as text of the input may stand in it; in either form of results.
+std::string message_of(const std::string& result) {
+  const auto json = nlohmann::json::parse(result);
+  const nlohmann::json::json_pointer own("/error/message"), batch("/response/body/error/message");
+  return json.at(json.contains(own) ? own : batch).dump();
 }
 
 // Before anything is made beside it.
@@ -74,9 +71,9 @@ class Job {
     summary_ = survey_input(input_);
     if (!summary_.begins_with_object)
       log.warn(
-          "{} does not look like JSONL: its first row does not begin with {{, and each of its {} rows gets a result "
-          "of its own; for documents that are text files name a folder of .txt and .md files",
-          options.input, summary_.rows);
+          "{} does not look like JSONL: its first row does not begin with {{, and every row gets a result of its "
+          "own; for documents that are text files name a folder of .txt and .md files",
+          options.input == "-" ? "standard input" : options.input);
   }
 
   // Returns the exit code of a run that is complete already, or -1.
@@ -107,8 +104,8 @@ class Job {
 
   // Where the run stands, for people and for status.json; cheap to call every step. positions: of all replicas.
   void show(const Engine& engine, int64_t positions) {
-    Tally tally = ledger_->tally();
-    tally.positions = positions;
+    positions_ = positions;
+    const Tally tally = tally_so_far();
     if (log_.shows(LogLevel::info)) progress_.update(tally, seconds());
     if (!folder_.status_due()) return;
     const BlockPool& blocks = engine.scheduler().blocks();
@@ -135,9 +132,8 @@ class Job {
          .ranks = ranks});
     if (log_.shows(LogLevel::info)) progress_.finish(tally, phases);
     if (tally.rows_failed > 0)
-      log_.warn("{} of {} rows are errors, row {} the first: {}; look for \"error\" in {}", tally.rows_failed,
-                tally.rows_total, ledger_->first_error().row + 1, what_it_says(ledger_->first_error().line),
-                options_.output);
+      log_.warn("{} of {} rows are errors, the first in line {} of {}: {}", tally.rows_failed, tally.rows_total,
+                ledger_->first_error().row + 1, options_.output, message_of(ledger_->first_error().line));
     return static_cast<int>(code);
   }
 
@@ -145,7 +141,7 @@ class Job {
   void failed(const Fault& fault) {
     if (!ledger_ && !folder_.identity().is_null()) return;
     end({.state = "failed",
-         .tally = ledger_ ? ledger_->tally() : Tally{},
+         .tally = ledger_ ? tally_so_far() : Tally{},
          .seconds = seconds(),
          .exit_code = static_cast<int>(fault.code),
          .message = fault.text});
@@ -154,6 +150,12 @@ class Job {
  private:
   ExitCode code_of(uint64_t errors) const {
     return errors > 0 && !options_.allow_errors ? ExitCode::row_errors : ExitCode::done;
+  }
+
+  Tally tally_so_far() const {
+    Tally tally = ledger_->tally();
+    tally.positions = positions_;
+    return tally;
   }
 
   void end(const Status& status) { folder_.write_status(status.to_json(unix_seconds()), Durable::yes); }
@@ -210,6 +212,7 @@ class Job {
   std::string input_;
   InputSummary summary_;
   int64_t day_ = 0;
+  int64_t positions_ = 0;  // run through the model so far, by all replicas
   std::optional<ResultStore> store_;
   std::optional<Ledger> ledger_;
   Progress progress_ = Progress::to_stderr(log_);

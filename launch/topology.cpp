@@ -4,6 +4,8 @@
 
 #include "launch/commands.h"
 #include "launch/gather_reports.h"
+#include "launch/node_report.h"
+#include "topology/gpu.h"
 #include "topology/host.h"
 
 namespace trireme {
@@ -16,10 +18,12 @@ int topology_command(const Options& options, const Environment& environment) {
     return 0;
   }
   Host host = probe_host();
+  const GpuProbe gpus = probe_gpus();
   ordered_json mine = {{"host", host.name},
-                       {"machine", host_text(host)},
+                       {"machine", host_text(host) + gpu_text(gpus)},
                        {"cpus", host.allowed_cpus},
-                       {"numa_nodes", host.allowed_numa_nodes}};
+                       {"numa_nodes", host.allowed_numa_nodes},
+                       {"gpus", visible_gpu_list(gpus, environment)}};
   std::vector<std::string> shown;  // hosts whose machine stands above already
   for (const ordered_json& r : gather_reports(mine, environment)) {
     std::string name = r["host"];
@@ -27,8 +31,8 @@ int topology_command(const Options& options, const Environment& environment) {
       fmt::print("{}\n{}", name, r["machine"].get<std::string>());
     shown.push_back(name);
     int rank = r.value("rank", 0);
-    fmt::print("  rank {:<4}      on {}, CPUs {}, NUMA {}\n", rank, name, cpu_list(r["cpus"]),
-               cpu_list(r["numa_nodes"]));
+    fmt::print("  rank {:<4}      on {}, CPUs {}, NUMA {}, GPUs {}\n", rank, name, cpu_list(r["cpus"]),
+               cpu_list(r["numa_nodes"]), r["gpus"].get<std::string>());
   }
   return 0;
 }

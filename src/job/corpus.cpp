@@ -230,7 +230,8 @@ InputSummary survey_jsonl(const std::string& path) {
   }
   summary.rows = counter.finish(damaged);
   summary.digest = hash.digest();
-  summary.begins_with_object = summary.rows == 0 || counter.first_content() == '{';
+  const char first = counter.first_content();
+  summary.begins_with_object = first == 0 || first == '{';  // 0: empty, or damaged before it
   return summary;
 }
 

@@ -37,7 +37,7 @@ struct InputSummary {
   uint64_t bytes = 0;              // of the decompressed stream, or of all files
   uint64_t rows = 0;               // exactly as many as a Corpus will yield
   uint64_t digest = 0;             // XXH3 of the decompressed stream, or of the list of relative paths and sizes
-  bool begins_with_object = true;  // jsonl: its first content is a {, as JSONL's is
+  bool begins_with_object = true;  // jsonl: its first content, if any, is a {, as JSONL's is
 };
 InputSummary survey_input(const std::string& path);
 

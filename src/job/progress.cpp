@@ -44,8 +44,9 @@ double seconds_left(const Tally& tally, double seconds) {
   if (tally.rows_done == 0) return -1;
   const double part_done = static_cast<double>(tally.rows_done) / static_cast<double>(tally.rows_total);
   const auto finished = static_cast<double>(tally.prompt_tokens + tally.completion_tokens);
-  if (finished == 0) return seconds / part_done - seconds;  // errors alone
-  return std::max(0.0, seconds * (finished / part_done / static_cast<double>(tokens_so_far(tally)) - 1));
+  const double tokens_left = finished / part_done - static_cast<double>(tokens_so_far(tally));
+  if (tokens_left > 0) return seconds * tokens_left / static_cast<double>(tokens_so_far(tally));
+  return seconds / part_done - seconds;  // the others are longer, or were read twice: documents must do
 }
 
 std::string progress_text(const Tally& tally, double seconds) {

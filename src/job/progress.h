@@ -58,7 +58,7 @@ std::string summary_text(const Tally& tally, const PhaseSeconds& seconds);
 // Prompt tokens and generated ones so far, of unfinished documents too.
 int64_t tokens_so_far(const Tally& tally);
 double tokens_per_second(const Tally& tally, double seconds);  // 0 before the job has begun
-// Until the job's end at the pace so far, if the other documents are as long as the finished ones; -1 while none is.
+// Until the job's end at the pace so far, if the other documents are like the finished ones; -1 while none is.
 double seconds_left(const Tally& tally, double seconds);
 std::string utc_time(int64_t unix_seconds);  // "2026-11-23T21:40:18Z"
 

@@ -15,35 +15,43 @@ check() {
 end() { echo "$passed passed, $failed failed, ${1:-0} skipped"; [ "$failed" = 0 ]; exit; }
 
 work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
-install_packages busybox-static coreutils util-linux iproute2 || { echo "skipped: the bundle: no busybox-static"; end 1; }
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+(install_packages busybox-static patchelf util-linux iproute2) || { echo "skipped: the bundle: packages are missing"; end 1; }
 check "the bundle is made" launch/bundle.sh ${OFFLINE:+--offline} "$work/made"
 [ "$failed" = 0 ] || end
 check "it has at most 60 MiB" test "$(du -sm "$work/made" | cut -f1)" -le 60
-check "and its archive is the same folder" bash -c "tar -tzf '$work/made.tar.gz' | grep -q '^made/bin/trireme$'"
-licensed() { local n; n="$(ls "$work/made/share/licenses" | grep -cE '^(trireme|libc6|libopenmpi3|libucx0|zlib1g|nlohmann-json3-dev)$')" && [ "$n" = 6 ]; }
+mkdir "$work/unpacked" "$work/a folder" "$work/bin" "$work/files" "$work/other"
+check "its archive unpacks" tar -C "$work/unpacked" -xzf "$work/made.tar.gz"
+check "to the same folder" diff -r "$work/made" "$work/unpacked/made"
+check "a second one takes its place" launch/bundle.sh ${OFFLINE:+--offline} "$work/made"
+touch "$work/other/file"
+kept() { ! launch/bundle.sh --offline "$work/other" && test -f "$work/other/file"; }
+check "but not that of another folder" kept
+licensed() {
+  local of
+  for of in trireme libc6 libopenmpi3 libucx0 zlib1g nlohmann-json3-dev common-licenses/LGPL-2.1; do test -s "$work/made/share/licenses/$of" || return 1; done
+}
 check "with everybody's license" licensed
 no_path_of_this_machine() { ! grep -rlI -e "$PWD" -e "$work" "$work/made"; }
 check "no text in it names a path of this machine" no_path_of_this_machine
 
-mkdir "$work/files"
 build/tests/testkit/make_tiny_model "$work/files/tiny.gguf" --layers 2
 printf '{"prompt":"Once"}\n{"prompt":"upon a time","max_tokens":3}\n' > "$work/files/in.jsonl"
 run=(run in.jsonl -m tiny.gguf --max-tokens 8 --digest --log-level warn --restart)
 check "the program as it was built runs" bash -c "cd '$work/files' && '$PWD/build/trireme' ${run[*]} -o expected.jsonl"
 same() { cmp "$work/files/expected.jsonl" "$1"; }
 
-# On this host, from another path, by a link.
-mkdir "$work/a folder" "$work/bin"
+# On this host, from another path, by a link, beside another MPI.
+touch "$work/other/libmpi.so.40"
 mv "$work/made" "$work/a folder/moved"
 chmod -R a-w "$work/a folder/moved"
 for name in trireme mpirun; do ln -s "$work/a folder/moved/bin/$name" "$work/bin/$name"; done
-check "moved, by a link, on two ranks" bash -c "cd '$work/files' && env -u LD_LIBRARY_PATH PATH='$work/bin:/usr/bin:/bin' mpirun -n 2 trireme ${run[*]} -o moved.jsonl --tp 2"
+check "moved, by a link, on two ranks" bash -c "cd '$work/files' && env LD_LIBRARY_PATH='$work/other' PATH='$work/bin:/usr/bin:/bin' mpirun -n 2 trireme ${run[*]} -o moved.jsonl --tp 2"
 check "with the same bytes" same "$work/files/moved.jsonl"
 links_only_its_own() {
   local object others
   while read -r object; do
-    others="$(LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 "$object" | sed -n 's/.* => \(.*\) (0x.*/\1/p' | grep -v "^$work/a folder/moved/")"
+    others="$(LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 "$object" | sed -n 's/.* => \(.*\) (0x.*/\1/p; /not found/p' | grep -v "^$work/a folder/moved/")"
     echo "$object: $others"
     ! grep -vE '/(libc|libm|libdl|librt|libpthread|libutil|libresolv)\.so\.[0-9]+$' <<< "$others" | grep . || return 1
   done < <(find "$work/a folder/moved/libexec" "$work/a folder/moved/lib" -type f ! -path '*/glibc/*')

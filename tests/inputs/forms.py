@@ -146,6 +146,8 @@ def check_status(checks, tiny, model):
     status = json.loads(tiny.run(["status", out, "--json"]).stdout)
     checks.check("status: failed, 78 and why", (status["state"], status["exit_code"]) == ("failed", 78) and "2 x 1 x 2 = 4" in status["message"], status)
     checks.equal("such a folder holds no run: other options may follow", tiny.run([*command, "--seed", "3"]).returncode, 0)
+    status = json.loads(tiny.run(["status", out, "--json"]).stdout)
+    checks.equal("at the end all tokens are those of the results", status["tokens_so_far"], status["prompt_tokens"] + status["completion_tokens"])
 
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -163,7 +165,7 @@ def check_no_jsonl(checks, tiny, model):
     with open(out, "rb") as file:
         checks.equal("a text file as input: an error row a line, and 76", (done.returncode, len(file.readlines())), (76, 2))
     said = done.stderr.decode()
-    for words in ("does not look like JSONL", "a folder of .txt and .md", "2 of 2 rows are errors, row 1 the first: "):
+    for words in ("does not look like JSONL", "a folder of .txt and .md", "2 of 2 rows are errors, the first in line 1 of "):
         checks.check(f"and it says {words!r}", words in said, said)
     done = tiny.run(["run", tiny.put("rows.jsonl", lines({"prompt": "a", "max_tokens": 1})), "-m", model, "-o", tiny.path("rows.out")])
     checks.check("of rows it says nothing", done.returncode == 0 and b"JSONL" not in done.stderr, done.stderr)
@@ -182,6 +184,22 @@ def check_inspect(checks, tiny, model):
     checks.check("the digest of digests sees one that differs", json.loads(other.stdout)["digest"] != seen["digest"])
 
 
+def check_doctor(checks, tiny, _model):
+    """GPUs by an NVML of our own, found as the driver's would be."""
+    nvml = os.path.join(tiny.build, "tests", "testkit", "nvml")
+    for words, visible, expected in (("h100 h100 a100-pair", "2,0", ["2 x NVIDIA H100", "1 x NVIDIA A100", "550.54.15, CUDA 12.4", "GPUs 2,0\n", "GPUs lie idle"]),
+                                     ("init=9", "0", ["none: NVIDIA's library is there, but does not start", "GPUs none"])):
+        env = tiny.environment(TRIREME_TEST_NVML=words, CUDA_VISIBLE_DEVICES=visible, LD_LIBRARY_PATH=nvml)
+        for command in ("doctor", "topology"):
+            said = subprocess.run([tiny.trireme, command], env=env, capture_output=True, text=True, timeout=60).stdout
+            for word in expected[:4]:
+                checks.check(f"{command} with {words}: {word!r}", word in said, said)
+        said = subprocess.run([tiny.trireme, "doctor"], env=env, capture_output=True, text=True, timeout=60).stdout
+        checks.equal("idle GPUs are a finding", "GPUs lie idle" in said, len(expected) > 4)
+    said = tiny.run(["doctor"]).stdout.decode()
+    checks.check("without a driver doctor says so, or shows its GPUs", "GPUs           " in said, said)
+
+
 def check_render(checks, tiny, model):
     """What render prints for a text is what run makes of it."""
     options = ["--instruction", "Do:", "--system", "You."]
@@ -196,7 +214,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_doctor, check_render):
             part(checks, tiny, model)
     checks.end()
 

@@ -1,0 +1,111 @@
+// An NVML of GPUs that are not there, for tests: words of TRIREME_TEST_NVML say which. Built as libnvidia-ml.so.1, in a
+// folder of its own.
+//   h100        80 GiB, sm_90, 18 NVLinks to a switch         mig, exclusive   an h100 in that mode
+//   a100-pair   80 GiB, sm_80, 12 NVLinks to its neighbour    refused          one that this process may not open
+//   t4          16 GiB, sm_75, no NVLink                      init=N           the library answers error N at once
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+struct Kind {
+  const char *word, *name;
+  int major, minor;
+  unsigned long long gib;
+  unsigned links;
+  bool to_switch;
+};
+constexpr Kind kKinds[] = {{"h100", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"mig", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"exclusive", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"a100-pair", "NVIDIA A100 80GB PCIe", 8, 0, 80, 12, false},
+                           {"t4", "Tesla T4", 7, 5, 16, 0, false},
+                           {"refused", "", 0, 0, 0, 0, false}};
+
+struct Device {
+  unsigned index;
+  Kind kind;
+};
+std::vector<Device> devices;
+
+struct PciInfo {
+  char legacy_bus_id[16];
+  unsigned domain, bus, device, device_id, subsystem_id;
+  char bus_id[32];
+};
+
+void put_bus_id(unsigned index, PciInfo* pci) {
+  std::snprintf(pci->bus_id, sizeof pci->bus_id, "00000000:%02X:00.0", 0x1a + index);
+}
+
+constexpr int kSuccess = 0, kInvalidArgument = 2, kNotSupported = 3, kNoPermission = 4;
+
+}  // namespace
+
+extern "C" {
+
+int nvmlInit_v2() {
+  const char* words = std::getenv("TRIREME_TEST_NVML");
+  std::istringstream stream(words ? words : "");
+  devices.clear();
+  for (std::string word; stream >> word;) {
+    if (word.rfind("init=", 0) == 0) return std::atoi(word.c_str() + 5);
+    for (const Kind& kind : kKinds)
+      if (word == kind.word) devices.push_back({static_cast<unsigned>(devices.size()), kind});
+  }
+  return kSuccess;
+}
+int nvmlShutdown() { return kSuccess; }
+const char* nvmlErrorString(int code) {
+  return code == kNoPermission ? "Insufficient Permissions" : "Driver Not Loaded";
+}
+int nvmlSystemGetDriverVersion(char* text, unsigned bytes) {
+  return std::snprintf(text, bytes, "550.54.15") > 0 ? kSuccess : kNotSupported;
+}
+int nvmlSystemGetCudaDriverVersion_v2(int* version) { return *version = 12040, kSuccess; }
+int nvmlDeviceGetCount_v2(unsigned* count) { return *count = static_cast<unsigned>(devices.size()), kSuccess; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, Device** device) {
+  if (index >= devices.size()) return kInvalidArgument;
+  *device = &devices[index];
+  return std::strcmp((*device)->kind.word, "refused") == 0 ? kNoPermission : kSuccess;
+}
+int nvmlDeviceGetName(Device* device, char* text, unsigned bytes) {
+  return std::snprintf(text, bytes, "%s", device->kind.name), kSuccess;
+}
+int nvmlDeviceGetUUID(Device* device, char* text, unsigned bytes) {
+  return std::snprintf(text, bytes, "GPU-%08x-0000", 0xabc00000u + device->index), kSuccess;
+}
+int nvmlDeviceGetPciInfo_v3(Device* device, PciInfo* pci) { return put_bus_id(device->index, pci), kSuccess; }
+int nvmlDeviceGetCudaComputeCapability(Device* device, int* major, int* minor) {
+  *major = device->kind.major, *minor = device->kind.minor;
+  return kSuccess;
+}
+int nvmlDeviceGetMemoryInfo(Device* device, unsigned long long* total_free_used) {
+  total_free_used[0] = device->kind.gib << 30;
+  total_free_used[2] = 1ull << 30;
+  total_free_used[1] = total_free_used[0] - total_free_used[2];
+  return kSuccess;
+}
+int nvmlDeviceGetMigMode(Device* device, unsigned* now, unsigned* pending) {
+  *now = *pending = std::strcmp(device->kind.word, "mig") == 0;
+  return device->kind.major < 8 ? kNotSupported : kSuccess;
+}
+int nvmlDeviceGetComputeMode(Device* device, int* mode) {
+  return *mode = std::strcmp(device->kind.word, "exclusive") == 0 ? 3 : 0, kSuccess;
+}
+int nvmlDeviceGetNvLinkState(Device* device, unsigned link, int* active) {
+  *active = link < device->kind.links;
+  return device->kind.links ? kSuccess : kNotSupported;
+}
+int nvmlDeviceGetNvLinkRemoteDeviceType(Device* device, unsigned, int* type) {
+  return *type = device->kind.to_switch ? 2 : 0, kSuccess;
+}
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(Device* device, unsigned, PciInfo* pci) {
+  return put_bus_id(device->index ^ 1, pci), kSuccess;
+}
+
+}  // extern "C"

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace trireme {
+
+// A GPU of this host as its driver tells it; 0 or "": unknown.
+struct Gpu {
+  int index = 0;  // as NVML counts: by PCI address
+  std::string name;
+  std::string uuid;      // "GPU-..."
+  std::string pci;       // "00000000:1b:00.0", lower case
+  int architecture = 0;  // compute capability: 90 is sm_90
+  uint64_t memory_bytes = 0, free_bytes = 0;
+  bool mig = false;                       // it is split into instances
+  bool exclusive = false;                 // one process only, or none
+  int switch_links = 0;                   // NVLinks to an NVSwitch
+  std::map<std::string, int> peer_links;  // NVLinks to other GPUs, by their PCI address
+};
+
+// All that the driver shows. Without a GPU `missing` says why, in one line.
+struct GpuProbe {
+  std::vector<Gpu> gpus;
+  std::string driver;  // "550.54.15"
+  std::string cuda;    // the newest CUDA that the driver runs: "12.4"
+  std::string missing;
+};
+
+// Asks NVML, which is opened for the question and closed again: a host without a driver is normal input. library: a
+// name for dlopen.
+GpuProbe probe_gpus(const std::string& library = "libnvidia-ml.so.1");
+
+// What CUDA_VISIBLE_DEVICES (nothing: unset) leaves of `gpus`, in its order, by CUDA's rules: indices or beginnings of
+// UUIDs, up to the first that names no GPU; none when one is named twice. Indices count as with
+// CUDA_DEVICE_ORDER=PCI_BUS_ID, which differs from CUDA's default only where GPUs differ.
+std::vector<Gpu> visible_gpus(const std::vector<Gpu>& gpus, const std::optional<std::string>& variable);
+
+// Lines for people, indented by two spaces: a line for each kind of GPU, or why there is none.
+std::string gpu_text(const GpuProbe& probe);
+
+}  // namespace trireme
