@@ -11,47 +11,61 @@ inline constexpr int kWidePanel = 64;     // outputs of an f32 or bf16 panel
 inline constexpr int kGroupPanel = 32;    // outputs of a quantized panel
 inline constexpr int kGroupColumns = 32;  // columns of a packed group; 16 or all of them share a scale
 
-inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
+TRIREME_HD inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * w.k + k) * kWidePanel + n % kWidePanel;
 }
-inline int64_t bf16_index(const PackedView& w, int64_t n, int64_t k) {
+TRIREME_HD inline int64_t bf16_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * ((w.k + 1) / 2) + k / 2) * (2 * kWidePanel) + n % kWidePanel * 2 + k % 2;
 }
 
-inline int64_t code_bytes(PackedForm form) { return kGroupPanel * kGroupColumns / (form == PackedForm::q4 ? 2 : 1); }
+TRIREME_HD inline int64_t code_bytes(PackedForm form) {
+  return kGroupPanel * kGroupColumns / (form == PackedForm::q4 ? 2 : 1);
+}
 // Of the scales of a group of 32 columns: one or two of them for each output.
-inline int64_t scales_bytes(const PackedView& w) {
+TRIREME_HD inline int64_t scales_bytes(const PackedView& w) {
   return kGroupPanel * dtype_bytes(w.scale_type) * (kGroupColumns / w.scale_columns);
 }
-inline int64_t group_bytes(const PackedView& w) {
+TRIREME_HD inline int64_t group_bytes(const PackedView& w) {
   return code_bytes(w.form) + scales_bytes(w) * (w.has_minimum ? 2 : 1);
 }
-inline std::byte* group_data(const PackedView& w, int64_t n, int64_t k) {
+TRIREME_HD inline std::byte* group_data(const PackedView& w, int64_t n, int64_t k) {
   int64_t groups = (w.k + kGroupColumns - 1) / kGroupColumns;
   return w.data + (n / kGroupPanel * groups + k / kGroupColumns) * group_bytes(w);
 }
 
 // The byte of column `i` of a group for output `lane`: four columns make a step; two steps share a byte in q4.
-inline int64_t code_offset(PackedForm form, int lane, int i) {
+TRIREME_HD inline int64_t code_offset(PackedForm form, int lane, int i) {
   int step = form == PackedForm::q4 ? i / 8 : i / 4;
   return (step * kGroupPanel + lane) * 4 + i % 4;
 }
-inline int nibble_shift(int i) { return i / 4 % 2 * 4; }
+TRIREME_HD inline int nibble_shift(int i) { return i / 4 % 2 * 4; }
 
-inline int packed_code(PackedForm form, const std::byte* group, int lane, int i) {
+TRIREME_HD inline int packed_code(PackedForm form, const std::byte* group, int lane, int i) {
   int byte = std::to_integer<int>(group[code_offset(form, lane, i)]);
   return form == PackedForm::q4 ? byte >> nibble_shift(i) & 15 : byte;
 }
 
 // The scale or minimum of output `lane` for column `i` of a group.
 enum class GroupValue { scale, minimum };
-inline int64_t value_offset(const PackedView& w, GroupValue what, int lane, int i) {
+TRIREME_HD inline int64_t value_offset(const PackedView& w, GroupValue what, int lane, int i) {
   return code_bytes(w.form) + (what == GroupValue::minimum ? scales_bytes(w) : 0) +
          (i / w.scale_columns * kGroupPanel + lane) * dtype_bytes(w.scale_type);
 }
-inline float group_value(const PackedView& w, const std::byte* group, GroupValue what, int lane, int i) {
+TRIREME_HD inline float group_value(const PackedView& w, const std::byte* group, GroupValue what, int lane, int i) {
   const std::byte* at = group + value_offset(w, what, lane, i);
   return w.scale_type == DType::f16 ? to_float(*reinterpret_cast<const F16*>(at)) : *reinterpret_cast<const float*>(at);
+}
+
+// One value, decoded exactly.
+TRIREME_HD inline float value_at(const PackedView& w, int64_t n, int64_t k) {
+  if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
+  if (w.form == PackedForm::bf16) return to_float(reinterpret_cast<const BF16*>(w.data)[bf16_index(w, n, k)]);
+  const std::byte* group = group_data(w, n, k);
+  const int lane = static_cast<int>(n % kGroupPanel), i = static_cast<int>(k % kGroupColumns);
+  const int code = packed_code(w.form, group, lane, i);
+  const float scale = group_value(w, group, GroupValue::scale, lane, i);
+  if (!w.has_minimum) return static_cast<float>(code - w.zero) * scale;
+  return static_cast<float>(code) * scale + group_value(w, group, GroupValue::minimum, lane, i);
 }
 
 }  // namespace trireme

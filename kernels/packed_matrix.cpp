@@ -136,15 +136,6 @@ void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64
       }
 }
 
-float packed_value(const PackedView& w, int64_t n, int64_t k) {
-  if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
-  if (w.form == PackedForm::bf16) return to_float(reinterpret_cast<const BF16*>(w.data)[bf16_index(w, n, k)]);
-  const std::byte* group = group_data(w, n, k);
-  const int lane = static_cast<int>(n % kGroupPanel), i = static_cast<int>(k % kGroupColumns);
-  const int code = packed_code(w.form, group, lane, i);
-  const float scale = group_value(w, group, GroupValue::scale, lane, i);
-  if (!w.has_minimum) return static_cast<float>(code - w.zero) * scale;
-  return static_cast<float>(code) * scale + group_value(w, group, GroupValue::minimum, lane, i);
-}
+float packed_value(const PackedView& w, int64_t n, int64_t k) { return value_at(w, n, k); }
 
 }  // namespace trireme

@@ -2,14 +2,16 @@
 # One relocatable folder for machines without internet: the program, Open MPI with launcher and plugins, UCX, HDF5, every
 # other library, and the loader and libc for hosts whose own are older. It runs from any path, read-only, as any user.
 #   launch/bundle.sh [FOLDER]    default build/trireme-bundle in the checkout; a bundle there is replaced, FOLDER.tar.gz too
+#   --gpu-tests                  with the programs that tests/gpu.sh and bench/gpu.sh run
 #   --offline                    uses only what is there
 set -euo pipefail
 checkout="$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")"
-target="$checkout/build/trireme-bundle"
+target="$checkout/build/trireme-bundle" tests=()
 for argument in "$@"; do
   case "$argument" in
     --offline) OFFLINE=1 ;;
-    "" | -*) echo "usage: $0 [--offline] [FOLDER]" >&2; exit 64 ;;
+    --gpu-tests) tests=(tests/kernels/kernels_gpu_test bench/gpu_kernels) ;;
+    "" | -*) echo "usage: $0 [--gpu-tests] [--offline] [FOLDER]" >&2; exit 64 ;;
     *) target="$(realpath -m "$argument")" ;;
   esac
 done
@@ -20,7 +22,7 @@ if { [ -e "$target" ] || [ -e "$target.tar.gz" ]; } && [ ! -f "$target/bundle.tx
   die "$target or its .tar.gz is there and is no bundle: name another folder"
 fi
 install_packages "${build_packages[@]}" patchelf
-BUILD_TARGETS=trireme build build
+BUILD_TARGETS="trireme ${tests[*]}" build build
 
 # Where Debian's packages keep what they open while they run.
 system="/usr/lib/$(g++ -print-multiarch)"
@@ -34,7 +36,7 @@ work="$(mktemp -d "$(dirname "$target")/bundle.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
 folder="$work/$(basename "$target")"
 mkdir -p "$folder"/{bin,libexec,lib/{openmpi,pmix,ucx,glibc},share/{openmpi,pmix,licenses},etc}
-cp build/trireme /usr/bin/orterun /usr/bin/orted "$folder/libexec"
+cp build/trireme "${tests[@]/#/build/}" /usr/bin/orterun /usr/bin/orted "$folder/libexec"
 # OpenSHMEM, and fabrics of other libraries than UCX, are not for us.
 find "$mpi_plugins" -name 'mca_*.so' | grep -vE 'mca_(memheap|spml|scoll|sshmem|atomic|mtl|btl_ofi|btl_openib)' | xargs cp -t "$folder/lib/openmpi"
 find "$pmix/lib/pmix" -name '*.so' -exec cp -t "$folder/lib/pmix" {} +
@@ -42,7 +44,7 @@ find "$system/ucx" -name '*.so.0' -exec cp -L -t "$folder/lib/ucx" {} +
 cp "$mpi_data"/help-*.txt "$folder/share/openmpi"
 find "$pmix/share" -name 'help-*.txt' -exec cp -t "$folder/share/pmix" {} +
 cp "$mpi_settings/openmpi-mca-params.conf" "$folder/etc"
-for name in trireme mpirun orted; do install -m 755 launch/bundle_start.sh "$folder/bin/$name"; done
+for name in trireme mpirun orted "${tests[@]##*/}"; do install -m 755 launch/bundle_start.sh "$folder/bin/$name"; done
 
 # What all of these link, libc and its kin apart.
 declare -A licensed

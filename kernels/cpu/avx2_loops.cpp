@@ -2,7 +2,7 @@
 // clang-format off
 #include "kernels/cpu/lanes_avx2.h"
 #include "kernels/cpu/avx2_panels.h"
-#include "kernels/cpu/elementary.h"
+#include "kernels/elementary.h"
 #include "kernels/random.h"
 #include "kernels/cpu/row_loops.h"
 #include "kernels/cpu/attend_loop.h"

@@ -3,7 +3,7 @@
 #include "kernels/cpu/lanes_avx512.h"
 #include "kernels/cpu/avx2_panels.h"
 #include "kernels/cpu/avx512_panels.h"
-#include "kernels/cpu/elementary.h"
+#include "kernels/elementary.h"
 #include "kernels/random.h"
 #include "kernels/cpu/row_loops.h"
 #include "kernels/cpu/attend_loop.h"

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "base/thread_pool.h"
-#include "kernels/cpu/elementary.h"
+#include "kernels/elementary.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/levels.h"
 #include "kernels/random.h"

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "base/thread_pool.h"
-#include "kernels/cpu/elementary.h"
+#include "kernels/elementary.h"
 #include "kernels/cpu/levels.h"
 
 namespace trireme {

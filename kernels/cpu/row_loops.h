@@ -1,5 +1,5 @@
 // Loops over one row, written once over 16 lanes. The file that includes this has included the lanes of its instruction
-// set before. Every step is the reference's (cpu/reference.cpp, cpu/elementary.h), lane by lane.
+// set before. Every step is the reference's (cpu/reference.cpp, elementary.h), lane by lane.
 
 namespace trireme {
 

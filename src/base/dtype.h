@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/host_device.h"
+
 namespace trireme {
 
 enum class DType : uint8_t { f32, f16, bf16, u8 };
 
-constexpr int dtype_bytes(DType type) { return type == DType::f32 ? 4 : type == DType::u8 ? 1 : 2; }
+TRIREME_HD constexpr int dtype_bytes(DType type) { return type == DType::f32 ? 4 : type == DType::u8 ? 1 : 2; }
 constexpr std::string_view dtype_name(DType type) {
   constexpr std::string_view names[] = {"f32", "f16", "bf16", "u8"};
   return names[static_cast<int>(type)];
@@ -21,17 +23,17 @@ struct F16 {
   uint16_t bits;
 };
 
-inline float to_float(BF16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+TRIREME_HD inline float to_float(BF16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
 
 // Round to nearest even; a NaN stays a (quiet) NaN.
-inline BF16 to_bf16(float x) {
+TRIREME_HD inline BF16 to_bf16(float x) {
   uint32_t u = std::bit_cast<uint32_t>(x);
   if ((u & 0x7fffffffu) > 0x7f800000u) return BF16{static_cast<uint16_t>((u >> 16) | 0x40u)};
   return BF16{static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
 
 // Exact: every FP16 value, subnormals included, is an FP32 value.
-inline float to_float(F16 x) {
+TRIREME_HD inline float to_float(F16 x) {
   uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
   uint32_t exponent = (x.bits >> 10) & 31u, mantissa = x.bits & 1023u;
   if (exponent == 31u) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));

@@ -2,10 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include "base/must.h"
 
 namespace trireme {
 
@@ -41,9 +42,6 @@ template <typename... Args>
 [[noreturn]] void fail(ExitCode code, fmt::format_string<Args...> text, Args&&... args) {
   throw Error(code, fmt::format(text, std::forward<Args>(args)...));
 }
-
-// A broken invariant of our own: a bug, never the user's fault. Throws Error(internal) with the place.
-void must(bool condition, std::string_view what, std::source_location where = std::source_location::current());
 
 // " (errno text)" of the current errno, for messages about files.
 std::string errno_text();

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <span>
 
+#include "base/host_device.h"
+
 namespace trireme {
 
 // Rows of a matrix that something else owns. Indices in std::mdspan's order, so that it can replace this one day.
@@ -21,7 +23,7 @@ struct MatrixView {
   requires(std::is_same_v<const U, T>) MatrixView(const MatrixView<U>& other)
       : MatrixView(other.data, other.rows, other.columns, other.stride) {}
 
-  T* row(int64_t i) const { return data + i * stride; }
+  TRIREME_HD T* row(int64_t i) const { return data + i * stride; }
   MatrixView rows_from(int64_t begin, int64_t count) const { return {row(begin), count, columns, stride}; }
 };
 

@@ -1,4 +1,4 @@
-#include "kernels/cpu/elementary.h"
+#include "kernels/elementary.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 #include "check_levels.h"
-#include "kernels/cpu/elementary.h"
+#include "kernels/elementary.h"
 
 namespace trireme::testing {
 

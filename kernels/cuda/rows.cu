@@ -1,0 +1,274 @@
+// Operations on rows: lookup, norms, encoding, elementwise ones, sampling. Orders of sums are the reference's
+// (kernels/cpu/reference.cpp).
+#include "kernels/cuda/device.cuh"
+#include "kernels/random.h"
+
+namespace trireme::cuda {
+
+namespace {
+
+constexpr float kSmallestGroup = 0x1p-100f;  // as in kernels/cpu/inner.h: 127 / largest must not overflow
+
+__global__ void embed_kernel(Embed a) {
+  const int64_t row = blockIdx.x, token = int64_t{a.tokens[row]} - a.first_token;
+  if (token < 0 || token >= a.table.n) return;
+  for (int64_t k = threadIdx.x; k < a.table.k; k += blockDim.x) a.out.row(row)[k] = value_at(a.table, token, k);
+}
+
+// Of a whole warp, on every lane: sixteen chains, a lane each.
+__device__ float squares(const float* x, int64_t columns) {
+  float sum = 0;
+  if (lane() < 16)
+    for (int64_t k = lane(); k < columns; k += 16) sum = std::fma(x[k], x[k], sum);
+  return sum_lanes(sum, 16);
+}
+
+__device__ float norm_factor(float sum, int64_t columns, float epsilon) {
+  return 1.0f / std::sqrt(sum / static_cast<float>(columns) + epsilon);
+}
+
+// A block a run.
+__global__ void rms_norm_kernel(RmsNorm a) {
+  const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
+  const int64_t row = blockIdx.x / runs, first = blockIdx.x % runs * columns;
+  const float* x = a.x.row(row) + first;
+  __shared__ float factor;
+  if (warp() == 0) {
+    const float sum = squares(x, columns);
+    if (lane() == 0) factor = norm_factor(sum, columns, a.epsilon);
+  }
+  __syncthreads();
+  for (int64_t k = threadIdx.x; k < columns; k += blockDim.x) a.out.row(row)[first + k] = x[k] * factor * a.weight[k];
+}
+
+// A warp a head.
+__global__ void sum_squares_kernel(SumSquares a) {
+  const int64_t heads = blocks_of(a.x.columns, a.width), item = warp_item();
+  if (item >= a.x.rows * heads) return;
+  const int64_t row = item / heads, head = item % heads;
+  const float sum = squares(a.x.row(row) + head * a.width, a.width);
+  if (lane() == 0) a.out.row(row)[head] = sum;
+}
+
+__global__ void norm_by_squares_kernel(NormBySquares a) {
+  const int64_t row = blockIdx.x;
+  float sum = 0;
+  for (int64_t head = 0; head < a.sum_squares.columns; head++) sum = sum + a.sum_squares.row(row)[head];
+  const float factor = norm_factor(sum, a.columns, a.epsilon);
+  float* x = a.x.row(row);
+  for (int64_t k = threadIdx.x; k < a.x.columns; k += blockDim.x) x[k] = x[k] * factor * a.weight[k];
+}
+
+__global__ void encode_bf16_kernel(Encode a) {
+  const int64_t padded = a.out.row_bytes / 2, item = item_of(a.x.rows * padded);
+  if (item < 0) return;
+  const int64_t row = item / padded, k = item % padded;
+  reinterpret_cast<BF16*>(a.out.data + row * a.out.row_bytes)[k] = k < a.x.columns ? to_bf16(a.x.row(row)[k]) : BF16{0};
+}
+
+// A warp a group, a lane a column.
+__global__ void encode_int8_kernel(Encode a) {
+  const int64_t groups = blocks_of(a.x.columns, kInt8Group), item = warp_item();
+  if (item >= a.x.rows * groups) return;
+  const int64_t row = item / groups, group = item % groups, k = group * kInt8Group + lane();
+  const float x = k < a.x.columns ? a.x.row(row)[k] : 0.0f;
+  const bool finite = __all_sync(kAllLanes, std::isfinite(x));
+  const float largest = largest_of(std::fabs(x));
+  const bool coded = finite && largest >= kSmallestGroup;
+  const int code = coded ? static_cast<int>(std::nearbyint(x * (127.0f / largest))) : 0;
+  const int sum = sum_of(code);
+  Int8Group& out = reinterpret_cast<Int8Group*>(a.out.data + row * a.out.row_bytes)[group];
+  out.code[lane()] = static_cast<int8_t>(code);
+  if (lane() != 0) return;
+  out.scale = coded ? largest / 127.0f : finite ? 0.0f : NAN;
+  out.scaled_sum = coded ? out.scale * static_cast<float>(sum) : out.scale;
+  out.minus_8_sum = -8 * sum;
+  out.minus_128_sum = -128 * sum;
+}
+
+__global__ void gated_mul_kernel(GatedMul a) {
+  const int64_t item = item_of(a.gate.rows * a.gate.columns);
+  if (item < 0) return;
+  const int64_t row = item / a.gate.columns, k = item % a.gate.columns;
+  const float gate = a.gate.row(row)[k];
+  a.out.row(row)[k] = (a.activation == Activation::silu ? silu(gate) : gelu_tanh(gate)) * a.up.row(row)[k];
+}
+
+__global__ void add_bias_kernel(AddBias a) {
+  const int64_t item = item_of(a.x.rows * a.x.columns);
+  if (item < 0) return;
+  const int64_t row = item / a.x.columns, k = item % a.x.columns;
+  a.x.row(row)[k] = a.x.row(row)[k] + a.bias[k];
+}
+
+__global__ void add_scaled_kernel(AddScaled a) {
+  const int64_t item = item_of(a.x.rows * a.x.columns);
+  if (item < 0) return;
+  const int64_t row = item / a.x.columns, k = item % a.x.columns;
+  a.x.row(row)[k] = a.x.row(row)[k] + a.y.row(row)[k] * a.scale;
+}
+
+__global__ void scale_kernel(Scale a) {
+  const int64_t item = item_of(a.x.rows * a.x.columns);
+  if (item < 0) return;
+  const int64_t row = item / a.x.columns, k = item % a.x.columns;
+  const float x = a.x.row(row)[k] * a.scale;
+  a.x.row(row)[k] = a.softcap > 0 ? soft_cap(x, a.softcap) : x;
+}
+
+struct Nodes {
+  const float* at[kMostNodes];
+  uint8_t pops[kMostNodes];
+  int count = 0;
+};
+
+__global__ void tree_combine_kernel(TreeCombine a, Nodes nodes) {
+  const int64_t item = item_of(a.out.rows * a.out.columns);
+  if (item < 0) return;
+  const int64_t row = item / a.out.columns, k = item % a.out.columns;
+  float stack[kTreeDepth];
+  int depth = 0;
+  for (int node = 0; node < nodes.count; node++)
+    push(stack, depth, nodes.at[node][row * a.stride + k], nodes.pops[node]);
+  float& out = a.out.row(row)[k];
+  out = a.accumulate ? out + stack[0] : stack[0];
+}
+
+// The better of two: higher score, ties by lower id, -1 behind all. Tokens differ, so the order of asking cannot show.
+__device__ SampledToken better(SampledToken a, SampledToken b) {
+  if (a.token < 0 || b.token < 0) return a.token < 0 ? b : a;
+  if (a.score == b.score) return a.token < b.token ? a : b;
+  return a.score > b.score ? a : b;
+}
+
+// A block a row.
+__global__ void sample_kernel(Sample a) {
+  const SampleRow row = a.rows[blockIdx.x];
+  SampledToken best;
+  bool nan = false;
+  for (int32_t t = static_cast<int32_t>(threadIdx.x); t < a.tokens; t += static_cast<int32_t>(blockDim.x)) {
+    float score = row.logits[t];
+    nan = nan || std::isnan(score);
+    if (row.temperature > 0) {
+      const float u = uniform_float(token_word(row.key, row.position, a.first_token + t));
+      score = score / row.temperature + -log_float(-log_float(u));
+    }
+    best = better(best, {score, a.first_token + t});
+  }
+  __shared__ SampledToken bests[kThreads];
+  __shared__ int nans;
+  if (threadIdx.x == 0) nans = 0;
+  __syncthreads();
+  bests[threadIdx.x] = best;
+  if (nan) nans = 1;  // whoever writes it writes the same
+  __syncthreads();
+  for (int half = kThreads / 2; half >= 1; half /= 2) {
+    if (static_cast<int>(threadIdx.x) < half)
+      bests[threadIdx.x] = better(bests[threadIdx.x], bests[threadIdx.x + static_cast<unsigned>(half)]);
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) a.out[blockIdx.x] = nans ? SampledToken{} : bests[0];
+}
+
+// A warp a row, sixteen chains.
+__global__ void log_sum_exp_kernel(LogSumExp a) {
+  const int64_t row = warp_item();
+  if (row >= a.x.rows) return;
+  const float* x = a.x.row(row);
+  float top = -INFINITY, sum = 0;
+  for (int64_t k = lane(); k < a.x.columns; k += kWarp) top = std::fmax(top, x[k]);
+  top = largest_of(top);
+  if (lane() < 16)
+    for (int64_t k = lane(); k < a.x.columns; k += 16) sum += exp_float(x[k] - top);
+  sum = sum_lanes(sum, 16);
+  if (lane() == 0) a.out[row] = top + log_float(sum);
+}
+
+void embed(const Launch& launch, const Embed& a) { enqueue(launch, a.out.rows, kThreads, embed_kernel, a); }
+
+void rms_norm(const Launch& launch, const RmsNorm& a) {
+  const int64_t runs = a.x.columns / static_cast<int64_t>(a.weight.size());
+  enqueue(launch, a.x.rows * runs, kThreads, rms_norm_kernel, a);
+}
+
+void sum_squares(const Launch& launch, const SumSquares& a) {
+  enqueue(launch, blocks_of(a.x.rows * blocks_of(a.x.columns, a.width), kThreads / kWarp), kThreads, sum_squares_kernel,
+          a);
+}
+
+void norm_by_squares(const Launch& launch, const NormBySquares& a) {
+  enqueue(launch, a.x.rows, kThreads, norm_by_squares_kernel, a);
+}
+
+void encode(const Launch& launch, const Encode& a) {
+  if (a.out.form == ActivationForm::bf16)
+    enqueue(launch, blocks_of(a.x.rows * (a.out.row_bytes / 2), kThreads), kThreads, encode_bf16_kernel, a);
+  if (a.out.form == ActivationForm::int8)
+    enqueue(launch, blocks_of(a.x.rows * blocks_of(a.x.columns, kInt8Group), kThreads / kWarp), kThreads,
+            encode_int8_kernel, a);
+}
+
+void gated_mul(const Launch& launch, const GatedMul& a) {
+  enqueue(launch, blocks_of(a.gate.rows * a.gate.columns, kThreads), kThreads, gated_mul_kernel, a);
+}
+
+void add_bias(const Launch& launch, const AddBias& a) {
+  enqueue(launch, blocks_of(a.x.rows * a.x.columns, kThreads), kThreads, add_bias_kernel, a);
+}
+
+void add_scaled(const Launch& launch, const AddScaled& a) {
+  enqueue(launch, blocks_of(a.x.rows * a.x.columns, kThreads), kThreads, add_scaled_kernel, a);
+}
+
+void scale(const Launch& launch, const Scale& a) {
+  enqueue(launch, blocks_of(a.x.rows * a.x.columns, kThreads), kThreads, scale_kernel, a);
+}
+
+void tree_combine(const Launch& launch, const TreeCombine& a) {
+  must(a.nodes.size() <= kMostNodes, "the nodes of a combine fit a kernel's parameters");
+  Nodes nodes;
+  for (const float* node : a.nodes) {
+    nodes.pops[nodes.count] = static_cast<uint8_t>(a.program->pops[static_cast<size_t>(nodes.count)]);
+    nodes.at[nodes.count++] = node;
+  }
+  enqueue(launch, blocks_of(a.out.rows * a.out.columns, kThreads), kThreads, tree_combine_kernel, a, nodes);
+}
+
+void sample(const Launch& launch, const Sample& a) {
+  enqueue(launch, static_cast<int64_t>(a.rows.size()), kThreads, sample_kernel, a);
+}
+
+void log_sum_exp(const Launch& launch, const LogSumExp& a) {
+  enqueue(launch, blocks_of(a.x.rows, kThreads / kWarp), kThreads, log_sum_exp_kernel, a);
+}
+
+}  // namespace
+
+void fill_rows(Kernels& kernels) {
+  kernels.embed = embed;
+  kernels.rms_norm = rms_norm;
+  kernels.sum_squares = sum_squares;
+  kernels.norm_by_squares = norm_by_squares;
+  kernels.encode = encode;
+  kernels.gated_mul = gated_mul;
+  kernels.add_bias = add_bias;
+  kernels.add_scaled = add_scaled;
+  kernels.scale = scale;
+  kernels.tree_combine = tree_combine;
+  kernels.sample = sample;
+  kernels.log_sum_exp = log_sum_exp;
+}
+
+}  // namespace trireme::cuda
+
+namespace trireme {
+
+void fill_cuda(Kernels& kernels) {
+  kernels.level = "cuda";
+  cuda::fill_rows(kernels);
+  cuda::fill_matmul(kernels);
+  cuda::fill_attention(kernels);
+  cuda::fill_experts(kernels);
+}
+
+}  // namespace trireme

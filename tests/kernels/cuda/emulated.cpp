@@ -1,0 +1,7 @@
+// kernels/cuda for a CPU (testkit/cuda_emulation.h).
+#include "testkit/cuda_emulation.h"
+// Then the kernels, as they are.
+#include "kernels/cuda/attention.cu"
+#include "kernels/cuda/experts.cu"
+#include "kernels/cuda/matmul.cu"
+#include "kernels/cuda/rows.cu"

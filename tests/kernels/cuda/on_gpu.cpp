@@ -1,0 +1,154 @@
+// The tests of kernels on a real GPU. They keep their inputs in vectors and on the stack; here both are memory that GPU
+// and CPU share, so that no test knows where it runs. Exit code 77, and why, where there is no GPU for them.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include "on_gpu.h"
+
+#include <cuda_runtime.h>
+#include <doctest/doctest.h>
+#include <pthread.h>
+
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+
+#include "base/error.h"
+
+namespace {
+
+// Shared memory in blocks of powers of two, which are used again.
+class Arena {
+ public:
+  bool open(size_t bytes) {
+    void* memory = nullptr;
+    if (cudaMallocManaged(&memory, bytes) != cudaSuccess) return false;
+    begin_ = next_ = static_cast<char*>(memory);
+    end_ = begin_ + bytes;
+    return true;
+  }
+  bool is_open() const { return begin_ != nullptr; }
+  bool holds(const void* at) const { return at >= begin_ && at < end_; }
+
+  void* allocate(size_t bytes) {
+    const size_t rounded = std::bit_ceil(bytes + kHeader);
+    const int size_class = std::countr_zero(rounded);
+    char*& free = free_[size_class];
+    char* block = free;
+    if (block)
+      free = *reinterpret_cast<char**>(block + kHeader);
+    else if (static_cast<size_t>(end_ - next_) >= rounded)
+      block = std::exchange(next_, next_ + rounded);
+    else
+      throw std::bad_alloc();
+    *reinterpret_cast<int*>(block) = size_class;
+    return block + kHeader;
+  }
+  void release(void* at) {
+    char* block = static_cast<char*>(at) - kHeader;
+    char*& free = free_[*reinterpret_cast<int*>(block)];
+    *static_cast<char**>(at) = free;
+    free = block;
+  }
+
+ private:
+  static constexpr size_t kHeader = 64;  // keeps what follows aligned
+  char *begin_ = nullptr, *next_ = nullptr, *end_ = nullptr;
+  char* free_[64] = {};
+};
+Arena arena;
+
+constexpr size_t kArenaBytes = size_t{4} << 30, kStackBytes = size_t{64} << 20;
+constexpr int kSkipped = 77;
+
+int skip(const char* why) {
+  std::printf("skipped: kernels on a GPU: %s\n", why);
+  return kSkipped;
+}
+
+struct Arguments {
+  int count;
+  char** words;
+  int code;
+};
+
+void* run_tests(void* given) {
+  auto* arguments = static_cast<Arguments*>(given);
+  doctest::Context context(arguments->count, arguments->words);
+  arguments->code = context.run();
+  return nullptr;
+}
+
+}  // namespace
+
+void* operator new(size_t bytes) {
+  if (arena.is_open()) return arena.allocate(bytes);
+  if (void* memory = std::malloc(bytes ? bytes : 1)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* at) noexcept {
+  if (at && arena.holds(at))
+    arena.release(at);
+  else
+    std::free(at);
+}
+void operator delete(void* at, size_t) noexcept { operator delete(at); }
+
+namespace trireme {
+
+namespace {
+
+Kernels enqueued;
+
+template <auto kOperation>
+struct Waiting;
+template <typename Args, void (*Kernels::*kOperation)(const Launch&, const Args&)>
+struct Waiting<kOperation> {
+  static void call(const Launch& launch, const Args& args) {
+    (enqueued.*kOperation)(launch, args);
+    cudaError_t error = cudaGetLastError();
+    if (error == cudaSuccess) error = cudaDeviceSynchronize();
+    if (error != cudaSuccess) fail(ExitCode::internal, "the GPU reports: {}", cudaGetErrorString(error));
+  }
+};
+
+template <auto... kOperations>
+void replace(Kernels& kernels) {
+  ((kernels.*kOperations = Waiting<kOperations>::call), ...);
+}
+
+}  // namespace
+
+void wait_after_each(Kernels& kernels) {
+  enqueued = kernels;
+  replace<&Kernels::embed, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul, &Kernels::rope_append,
+          &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares, &Kernels::norm_by_squares,
+          &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale, &Kernels::route, &Kernels::expert_combine,
+          &Kernels::tree_combine, &Kernels::sample, &Kernels::log_sum_exp>(kernels);
+}
+
+}  // namespace trireme
+
+int main(int count, char** words) {
+  int devices = 0;
+  if (const cudaError_t error = cudaGetDeviceCount(&devices); error != cudaSuccess)
+    return skip(cudaGetErrorString(error));
+  if (devices == 0) return skip("there is none");
+  cudaDeviceProp device{};
+  if (const cudaError_t error = cudaGetDeviceProperties(&device, 0); error != cudaSuccess)
+    return skip(cudaGetErrorString(error));
+  if (device.major < 8) return skip("it is older than sm_80");
+  if (!device.concurrentManagedAccess) return skip("it shares no memory with the CPU");
+  std::printf("%s, sm_%d%d\n", device.name, device.major, device.minor);
+  if (!arena.open(kArenaBytes)) return skip("there are no 4 GiB of memory to share with the CPU");
+
+  void* stack = operator new(kStackBytes);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstack(&attributes, stack, kStackBytes);
+  Arguments arguments{count, words, 1};
+  pthread_t thread;
+  if (pthread_create(&thread, &attributes, run_tests, &arguments) != 0) return skip("no thread on shared memory");
+  pthread_join(thread, nullptr);
+  std::fflush(stdout);
+  std::_Exit(arguments.code);  // the arena stays open: what static objects hold lies in it
+}

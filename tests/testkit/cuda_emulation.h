@@ -1,0 +1,77 @@
+#pragma once
+
+// CUDA's words for a CPU, so that kernels/cuda can be compiled by any C++ compiler and compared with the reference
+// where there is no GPU. The threads of a block are fibers of one thread that change places at barriers and warp
+// operations; blocks run one after the other. What it cannot show: memory that only a GPU or only a host reaches, races
+// inside a warp between such points, and speed.
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <type_traits>
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ static
+
+namespace trireme::cuda {
+
+struct EmulatedIndex {
+  unsigned x = 0;
+};
+extern EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;  // of the fiber that runs
+
+// threads: a multiple of 32. Rethrows what a thread threw.
+void emulate_kernel(int64_t blocks, int threads, const std::function<void()>& kernel);
+
+void __syncthreads();
+
+// Every lane of the warp must call it; gives all lanes' words.
+const uint64_t* exchange_in_warp(uint64_t word);
+
+template <typename T>
+T from_lane(T value, int lane) {
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(uint64_t));
+  uint64_t word = 0;
+  std::memcpy(&word, &value, sizeof value);
+  const uint64_t* words = exchange_in_warp(word);
+  std::memcpy(&value, &words[lane], sizeof value);
+  return value;
+}
+inline int this_lane() { return static_cast<int>(threadIdx.x % 32); }
+
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return from_lane(value, lane % 32);
+}
+template <typename T>
+T __shfl_down_sync(unsigned, T value, int delta) {
+  return from_lane(value, this_lane() + delta < 32 ? this_lane() + delta : this_lane());
+}
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  return from_lane(value, this_lane() ^ mask);
+}
+inline int __all_sync(unsigned, int predicate) {
+  const uint64_t* words = exchange_in_warp(predicate != 0);
+  for (int i = 0; i < 32; i++)
+    if (!words[i]) return 0;
+  return 1;
+}
+
+// Four products of signed bytes, added.
+inline int __dp4a(int a, int b, int sum) {
+  for (int i = 0; i < 4; i++) sum += static_cast<int8_t>(a >> 8 * i) * static_cast<int8_t>(b >> 8 * i);
+  return sum;
+}
+
+template <typename T>
+T min(T a, T b) {
+  return b < a ? b : a;
+}
+template <typename T>
+T max(T a, T b) {
+  return a < b ? b : a;
+}
+
+}  // namespace trireme::cuda
