@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "base/thread_pool.h"
-#include "kernels/elementary.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/levels.h"
+#include "kernels/elementary.h"
 #include "kernels/random.h"
 
 namespace trireme {

@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "base/thread_pool.h"
-#include "kernels/elementary.h"
 #include "kernels/cpu/levels.h"
+#include "kernels/elementary.h"
 
 namespace trireme {
 
