@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the CUDA kernels reach on this machine's GPU, in one call of minutes; each product is checked before it is timed.
+# What the CUDA kernels reach on this machine's GPU, in one call of minutes; products are checked before they are timed.
 #   bench/gpu.sh             builds what is missing and runs it here
 #   bench/gpu.sh BUNDLE      runs the program of a bundle that launch/bundle.sh --gpu-tests made
 set -euo pipefail

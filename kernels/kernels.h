@@ -138,7 +138,7 @@ struct AttentionSpan {
 
 struct Attention {
   MatrixView<const float> q;             // [rows, heads * head_dim], rotated
-  std::span<const AttentionSpan> spans;  // cover every row once
+  std::span<const AttentionSpan> spans;  // cover every row once, in order
   std::span<const int32_t> kv_head_of;   // [heads] index into the pages' kv_heads, ascending
   float scale = 0;                       // 1 / sqrt(head_dim), unless the model has its own
   float softcap = 0;                     // > 0: scores become softcap * tanh(score / softcap), after the scale

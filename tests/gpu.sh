@@ -15,12 +15,13 @@ case "${1:-}" in
   -*) echo "usage: $0 [BUNDLE]" >&2; exit 64 ;;
   *) program="$1/bin/kernels_gpu_test" ;;
 esac
-said="$("$program" 2>&1)"
-code=$?
-echo "$said"
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+"$program" 2>&1 | tee "$log"
+code=${PIPESTATUS[0]}
 if [ "$code" = 77 ]; then echo "0 passed, 0 failed, 1 skipped"; exit 0; fi
-passed="$(sed -nE 's/.*test cases: +[0-9]+ \| +([0-9]+) passed.*/\1/p' <<< "$said")"
-failed="$(sed -nE 's/.*test cases:.* passed \| +([0-9]+) failed.*/\1/p' <<< "$said")"
+passed="$(sed -nE 's/.*test cases: +[0-9]+ \| +([0-9]+) passed.*/\1/p' "$log")"
+failed="$(sed -nE 's/.*test cases:.* passed \| +([0-9]+) failed.*/\1/p' "$log")"
 if [ "$code" != 0 ] && [ "${failed:-0}" = 0 ]; then failed=1; fi  # it broke off
 echo "${passed:-0} passed, ${failed:-0} failed, 0 skipped"
 [ "$code" = 0 ]

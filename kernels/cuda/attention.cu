@@ -89,17 +89,24 @@ __device__ void join(Softmax<kValues>& all, const Softmax<kValues>& block) {
   all.largest = largest;
 }
 
+// The last span that does not begin behind the row: first of [begin, end) that does, less one.
 __device__ const AttentionSpan& span_of(const Attention& a, int64_t row) {
-  size_t s = 0;
-  while (row < a.spans[s].first_row || row >= a.spans[s].first_row + a.spans[s].rows) s++;
-  return a.spans[s];
+  size_t begin = 1, end = a.spans.size();
+  while (begin < end) {
+    const size_t middle = begin + (end - begin) / 2;
+    if (a.spans[middle].first_row <= row)
+      begin = middle + 1;
+    else
+      end = middle;
+  }
+  return a.spans[begin - 1];
 }
 
 template <int kValues>
-__global__ void attention_kernel(Attention a, int64_t rows) {
+__global__ void attention_kernel(Attention a) {
   const int64_t heads = static_cast<int64_t>(a.kv_head_of.size()), item = warp_item();
-  if (item >= rows * heads) return;
-  const int64_t row = a.spans[0].first_row + item / heads, head = item % heads;
+  if (item >= a.q.rows * heads) return;
+  const int64_t row = item / heads, head = item % heads;
   const AttentionSpan& span = span_of(a, row);
   const int head_dim = a.pages.head_dim, kv_head = a.kv_head_of[head];
   const int64_t positions = int64_t{span.first_position} + row - span.first_row + 1;
@@ -127,10 +134,8 @@ void rope_append(const Launch& launch, const RopeAppend& a) {
 
 template <int kValues>
 void enqueue_attention(const Launch& launch, const Attention& a) {
-  int64_t rows = 0;  // of all spans, which follow each other
-  for (const AttentionSpan& span : a.spans) rows += span.rows;
   const int64_t heads = static_cast<int64_t>(a.kv_head_of.size());
-  enqueue(launch, blocks_of(rows * heads, kThreads / kWarp), kThreads, attention_kernel<kValues>, a, rows);
+  enqueue(launch, blocks_of(a.q.rows * heads, kThreads / kWarp), kThreads, attention_kernel<kValues>, a);
 }
 
 void attention(const Launch& launch, const Attention& a) {

@@ -9,7 +9,7 @@ namespace trireme {
 // contractions and lists of nodes are read by the host while it enqueues.
 void fill_cuda(Kernels& kernels);
 
-// What kernels/cuda takes at most: units of a contraction or experts held, nodes of a combine.
+// What it takes at most: units of a contraction or experts held, nodes of a combine; and 512 values of a head.
 inline constexpr int kMostTreeUnits = 2048, kMostNodes = 128;
 
 }  // namespace trireme

@@ -83,6 +83,7 @@ __device__ Sums<kRows> unit_int8(const MatMul& a, const RowTile<kRows>& tile, in
   const int output = static_cast<int>(n % kGroupPanel), zero = a.w.has_minimum ? 0 : a.w.zero;
   const int missing = (a.w.form == PackedForm::q8 ? 128 : 0) - zero;  // what codes_of() left out, of every column
   constexpr int kOnes = 0x01010101;
+  end = blocks_of(end, kGroupColumns) * kGroupColumns;  // the last group is padded with zeros
   Sums<kRows> sums{};
   for (int64_t k = begin; k < end; k += a.w.scale_columns) {
     const std::byte* w = group_data(a.w, n, k);

@@ -155,19 +155,23 @@ __global__ void sample_kernel(Sample a) {
     }
     best = better(best, {score, a.first_token + t});
   }
-  __shared__ SampledToken bests[kThreads];
+  __shared__ float scores[kThreads];
+  __shared__ int32_t tokens[kThreads];
   __shared__ int nans;
-  if (threadIdx.x == 0) nans = 0;
+  const unsigned me = threadIdx.x;
+  if (me == 0) nans = 0;
   __syncthreads();
-  bests[threadIdx.x] = best;
+  scores[me] = best.score, tokens[me] = best.token;
   if (nan) nans = 1;  // whoever writes it writes the same
   __syncthreads();
-  for (int half = kThreads / 2; half >= 1; half /= 2) {
-    if (static_cast<int>(threadIdx.x) < half)
-      bests[threadIdx.x] = better(bests[threadIdx.x], bests[threadIdx.x + static_cast<unsigned>(half)]);
+  for (unsigned half = kThreads / 2; half >= 1; half /= 2) {
+    if (me < half) {
+      const SampledToken both = better({scores[me], tokens[me]}, {scores[me + half], tokens[me + half]});
+      scores[me] = both.score, tokens[me] = both.token;
+    }
     __syncthreads();
   }
-  if (threadIdx.x == 0) a.out[blockIdx.x] = nans ? SampledToken{} : bests[0];
+  if (me == 0) a.out[blockIdx.x] = nans ? SampledToken{} : SampledToken{scores[0], tokens[0]};
 }
 
 // A warp a row, sixteen chains.

@@ -168,6 +168,33 @@ TEST_CASE("embed takes the rows of the tokens held and leaves the others alone")
   }
 }
 
+TEST_CASE("embed decodes rows of every format, at every level alike") {
+  for (const WeightFormat& format : kFormats) {
+    CAPTURE(format_name(format));
+    Weights table = random_weights(format, false, 40, 64, 4);
+    const std::vector<int32_t> tokens = {0, 39, 31, 32, 7};
+    check_levels(5 * 64 * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+      kernels.embed(launch, {tokens, 0, table.view, {out.floats(), 5, 64}});
+      if (launch.part + 1 == launch.parts) CHECK(out.floats()[64 + 3] == packed_value(table.view, 39, 3));
+    });
+  }
+}
+
+TEST_CASE("log_sum_exp: max + log of the sum of exp(x - max)") {
+  const float x[] = {0, std::log(2.0f), std::log(5.0f), -INFINITY};
+  float out;
+  select_kernels("reference").log_sum_exp({}, {{x, 1, 4}, {&out, 1}});
+  CHECK(out == doctest::Approx(std::log(8.0)));
+  for (int64_t columns : kColumns) {
+    Source source(5);
+    std::vector<float> rows = source.values(static_cast<size_t>(7 * columns), 20);
+    if (columns > 1) rows[1] = -INFINITY;
+    check_levels(7 * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& sums) {
+      kernels.log_sum_exp(launch, {{rows.data(), 7, columns}, {sums.floats(), 7}});
+    });
+  }
+}
+
 TEST_CASE("sample: greedy takes the largest, ties by lower id, a NaN nothing") {
   std::vector<float> logits = {1, 3, 2, 3, -5};
   for (auto level : available_levels()) {

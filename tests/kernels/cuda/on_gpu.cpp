@@ -5,12 +5,13 @@
 
 #include <cuda_runtime.h>
 #include <doctest/doctest.h>
-#include <pthread.h>
+#include <ucontext.h>
 
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "base/error.h"
 
@@ -58,24 +59,32 @@ class Arena {
 Arena arena;
 
 constexpr size_t kArenaBytes = size_t{4} << 30, kStackBytes = size_t{64} << 20;
-constexpr int kSkipped = 77;
+constexpr int kSkipped = 77, kFailed = 1;
 
 int skip(const char* why) {
   std::printf("skipped: kernels on a GPU: %s\n", why);
   return kSkipped;
 }
 
-struct Arguments {
-  int count;
-  char** words;
-  int code;
-};
+int fail_here(const char* why) {
+  std::printf("FAILED: kernels on a GPU: %s\n", why);
+  return kFailed;
+}
 
-void* run_tests(void* given) {
-  auto* arguments = static_cast<Arguments*>(given);
-  doctest::Context context(arguments->count, arguments->words);
-  arguments->code = context.run();
-  return nullptr;
+// main's, for the tests on their own stack. One thread allocates, so the arena has no lock.
+int argument_count = 0, exit_code = kFailed;
+char** argument_words = nullptr;
+
+void run_tests() {
+  doctest::Context context(argument_count, argument_words);
+  exit_code = context.run();
+}
+
+// Without any driver the runtime reports an insufficient one.
+bool is_absent(cudaError_t error) {
+  int driver = 0;
+  return error == cudaErrorNoDevice ||
+         (error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0);
 }
 
 }  // namespace
@@ -131,24 +140,25 @@ void wait_after_each(Kernels& kernels) {
 int main(int count, char** words) {
   int devices = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&devices); error != cudaSuccess)
-    return skip(cudaGetErrorString(error));
+    return is_absent(error) ? skip(cudaGetErrorString(error)) : fail_here(cudaGetErrorString(error));
   if (devices == 0) return skip("there is none");
   cudaDeviceProp device{};
   if (const cudaError_t error = cudaGetDeviceProperties(&device, 0); error != cudaSuccess)
-    return skip(cudaGetErrorString(error));
-  if (device.major < 8) return skip("it is older than sm_80");
-  if (!device.concurrentManagedAccess) return skip("it shares no memory with the CPU");
+    return fail_here(cudaGetErrorString(error));
   std::printf("%s, sm_%d%d\n", device.name, device.major, device.minor);
-  if (!arena.open(kArenaBytes)) return skip("there are no 4 GiB of memory to share with the CPU");
+  if (device.major < 8) return fail_here("it is older than sm_80");
+  if (!device.concurrentManagedAccess) return fail_here("it shares no memory with a CPU that goes on");
+  if (!arena.open(kArenaBytes)) return fail_here("there are no 4 GiB of memory to share with the CPU");
 
-  void* stack = operator new(kStackBytes);
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstack(&attributes, stack, kStackBytes);
-  Arguments arguments{count, words, 1};
-  pthread_t thread;
-  if (pthread_create(&thread, &attributes, run_tests, &arguments) != 0) return skip("no thread on shared memory");
-  pthread_join(thread, nullptr);
+  ucontext_t here, tests;
+  getcontext(&tests);
+  tests.uc_stack.ss_sp = arena.allocate(kStackBytes);
+  tests.uc_stack.ss_size = kStackBytes;
+  tests.uc_link = &here;
+  argument_count = count;
+  argument_words = words;
+  makecontext(&tests, run_tests, 0);
+  swapcontext(&here, &tests);
   std::fflush(stdout);
-  std::_Exit(arguments.code);  // the arena stays open: what static objects hold lies in it
+  std::_Exit(exit_code);  // the arena stays open: what static objects hold lies in it
 }
