@@ -20,7 +20,7 @@ Dealer::Draw Ledger::next() {
   for (int errors = 0; errors < kMostErrors; errors++) {
     auto result = reader_.next();
     if (!result) return end();
-    rows_read_++;
+    tally_.rows_started = ++rows_read_;
     if (auto* document = std::get_if<Document>(&*result)) return {std::move(*document), false};
     const RowError& error = std::get<RowError>(*result);
     accept({error.header.row, error_line(error), true, 0, 0});

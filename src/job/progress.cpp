@@ -42,11 +42,12 @@ double tokens_per_second(const Tally& tally, double seconds) {
 
 double seconds_left(const Tally& tally, double seconds) {
   if (tally.rows_done == 0) return -1;
-  const double part_done = static_cast<double>(tally.rows_done) / static_cast<double>(tally.rows_total);
-  const auto finished = static_cast<double>(tally.prompt_tokens + tally.completion_tokens);
-  const double tokens_left = finished / part_done - static_cast<double>(tokens_so_far(tally));
-  if (tokens_left > 0) return seconds * tokens_left / static_cast<double>(tokens_so_far(tally));
-  return seconds / part_done - seconds;  // the others are longer, or were read twice: documents must do
+  const auto rows_total = static_cast<double>(tally.rows_total), rows_done = static_cast<double>(tally.rows_done);
+  const auto so_far = static_cast<double>(tokens_so_far(tally));
+  if (so_far == 0) return seconds * (rows_total / rows_done - 1);  // errors alone
+  const double of_finished = static_cast<double>(tally.prompt_tokens + tally.completion_tokens) / rows_done;
+  const double of_begun = so_far / std::max(rows_done, static_cast<double>(tally.rows_started));
+  return seconds * (rows_total * std::max(of_finished, of_begun) / so_far - 1);
 }
 
 std::string progress_text(const Tally& tally, double seconds) {

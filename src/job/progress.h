@@ -17,7 +17,8 @@ struct Tally {
   uint64_t rows_failed = 0;
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
-  int64_t positions = 0;  // run through the model so far, of unfinished documents too; 0 when nobody counts
+  int64_t positions = 0;      // run through the model so far, of unfinished documents too; 0 when nobody counts
+  uint64_t rows_started = 0;  // handed to a replica, or done
 };
 
 // Where the time of a run went, in seconds; measured by the caller.
@@ -58,7 +59,8 @@ std::string summary_text(const Tally& tally, const PhaseSeconds& seconds);
 // Prompt tokens and generated ones so far, of unfinished documents too.
 int64_t tokens_so_far(const Tally& tally);
 double tokens_per_second(const Tally& tally, double seconds);  // 0 before the job has begun
-// Until the job's end at the pace so far, if the other documents are like the finished ones; -1 while none is.
+// Until the job's end at the pace so far, if documents have as many tokens as the finished ones, or as the begun ones
+// have by now (short ones are the first to finish); -1 while none is finished.
 double seconds_left(const Tally& tally, double seconds);
 std::string utc_time(int64_t unix_seconds);  // "2026-11-23T21:40:18Z"
 

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -31,8 +32,9 @@ nlohmann::ordered_json Status::to_json(int64_t unix_seconds) const {
                            {"decode", phases.decode},
                            {"communication", phases.communication},
                            {"waiting", phases.waiting}};
-  json["memory_bytes"] = memory_bytes();
-  json["peak_memory_bytes"] = peak_memory_bytes();
+  const int64_t memory = memory_bytes();
+  json["memory_bytes"] = memory;
+  json["peak_memory_bytes"] = std::max(memory, peak_memory_bytes());  // the kernel counts them by different clocks
   if (!ranks.is_null()) json["ranks"] = ranks;
   return json;
 }

@@ -49,12 +49,14 @@ TEST_CASE("documents under way count: their tokens, and the time they leave") {
   CHECK(progress_text(none, 10) == "0/4 documents (0 %), 300 tokens, 30 tok/s");
   CHECK(seconds_left(none, 10) < 0);
   // One of 100 tokens is done, the other three are half done: 150 of 400 tokens are left.
-  const Tally some = {.rows_total = 4, .rows_done = 1, .prompt_tokens = 90, .completion_tokens = 10, .positions = 250};
+  Tally some = {.rows_total = 4, .rows_done = 1, .prompt_tokens = 90, .completion_tokens = 10, .positions = 250};
+  some.rows_started = 4;
   CHECK(seconds_left(some, 10) == doctest::Approx(6));
-  // More than that is done already, as the others are longer: a quarter of the documents took 10 s.
-  const Tally long_ones = {
-      .rows_total = 4, .rows_done = 1, .prompt_tokens = 90, .completion_tokens = 10, .positions = 900};
-  CHECK(seconds_left(long_ones, 10) == doctest::Approx(30));
+  // The others are longer: what they have by now is what is known of them, and of those that are not begun.
+  some.positions = 900;
+  CHECK(seconds_left(some, 10) == doctest::Approx(0));
+  some.rows_total = 8;
+  CHECK(seconds_left(some, 10) == doctest::Approx(10));
   const Tally errors = {.rows_total = 4, .rows_done = 2, .rows_failed = 2};
   CHECK(seconds_left(errors, 10) == doctest::Approx(10));
 }
