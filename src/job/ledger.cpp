@@ -20,7 +20,7 @@ Dealer::Draw Ledger::next() {
   for (int errors = 0; errors < kMostErrors; errors++) {
     auto result = reader_.next();
     if (!result) return end();
-    tally_.rows_started = ++rows_read_;
+    tally_.rows_started++;
     if (auto* document = std::get_if<Document>(&*result)) return {std::move(*document), false};
     const RowError& error = std::get<RowError>(*result);
     accept({error.header.row, error_line(error), true, 0, 0});
@@ -30,9 +30,9 @@ Dealer::Draw Ledger::next() {
 
 Dealer::Draw Ledger::end() {
   input_ended_ = true;
-  if (rows_read_ != tally_.rows_total)
+  if (tally_.rows_started != tally_.rows_total)
     fail(ExitCode::bad_data, "the input changed while it was read: {} rows when the run began, {} now; run again",
-         tally_.rows_total, rows_read_);
+         tally_.rows_total, tally_.rows_started);
   return {std::nullopt, true};
 }
 

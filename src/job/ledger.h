@@ -30,7 +30,6 @@ class Ledger {
   ResultStore& store_;
   Tally tally_;
   FinishedRow first_error_;
-  uint64_t rows_read_ = 0;
   bool input_ended_ = false;
 };
 
