@@ -46,7 +46,7 @@ check_format() {
   git ls-files '*.h' '*.cpp' | xargs clang-format --dry-run --Werror
 }
 
-install_packages "${build_packages[@]}" clang-format ccache || exit 1
+install_packages "${build_packages[@]}" clang-format ccache libsimde-dev || exit 1
 fetch_model || { say "no model: tests that need it will be skipped by name"; }
 [ ! -f "$model" ] || export TRIREME_TEST_MODEL="$model"
 mkdir -p build/test-logs
