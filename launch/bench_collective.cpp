@@ -1,6 +1,7 @@
 #include "base/error.h"
 #include "comm/collective.h"
 #include "comm/collective_bench.h"
+#include "device/cpu_device.h"
 #include "kernels/select.h"
 #include "launch/bench.h"
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <thread>
 
@@ -56,6 +57,8 @@ int run(const Options& options, const Environment& environment, int argc, char**
     // A process that got no PMIx can only be a world of its own, and MPI_Init may end it in words that help nobody.
     const bool always = command.mpi == MpiUse::always;
     if (always && environment.value("PMIX_RANK").empty()) refuse_lone_worlds(environment, 1);
+    // One task of srun is a world of its own, too: Open MPI must not take it for a part of one and ask srun for a PMI.
+    if (use_mpi && environment.value("PMIX_RANK").empty()) unsetenv("SLURM_STEP_ID");
     if (use_mpi) mpi.emplace(&argc, &argv);
     if (always) {
       Waiter waiter{std::chrono::seconds(60)};

@@ -29,7 +29,7 @@ const OptionSpec kTable[] = {
   {"engine", "max-seqs", 0, "N", "16", kEngine, &Options::max_seqs, "sequences in flight on a replica", 1, 65536},
   {"engine", "max-step-tokens", 0, "N", "256", kEngine, &Options::max_step_tokens, "tokens of one step: the prefill chunk", 1, 1 << 20},
   {"engine", "kv-gib", 0, "X|auto", "auto", kEngine, &Options::kv_gib, "KV cache of a rank in GiB", 0, 1 << 20, true},
-  {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs (this version: cpu)"},
+  {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs"},
   {"engine", "numerics", 0, "exact|standard|fast", "standard", kEngine, &Options::numerics, "precision of products and KV cache (docs/numerics.md)"},
   {"engine", "level", 0, "auto|reference|avx2|avx512", "auto", kEngine, &Options::level, "highest kernel level to use"},
   {"engine", "deadline-s", 0, "X", "120", kRun | kBench | kConvert, &Options::deadline_s, "seconds that a step may take before the job ends with 71", 0, 1e6, true},

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "device/cpu_device.h"
 #include "kernels/select.h"
 #include "launch/together.h"
 #include "topology/machine.h"
@@ -20,6 +21,7 @@ namespace {
 constexpr int kNumericsRevision = 2;        // raised whenever a change of ours changes bits
 constexpr int64_t kLogitRows = 32;          // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
 constexpr double kCacheShare = 0.5;         // of the memory left after the weights, when --kv-gib is auto
+constexpr double kGpuCacheShare = 0.95;     // of a GPU's memory left after weights and kRankBytes
 constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer does not fit
 constexpr int64_t kRankBytes = int64_t{256}
                                << 20;  // of a rank beside weights and cache: libraries, activations, windows
@@ -36,9 +38,6 @@ Session::Session(const Options& options, Communicator& world, const std::string&
       config_(ModelConfig::from_json(checkpoint_->config(), checkpoint_path)),
       units_(UnitTable::of(config_, row_parallel_group(*checkpoint_))),
       exact_(options.numerics == "exact") {
-  if (options_.device != "cpu")
-    fail(ExitCode::configuration, "--device {}: this build has no CUDA backend; leave it out to run on the CPU",
-         options_.device);
   if (checkpoint_->unit_formula() != kUnitFormulaVersion)
     fail(ExitCode::bad_data, "{}: cut into units by formula {}, this program reads {}; convert the model again",
          checkpoint_path, checkpoint_->unit_formula(), kUnitFormulaVersion);
@@ -51,26 +50,56 @@ Session::Session(const Options& options, Communicator& world, const std::string&
 void Session::load() {
   together(world_, [this] {
     CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
-    weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, unpinned);
+    Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
+    weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, holder);
   });
-  device_ = std::make_unique<CpuDevice>(threads_, cpus_);
+  if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
   agree_on_cache();
   // No sequence gets past the cache.
   rope_positions_ = std::min(config_.max_positions, kv_blocks_ * kBlockTokens);
-  for (const RopeConfig& rope : config_.ropes) ropes_.emplace_back(rope, rope_positions_);
+  together(world_, [this] {
+    for (const RopeConfig& rope : config_.ropes) ropes_.emplace_back(rope, rope_positions_).move_to(*device_);
+  });
   build_stage();
 }
 
-// The map of the machine from every rank's probe, and this rank's place on it.
-void Session::choose_layout() {
-  RankProbe probe = probe_rank();
+// The map of the machine from every rank's probe.
+Machine Session::gather_machine(RankProbe probe) const {
   probe.domain = fabric_->domain();
+  if (gpu_) {
+    probe.gpu = gpu_->address();
+    probe.gpu_available_bytes = gpu_->available_bytes();
+  }
   const std::string text = nlohmann::json(probe).dump();
   std::vector<RankProbe> probes;
   for (const auto& bytes : world_.all_gather(std::as_bytes(std::span(text))))
     probes.push_back(nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()),
                                            reinterpret_cast<const char*>(bytes.data() + bytes.size())));
-  const Machine machine = Machine::of(std::move(probes));
+  return Machine::of(std::move(probes));
+}
+
+// The ranks of a host take the GPUs that they see in turn.
+void Session::open_gpu(const Machine& machine) {
+  const std::vector<int> here = machine.ranks_on(machine.host_of[static_cast<size_t>(world_.rank())]);
+  const auto index = std::find(here.begin(), here.end(), world_.rank()) - here.begin();
+  const std::chrono::milliseconds wait(static_cast<int64_t>(options_.deadline_s * 1000));
+  together(world_, [&] {
+    const int gpus = std::max(1, probe_cuda().gpus);
+    auto gpu = CudaDevice::open(static_cast<int>(index) % gpus, wait);
+    gpu_ = gpu.get();
+    device_ = std::move(gpu);
+  });
+}
+
+// The map of the machine and this rank's place on it.
+void Session::choose_layout() {
+  const RankProbe probe = probe_rank();
+  Machine machine = gather_machine(probe);
+  if (options_.device == "cuda") {
+    open_gpu(machine);
+    machine = gather_machine(probe);
+    gpu_ranks_ = static_cast<int>(machine.sharing_memory_with(world_.rank()).size());
+  }
 
   std::vector<RankSite> sites;
   for (int r = 0; r < world_.size(); r++)
@@ -115,8 +144,29 @@ int64_t Session::needed_bytes() const {
   return StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_) + kRankBytes;
 }
 
-// The highest kernel level that every rank has, so that all compute the same bits.
+// The GPU's, or the highest kernel level that every rank has, so that all compute the same bits.
 void Session::choose_kernels() {
+  if (gpu_) {
+    if (options_.level != "auto")
+      fail(ExitCode::configuration, "--level {} is of CPUs, --device cuda computes on GPUs; leave one of them out",
+           options_.level);
+    const int units = std::max({units_.attention_units, units_.mlp_units, config_.num_experts});
+    if (units > CudaDevice::kMostUnits || config_.head_dim > CudaDevice::kMostHeadDim)
+      fail(
+          ExitCode::configuration,
+          "--device cuda: the model has {} units a layer and heads of {} values, at most {} and {} run on a GPU; leave "
+          "--device out to run on the CPU",
+          units, config_.head_dim, CudaDevice::kMostUnits, CudaDevice::kMostHeadDim);
+    kernels_ = gpu_->kernels();
+  } else {
+    choose_level();
+  }
+  fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision,
+                             exact_ ? "exact" : "standard", kernels_.level, kUnitFormulaVersion, units_.heads_per_unit,
+                             units_.columns_per_unit, units_.rows_per_unit, units_.hidden_unit_columns);
+}
+
+void Session::choose_level() {
   const auto levels = available_levels();
   int64_t level = std::ssize(levels) - 1;
   if (options_.level != "auto") {
@@ -127,9 +177,16 @@ void Session::choose_kernels() {
     level = wanted - levels.begin();
   }
   kernels_ = select_kernels(levels[static_cast<size_t>(world_.all_min(level))]);
-  fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision,
-                             exact_ ? "exact" : "standard", kernels_.level, kUnitFormulaVersion, units_.heads_per_unit,
-                             units_.columns_per_unit, units_.rows_per_unit, units_.hidden_unit_columns);
+}
+
+// Bytes for a rank's cache when nobody says how many: a part of what is left beside the weights; of a GPU, which nobody
+// else needs, most of what is free now that they are there.
+int64_t Session::room_for_cache() const {
+  if (gpu_)
+    return static_cast<int64_t>(static_cast<double>(gpu_->available_bytes() / gpu_ranks_ - kRankBytes) *
+                                kGpuCacheShare);
+  const int64_t weights = StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_);
+  return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
 }
 
 // Every rank of every replica has equally many KV blocks: the fewest that any can hold.
@@ -142,9 +199,7 @@ void Session::agree_on_cache() {
   if (blocks == 0 && options_.kv_gib > 0) {
     blocks = static_cast<int64_t>(options_.kv_gib * static_cast<double>(int64_t{1} << 30)) / block;
   } else if (blocks == 0) {
-    const int64_t weights = StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_);
-    const int64_t left = available_bytes_ - weights;
-    blocks = std::clamp<int64_t>(static_cast<int64_t>(static_cast<double>(left) * kCacheShare) / block, 0, wanted);
+    blocks = std::clamp<int64_t>(room_for_cache() / block, 0, wanted);
   }
   kv_blocks_ = world_.all_min(blocks);
   if (kv_blocks_ < 1)
@@ -169,6 +224,9 @@ void Session::build_stage() {
   size_t window = Stage::window_bytes(config_, units_, tp, limits_);
   if (place_.last) window = std::max(window, Sampler::window_bytes(config_, units_, tp, limits_));
   group_ = fabric_->collective(members, window);
+  together(world_, [&] {
+    for (int r = 0; r < tp; r++) pins_.push_back(device_->pin(group_->memory(r), "the windows of a group"));
+  });
 
   const size_t hop = Runner::hop_bytes(config_, limits_);
   const int slots = pp + 1;  // a stage can finish a step while the next still has its last

@@ -8,12 +8,13 @@
 #include "checkpoint/checkpoint.h"
 #include "comm/collective.h"
 #include "comm/communicator.h"
-#include "device/device.h"
+#include "device/cuda.h"
 #include "engine/engine.h"
 #include "launch/options.h"
 #include "launch/sampling_defaults.h"
 #include "model/stage.h"
 #include "text/tokenizer.h"
+#include "topology/machine.h"
 #include "topology/placement.h"
 
 namespace trireme {
@@ -53,10 +54,14 @@ class Session {
   std::string memory_text() const;
 
  private:
+  Machine gather_machine(RankProbe probe) const;
+  void open_gpu(const Machine& machine);
   void choose_layout();
   ModelNeed model_need() const;
   DType kv_type() const { return exact_ ? DType::f32 : DType::bf16; }
   void choose_kernels();
+  void choose_level();
+  int64_t room_for_cache() const;
   void agree_on_cache();
   void build_stage();
 
@@ -76,13 +81,16 @@ class Session {
   StepLimits limits_;
   Kernels kernels_;
   std::string fingerprint_;
-  std::unique_ptr<CpuDevice> device_;
+  std::unique_ptr<Device> device_;
+  CudaDevice* gpu_ = nullptr;  // `device_` where it is one
+  int gpu_ranks_ = 1;          // that share it
   std::unique_ptr<StageWeights> weights_;
   std::vector<Rope> ropes_;
   int64_t rope_positions_ = 0;
   int64_t kv_blocks_ = 0;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Collective> group_;
+  std::vector<Buffer> pins_;  // of the group's windows
   std::unique_ptr<Channel> previous_, next_;
   std::unique_ptr<Stage> stage_;
   std::unique_ptr<Sampler> sampler_;

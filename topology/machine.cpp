@@ -31,11 +31,21 @@ std::vector<int> Machine::ranks_on(int host) const {
   return here;
 }
 
+std::vector<int> Machine::sharing_memory_with(int rank) const {
+  std::vector<int> sharing = ranks_on(host_of[static_cast<size_t>(rank)]);
+  const std::string& gpu = ranks[static_cast<size_t>(rank)].gpu;
+  std::erase_if(sharing, [&](int r) { return ranks[static_cast<size_t>(r)].gpu != gpu; });
+  return sharing;
+}
+
 int64_t Machine::available_bytes(int rank) const {
   int64_t least = std::numeric_limits<int64_t>::max();
-  std::vector<int> here = ranks_on(host_of[static_cast<size_t>(rank)]);
-  for (int r : here) least = std::min(least, ranks[static_cast<size_t>(r)].available_bytes);
-  return least / static_cast<int64_t>(here.size());
+  const std::vector<int> sharing = sharing_memory_with(rank);
+  for (int r : sharing) {
+    const RankProbe& probe = ranks[static_cast<size_t>(r)];
+    least = std::min(least, probe.gpu.empty() ? probe.available_bytes : probe.gpu_available_bytes);
+  }
+  return least / static_cast<int64_t>(sharing.size());
 }
 
 std::string Machine::text() const {

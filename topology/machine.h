@@ -18,7 +18,9 @@ struct Machine {
   static Machine of(std::vector<RankProbe> probes);
 
   std::vector<int> ranks_on(int host) const;
-  // Bytes that a rank may count on: an equal part of what is free on its host.
+  // Ranks whose weights and cache lie in the same memory: those of a GPU, or of a host's CPUs.
+  std::vector<int> sharing_memory_with(int rank) const;
+  // Bytes that a rank may count on: an equal part of what is free in that memory.
   int64_t available_bytes(int rank) const;
   // One line a host: names, ranks, CPUs, memory, and how memory is shared where that splits the host.
   std::string text() const;

@@ -62,8 +62,14 @@ RankProbe invent_rank(const std::string& synthetic) {
 void to_json(nlohmann::json& json, const RankProbe& p) {
   auto cpus = nlohmann::json::array();
   for (const Cpu& cpu : p.cpus) cpus.push_back({cpu.id, cpu.core, cpu.numa});
-  json = {{"host", p.host},       {"boot_id", p.boot_id},           {"cpus", cpus},
-          {"allowed", p.allowed}, {"memory_bytes", p.memory_bytes}, {"available_bytes", p.available_bytes},
+  json = {{"host", p.host},
+          {"boot_id", p.boot_id},
+          {"cpus", cpus},
+          {"allowed", p.allowed},
+          {"memory_bytes", p.memory_bytes},
+          {"available_bytes", p.available_bytes},
+          {"gpu", p.gpu},
+          {"gpu_available_bytes", p.gpu_available_bytes},
           {"domain", p.domain}};
 }
 
@@ -76,6 +82,8 @@ void from_json(const nlohmann::json& json, RankProbe& p) {
   json.at("allowed").get_to(p.allowed);
   json.at("memory_bytes").get_to(p.memory_bytes);
   json.at("available_bytes").get_to(p.available_bytes);
+  json.at("gpu").get_to(p.gpu);
+  json.at("gpu_available_bytes").get_to(p.gpu_available_bytes);
   json.at("domain").get_to(p.domain);
 }
 

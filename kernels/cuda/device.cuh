@@ -12,7 +12,7 @@
 
 #ifdef __CUDACC__
 #include <cuda_runtime.h>
-#endif  // else tests/testkit/cuda_emulation.h came before, which runs the threads of a block as fibers of one CPU
+#endif  // else tests/testkit/cuda/cuda_emulation.h came before, which runs the threads of a block as fibers of one CPU
         // thread
 
 namespace trireme::cuda {
@@ -32,7 +32,7 @@ void enqueue(const Launch& launch, int64_t blocks, int threads, void (*kernel)(P
   kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), 0,
            static_cast<cudaStream_t>(launch.stream)>>>(arguments...);
 #else
-  emulate_kernel(blocks, threads, [&] { kernel(arguments...); });
+  emulate_kernel(launch.stream, blocks, threads, [=] { kernel(arguments...); });
 #endif
 }
 

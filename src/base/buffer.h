@@ -7,18 +7,26 @@
 
 namespace trireme {
 
-// Zeroed memory of this process, aligned to 64 bytes and, when large, advised to be huge pages. Owns it; moves only.
-// Throws Error(out_of_memory) that says who asked (`what`) and for how much.
+// Zeroed memory, aligned to 64 bytes. Owns it; moves only.
 class Buffer {
  public:
+  using Release = void (*)(std::byte* data, size_t bytes) noexcept;
+
   Buffer() = default;
+  // Of this process; when large, advised to be huge pages. Throws Error(out_of_memory) that says who asked (`what`) and
+  // for how much.
   Buffer(size_t bytes, const char* what);
-  ~Buffer();
+  // Of another making, which takes it back.
+  Buffer(std::byte* data, size_t bytes, Release release) : data_(data), bytes_(bytes), release_(release) {}
+  ~Buffer() {
+    if (data_) release_(data_, bytes_);
+  }
   Buffer(Buffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)), release_(other.release_) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
+    std::swap(release_, other.release_);
     return *this;
   }
 
@@ -36,6 +44,7 @@ class Buffer {
  private:
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
+  Release release_ = nullptr;
 };
 
 }  // namespace trireme

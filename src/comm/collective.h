@@ -34,6 +34,8 @@ class Collective {
   // The window of the last exchange: rank r's, at the offsets r used. Own window for r == rank().
   virtual const std::byte* shown(int r) const = 0;
 
+  // All windows of rank r that this rank maps, for a device to pin.
+  virtual std::span<std::byte> memory(int r) = 0;
   virtual const char* transport() const = 0;   // "self", "shm", "ucx" or "shm+ucx"
   double seconds() const { return seconds_; }  // in exchanges since the start, waiting included
 

@@ -47,6 +47,12 @@ std::byte* GroupCollective::window_of(const GroupMember& member, uint32_t exchan
                               : member.memory.data() + begin;
 }
 
+std::span<std::byte> GroupCollective::memory(int r) {
+  GroupMember& member = members_[static_cast<size_t>(r)];
+  if (!member.shared.data()) return {member.memory.data(), member.memory.bytes()};
+  return {member.shared.data(), member.shared.bytes()};
+}
+
 // A rank that has come to exchange n has read all that exchange n - 1 showed: so when all have come, the window of
 // exchange n - 1 may be filled again. That is why every local rank is waited for, whatever it shows.
 void GroupCollective::do_exchange(std::span<const Piece> to, std::span<const Piece> from) {

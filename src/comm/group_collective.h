@@ -44,6 +44,7 @@ class GroupCollective final : public Collective {
   size_t window_bytes() const override { return window_bytes_; }
   std::byte* window() override { return window_of(members_[static_cast<size_t>(rank_)], exchange_ + 1); }
   const std::byte* shown(int r) const override { return window_of(members_[static_cast<size_t>(r)], exchange_); }
+  std::span<std::byte> memory(int r) override;
   const char* transport() const override { return transport_; }
 
  private:

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 
 namespace trireme {
 
@@ -35,8 +36,9 @@ TreeReduce::TreeReduce(Collective& group, Device& device, const Kernels& kernels
       to_(held.size()),
       from_(held.size()) {
   must(static_cast<int>(held.size()) == group.size(), "each rank of the group holds units");
-  must(window_bytes(units, held, columns, max_rows) <= group.window_bytes(),
-       "the group's windows hold the roots of a step");
+  const size_t bytes = window_bytes(units, held, columns, max_rows);
+  must(bytes <= group.window_bytes(), "the group's windows hold the roots of a step");
+  if (group.size() == 1) own_ = device.allocate(bytes, "partial sums");
   std::vector<UnitRange> all;
   for (UnitRange range : held) {
     auto roots = maximal_nodes(units, range);
@@ -56,12 +58,19 @@ size_t TreeReduce::window_bytes(int units, std::span<const UnitRange> held, int6
   return static_cast<size_t>(bytes);
 }
 
-float* TreeReduce::roots() { return reinterpret_cast<float*>(group_.window()); }
+float* TreeReduce::roots() { return reinterpret_cast<float*>(own_.data() ? own_.data() : group_.window()); }
 
 void TreeReduce::reduce(MatrixView<float> out, bool accumulate) {
   int ranks = group_.size();
+  if (ranks == 1) return reduce_alone(out, accumulate);
   bool sliced = ranks >= kSliceRanks && out.rows >= ranks && out.rows * columns_ * 4 >= kSliceBytes;
   sliced ? reduce_by_slices(out, accumulate) : reduce_whole(out, accumulate);
+}
+
+void TreeReduce::reduce_alone(MatrixView<float> out, bool accumulate) {
+  for (size_t i = 0; i < nodes_.size(); i++)
+    nodes_[i] = own_.as<float>() + static_cast<int64_t>(i) * root_stride(out.rows);
+  device_.launch(kernels_.tree_combine, TreeCombine{nodes_, &program_, columns_, out, accumulate});
 }
 
 // Every rank sees all roots and adds them all.

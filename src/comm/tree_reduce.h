@@ -12,7 +12,7 @@ namespace trireme {
 // The sum after a row-parallel product, along the canonical unit tree, equal bits on every rank of the group whatever
 // the borders. Each rank's product leaves the roots of its maximal nodes in the window; all ranks see all roots
 // (small), or each rank adds a slice of the rows' elements and the slices are gathered (large): a choice of motion, not
-// of order.
+// of order. A group of one keeps its roots where operations work, and the host waits for nothing.
 class TreeReduce {
  public:
   // held[r]: the units of rank r, consecutive, covering [0, units). columns: of the result. max_rows: of a step.
@@ -32,6 +32,7 @@ class TreeReduce {
 
  private:
   void reduce(MatrixView<float> out, bool accumulate);
+  void reduce_alone(MatrixView<float> out, bool accumulate);
   void reduce_whole(MatrixView<float> out, bool accumulate);
   void reduce_by_slices(MatrixView<float> out, bool accumulate);
   void combine(int64_t first_row, int64_t rows, MatrixView<float> out, bool accumulate);
@@ -45,6 +46,7 @@ class TreeReduce {
   TreeProgram single_;                        // over one sum: adds it to `out`, or writes it there
   std::vector<const float*> nodes_;           // [all roots] where they are shown
   std::vector<Collective::Piece> to_, from_;  // [size]
+  Buffer own_;                                // a group of one: the roots
 };
 
 }  // namespace trireme

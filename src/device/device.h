@@ -1,17 +1,16 @@
 #pragma once
 
-#include <cstring>
+#include <span>
 #include <string>
 
 #include "base/buffer.h"
-#include "base/thread_pool.h"
 #include "kernels/kernels.h"
 
 namespace trireme {
 
-// Where operations run and in which order: memory and order, no arithmetic. Operations launched one after the other see
-// each other's results; synchronize() waits until the host may read them. On the CPU a launch is the whole team's work
-// and returns when it is done.
+// Where operations run and in which order: memory and order, no arithmetic. Operations and copies launched one after
+// the other see each other's results; synchronize() waits until the host may read them. All that an operation points at
+// is memory that it reaches: from allocate(), allocate_pinned() or upload(), or under a pin().
 class Device {
  public:
   virtual ~Device() = default;
@@ -19,10 +18,20 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
+  // Zeroed memory where operations work. The host may look at it only where works_in_host_memory().
   virtual Buffer allocate(size_t bytes, const char* what) = 0;
-  virtual void copy(void* to, const void* from, size_t bytes) = 0;  // in order with the operations
+  // Zeroed memory that operations and the host reach: the small arrays that a step brings and leaves.
+  virtual Buffer allocate_pinned(size_t bytes, const char* what) = 0;
+  // Finished host memory, to where operations work.
+  virtual Buffer upload(Buffer host, const char* what) = 0;
+  // Lets operations reach host memory of someone else's, as long as what it gives back is kept.
+  [[nodiscard]] virtual Buffer pin(std::span<std::byte> memory, const char* what) = 0;
+  virtual bool works_in_host_memory() const = 0;
+
+  // In order with the operations. Both ends are memory that these reach.
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void synchronize() = 0;
-  virtual std::string name() const = 0;
+  virtual std::string name() const = 0;  // for people
 
   template <typename Args>
   void launch(void (*op)(const Launch&, const Args&), const Args& args) {
@@ -38,22 +47,6 @@ class Device {
  protected:
   using Thunk = void (*)(const void*, const Launch&);
   virtual void launch_erased(Thunk thunk, const void* call) = 0;
-};
-
-class CpuDevice final : public Device {
- public:
-  CpuDevice(int threads, std::span<const int> cpus) : pool_(threads, cpus) {}
-  Buffer allocate(size_t bytes, const char* what) override { return Buffer(bytes, what); }
-  void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void synchronize() override {}
-  std::string name() const override { return "cpu"; }
-  ThreadPool& pool() { return pool_; }
-
- private:
-  void launch_erased(Thunk thunk, const void* call) override {
-    pool_.run([&](int part) { thunk(call, Launch{part, pool_.size(), nullptr}); });
-  }
-  ThreadPool pool_;
 };
 
 }  // namespace trireme

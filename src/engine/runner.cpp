@@ -30,14 +30,16 @@ Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collec
       device_(device),
       waiter_(waiter),
       rope_positions_(rope_positions),
-      block_tables_(static_cast<size_t>(slots)),
       prompt_tokens_(static_cast<size_t>(slots)),
+      tokens_(device, static_cast<size_t>(limits.rows), "tokens"),
+      angles_(device, static_cast<size_t>(limits.rows), "positions"),
+      kv_slots_(device, static_cast<size_t>(limits.rows), "slots of the KV cache"),
+      spans_(device, static_cast<size_t>(slots), "spans of rows"),
       residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
-  for (auto& table : block_tables_) table.reserve(static_cast<size_t>(config.max_positions / kBlockTokens + 1));
-  tokens_.reserve(static_cast<size_t>(limits.rows));
-  angles_.reserve(static_cast<size_t>(limits.rows));
-  kv_slots_.reserve(static_cast<size_t>(limits.rows));
-  spans_.reserve(static_cast<size_t>(slots));
+  const auto blocks = static_cast<size_t>(config.max_positions / kBlockTokens + 1);
+  for (int slot = 0; slot < slots; slot++) block_tables_.emplace_back(device, blocks, "a block table");
+  if ((previous || next) && !device.works_in_host_memory())
+    hop_ = device.allocate_pinned(hop_bytes(config, limits), "messages between stages");
 }
 
 size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
@@ -64,14 +66,29 @@ std::optional<StepResult> Runner::run(const StepPlan& plan) {
 std::optional<StepResult> Runner::run(const StepPlan& plan, const StepBatch& batch, double& hops) {
   MatrixView<float> x(residual_.as<float>(), std::ssize(batch.tokens), config_.hidden_size);
   const size_t bytes = batch.tokens.size() * static_cast<size_t>(config_.hidden_size) * sizeof(float);
-  if (previous_) hops += timed([&] { previous_->receive({residual_.data(), bytes}); });
+  if (previous_) hops += timed([&] { receive(bytes); });
   stage_.forward(batch, x);
   device_.synchronize();
   std::optional<StepResult> result;
-  if (next_) hops += timed([&] { next_->send({residual_.data(), bytes}); });
+  if (next_) hops += timed([&] { send(bytes); });
   if (sampler_) result = sampler_->run(plan, x);
   if (result && result->items.empty()) result.reset();
   return result;
+}
+
+void Runner::receive(size_t bytes) {
+  const Buffer& at = hop_.data() ? hop_ : residual_;
+  previous_->receive({at.data(), bytes});
+  if (hop_.data()) device_.copy(residual_.data(), hop_.data(), bytes);
+}
+
+void Runner::send(size_t bytes) {
+  const Buffer& at = hop_.data() ? hop_ : residual_;
+  if (hop_.data()) {
+    device_.copy(hop_.data(), residual_.data(), bytes);
+    device_.synchronize();
+  }
+  next_->send({at.data(), bytes});
 }
 
 StepBatch Runner::lay_out(const StepPlan& plan) {
@@ -84,7 +101,7 @@ StepBatch Runner::lay_out(const StepPlan& plan) {
     auto& table = block_tables_[static_cast<size_t>(item.slot)];
     if (item.admit) prompt_tokens_[static_cast<size_t>(item.slot)] = item.spec.prompt_tokens;
     if (item.restart) table.clear();
-    table.insert(table.end(), item.new_blocks.begin(), item.new_blocks.end());
+    table.append(item.new_blocks);
     const int32_t count = static_cast<int32_t>(item.tokens.size());
     must(item.position + count <= std::ssize(table) * kBlockTokens, "a plan brings the blocks that its rows need");
     spans_.push_back({static_cast<int32_t>(tokens_.size()), count, item.position, table.data()});

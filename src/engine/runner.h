@@ -42,6 +42,8 @@ class Runner {
  private:
   std::optional<StepResult> run(const StepPlan& plan, const StepBatch& batch, double& hops);
   StepBatch lay_out(const StepPlan& plan);
+  void receive(size_t bytes);
+  void send(size_t bytes);
   int32_t angle_of(int32_t position, int32_t prompt_tokens) const;
 
   const ModelConfig& config_;
@@ -55,12 +57,13 @@ class Runner {
   int64_t rope_positions_;
   StepTimes times_;
 
-  std::vector<std::vector<int32_t>> block_tables_;  // [slots]
-  std::vector<int32_t> prompt_tokens_;              // [slots]
-  std::vector<int32_t> tokens_, angles_;            // [rows]
-  std::vector<int64_t> kv_slots_;                   // [rows]
-  std::vector<AttentionSpan> spans_;
-  Buffer residual_;  // [rows, hidden] FP32
+  std::vector<PinnedVector<int32_t>> block_tables_;  // [slots]
+  std::vector<int32_t> prompt_tokens_;               // [slots]
+  PinnedVector<int32_t> tokens_, angles_;            // [rows]
+  PinnedVector<int64_t> kv_slots_;                   // [rows]
+  PinnedVector<AttentionSpan> spans_;                // [slots]
+  Buffer residual_;                                  // [rows, hidden] FP32
+  Buffer hop_;                                       // the same where the host reads it, if `residual_` is not
 };
 
 }  // namespace trireme

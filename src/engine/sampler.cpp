@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/math.h"
+#include "kernels/select.h"
 
 namespace trireme {
 
@@ -28,14 +29,17 @@ Sampler::Sampler(const ModelConfig& config, Stage& stage, Collective& group, std
       shares_(shares.begin(), shares.end()),
       device_(device),
       kernels_(kernels),
+      on_host_(select_kernels("reference")),
       chunk_rows_(limits.logit_rows),
       slots_(static_cast<size_t>(slots)),
+      sample_rows_(device, static_cast<size_t>(chunk_rows_), "rows to sample"),
       to_(shares.size()),
       from_(shares.size()),
-      log_sums_(static_cast<size_t>(chunk_rows_)),
+      log_sums_(device, static_cast<size_t>(chunk_rows_), "sums of exponentials"),
       order_(static_cast<size_t>(config.vocab_size)) {
   if (group.rank() == 0)
-    full_ = device.allocate(static_cast<size_t>(chunk_rows_ * config.vocab_size) * sizeof(float), "gathered logits");
+    full_ =
+        device.allocate_pinned(static_cast<size_t>(chunk_rows_ * config.vocab_size) * sizeof(float), "gathered logits");
 }
 
 size_t Sampler::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
@@ -102,9 +106,12 @@ void Sampler::run_chunk(std::span<const Row> rows, MatrixView<const float> x, St
   device_.synchronize();
   gather(count, all_logits);
   if (group_.rank() != 0) return;
-  if (all_logits)
+  if (all_logits) {
+    log_sums_.resize(rows.size());
     device_.launch(kernels_.log_sum_exp,
                    LogSumExp{MatrixView<float>(full_.as<float>(), count, config_.vocab_size), log_sums_});
+    device_.synchronize();
+  }
   for (size_t i = 0; i < rows.size(); i++) finish_row(i, rows[i], all_logits, result.items[rows[i].item]);
 }
 
@@ -194,7 +201,7 @@ SampledToken Sampler::sample_restricted(size_t i, const Row& row, const SamplerS
   for (size_t t = 0; t < kept; t++) {  // one token at a time: its score does not depend on which others are there
     SampleRow one{logits + order_[t], spec.temperature, spec.noise_key, row.position};
     SampledToken score;
-    kernels_.sample({}, {{&one, 1}, order_[t], 1, {&score, 1}});
+    on_host_.sample({}, {{&one, 1}, order_[t], 1, {&score, 1}});
     if (best.token < 0 || better(score.score, score.token, best.score, best.token)) best = score;
   }
   return best;

@@ -58,16 +58,17 @@ class Sampler {
   std::vector<RankShare> shares_;  // [tp]
   Device& device_;
   const Kernels& kernels_;
+  const Kernels on_host_;  // the reference, whose bits all have: for a token at a time
   int64_t chunk_rows_;
 
   std::vector<SlotState> slots_;
   std::vector<size_t> item_of_slot_;
   std::vector<Row> rows_;
   std::vector<int32_t> row_numbers_;          // [chunk]
-  std::vector<SampleRow> sample_rows_;        // [chunk]
+  PinnedVector<SampleRow> sample_rows_;       // [chunk]
   std::vector<Collective::Piece> to_, from_;  // [tp]
   Buffer full_;                               // rank 0: [chunk, vocab] FP32, rows in token-id order
-  std::vector<float> log_sums_;               // [chunk]
+  PinnedVector<float> log_sums_;              // [chunk]
   Witness witness_;
   mutable std::vector<int32_t> order_;  // [vocab] scratch for top-k and top-p
 };

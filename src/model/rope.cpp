@@ -91,4 +91,11 @@ Rope::Rope(const RopeConfig& config, int64_t positions) {
       }
 }
 
+void Rope::move_to(Device& device) {
+  const auto sine = table_.sine - table_.cosine;
+  memory_ = device.upload(std::move(memory_), "the RoPE table");
+  table_.cosine = memory_.as<float>();
+  table_.sine = table_.cosine + sine;
+}
+
 }  // namespace trireme

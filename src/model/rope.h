@@ -1,7 +1,7 @@
 #pragma once
 
 #include "base/buffer.h"
-#include "kernels/kernels.h"
+#include "device/device.h"
 #include "model/config.h"
 
 namespace trireme {
@@ -13,6 +13,7 @@ class Rope {
  public:
   Rope(const RopeConfig& config, int64_t positions);
   RopeTable table() const { return table_; }
+  void move_to(Device& device);
 
  private:
   Buffer memory_;

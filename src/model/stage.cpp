@@ -59,7 +59,9 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
       reduce_heads_(group, device, kernels, units.attention_units, ranges(units.attention_units, place.tp),
                     config.hidden_size, limits.rows),
       reduce_mlp_(group, device, kernels, units.mlp_units, ranges(units.mlp_units, place.tp), config.hidden_size,
-                  limits.rows) {
+                  limits.rows),
+      kv_head_of_(device, static_cast<size_t>(share_.num_heads), "KV heads"),
+      owned_tokens_(device, static_cast<size_t>(limits.rows), "tokens") {
   for (int r = 0; r < place.tp; r++) shares_.push_back(RankShare::of(config, units, place.tp, r));
   for (int i = place.first_layer; i < place.end_layer; i++) {
     const int rope = config.layer_ropes[static_cast<size_t>(i)];
@@ -68,7 +70,6 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
   }
   for (int h = 0; h < share_.num_heads; h++)
     kv_head_of_.push_back((share_.first_head + h) / config.group_size() - share_.first_kv_head);
-  owned_tokens_.resize(static_cast<size_t>(limits.rows));
   to_.resize(static_cast<size_t>(place.tp));
   from_.resize(static_cast<size_t>(place.tp));
   take_scratch(limits, units);
@@ -100,11 +101,12 @@ void Stage::take_scratch(const StepLimits& limits, const UnitTable& units) {
   for (const Want& want : wants) *want.at = std::exchange(next, next + limits.rows * want.columns);
   if (experts == 0) return;
   over_experts_ = over_units(units.mlp_units, share_.mlp);
-  const size_t chosen = static_cast<size_t>(limits.rows * config_.experts_per_token);
-  chosen_.resize(chosen);
-  chosen_weight_.resize(chosen);
-  assignment_.resize(static_cast<size_t>(limits.rows * held));
-  weight_.resize(static_cast<size_t>(limits.rows * held));
+  const auto chosen = static_cast<size_t>(limits.rows * config_.experts_per_token);
+  const auto cells = static_cast<size_t>(limits.rows * held);
+  chosen_ = {device_, chosen, "experts chosen"};
+  chosen_weight_ = {device_, chosen, "weights of experts"};
+  assignment_ = {device_, cells, "rows of experts"};
+  weight_ = {device_, cells, "weights of rows"};
 }
 
 size_t Stage::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
@@ -168,12 +170,15 @@ void Stage::mix_experts(MatrixView<const float> x, const LayerWeights& layer) {
   const int64_t rows = x.rows, hidden = config_.hidden_size, columns = mlp_columns_;
   MatrixView<float> logits(router_, rows, config_.num_experts);
   product(x, layer.router, over_hidden_, logits.data, logits.stride, 0);
-  const size_t chosen = static_cast<size_t>(rows * config_.experts_per_token);
-  device_.launch(kernels_.route, Route{logits, config_.experts_per_token, config_.norm_topk_prob,
-                                       std::span(chosen_).first(chosen), std::span(chosen_weight_).first(chosen)});
+  const int64_t held = std::ssize(layer.experts);
+  chosen_.resize(static_cast<size_t>(rows * config_.experts_per_token));
+  chosen_weight_.resize(chosen_.size());
+  assignment_.resize(static_cast<size_t>(rows * held));
+  weight_.resize(assignment_.size());
+  device_.launch(kernels_.route,
+                 Route{logits, config_.experts_per_token, config_.norm_topk_prob, chosen_, chosen_weight_});
   device_.synchronize();
 
-  const int64_t held = std::ssize(layer.experts);
   int64_t mixed = 0;  // rows of mixed_ so far
   for (int e = 0; e < held; e++) {
     const ExpertWeights& expert = layer.experts[static_cast<size_t>(e)];
@@ -187,10 +192,9 @@ void Stage::mix_experts(MatrixView<const float> x, const LayerWeights& layer) {
     product(activated, expert.down, over_intermediate_, mixed_ + mixed * hidden, hidden, 0);
     mixed += count;
   }
-  const size_t cells = static_cast<size_t>(rows * held);
   device_.launch(kernels_.expert_combine, ExpertCombine{{mixed_, mixed, hidden},
-                                                        std::span(assignment_).first(cells),
-                                                        std::span(weight_).first(cells),
+                                                        assignment_,
+                                                        weight_,
                                                         &over_experts_,
                                                         rows,
                                                         reduce_mlp_.roots(),
@@ -231,22 +235,34 @@ void Stage::normalize_heads(MatrixView<float> q, MatrixView<float> k, const Laye
   norm(k, layer.k_norm, k);
 }
 
-// The norm is over the heads of all ranks: each shows the sums of squares of its own. A KV head that two ranks hold is
-// taken from the first.
+// The norm is over the heads of all ranks.
 void Stage::normalize_rows(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer) {
+  const bool alone = shares_.size() == 1;
   const int64_t rows = q.rows, width = config_.head_dim, mine = share_.num_heads + share_.num_kv_heads;
-  float* shown = reinterpret_cast<float*>(group_.window());
-  device_.launch(kernels_.sum_squares, SumSquares{q, width, {shown, rows, share_.num_heads, mine}});
+  float* squares = alone ? squares_ : reinterpret_cast<float*>(group_.window());
+  device_.launch(kernels_.sum_squares, SumSquares{q, width, {squares, rows, share_.num_heads, mine}});
   device_.launch(kernels_.sum_squares,
-                 SumSquares{k, width, {shown + share_.num_heads, rows, share_.num_kv_heads, mine}});
-  device_.synchronize();
-  for (size_t r = 0; r < shares_.size(); r++) {
-    to_[r] = {0, static_cast<size_t>(rows * mine) * sizeof(float), 0, 1};
-    from_[r] = {0, static_cast<size_t>(rows * (shares_[r].num_heads + shares_[r].num_kv_heads)) * sizeof(float), 0, 1};
-  }
-  group_.exchange(to_, from_);
+                 SumSquares{k, width, {squares + share_.num_heads, rows, share_.num_kv_heads, mine}});
+  if (!alone) gather_squares(rows);
 
   const int64_t heads = config_.num_heads, all = heads + config_.num_kv_heads;
+  const auto epsilon = static_cast<float>(config_.rms_norm_eps);
+  device_.launch(kernels_.norm_by_squares,
+                 NormBySquares{q, layer.q_norm, {squares_, rows, heads, all}, heads * width, epsilon});
+  device_.launch(
+      kernels_.norm_by_squares,
+      NormBySquares{k, layer.k_norm, {squares_ + heads, rows, all - heads, all}, (all - heads) * width, epsilon});
+}
+
+// Each rank shows the sums of squares of its own heads. A KV head that two ranks hold is taken from the first.
+void Stage::gather_squares(int64_t rows) {
+  const int64_t heads = config_.num_heads, all = heads + config_.num_kv_heads;
+  for (size_t r = 0; r < shares_.size(); r++) {
+    to_[r] = {0, static_cast<size_t>(rows * (share_.num_heads + share_.num_kv_heads)) * sizeof(float), 0, 1};
+    from_[r] = {0, static_cast<size_t>(rows * (shares_[r].num_heads + shares_[r].num_kv_heads)) * sizeof(float), 0, 1};
+  }
+  device_.synchronize();
+  group_.exchange(to_, from_);
   for (size_t r = shares_.size(); r-- > 0;) {
     const RankShare& s = shares_[r];
     const float* from = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r)));
@@ -257,12 +273,6 @@ void Stage::normalize_rows(MatrixView<float> q, MatrixView<float> k, const Layer
                    static_cast<size_t>(s.num_kv_heads) * sizeof(float));
     }
   }
-  const auto epsilon = static_cast<float>(config_.rms_norm_eps);
-  device_.launch(kernels_.norm_by_squares,
-                 NormBySquares{q, layer.q_norm, {squares_, rows, heads, all}, heads * width, epsilon});
-  device_.launch(
-      kernels_.norm_by_squares,
-      NormBySquares{k, layer.k_norm, {squares_ + heads, rows, all - heads, all}, (all - heads) * width, epsilon});
 }
 
 void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits) {
@@ -277,35 +287,42 @@ void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, Matri
                                          static_cast<float>(config_.final_softcap)});
 }
 
-// Every rank looks up the tokens of its own vocabulary rows; the group shows them to each other.
 void Stage::embed(const StepBatch& batch, MatrixView<float> x) {
+  shares_.size() == 1 ? look_up(batch.tokens, x) : embed_together(batch.tokens, x);
+  if (config_.embedding_multiplier != 1)
+    device_.launch(kernels_.scale, Scale{x, static_cast<float>(config_.embedding_multiplier)});
+}
+
+// Every rank looks up the tokens of its own vocabulary rows; the group shows them to each other.
+void Stage::embed_together(std::span<const int32_t> tokens, MatrixView<float> x) {
   auto owner = [this](int32_t token) {
     for (int r = 0;; r++)
       if (token < shares_[static_cast<size_t>(r)].first_token + shares_[static_cast<size_t>(r)].num_tokens) return r;
   };
   const size_t row_bytes = static_cast<size_t>(x.columns) * sizeof(float);
   std::fill(from_.begin(), from_.end(), Collective::Piece{});
-  size_t owned = 0;
-  for (int32_t token : batch.tokens) {
+  owned_tokens_.clear();
+  for (int32_t token : tokens) {
     int r = owner(token);
     from_[static_cast<size_t>(r)].bytes += row_bytes;
-    if (r == place_.tp_rank) owned_tokens_[owned++] = token;
+    if (r == place_.tp_rank) owned_tokens_.push_back(token);
   }
-  std::fill(to_.begin(), to_.end(), Collective::Piece{0, owned * row_bytes, 0, 1});
-  device_.launch(kernels_.embed, Embed{std::span<const int32_t>(owned_tokens_).first(owned),
-                                       static_cast<int32_t>(share_.first_token), weights_.embedding,
-                                       MatrixView<float>(reinterpret_cast<float*>(group_.window()),
-                                                         static_cast<int64_t>(owned), x.columns)});
+  std::fill(to_.begin(), to_.end(), Collective::Piece{0, owned_tokens_.size() * row_bytes, 0, 1});
+  look_up(owned_tokens_,
+          {reinterpret_cast<float*>(group_.window()), static_cast<int64_t>(owned_tokens_.size()), x.columns});
+  device_.synchronize();
   group_.exchange(to_, from_);
   std::fill(from_.begin(), from_.end(), Collective::Piece{});  // .offset: rows taken so far
-  for (size_t i = 0; i < batch.tokens.size(); i++) {
-    int r = owner(batch.tokens[i]);
+  for (size_t i = 0; i < tokens.size(); i++) {
+    int r = owner(tokens[i]);
     size_t& offset = from_[static_cast<size_t>(r)].offset;
     device_.copy(x.row(static_cast<int64_t>(i)), group_.shown(r) + offset, row_bytes);
     offset += row_bytes;
   }
-  if (config_.embedding_multiplier != 1)
-    device_.launch(kernels_.scale, Scale{x, static_cast<float>(config_.embedding_multiplier)});
+}
+
+void Stage::look_up(std::span<const int32_t> tokens, MatrixView<float> out) {
+  device_.launch(kernels_.embed, Embed{tokens, static_cast<int32_t>(share_.first_token), weights_.embedding, out});
 }
 
 void Stage::norm(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out) {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "comm/tree_reduce.h"
-#include "device/device.h"
+#include "device/pinned_vector.h"
 #include "kernels/kernels.h"
 #include "model/kv_cache.h"
 #include "model/rope.h"
@@ -13,7 +13,7 @@
 
 namespace trireme {
 
-// The rows of one step, equal on every rank of a replica. All arrays belong to the caller.
+// The rows of one step, equal on every rank of a replica. All arrays belong to the caller, and operations reach them.
 struct StepBatch {
   std::span<const int32_t> tokens;       // [rows]
   std::span<const int32_t> angles;       // [rows] row of the RoPE table: the position, or that in the long set
@@ -58,6 +58,8 @@ class Stage {
   };
 
   void embed(const StepBatch& batch, MatrixView<float> x);
+  void embed_together(std::span<const int32_t> tokens, MatrixView<float> x);
+  void look_up(std::span<const int32_t> tokens, MatrixView<float> out);
   void attend(MatrixView<const float> x, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
               const StepBatch& batch);
   void mlp(MatrixView<const float> x, const LayerWeights& layer);
@@ -66,6 +68,7 @@ class Stage {
                     MatrixView<float> x);
   void normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
   void normalize_rows(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
+  void gather_squares(int64_t rows);
   int64_t gather_rows(int expert, int64_t first, MatrixView<const float> x);
   void take_scratch(const StepLimits& limits, const UnitTable& units);
 
@@ -90,8 +93,8 @@ class Stage {
   int64_t mlp_columns_ = 0;  // of gate and of up, of one expert
   Contraction over_hidden_, over_heads_, over_intermediate_;
   TreeReduce reduce_heads_, reduce_mlp_;
-  TreeProgram over_experts_;         // held
-  std::vector<int32_t> kv_head_of_;  // [heads held]
+  TreeProgram over_experts_;          // held
+  PinnedVector<int32_t> kv_head_of_;  // [heads held]
 
   // Scratch, [rows, ...] of the largest step.
   Buffer memory_;
@@ -105,11 +108,11 @@ class Stage {
   float* gathered_ = nullptr;                 // [rows, hidden] inputs of one expert
   float* mixed_ = nullptr;                    // [rows * experts per token, hidden] outputs, an expert after the other
   std::byte* encoded_ = nullptr;              // [rows, widest input] in any activation form
-  std::vector<int32_t> chosen_;               // [rows, experts per token]
-  std::vector<float> chosen_weight_;          // [rows, experts per token]
-  std::vector<int32_t> assignment_;           // [rows, experts held] row of mixed_, or -1
-  std::vector<float> weight_;                 // [rows, experts held]
-  std::vector<int32_t> owned_tokens_;         // [rows] tokens of this step that this rank embeds
+  PinnedVector<int32_t> chosen_;              // [rows, experts per token]
+  PinnedVector<float> chosen_weight_;         // [rows, experts per token]
+  PinnedVector<int32_t> assignment_;          // [rows, experts held] row of mixed_, or -1
+  PinnedVector<float> weight_;                // [rows, experts held]
+  PinnedVector<int32_t> owned_tokens_;        // [rows] tokens of this step that this rank embeds
   std::vector<Collective::Piece> to_, from_;  // [tp]
 };
 

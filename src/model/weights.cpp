@@ -13,8 +13,8 @@ namespace {
 
 constexpr int64_t kAlignment = 64;  // bytes, a cache line and a vector
 
-// Lays out a stage's weights and collects what to read for them. Runs twice over the same steps: first with no memory,
-// to know its size, then for good.
+// Lays out a stage's weights and collects what to read for them. Runs over the same steps with no memory, to know its
+// size, with the host's, to fill it, and with the device's.
 class Layout {
  public:
   Layout(const Checkpoint& checkpoint, bool exact, std::byte* memory)
@@ -265,10 +265,13 @@ StageWeights::StageWeights(const Checkpoint& checkpoint, const ModelConfig& conf
                            const StagePlace& place, bool exact, Device& device) {
   Layout size(checkpoint, exact, nullptr);
   lay_out(*this, size, config, units, place);
-  memory_ = device.allocate(static_cast<size_t>(size.bytes()), "the weights");
-  Layout layout(checkpoint, exact, memory_.data());
+  Buffer packed(static_cast<size_t>(size.bytes()), "the weights");
+  Layout layout(checkpoint, exact, packed.data());
   lay_out(*this, layout, config, units, place);
   checkpoint.read(std::move(layout.requests()));
+  memory_ = device.upload(std::move(packed), "the weights");
+  Layout in_place(checkpoint, exact, memory_.data());
+  lay_out(*this, in_place, config, units, place);
 }
 
 int64_t StageWeights::packed_bytes_of(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units,

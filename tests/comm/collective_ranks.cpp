@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "comm/collective_bench.h"
+#include "device/cpu_device.h"
 #include "kernels/select.h"
 #include "tests/comm/ranks.h"
 

@@ -8,6 +8,7 @@
 
 #include "comm/collective.h"
 #include "comm/tree_reduce.h"
+#include "device/cpu_device.h"
 #include "tests/comm/ranks.h"
 #include "tests/comm/scalar_combine.h"
 

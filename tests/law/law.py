@@ -49,7 +49,8 @@ class Law:
     def command(self, model, run, out):
         tp, pp, dp = run["layout"]
         rows = f"{self.folder}/{model.name}{'-shuffled' if run['shuffle'] else ''}.jsonl"
-        trireme = [os.path.join(self.build, "trireme"), "run", rows, "-m", model.checkpoint, "-o", out, "--tp", str(tp), "--pp", str(pp),
+        program = "tests/device/trireme_on_emulated_gpu" if run.get("device") == "cuda" else "trireme"
+        trireme = [os.path.join(self.build, program), "run", rows, "-m", model.checkpoint, "-o", out, "--tp", str(tp), "--pp", str(pp),
                    "--dp", str(dp), "--threads", str(run["threads"]), "--max-seqs", str(run["max_seqs"]),
                    "--max-step-tokens", str(run["chunk"]), "--numerics", run["numerics"], "--restart", "--log-level", "error",
                    "--allow-errors", *OUTPUTS]
@@ -57,6 +58,8 @@ class Law:
             trireme += ["--preempt-every", str(run["preempt"]), "--kv-blocks", str(model.tight_blocks)]
         if run.get("kv_blocks"):
             trireme += ["--kv-blocks", str(run["kv_blocks"])]
+        if run.get("device"):
+            trireme += ["--device", run["device"]]
         if run.get("level"):
             trireme += ["--level", run["level"]]
         ranks = tp * pp * dp
@@ -85,7 +88,7 @@ class Law:
     def check(self, model, run):
         key = (model.name, run["numerics"], run.get("level"))
         if key not in self.references:
-            plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1, kv_blocks=0)
+            plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1, kv_blocks=0, device="")
             lines, text = self.output(model, plain)
             if lines is None:
                 raise SystemExit(f"law: the reference run failed:\n{text}")
@@ -182,7 +185,9 @@ def quick(law):
     burst(law, models[0])
     refusals(law, models)
     rng = random.Random(11)  # a few runs a family; --all makes every layout
-    for model in family_models(law, 12):
+    of_families = list(family_models(law, 12))
+    emulated_gpu(law, models + of_families, each=1)
+    for model in of_families:
         for layout in [(2, 1, 1), (3, 1, 1), (1, 3, 1)]:
             run = dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout)
             if model.allows(run):
@@ -210,6 +215,23 @@ def burst(law, model):
         law.check(many, dict(PLAIN, layout=layout, threads=1, chunk=64, kv_blocks=12))  # 120 positions are 4 blocks
 
 
+def emulated_gpu(law, models, each):
+    """The CUDA kernels and device on a GPU that does not exist (tests/testkit/cuda): the bits of the CPU's one rank. Ranks of a
+    host share it. It is slow, so texts are short. each: layouts a model."""
+    if not os.path.exists(os.path.join(law.build, "tests/device/trireme_on_emulated_gpu")):
+        print("law: skipped on an emulated GPU: this build has none")
+        return
+    rng = random.Random(13)
+    for i, model in enumerate(models):
+        rows = [dict(model.rows[k], token_ids=model.rows[k]["token_ids"][:65], max_tokens=4) for k in (0, 2, 5, 7, 9)]  # of every kind
+        few = Model(law, f"{model.name}-gpu", model.checkpoint, model.layers, rows, tight_blocks=8, units=model.units)
+        layouts = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (3, 1, 1), (2, 2, 1), (1, 1, 2)]
+        for layout in (layouts[i % 6:] + layouts)[:each]:
+            run = dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda")
+            if few.allows(run):
+                law.check(few, run)
+
+
 def refusals(law, models):
     by_name = {m.name: m for m in models}
     law.check_refused(by_name["q4_1"], (1, 4, 1), "layers")
@@ -223,6 +245,7 @@ def everything(law, samples, seed):
         models.append(big)
     refusals(law, models)
     burst(law, models[0])
+    emulated_gpu(law, models[:-1] if big else models, each=3)
     rng = random.Random(seed)
     print(f"law: random sample of {samples} runs a model, a quarter of it on SmolLM2, seed {seed}", flush=True)
     for model in models:

@@ -111,7 +111,7 @@ MISTAKES = [
     M("more PP than layers", "run {in} -m {dir}/narrow.gguf -o {out} --pp 2", 78, ["--pp 2", "1 layers", "try"], ranks=2),
     M("a stage split of too few layers", RUN + " --stage-split 1,1", 78, ["--stage-split 1,1", "the model has 3"], ranks=2),
     M("a KV cache for nothing", RUN + " --kv-gib 0.0000001", 72, ["KV cache", "--kv-gib"]),
-    M("a GPU where there is none", RUN + " --device cuda", 78, ["--device cuda", "leave it out"]),
+    M("a GPU where there is none", RUN + " --device cuda", 78, ["--device cuda", "leave --device out"]),
     M("srun without PMIx", RUN, 78, ["srun", "--mpi=pmix"], env={"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}),
     # other commands
     M("convert without an output", "convert {m}", 64, ["-o MODEL.h5"]),
@@ -237,6 +237,10 @@ def main():
         done = tiny.put("first.jsonl", '{"prompt":"a"}\n')
         first = tiny.run(["run", done, "-m", model, "-o", tiny.path("done.jsonl"), "--max-tokens", "2"])
         checks.equal("a run without a mistake", first.returncode, 0)
+        alone = subprocess.run([tiny.trireme, "run", done, "-m", model, "-o", tiny.path("alone.jsonl"), "--max-tokens", "2"], capture_output=True,
+                               timeout=60, env=tiny.environment(SLURM_JOBID="5", SLURM_STEP_ID="0", SLURM_STEP_NUM_TASKS="1", SLURM_PROCID="0", SLURM_NODELIST="x"),
+                               check=False)
+        checks.equal("one task of srun without PMIx is no mistake", alone.returncode, 0)
         put_files(tiny, model)
         places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder,
                   **{name: small_disk(tiny, name, ballast) for name, ballast in DISKS.items()}}

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "comm/collective.h"
+#include "device/cpu_device.h"
 #include "kernels/select.h"
 #include "model/import.h"
 #include "model/stage.h"

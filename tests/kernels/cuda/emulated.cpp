@@ -1,5 +1,5 @@
-// kernels/cuda for a CPU (testkit/cuda_emulation.h).
-#include "testkit/cuda_emulation.h"
+// kernels/cuda for a CPU (testkit/cuda/cuda_emulation.h).
+#include "testkit/cuda/cuda_emulation.h"
 // Then the kernels, as they are.
 #include "kernels/cuda/attention.cu"
 #include "kernels/cuda/experts.cu"

@@ -21,8 +21,12 @@ struct EmulatedIndex {
 };
 extern EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;  // of the fiber that runs
 
-// threads: a multiple of 32. Rethrows what a thread threw.
-void emulate_kernel(int64_t blocks, int threads, const std::function<void()>& kernel);
+// threads: a multiple of 32. Rethrows what a thread threw. stream: the kernel runs when its stream does
+// (emulated_gpu.h); null: now.
+void emulate_kernel(void* stream, int64_t blocks, int threads, std::function<void()> kernel);
+
+// Set by a program that has streams.
+extern void (*enqueue_on_stream)(void* stream, std::function<void()> work);
 
 void __syncthreads();
 

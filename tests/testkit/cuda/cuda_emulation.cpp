@@ -1,4 +1,4 @@
-#include "testkit/cuda_emulation.h"
+#include "testkit/cuda/cuda_emulation.h"
 
 #include <setjmp.h>
 #include <ucontext.h>
@@ -118,9 +118,7 @@ void run_block(int threads) {
     }
 }
 
-}  // namespace
-
-void emulate_kernel(int64_t blocks, int threads, const std::function<void()>& kernel) {
+void run_kernel(int64_t blocks, int threads, const std::function<void()>& kernel) {
   must(threads > 0 && threads % kWarpLanes == 0, "a block has whole warps");
   while (static_cast<int>(block.fibers.size()) < threads) block.fibers.push_back(std::make_unique<Fiber>());
   block.warps.resize(static_cast<size_t>(threads / kWarpLanes));
@@ -133,6 +131,15 @@ void emulate_kernel(int64_t blocks, int threads, const std::function<void()>& ke
     run_block(threads);
     if (block.thrown) std::rethrow_exception(block.thrown);
   }
+}
+
+}  // namespace
+
+void (*enqueue_on_stream)(void* stream, std::function<void()> work) = nullptr;
+
+void emulate_kernel(void* stream, int64_t blocks, int threads, std::function<void()> kernel) {
+  auto run = [blocks, threads, kernel = std::move(kernel)] { run_kernel(blocks, threads, kernel); };
+  stream ? enqueue_on_stream(stream, run) : run();
 }
 
 void __syncthreads() { wait_at(block.barrier); }

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstring>
+#include <utility>
+
+#include "base/thread_pool.h"
+#include "device/device.h"
+
+namespace trireme {
+
+// A launch is the whole team's work and returns when it is done; all memory is the host's.
+class CpuDevice final : public Device {
+ public:
+  CpuDevice(int threads, std::span<const int> cpus) : pool_(threads, cpus) {}
+  Buffer allocate(size_t bytes, const char* what) override { return Buffer(bytes, what); }
+  Buffer allocate_pinned(size_t bytes, const char* what) override { return Buffer(bytes, what); }
+  Buffer upload(Buffer host, const char*) override { return host; }
+  Buffer pin(std::span<std::byte>, const char*) override { return {}; }
+  bool works_in_host_memory() const override { return true; }
+  void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void synchronize() override {}
+  std::string name() const override { return "cpu"; }
+
+ private:
+  void launch_erased(Thunk thunk, const void* call) override {
+    pool_.run([&](int part) { thunk(call, Launch{part, pool_.size(), nullptr}); });
+  }
+  ThreadPool pool_;
+};
+
+}  // namespace trireme

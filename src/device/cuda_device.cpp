@@ -1,0 +1,168 @@
+#include <cuda_runtime_api.h>
+#include <sched.h>
+
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "device/cuda.h"
+#include "kernels/cuda/cuda_kernels.h"
+
+namespace trireme {
+
+namespace {
+
+static_assert(CudaDevice::kMostUnits == kMostTreeUnits);
+constexpr int kOldestArchitecture = 8;  // sm_80: the oldest that kernels/cuda is compiled for
+constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
+
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+void release_device(std::byte* data, size_t) noexcept { cudaFree(data); }
+void release_pinned(std::byte* data, size_t) noexcept { cudaFreeHost(data); }
+void release_pin(std::byte* data, size_t) noexcept { cudaHostUnregister(data); }
+
+class OneStream final : public CudaDevice {
+ public:
+  OneStream(int gpu, std::chrono::nanoseconds wait) : gpu_(gpu), wait_(wait) {
+    cudaDeviceProp properties{};
+    check(cudaGetDeviceProperties(&properties, gpu), "its properties");
+    name_ = fmt::format("GPU {} ({}, sm_{}{})", gpu, properties.name, properties.major, properties.minor);
+    address_ = fmt::format("{:08x}:{:02x}:{:02x}", properties.pciDomainID, properties.pciBusID, properties.pciDeviceID);
+    if (properties.major < kOldestArchitecture)
+      fail(ExitCode::configuration, "--device cuda: {} is older than sm_80; leave --device out to run on the CPU",
+           name_);
+    const cudaError_t opened = cudaSetDevice(gpu);
+    if (opened == cudaErrorDevicesUnavailable)
+      fail(ExitCode::configuration,
+           "--device cuda: {} is taken by another process, and its mode lets in one only; give each rank a GPU of its "
+           "own",
+           name_);
+    check(opened, "to be opened");
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
+    fill_cuda(kernels_);
+    kernels_.level = "cuda";
+  }
+  ~OneStream() override { cudaStreamDestroy(stream_); }
+
+  Buffer allocate(size_t bytes, const char* what) override {
+    if (bytes == 0) return {};
+    void* data = nullptr;
+    if (cudaMalloc(&data, bytes) != cudaSuccess) no_room(bytes, what);
+    Buffer buffer(static_cast<std::byte*>(data), bytes, release_device);
+    check(cudaMemsetAsync(data, 0, bytes, stream_), what);
+    return buffer;
+  }
+
+  Buffer allocate_pinned(size_t bytes, const char* what) override {
+    if (bytes == 0) return {};
+    void* data = nullptr;
+    if (cudaHostAlloc(&data, bytes, cudaHostAllocMapped) != cudaSuccess)
+      fail(ExitCode::out_of_memory, "the host has no {} MiB of memory to lock for {}; raise the limit of locked memory",
+           mib(bytes), what);
+    std::memset(data, 0, bytes);
+    return {static_cast<std::byte*>(data), bytes, release_pinned};
+  }
+
+  // From pageable memory: the call comes back when the bytes are read.
+  Buffer upload(Buffer host, const char* what) override {
+    Buffer buffer = allocate(host.bytes(), what);
+    check(cudaMemcpyAsync(buffer.data(), host.data(), host.bytes(), cudaMemcpyDefault, stream_), what);
+    synchronize();
+    return buffer;
+  }
+
+  Buffer pin(std::span<std::byte> memory, const char* what) override {
+    if (memory.empty()) return {};
+    check(cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterMapped), what);
+    Buffer pinned(memory.data(), memory.size(), release_pin);
+    void* seen = nullptr;
+    check(cudaHostGetDevicePointer(&seen, memory.data(), 0), what);
+    if (seen != memory.data())
+      fail(ExitCode::configuration, "--device cuda: {} sees the host's memory elsewhere than the host does", name_);
+    return pinned;
+  }
+
+  bool works_in_host_memory() const override { return false; }
+
+  void copy(void* to, const void* from, size_t bytes) override {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "a copy");
+  }
+
+  void synchronize() override {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
+    for (int spin = 0;; spin++) {
+      const cudaError_t state = cudaStreamQuery(stream_);
+      if (state == cudaSuccess) return;
+      if (state != cudaErrorNotReady) check(state, "the operations of a step");
+      if (spin < kSpins) continue;
+      if (Clock::now() - start > wait_)
+        fail(ExitCode::stuck, "{} has not finished its operations for {:.0f} s", name_,
+             std::chrono::duration<double>(wait_).count());
+      sched_yield();
+    }
+  }
+
+  std::string name() const override { return name_; }
+  const Kernels& kernels() const override { return kernels_; }
+  std::string address() const override { return address_; }
+  int64_t available_bytes() const override { return static_cast<int64_t>(memory().first); }
+
+ private:
+  void launch_erased(Thunk thunk, const void* call) override {
+    thunk(call, Launch{0, 1, stream_});
+    check(cudaGetLastError(), "a kernel");
+  }
+
+  void check(cudaError_t error, const char* what) const {
+    if (error == cudaSuccess) return;
+    const bool full = error == cudaErrorMemoryAllocation;
+    fail(full ? ExitCode::out_of_memory : ExitCode::internal, "{}, asked for {}: {}", name_, what,
+         cudaGetErrorString(error));
+  }
+  [[noreturn]] void no_room(size_t bytes, const char* what) const {
+    cudaGetLastError();  // the error is told here
+    const auto [free, total] = memory();
+    fail(ExitCode::out_of_memory,
+         "{} has no {} MiB for {}: {} of its {} MiB are free; use more GPUs, or lower --max-seqs or --kv-gib", name_,
+         mib(bytes), what, free >> 20, total >> 20);
+  }
+  std::pair<size_t, size_t> memory() const {  // bytes free, bytes in all
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "its free memory");
+    return {free, total};
+  }
+  static size_t mib(size_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
+
+  int gpu_;
+  std::chrono::nanoseconds wait_;
+  std::string name_, address_;
+  cudaStream_t stream_ = nullptr;
+  Kernels kernels_;
+};
+
+}  // namespace
+
+CudaProbe probe_cuda() {
+  int gpus = 0, driver = 0, runtime = 0;
+  const cudaError_t error = cudaGetDeviceCount(&gpus);
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  if (error == cudaSuccess && gpus > 0) return {gpus, ""};
+  if (driver == 0) return {0, "this machine has no NVIDIA driver; leave --device out to run on the CPU"};
+  if (error == cudaErrorInsufficientDriver)
+    return {0, fmt::format("the driver runs CUDA {}, this build is of {}: update the driver", version_text(driver),
+                           version_text(runtime))};
+  if (error == cudaSuccess || error == cudaErrorNoDevice)
+    return {0, "no GPU is visible to this process (CUDA_VISIBLE_DEVICES, the job's --gpus)"};
+  return {0, fmt::format("the driver reports: {}", cudaGetErrorString(error))};
+}
+
+std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::nanoseconds wait) {
+  const CudaProbe probe = probe_cuda();
+  if (gpu >= probe.gpus) fail(ExitCode::configuration, "--device cuda: {}", probe.missing);
+  return std::make_unique<OneStream>(gpu, wait);
+}
+
+}  // namespace trireme

@@ -1,0 +1,13 @@
+// A build without CUDA.
+#include "base/error.h"
+#include "device/cuda.h"
+
+namespace trireme {
+
+CudaProbe probe_cuda() { return {0, "this build has no CUDA backend; leave --device out to run on the CPU"}; }
+
+std::unique_ptr<CudaDevice> CudaDevice::open(int, std::chrono::nanoseconds) {
+  fail(ExitCode::configuration, "--device cuda: {}", probe_cuda().missing);
+}
+
+}  // namespace trireme

@@ -1,0 +1,17 @@
+#pragma once
+
+// A GPU that does not exist, with what is hard about a real one: memory that the host cannot touch (it faults), host
+// memory that the GPU cannot, and work that is not done before somebody asks whether it is. Of the environment:
+// TRIREME_EMULATED_GPUS (1), TRIREME_EMULATED_GPU_MIB (8192), TRIREME_EMULATED_GPU_SM (80).
+#include <cstddef>
+#include <functional>
+
+namespace trireme::testkit {
+
+// Whether all of these bytes are GPU memory, or host memory that is page-locked.
+bool gpu_reaches(const void* data, size_t bytes);
+
+// Does `work` when the host next asks for the stream, with GPU memory within reach.
+void enqueue(void* stream, std::function<void()> work);
+
+}  // namespace trireme::testkit
