@@ -96,6 +96,9 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   Options wide = options;
   wide.max_seqs = std::max(options.max_seqs, plan.sequences);
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
+  if (options.device != "cpu")
+    fail(ExitCode::configuration, "--device {}: the limits that bench measures are the CPU's; try bench/gpu.sh",
+         options.device);
   wide.dp = 1;
   Log log(options.log_level, world.rank());
   const std::vector<int> cpus = allowed_cpus();

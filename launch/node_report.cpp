@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "device/cuda.h"
 #include "kernels/select.h"
 #include "launch/versions.h"
 #include "topology/host.h"
@@ -28,8 +29,8 @@ int64_t limit_of(decltype(RLIMIT_NOFILE) resource) {
 
 void check_rank(const ordered_json& r, std::vector<std::string>& found) {
   std::string who = fmt::format("rank {} on {}", r["rank"].get<int>(), r["host"].get<std::string>());
-  if (r["gpus"] != "none")
-    found.push_back(fmt::format("{}: its GPUs lie idle, since this version computes on the CPU", who));
+  if (const std::string missing = r["cuda_missing"]; r["gpus"] != "none" && !missing.empty())
+    found.push_back(fmt::format("{}: its GPUs are of no use: {}", who, missing));
   if (r["shm_free"].get<uint64_t>() < kSmallShm)
     found.push_back(
         fmt::format("{}: /dev/shm has {} MiB free, {} are wanted; remount it larger (containers: --shm-size)", who,
@@ -83,6 +84,7 @@ ordered_json node_report(const Environment& environment) {
   const GpuProbe gpus = probe_gpus();
   r["machine"] = host_text(host) + gpu_text(gpus);
   r["gpus"] = visible_gpu_list(gpus, environment);
+  r["cuda_missing"] = probe_cuda().missing;
   r["shm_free"] = host.shm_free_bytes;
   r["huge_pages"] = host.huge_pages;
   r["levels"] = available_levels();

@@ -21,7 +21,7 @@ namespace {
 constexpr int kNumericsRevision = 2;        // raised whenever a change of ours changes bits
 constexpr int64_t kLogitRows = 32;          // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
 constexpr double kCacheShare = 0.5;         // of the memory left after the weights, when --kv-gib is auto
-constexpr double kGpuCacheShare = 0.95;     // of a GPU's memory left after weights and kRankBytes
+constexpr double kGpuCacheShare = 0.95;     // of a GPU's memory left after weights, activations and kRankBytes
 constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer does not fit
 constexpr int64_t kRankBytes = int64_t{256}
                                << 20;  // of a rank beside weights and cache: libraries, activations, windows
@@ -53,6 +53,9 @@ void Session::load() {
     Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
     weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, holder);
   });
+  together(world_, [this] {  // all weights are where they belong
+    if (gpu_) gpu_free_bytes_ = gpu_->available_bytes();
+  });
   if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
   agree_on_cache();
   // No sequence gets past the cache.
@@ -67,8 +70,8 @@ void Session::load() {
 Machine Session::gather_machine(RankProbe probe) const {
   probe.domain = fabric_->domain();
   if (gpu_) {
-    probe.gpu = gpu_->address();
-    probe.gpu_available_bytes = gpu_->available_bytes();
+    probe.gpu = gpu_->uuid();
+    probe.gpu_available_bytes = gpu_free_bytes_;
   }
   const std::string text = nlohmann::json(probe).dump();
   std::vector<RankProbe> probes;
@@ -88,6 +91,7 @@ void Session::open_gpu(const Machine& machine) {
     auto gpu = CudaDevice::open(static_cast<int>(index) % gpus, wait);
     gpu_ = gpu.get();
     device_ = std::move(gpu);
+    gpu_free_bytes_ = gpu_->available_bytes();
   });
 }
 
@@ -150,16 +154,12 @@ void Session::choose_kernels() {
     if (options_.level != "auto")
       fail(ExitCode::configuration, "--level {} is of CPUs, --device cuda computes on GPUs; leave one of them out",
            options_.level);
-    const int units = std::max({units_.attention_units, units_.mlp_units, config_.num_experts});
-    if (units > CudaDevice::kMostUnits || config_.head_dim > CudaDevice::kMostHeadDim)
-      fail(
-          ExitCode::configuration,
-          "--device cuda: the model has {} units a layer and heads of {} values, at most {} and {} run on a GPU; leave "
-          "--device out to run on the CPU",
-          units, config_.head_dim, CudaDevice::kMostUnits, CudaDevice::kMostHeadDim);
+    check_gpu_limits();
     kernels_ = gpu_->kernels();
+    host_kernels_ = select_kernels("reference");
   } else {
     choose_level();
+    host_kernels_ = kernels_;
   }
   fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision,
                              exact_ ? "exact" : "standard", kernels_.level, kUnitFormulaVersion, units_.heads_per_unit,
@@ -179,14 +179,35 @@ void Session::choose_level() {
   kernels_ = select_kernels(levels[static_cast<size_t>(world_.all_min(level))]);
 }
 
+void Session::check_gpu_limits() const {
+  const int units = std::max({units_.attention_units, units_.mlp_units, config_.num_experts});
+  size_t roots = 0;
+  for (int count : {units_.attention_units, units_.mlp_units}) {
+    size_t all = 0;
+    for (int r = 0; r < layout_.tp; r++) all += maximal_nodes(count, units_of(count, layout_.tp, r)).size();
+    roots = std::max(roots, all);
+  }
+  if (units > CudaDevice::kMostUnits || roots > CudaDevice::kMostRoots || config_.head_dim > CudaDevice::kMostHeadDim)
+    fail(ExitCode::configuration,
+         "--device cuda: {} units a layer, {} partial sums at tp {} and heads of {} values; a GPU takes {}, {} and {} "
+         "at "
+         "most; leave --device out to run on the CPU, or try a tp that is a power of two",
+         units, roots, layout_.tp, config_.head_dim, CudaDevice::kMostUnits, CudaDevice::kMostRoots,
+         CudaDevice::kMostHeadDim);
+}
+
 // Bytes for a rank's cache when nobody says how many: a part of what is left beside the weights; of a GPU, which nobody
 // else needs, most of what is free now that they are there.
 int64_t Session::room_for_cache() const {
-  if (gpu_)
-    return static_cast<int64_t>(static_cast<double>(gpu_->available_bytes() / gpu_ranks_ - kRankBytes) *
-                                kGpuCacheShare);
-  const int64_t weights = StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_);
-  return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
+  if (!gpu_) {
+    const int64_t weights = StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_);
+    return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
+  }
+  int64_t rope = 0;
+  for (const RopeConfig& r : config_.ropes) rope += config_.max_positions * r.rotary * int64_t{2 * sizeof(float)};
+  const int64_t workspace = Stage::scratch_bytes(config_, units_, place_, limits_) + rope +
+                            static_cast<int64_t>(Runner::hop_bytes(config_, limits_)) + kRankBytes;
+  return static_cast<int64_t>(static_cast<double>(gpu_free_bytes_ / gpu_ranks_ - workspace) * kGpuCacheShare);
 }
 
 // Every rank of every replica has equally many KV blocks: the fewest that any can hold.
@@ -233,16 +254,19 @@ void Session::build_stage() {
   if (me.pp > 0) previous_ = fabric_->receiver(layout_.rank_at({me.tp, me.pp - 1, me.dp}), hop, slots);
   if (me.pp + 1 < pp) next_ = fabric_->sender(layout_.rank_at({me.tp, me.pp + 1, me.dp}), hop, slots);
 
-  stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, ropes_, *group_, *device_, kernels_,
-                                   limits_);
-  const int max_seqs = static_cast<int>(options_.max_seqs);
-  if (place_.last) {
-    std::vector<RankShare> shares;
-    for (int t = 0; t < tp; t++) shares.push_back(RankShare::of(config_, units_, tp, t));
-    sampler_ = std::make_unique<Sampler>(config_, *stage_, *group_, shares, *device_, kernels_, limits_, max_seqs);
-  }
-  runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), *group_, previous_.get(), next_.get(), *device_,
-                                     world_.waiter(), limits_, max_seqs, rope_positions_);
+  together(world_, [&] {
+    stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, ropes_, *group_, *device_, kernels_,
+                                     limits_);
+    const int max_seqs = static_cast<int>(options_.max_seqs);
+    if (place_.last) {
+      std::vector<RankShare> shares;
+      for (int t = 0; t < tp; t++) shares.push_back(RankShare::of(config_, units_, tp, t));
+      sampler_ = std::make_unique<Sampler>(config_, *stage_, *group_, shares, *device_, kernels_, host_kernels_,
+                                           limits_, max_seqs);
+    }
+    runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), *group_, previous_.get(), next_.get(),
+                                       *device_, world_.waiter(), limits_, max_seqs, rope_positions_);
+  });
 }
 
 SchedulerLimits Session::scheduler_limits() const {
@@ -255,8 +279,9 @@ SchedulerLimits Session::scheduler_limits() const {
 }
 
 std::string Session::layout_text() const {
-  return fmt::format("tp {}, pp {}, dp {}, {} thread{} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp,
-                     layout_.dp, threads_, threads_ == 1 ? "" : "s", kernels_.level, options_.numerics);
+  const std::string device = gpu_ ? gpu_->name() : fmt::format("{} thread{}", threads_, threads_ == 1 ? "" : "s");
+  return fmt::format("tp {}, pp {}, dp {}, {} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp, layout_.dp,
+                     device, kernels_.level, options_.numerics);
 }
 
 std::string Session::memory_text() const {

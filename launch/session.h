@@ -61,6 +61,7 @@ class Session {
   DType kv_type() const { return exact_ ? DType::f32 : DType::bf16; }
   void choose_kernels();
   void choose_level();
+  void check_gpu_limits() const;
   int64_t room_for_cache() const;
   void agree_on_cache();
   void build_stage();
@@ -80,10 +81,12 @@ class Session {
   StagePlace place_;
   StepLimits limits_;
   Kernels kernels_;
+  Kernels host_kernels_;  // of the same bits, on the CPU
   std::string fingerprint_;
   std::unique_ptr<Device> device_;
-  CudaDevice* gpu_ = nullptr;  // `device_` where it is one
-  int gpu_ranks_ = 1;          // that share it
+  CudaDevice* gpu_ = nullptr;   // `device_` where it is one
+  int gpu_ranks_ = 1;           // that share it
+  int64_t gpu_free_bytes_ = 0;  // of it when last asked
   std::unique_ptr<StageWeights> weights_;
   std::vector<Rope> ropes_;
   int64_t rope_positions_ = 0;

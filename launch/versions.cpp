@@ -19,6 +19,7 @@
 #include <boost/version.hpp>
 #include <nlohmann/json.hpp>
 
+#include "device/cuda.h"
 #include "kernels/select.h"
 #include "launch/build_commit.h"
 
@@ -52,6 +53,7 @@ std::vector<std::pair<std::string, std::string>> versions() {
           {"commit", kBuildCommit},
           {"compiler", __VERSION__},
           {"kernel levels", fmt::format("{}", fmt::join(available_levels(), " "))},
+          {"CUDA", cuda_build()},
           {"MPI", mpi_version()},
           {"UCX", ucp_get_version_string()},
           {"HDF5", hdf5_version()},

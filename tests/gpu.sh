@@ -1,27 +1,81 @@
 #!/usr/bin/env bash
-# What needs a GPU, in one call of minutes: the CUDA kernels against the reference, bit for bit.
+# What needs a GPU, in one call of minutes: the CUDA kernels against the reference, bit for bit, and whole runs on the GPU against
+# one CPU rank, byte by byte.
 #   tests/gpu.sh             builds what is missing and runs it here
 #   tests/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made, on a machine with nothing else
-# The last line: N passed, N failed, N skipped. Without a GPU it says why it skips.
+#   tests/gpu.sh --emulated  the same on a GPU that does not exist (docs/cuda.md): shows that this script works
+# TRIREME_TEST_MODEL: a real model to run, too. The last line: N passed, N failed, N skipped. Without a GPU it says why it skips.
 set -uo pipefail
+checkout="$(dirname "${BASH_SOURCE[0]}")/.."
+passed=0 failed=0
 case "${1:-}" in
-  "")
-    cd "$(dirname "${BASH_SOURCE[0]}")/.."
+  "" | --emulated)
+    cd "$checkout"
     source launch/packages.sh
-    command -v nvcc > /dev/null || { echo "skipped: kernels on a GPU: no nvcc"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }
-    BUILD_TARGETS=tests/kernels/kernels_gpu_test build build || exit 1
-    program=build/tests/kernels/kernels_gpu_test
+    trireme=build/trireme maker=build/tests/testkit/make_tiny_model mpirun=mpirun
+    if [ "${1:-}" = --emulated ]; then
+      kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
+    else
+      command -v nvcc > /dev/null || { echo "skipped: kernels on a GPU: no nvcc"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }
+      kernels=build/tests/kernels/kernels_gpu_test on_gpu=$trireme
+    fi
+    BUILD_TARGETS="trireme ${kernels#build/} ${on_gpu#build/} ${maker#build/}" build build || exit 1
     ;;
-  -*) echo "usage: $0 [BUNDLE]" >&2; exit 64 ;;
-  *) program="$1/bin/kernels_gpu_test" ;;
+  -*) echo "usage: $0 [--emulated | BUNDLE]" >&2; exit 64 ;;
+  *)
+    kernels="$1/bin/kernels_gpu_test" trireme="$1/bin/trireme" maker="$1/bin/make_tiny_model" mpirun="$1/bin/mpirun" on_gpu="$1/bin/trireme"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 \
+      OMPI_MCA_hwloc_base_binding_policy=none
+    ;;
 esac
-log="$(mktemp)"
-trap 'rm -f "$log"' EXIT
-"$program" 2>&1 | tee "$log"
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+"$kernels" 2>&1 | tee "$work/log"
 code=${PIPESTATUS[0]}
 if [ "$code" = 77 ]; then echo "0 passed, 0 failed, 1 skipped"; exit 0; fi
-passed="$(sed -nE 's/.*test cases: +[0-9]+ \| +([0-9]+) passed.*/\1/p' "$log")"
-failed="$(sed -nE 's/.*test cases:.* passed \| +([0-9]+) failed.*/\1/p' "$log")"
-if [ "$code" != 0 ] && [ "${failed:-0}" = 0 ]; then failed=1; fi  # it broke off
-echo "${passed:-0} passed, ${failed:-0} failed, 0 skipped"
-[ "$code" = 0 ]
+passed="$(sed -nE 's/.*test cases: +[0-9]+ \| +([0-9]+) passed.*/\1/p' "$work/log")" passed="${passed:-0}"
+failed="$(sed -nE 's/.*test cases:.* passed \| +([0-9]+) failed.*/\1/p' "$work/log")" failed="${failed:-0}"
+if [ "$code" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi  # it broke off
+
+# rows VOCABULARY: prompts of 1 to 300 tokens, greedy and sampled.
+rows() {
+  local length row=0
+  for length in 1 3 33 64 300; do
+    row=$((row + 1))
+    printf '{"token_ids": [%s], "max_tokens": 9, "temperature": %s}\n' \
+      "$(seq -s, 1 "$length" | sed -E "s/[0-9]+/&*37+$row/g" | tr , '\n' | while read -r n; do echo $((n % $1)); done | paste -sd,)" $((row % 2))
+  done
+}
+
+# same NAME MODEL VOCABULARY: on the GPU in each mode and in layouts that share it.
+same() {
+  local numerics layout ranks
+  rows "$3" > "$work/$1.jsonl"
+  for numerics in standard exact; do
+    local options=(--numerics "$numerics" --tokens --digest --logprobs 2 --prompt-logprobs 1 --log-level error --restart)
+    "$trireme" run "$work/$1.jsonl" -m "$2" -o "$work/cpu.jsonl" "${options[@]}" || { failed=$((failed + 1)); continue; }
+    for layout in "1 1 1" "2 1 1" "1 2 1" "4 1 1" "1 1 2"; do
+      read -r tp pp dp <<< "$layout"
+      ranks=$((tp * pp * dp)) launcher=()
+      if [ "$ranks" -gt 1 ]; then launcher=("$mpirun" -n "$ranks"); fi
+      if "${launcher[@]}" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/gpu.jsonl" "${options[@]}" --device cuda --tp "$tp" --pp "$pp" --dp "$dp" \
+        && cmp "$work/cpu.jsonl" "$work/gpu.jsonl"; then
+        passed=$((passed + 1)) verdict=equal
+      else
+        failed=$((failed + 1)) verdict=DIFFERS
+      fi
+      echo "$verdict $1 $numerics tp $tp, pp $pp, dp $dp"
+    done
+  done
+}
+
+for type in q4_1 bf16 q8_0 f16 q4_k_m; do
+  shape=(--layers 3 --heads 9 --kv-heads 3 --head-dim 32 --hidden 288 --intermediate 416 --vocab 259)
+  if [ "$type" = q4_k_m ]; then shape=(--layers 3 --heads 16 --kv-heads 1 --head-dim 16 --hidden 256 --intermediate 512 --vocab 261); fi
+  "$maker" "$work/$type.gguf" "${shape[@]}" --type "$type" --seed 3 || failed=$((failed + 1))
+  same "$type" "$work/$type.gguf" 259
+done
+if [ -n "${TRIREME_TEST_MODEL:-}" ]; then same "$(basename "$TRIREME_TEST_MODEL")" "$TRIREME_TEST_MODEL" 1000; fi
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]

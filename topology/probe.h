@@ -23,7 +23,7 @@ struct RankProbe {
   std::vector<int> allowed;     // ids that the launcher left to this rank
   int64_t memory_bytes = 0;     // of the host or, when smaller, of the job's cgroup
   int64_t available_bytes = 0;  // of these, not in use
-  std::string gpu;              // PCI address of the GPU that this rank computes on; "": on the CPUs
+  std::string gpu;              // UUID of the GPU that this rank computes on; "": on the CPUs
   int64_t gpu_available_bytes = 0;
   int domain = 0;  // lowest rank that proved to share memory with this one (Fabric::domain)
   bool operator==(const RankProbe&) const = default;

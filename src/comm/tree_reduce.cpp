@@ -37,8 +37,8 @@ TreeReduce::TreeReduce(Collective& group, Device& device, const Kernels& kernels
       from_(held.size()) {
   must(static_cast<int>(held.size()) == group.size(), "each rank of the group holds units");
   const size_t bytes = window_bytes(units, held, columns, max_rows);
-  must(bytes <= group.window_bytes(), "the group's windows hold the roots of a step");
   if (group.size() == 1) own_ = device.allocate(bytes, "partial sums");
+  must(own_.data() || bytes <= group.window_bytes(), "the group's windows hold the roots of a step");
   std::vector<UnitRange> all;
   for (UnitRange range : held) {
     auto roots = maximal_nodes(units, range);

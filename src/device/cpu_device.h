@@ -19,7 +19,6 @@ class CpuDevice final : public Device {
   bool works_in_host_memory() const override { return true; }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void synchronize() override {}
-  std::string name() const override { return "cpu"; }
 
  private:
   void launch_erased(Thunk thunk, const void* call) override {

@@ -16,19 +16,23 @@ struct CudaProbe {
 };
 CudaProbe probe_cuda();
 
+// What this build computes with on GPUs, for people: "13.0, for sm_80, sm_90a and later"; "none".
+std::string cuda_build();
+
 // A GPU: operations and copies are enqueued on one stream, in their order. Pinned memory is the host's, page-locked;
 // the GPU reads and writes it over its link.
 class CudaDevice : public Device {
  public:
-  // What its kernels take at most: units of a contraction, or experts; values of a head.
-  static constexpr int kMostUnits = 2048, kMostHeadDim = 512;
+  // What its kernels take at most: units of a contraction, or experts; roots of all ranks of a sum; values of a head.
+  static constexpr int kMostUnits = 2048, kMostRoots = 128, kMostHeadDim = 512;
 
   // gpu: from 0 on, of those that the process sees. wait: how long synchronize() may wait for the GPU. Throws
   // Error(configuration) when the GPU cannot be used.
   static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::nanoseconds wait);
 
   virtual const Kernels& kernels() const = 0;
-  virtual std::string address() const = 0;      // on the PCI bus: equal where ranks of a host share a GPU
+  virtual std::string name() const = 0;         // "GPU 0 (NVIDIA H200, sm_90)"
+  virtual std::string uuid() const = 0;         // of the GPU, or of its MIG instance: equal where ranks share it
   virtual int64_t available_bytes() const = 0;  // free now
 };
 

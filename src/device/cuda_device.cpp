@@ -2,6 +2,7 @@
 #include <sched.h>
 
 #include <cstring>
+#include <exception>
 #include <utility>
 
 #include "base/error.h"
@@ -12,23 +13,37 @@ namespace trireme {
 
 namespace {
 
-static_assert(CudaDevice::kMostUnits == kMostTreeUnits);
+static_assert(CudaDevice::kMostUnits == kMostTreeUnits && CudaDevice::kMostRoots == kMostNodes);
 constexpr int kOldestArchitecture = 8;  // sm_80: the oldest that kernels/cuda is compiled for
 constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
-void release_device(std::byte* data, size_t) noexcept { cudaFree(data); }
-void release_pinned(std::byte* data, size_t) noexcept { cudaFreeHost(data); }
-void release_pin(std::byte* data, size_t) noexcept { cudaHostUnregister(data); }
+// These wait for the GPU, which may be why the job is failing: then the process leaves its memory to its own end.
+bool failing() { return std::uncaught_exceptions() > 0; }
+void release_device(std::byte* data, size_t) noexcept {
+  if (!failing()) cudaFree(data);
+}
+void release_pinned(std::byte* data, size_t) noexcept {
+  if (!failing()) cudaFreeHost(data);
+}
+void release_pin(std::byte* data, size_t) noexcept {
+  if (!failing()) cudaHostUnregister(data);
+}
+
+std::string text_of(const cudaUUID_t& uuid) {
+  std::string text;
+  for (char byte : uuid.bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
 
 class OneStream final : public CudaDevice {
  public:
-  OneStream(int gpu, std::chrono::nanoseconds wait) : gpu_(gpu), wait_(wait) {
+  OneStream(int gpu, std::chrono::nanoseconds wait) : wait_(wait) {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, gpu), "its properties");
     name_ = fmt::format("GPU {} ({}, sm_{}{})", gpu, properties.name, properties.major, properties.minor);
-    address_ = fmt::format("{:08x}:{:02x}:{:02x}", properties.pciDomainID, properties.pciBusID, properties.pciDeviceID);
+    uuid_ = text_of(properties.uuid);
     if (properties.major < kOldestArchitecture)
       fail(ExitCode::configuration, "--device cuda: {} is older than sm_80; leave --device out to run on the CPU",
            name_);
@@ -43,30 +58,32 @@ class OneStream final : public CudaDevice {
     fill_cuda(kernels_);
     kernels_.level = "cuda";
   }
-  ~OneStream() override { cudaStreamDestroy(stream_); }
+  ~OneStream() override {
+    if (!failing()) cudaStreamDestroy(stream_);
+  }
 
   Buffer allocate(size_t bytes, const char* what) override {
-    if (bytes == 0) return {};
-    void* data = nullptr;
-    if (cudaMalloc(&data, bytes) != cudaSuccess) no_room(bytes, what);
-    Buffer buffer(static_cast<std::byte*>(data), bytes, release_device);
-    check(cudaMemsetAsync(data, 0, bytes, stream_), what);
+    Buffer buffer = take(bytes, what);
+    if (bytes > 0) check(cudaMemsetAsync(buffer.data(), 0, bytes, stream_), what);
     return buffer;
   }
 
   Buffer allocate_pinned(size_t bytes, const char* what) override {
     if (bytes == 0) return {};
     void* data = nullptr;
-    if (cudaHostAlloc(&data, bytes, cudaHostAllocMapped) != cudaSuccess)
-      fail(ExitCode::out_of_memory, "the host has no {} MiB of memory to lock for {}; raise the limit of locked memory",
+    const cudaError_t error = cudaHostAlloc(&data, bytes, cudaHostAllocMapped);
+    if (error == cudaErrorMemoryAllocation)
+      fail(ExitCode::out_of_memory,
+           "{}: the host has no {} MiB of memory to lock for {}; give the job more memory, or lower --max-seqs", name_,
            mib(bytes), what);
+    check(error, what);
     std::memset(data, 0, bytes);
     return {static_cast<std::byte*>(data), bytes, release_pinned};
   }
 
   // From pageable memory: the call comes back when the bytes are read.
   Buffer upload(Buffer host, const char* what) override {
-    Buffer buffer = allocate(host.bytes(), what);
+    Buffer buffer = take(host.bytes(), what);
     check(cudaMemcpyAsync(buffer.data(), host.data(), host.bytes(), cudaMemcpyDefault, stream_), what);
     synchronize();
     return buffer;
@@ -94,7 +111,7 @@ class OneStream final : public CudaDevice {
     const auto start = Clock::now();
     for (int spin = 0;; spin++) {
       const cudaError_t state = cudaStreamQuery(stream_);
-      if (state == cudaSuccess) return;
+      if (state == cudaSuccess) break;
       if (state != cudaErrorNotReady) check(state, "the operations of a step");
       if (spin < kSpins) continue;
       if (Clock::now() - start > wait_)
@@ -102,17 +119,27 @@ class OneStream final : public CudaDevice {
              std::chrono::duration<double>(wait_).count());
       sched_yield();
     }
+    cudaGetLastError();  // "not ready" is no error of the next launch
   }
 
   std::string name() const override { return name_; }
   const Kernels& kernels() const override { return kernels_; }
-  std::string address() const override { return address_; }
+  std::string uuid() const override { return uuid_; }
   int64_t available_bytes() const override { return static_cast<int64_t>(memory().first); }
 
  private:
   void launch_erased(Thunk thunk, const void* call) override {
     thunk(call, Launch{0, 1, stream_});
     check(cudaGetLastError(), "a kernel");
+  }
+
+  Buffer take(size_t bytes, const char* what) {
+    if (bytes == 0) return {};
+    void* data = nullptr;
+    const cudaError_t error = cudaMalloc(&data, bytes);
+    if (error == cudaErrorMemoryAllocation) no_room(bytes, what);
+    check(error, what);
+    return {static_cast<std::byte*>(data), bytes, release_device};
   }
 
   void check(cudaError_t error, const char* what) const {
@@ -135,9 +162,8 @@ class OneStream final : public CudaDevice {
   }
   static size_t mib(size_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
 
-  int gpu_;
   std::chrono::nanoseconds wait_;
-  std::string name_, address_;
+  std::string name_, uuid_;
   cudaStream_t stream_ = nullptr;
   Kernels kernels_;
 };
@@ -157,6 +183,12 @@ CudaProbe probe_cuda() {
   if (error == cudaSuccess || error == cudaErrorNoDevice)
     return {0, "no GPU is visible to this process (CUDA_VISIBLE_DEVICES, the job's --gpus)"};
   return {0, fmt::format("the driver reports: {}", cudaGetErrorString(error))};
+}
+
+std::string cuda_build() {
+  int runtime = 0;
+  cudaRuntimeGetVersion(&runtime);
+  return fmt::format("{}, for sm_80, sm_90a and later", version_text(runtime));
 }
 
 std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::nanoseconds wait) {

@@ -31,7 +31,6 @@ class Device {
   // In order with the operations. Both ends are memory that these reach.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void synchronize() = 0;
-  virtual std::string name() const = 0;  // for people
 
   template <typename Args>
   void launch(void (*op)(const Launch&, const Args&), const Args& args) {

@@ -6,6 +6,8 @@ namespace trireme {
 
 CudaProbe probe_cuda() { return {0, "this build has no CUDA backend; leave --device out to run on the CPU"}; }
 
+std::string cuda_build() { return "none"; }
+
 std::unique_ptr<CudaDevice> CudaDevice::open(int, std::chrono::nanoseconds) {
   fail(ExitCode::configuration, "--device cuda: {}", probe_cuda().missing);
 }

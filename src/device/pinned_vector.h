@@ -28,9 +28,6 @@ class PinnedVector {
     resize(size_ + 1);
     data()[size_ - 1] = value;
   }
-  void append(std::span<const T> values) {
-    for (const T& value : values) push_back(value);
-  }
 
   T* data() { return memory_.as<T>(); }
   const T* data() const { return memory_.as<T>(); }

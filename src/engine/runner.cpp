@@ -30,14 +30,16 @@ Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collec
       device_(device),
       waiter_(waiter),
       rope_positions_(rope_positions),
+      table_blocks_(config.max_positions / kBlockTokens + 1),
+      block_tables_(device, static_cast<size_t>(slots * table_blocks_), "block tables"),
+      table_sizes_(static_cast<size_t>(slots)),
       prompt_tokens_(static_cast<size_t>(slots)),
       tokens_(device, static_cast<size_t>(limits.rows), "tokens"),
       angles_(device, static_cast<size_t>(limits.rows), "positions"),
       kv_slots_(device, static_cast<size_t>(limits.rows), "slots of the KV cache"),
       spans_(device, static_cast<size_t>(slots), "spans of rows"),
       residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
-  const auto blocks = static_cast<size_t>(config.max_positions / kBlockTokens + 1);
-  for (int slot = 0; slot < slots; slot++) block_tables_.emplace_back(device, blocks, "a block table");
+  block_tables_.resize(static_cast<size_t>(slots * table_blocks_));
   if ((previous || next) && !device.works_in_host_memory())
     hop_ = device.allocate_pinned(hop_bytes(config, limits), "messages between stages");
 }
@@ -97,20 +99,22 @@ StepBatch Runner::lay_out(const StepPlan& plan) {
   kv_slots_.clear();
   spans_.clear();
   for (const PlanItem& item : plan.items) {
-    must(item.slot >= 0 && static_cast<size_t>(item.slot) < block_tables_.size(), "a plan's slot exists");
-    auto& table = block_tables_[static_cast<size_t>(item.slot)];
+    must(item.slot >= 0 && static_cast<size_t>(item.slot) < table_sizes_.size(), "a plan's slot exists");
+    int32_t* table = block_tables_.data() + item.slot * table_blocks_;
+    int64_t& blocks = table_sizes_[static_cast<size_t>(item.slot)];
     if (item.admit) prompt_tokens_[static_cast<size_t>(item.slot)] = item.spec.prompt_tokens;
-    if (item.restart) table.clear();
-    table.append(item.new_blocks);
+    if (item.restart) blocks = 0;
+    must(blocks + std::ssize(item.new_blocks) <= table_blocks_, "a sequence has the blocks of its context at most");
+    std::copy(item.new_blocks.begin(), item.new_blocks.end(), table + blocks);
+    blocks += std::ssize(item.new_blocks);
     const int32_t count = static_cast<int32_t>(item.tokens.size());
-    must(item.position + count <= std::ssize(table) * kBlockTokens, "a plan brings the blocks that its rows need");
-    spans_.push_back({static_cast<int32_t>(tokens_.size()), count, item.position, table.data()});
+    must(item.position + count <= blocks * kBlockTokens, "a plan brings the blocks that its rows need");
+    spans_.push_back({static_cast<int32_t>(tokens_.size()), count, item.position, table});
     for (int32_t t = 0; t < count; t++) {
       const int32_t position = item.position + t;
       tokens_.push_back(item.tokens[static_cast<size_t>(t)]);
       angles_.push_back(angle_of(position, prompt_tokens_[static_cast<size_t>(item.slot)]));
-      kv_slots_.push_back(int64_t{table[static_cast<size_t>(position / kBlockTokens)]} * kBlockTokens +
-                          position % kBlockTokens);
+      kv_slots_.push_back(int64_t{table[position / kBlockTokens]} * kBlockTokens + position % kBlockTokens);
     }
   }
   return {tokens_, angles_, kv_slots_, spans_};

@@ -57,13 +57,15 @@ class Runner {
   int64_t rope_positions_;
   StepTimes times_;
 
-  std::vector<PinnedVector<int32_t>> block_tables_;  // [slots]
-  std::vector<int32_t> prompt_tokens_;               // [slots]
-  PinnedVector<int32_t> tokens_, angles_;            // [rows]
-  PinnedVector<int64_t> kv_slots_;                   // [rows]
-  PinnedVector<AttentionSpan> spans_;                // [slots]
-  Buffer residual_;                                  // [rows, hidden] FP32
-  Buffer hop_;                                       // the same where the host reads it, if `residual_` is not
+  int64_t table_blocks_;                   // of the longest sequence
+  PinnedVector<int32_t> block_tables_;     // [slots, table_blocks]
+  std::vector<int64_t> table_sizes_;       // [slots] blocks of each
+  std::vector<int32_t> prompt_tokens_;     // [slots]
+  PinnedVector<int32_t> tokens_, angles_;  // [rows]
+  PinnedVector<int64_t> kv_slots_;         // [rows]
+  PinnedVector<AttentionSpan> spans_;      // [slots]
+  Buffer residual_;                        // [rows, hidden] FP32
+  Buffer hop_;                             // the same where the host reads it, if `residual_` is not
 };
 
 }  // namespace trireme

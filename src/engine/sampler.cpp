@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/math.h"
-#include "kernels/select.h"
 
 namespace trireme {
 
@@ -22,14 +21,14 @@ bool better(float a_value, int32_t a, float b_value, int32_t b) {
 }  // namespace
 
 Sampler::Sampler(const ModelConfig& config, Stage& stage, Collective& group, std::span<const RankShare> shares,
-                 Device& device, const Kernels& kernels, const StepLimits& limits, int slots)
+                 Device& device, const Kernels& kernels, const Kernels& on_host, const StepLimits& limits, int slots)
     : config_(config),
       stage_(stage),
       group_(group),
       shares_(shares.begin(), shares.end()),
       device_(device),
       kernels_(kernels),
-      on_host_(select_kernels("reference")),
+      on_host_(on_host),
       chunk_rows_(limits.logit_rows),
       slots_(static_cast<size_t>(slots)),
       sample_rows_(device, static_cast<size_t>(chunk_rows_), "rows to sample"),

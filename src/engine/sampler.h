@@ -16,9 +16,9 @@ namespace trireme {
 // it alike; rank 0 of the group has the result. Rows go through in chunks of `limits.logit_rows`.
 class Sampler {
  public:
-  // slots: sequences that may be alive at once.
+  // on_host: kernels of the same bits for what the host samples itself. slots: sequences that may be alive at once.
   Sampler(const ModelConfig& config, Stage& stage, Collective& group, std::span<const RankShare> shares, Device& device,
-          const Kernels& kernels, const StepLimits& limits, int slots);
+          const Kernels& kernels, const Kernels& on_host, const StepLimits& limits, int slots);
 
   // Window bytes that the group needs.
   static size_t window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits);
@@ -58,7 +58,7 @@ class Sampler {
   std::vector<RankShare> shares_;  // [tp]
   Device& device_;
   const Kernels& kernels_;
-  const Kernels on_host_;  // the reference, whose bits all have: for a token at a time
+  const Kernels& on_host_;
   int64_t chunk_rows_;
 
   std::vector<SlotState> slots_;

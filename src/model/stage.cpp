@@ -1,8 +1,11 @@
 #include "model/stage.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <numeric>
+#include <utility>
 
 #include "base/error.h"
 
@@ -16,13 +19,28 @@ std::vector<UnitRange> ranges(int units, int tp) {
   return held;
 }
 
-int64_t widest_row_bytes(const ModelConfig& c, const RankShare& share, int64_t mlp_columns) {
-  int64_t widest = 0;
-  for (int64_t columns : {c.hidden_size, int64_t{share.num_heads} * c.head_dim, mlp_columns})
-    for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8})
-      widest = std::max(widest, activation_row_bytes(form, columns));
-  return widest;
-}
+// What a row of a step takes of a rank's scratch memory.
+struct ScratchShape {
+  // In floats: normed, qkv, attended, gate_up, activated, squares, router, gathered, mixed.
+  std::array<int64_t, 9> columns;
+  int64_t encoded_bytes = 0;
+
+  ScratchShape(const ModelConfig& c, const RankShare& share) {
+    const int64_t heads = int64_t{share.num_heads} * c.head_dim, kv = int64_t{share.num_kv_heads} * c.head_dim;
+    const int64_t experts = c.num_experts, hidden = c.hidden_size;
+    const int64_t mlp = experts > 0 ? c.intermediate_size : share.intermediate;
+    const int64_t squares = c.qk_norm == QkNorm::row ? c.num_heads + c.num_kv_heads : 0;
+    const int64_t held = experts > 0 ? share.mlp.size() : 0;
+    const int64_t most = std::min<int64_t>(c.experts_per_token, held);  // experts of a row that this rank can hold
+    columns = {hidden, heads + 2 * kv, heads, 2 * mlp, mlp, squares, experts, experts > 0 ? hidden : 0, most * hidden};
+    for (int64_t input : {hidden, heads, mlp})
+      for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8})
+        encoded_bytes = std::max(encoded_bytes, activation_row_bytes(form, input));
+  }
+  int64_t row_bytes() const {
+    return encoded_bytes + std::accumulate(columns.begin(), columns.end(), int64_t{0}) * int64_t{sizeof(float)};
+  }
+};
 
 // The contraction of `down`: the units held, or the inside of one expert.
 Contraction over_intermediate(const ModelConfig& c, const UnitTable& units, const RankShare& share) {
@@ -77,29 +95,16 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
 
 // Every buffer of a step, and their sizes, in one place.
 void Stage::take_scratch(const StepLimits& limits, const UnitTable& units) {
-  const int64_t heads = int64_t{share_.num_heads} * config_.head_dim;
-  const int64_t kv = int64_t{share_.num_kv_heads} * config_.head_dim, hidden = config_.hidden_size;
-  const bool by_rows = config_.qk_norm == QkNorm::row;
-  const int64_t experts = config_.num_experts, held = experts > 0 ? share_.mlp.size() : 0;
-  const int64_t most = std::min<int64_t>(config_.experts_per_token, held);  // experts of a row that this rank can hold
-  struct Want {
-    float** at;
-    int64_t columns;
-  };
-  const Want wants[] = {
-      {&normed_, hidden},          {&qkv_, heads + 2 * kv},
-      {&attended_, heads},         {&gate_up_, 2 * mlp_columns_},
-      {&activated_, mlp_columns_}, {&squares_, by_rows ? config_.num_heads + config_.num_kv_heads : 0},
-      {&router_, experts},         {&gathered_, experts > 0 ? hidden : 0},
-      {&mixed_, most * hidden}};
-  const int64_t row_bytes = widest_row_bytes(config_, share_, mlp_columns_);
-  int64_t floats = 0;
-  for (const Want& want : wants) floats += want.columns;
-  memory_ = device_.allocate(static_cast<size_t>(limits.rows * (floats * 4 + row_bytes) + 64), "a step's activations");
+  const ScratchShape shape(config_, share_);
+  memory_ = device_.allocate(static_cast<size_t>(limits.rows * shape.row_bytes() + 64), "a step's activations");
   encoded_ = memory_.data();
-  float* next = reinterpret_cast<float*>(encoded_ + limits.rows * row_bytes);
-  for (const Want& want : wants) *want.at = std::exchange(next, next + limits.rows * want.columns);
-  if (experts == 0) return;
+  float** const places[] = {&normed_,  &qkv_,    &attended_, &gate_up_, &activated_,
+                            &squares_, &router_, &gathered_, &mixed_};
+  float* next = reinterpret_cast<float*>(encoded_ + limits.rows * shape.encoded_bytes);
+  for (size_t i = 0; i < std::size(places); i++)
+    *places[i] = std::exchange(next, next + limits.rows * shape.columns[i]);
+  const int64_t held = share_.mlp.size();
+  if (config_.num_experts == 0) return;
   over_experts_ = over_units(units.mlp_units, share_.mlp);
   const auto chosen = static_cast<size_t>(limits.rows * config_.experts_per_token);
   const auto cells = static_cast<size_t>(limits.rows * held);
@@ -109,7 +114,18 @@ void Stage::take_scratch(const StepLimits& limits, const UnitTable& units) {
   weight_ = {device_, cells, "weights of rows"};
 }
 
+int64_t Stage::scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
+                             const StepLimits& limits) {
+  const ScratchShape shape(config, RankShare::of(config, units, place.tp, place.tp_rank));
+  int64_t bytes = limits.rows * shape.row_bytes();
+  if (place.tp > 1) return bytes;
+  for (int count : {units.attention_units, units.mlp_units})
+    bytes += static_cast<int64_t>(TreeReduce::window_bytes(count, ranges(count, 1), config.hidden_size, limits.rows));
+  return bytes;
+}
+
 size_t Stage::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
+  if (tp == 1) return 0;
   const int64_t squares = config.qk_norm == QkNorm::row ? config.num_heads + config.num_kv_heads : 0;
   // Embedding rows, and sums of squares of heads.
   size_t bytes = static_cast<size_t>(limits.rows * std::max(config.hidden_size, squares)) * sizeof(float);

@@ -37,8 +37,12 @@ class Stage {
         const KvCache& cache, std::span<const Rope> ropes, Collective& group, Device& device, const Kernels& kernels,
         const StepLimits& limits);
 
-  // Window bytes that the group needs.
+  // Window bytes that the group needs: none for a group of one.
   static size_t window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits);
+
+  // Bytes that a stage takes of the device beside weights and cache, about: its activations and partial sums.
+  static int64_t scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
+                               const StepLimits& limits);
 
   // x: the residual stream, [rows, hidden], FP32, equal on all ranks of the group. Written by the first stage, else
   // what the stage before sent.

@@ -187,7 +187,7 @@ def check_inspect(checks, tiny, model):
 def check_doctor(checks, tiny, _model):
     """GPUs by an NVML of our own, found as the driver's would be."""
     nvml = os.path.join(tiny.build, "tests", "testkit", "nvml")
-    for words, visible, expected in (("h100 h100 a100-pair", "2,0", ["2 x NVIDIA H100", "1 x NVIDIA A100", "550.54.15, CUDA 12.4", "GPUs 2,0\n", "GPUs lie idle"]),
+    for words, visible, expected in (("h100 h100 a100-pair", "2,0", ["2 x NVIDIA H100", "1 x NVIDIA A100", "550.54.15, CUDA 12.4", "GPUs 2,0\n", "its GPUs are of no use"]),
                                      ("init=9", "0", ["none: NVIDIA's library is there, but does not start", "GPUs none"])):
         env = tiny.environment(TRIREME_TEST_NVML=words, CUDA_VISIBLE_DEVICES=visible, LD_LIBRARY_PATH=nvml)
         for command in ("doctor", "topology"):
@@ -195,7 +195,7 @@ def check_doctor(checks, tiny, _model):
             for word in expected[:4]:
                 checks.check(f"{command} with {words}: {word!r}", word in said, said)
         said = subprocess.run([tiny.trireme, "doctor"], env=env, capture_output=True, text=True, timeout=60).stdout
-        checks.equal("idle GPUs are a finding", "GPUs lie idle" in said, len(expected) > 4)
+        checks.equal("GPUs that CUDA does not see are a finding", "its GPUs are of no use" in said, len(expected) > 4)
     said = tiny.run(["doctor"]).stdout.decode()
     checks.check("without a driver doctor says so, or shows its GPUs", "GPUs           " in said, said)
 

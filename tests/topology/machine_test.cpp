@@ -76,6 +76,20 @@ TEST_CASE("masks that cross are counted on in part and not pinned") {
   CHECK(plans[1] == ThreadPlan{1, {}});
 }
 
+TEST_CASE("ranks share the memory of the GPU that they compute on, and of no other") {
+  auto rank = [](const char* boot, const char* gpu, int64_t free) {
+    return RankProbe{.boot_id = boot, .available_bytes = 9000, .gpu = gpu, .gpu_available_bytes = free};
+  };
+  auto machine = Machine::of(
+      {rank("x", "g1", 800), rank("x", "g2", 700), rank("x", "g1", 810), rank("y", "g1", 500), rank("y", "", 0)});
+  CHECK(machine.sharing_memory_with(0) == std::vector<int>{0, 2});
+  CHECK(machine.sharing_memory_with(3) == std::vector<int>{3});
+  CHECK(machine.available_bytes(0) == 400);
+  CHECK(machine.available_bytes(1) == 700);
+  CHECK(machine.available_bytes(3) == 500);   // another host's g1 is another GPU
+  CHECK(machine.available_bytes(4) == 9000);  // on the CPUs
+}
+
 TEST_CASE("hosts are told apart by their kernels, and share their memory equally") {
   auto rank = [](const char* host, const char* boot, int domain, int64_t free) {
     RankProbe probe{.host = host,

@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace trireme::testkit {
@@ -38,6 +39,7 @@ struct Gpu {
   }
 };
 Gpu gpu;
+cudaError_t last_error = cudaSuccess;
 
 struct Stream {
   std::deque<std::function<void()>> work;
@@ -71,7 +73,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::strcpy(properties->name, "emulated");
   const int sm = setting("TRIREME_EMULATED_GPU_SM", 80);
   properties->major = sm / 10, properties->minor = sm % 10;
-  properties->pciBusID = device + 1;
+  properties->uuid.bytes[0] = static_cast<char>(device + 1);
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
@@ -137,7 +139,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   gpu.let(PROT_READ | PROT_WRITE);
   for (; !work.empty(); work.pop_front()) work.front()();
   gpu.let(PROT_NONE);
-  return cudaErrorNotReady;  // the next to ask hears that all is done
+  return last_error = cudaErrorNotReady;  // the next to ask hears that all is done
 }
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
   if (!gpu_reaches(data, bytes)) return cudaErrorInvalidValue;
@@ -157,7 +159,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   }
   return cudaSuccess;
 }
-cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 const char* cudaGetErrorString(cudaError_t error) {
   static thread_local std::string text;
   text = "emulated error " + std::to_string(static_cast<int>(error));
