@@ -242,12 +242,14 @@ void Session::build_stage() {
 
   std::vector<int> members;
   for (int t = 0; t < tp; t++) members.push_back(layout_.rank_at({t, me.pp, me.dp}));
-  size_t window = Stage::window_bytes(config_, units_, tp, limits_);
-  if (place_.last) window = std::max(window, Sampler::window_bytes(config_, units_, tp, limits_));
-  group_ = fabric_->collective(members, window);
-  together(world_, [&] {
-    for (int r = 0; r < tp; r++) pins_.push_back(device_->pin(group_->memory(r), "the windows of a group"));
-  });
+  const size_t window = Stage::window_bytes(config_, units_, tp, limits_);
+  const size_t results = place_.last ? Sampler::window_bytes(config_, units_, tp, limits_) : 0;
+  group_ = fabric_->collective(members, gpu_ ? window : std::max(window, results));
+  group_->place_windows(*device_);
+  if (gpu_ && place_.last) {
+    sampling_group_ = fabric_->collective(members, results);
+    sampling_group_->pin_windows(*device_);
+  }
 
   const size_t hop = Runner::hop_bytes(config_, limits_);
   const int slots = pp + 1;  // a stage can finish a step while the next still has its last
@@ -261,8 +263,8 @@ void Session::build_stage() {
     if (place_.last) {
       std::vector<RankShare> shares;
       for (int t = 0; t < tp; t++) shares.push_back(RankShare::of(config_, units_, tp, t));
-      sampler_ = std::make_unique<Sampler>(config_, *stage_, *group_, shares, *device_, kernels_, host_kernels_,
-                                           limits_, max_seqs);
+      sampler_ = std::make_unique<Sampler>(config_, *stage_, sampling_group_ ? *sampling_group_ : *group_, shares,
+                                           *device_, kernels_, host_kernels_, limits_, max_seqs);
     }
     runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), *group_, previous_.get(), next_.get(),
                                        *device_, world_.waiter(), limits_, max_seqs, rope_positions_);

@@ -93,7 +93,7 @@ class Session {
   int64_t kv_blocks_ = 0;
   std::unique_ptr<KvCache> cache_;
   std::unique_ptr<Collective> group_;
-  std::vector<Buffer> pins_;  // of the group's windows
+  std::unique_ptr<Collective> sampling_group_;  // the same ranks, for results that the host reads; else `group_` serves
   std::unique_ptr<Channel> previous_, next_;
   std::unique_ptr<Stage> stage_;
   std::unique_ptr<Sampler> sampler_;

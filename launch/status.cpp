@@ -43,10 +43,17 @@ bool was_killed(const std::string& lock_path) {
   return ::kill(pid, 0) != 0 && errno == ESRCH;
 }
 
+// OUT.jsonl, of which the run folder may be given as well.
+std::string output_of(std::string given) {
+  while (given.ends_with('/')) given.pop_back();
+  if (given.ends_with(".run") && std::filesystem::exists(given + "/status.json")) given.resize(given.size() - 4);
+  return given;
+}
+
 }  // namespace
 
 int status_command(const Options& options, const Environment&) {
-  std::string path = options.input + ".run/status.json";
+  const std::string output = output_of(options.input), path = output + ".run/status.json";
   std::ifstream file(path, std::ios::binary);
   if (!file)
     fail(ExitCode::no_input, "no run stands at '{}': cannot read {} ({}); give the file that run -o named",
@@ -57,12 +64,13 @@ int status_command(const Options& options, const Environment&) {
   auto status = ordered_json::parse(text, nullptr, false);
   if (!status.is_object())
     fail(ExitCode::bad_data, "{} is not a JSON object; the run folder is damaged, run with --restart", path);
+  const bool killed = status.value("state", ordered_json()) == "running" && was_killed(output + ".run/lock");
+  if (killed) status["state"] = "killed";
   if (options.json) {
     fmt::print("{}\n", status.dump());
     return 0;
   }
-  if (status.value("state", ordered_json()) == "running" && was_killed(options.input + ".run/lock"))
-    fmt::print("{:<28} {}\n", "killed", "its process is gone; run the same command again");
+  if (killed) status["state"] = "killed: its process is gone; run the same command again";
   print_leaves(status, "");
   auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path);
   fmt::print("{:<28} {} s ago\n", "written", std::chrono::duration_cast<std::chrono::seconds>(age).count());

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "comm/communicator.h"
+#include "device/device.h"
 
 namespace trireme {
 
@@ -34,9 +35,13 @@ class Collective {
   // The window of the last exchange: rank r's, at the offsets r used. Own window for r == rank().
   virtual const std::byte* shown(int r) const = 0;
 
-  // All windows of rank r that this rank maps, for a device to pin.
-  virtual std::span<std::byte> memory(int r) = 0;
-  virtual const char* transport() const = 0;   // "self", "shm", "ucx" or "shm+ucx"
+  // Puts the windows where the device's operations reach them: into its own memory, when all members can reach each
+  // other's there (the host then may not look into a window), else by pinning them where they are. Collective, before
+  // the first exchange; the device outlives the group.
+  virtual void place_windows(Device& device) = 0;
+  // Pins the windows where they are, for a host that reads them.
+  virtual void pin_windows(Device& device) = 0;
+  virtual const char* transport() const = 0;   // "self", "shm", "ucx", "shm+ucx" or "device"
   double seconds() const { return seconds_; }  // in exchanges since the start, waiting included
 
  private:

@@ -1,6 +1,8 @@
 #include "comm/group_collective.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <exception>
 
 #include "base/error.h"
@@ -23,6 +25,9 @@ GroupCollective::GroupCollective(int rank, std::vector<GroupMember> members, siz
 }
 
 GroupCollective::~GroupCollective() {
+  // The others may still have it open; it goes with the process.
+  auto& mine = members_[static_cast<size_t>(rank_)].on_device;
+  if (mine.data()) static_cast<void>(new Buffer(std::move(mine)));
   if (!ucx_ || std::uncaught_exceptions() > 0) return;
   try {
     for (auto& member : members_)
@@ -43,14 +48,62 @@ GroupCollective::~GroupCollective() {
 
 std::byte* GroupCollective::window_of(const GroupMember& member, uint32_t exchange) const {
   size_t begin = exchange % 2 * SharedGroupMemory::padded(window_bytes_);
+  if (member.on_device.data()) return member.on_device.data() + begin;
   return member.shared.data() ? member.shared.data() + SharedGroupMemory::kFirstWindow + begin
                               : member.memory.data() + begin;
 }
 
-std::span<std::byte> GroupCollective::memory(int r) {
-  GroupMember& member = members_[static_cast<size_t>(r)];
-  if (!member.shared.data()) return {member.memory.data(), member.memory.bytes()};
-  return {member.shared.data(), member.shared.bytes()};
+// Whether every member says yes.
+bool GroupCollective::all_say(bool yes) {
+  *window() = static_cast<std::byte>(yes);
+  const std::vector<Piece> byte(members_.size(), Piece{0, 1, 0, 1});
+  exchange(byte, byte);
+  bool all = true;
+  for (int r = 0; r < size(); r++) all = all && *shown(r) != std::byte{0};
+  return all;
+}
+
+void GroupCollective::place_windows(Device& device) {
+  const bool local = std::none_of(members_.begin(), members_.end(), [](const GroupMember& m) { return m.remote; });
+  if (device.works_in_host_memory() || size() == 1 || !local || window_bytes_ < sizeof(Device::Handle))
+    return pin_windows(device);
+  const size_t bytes = 2 * SharedGroupMemory::padded(window_bytes_);
+  std::vector<Buffer> windows(members_.size());
+  const size_t me = static_cast<size_t>(rank_);
+  Device::Handle mine{};
+  try {
+    windows[me] = device.allocate(bytes, "the windows of a group");
+    mine = device.share(windows[me]);
+  } catch (const Error&) {
+    windows[me] = {};
+  }
+  std::memcpy(window(), &mine, sizeof mine);
+  const std::vector<Piece> handle(members_.size(), Piece{0, sizeof mine, 0, 1});
+  exchange(handle, handle);
+  bool reached = windows[me].data() != nullptr;
+  for (size_t r = 0; r < members_.size(); r++) {
+    if (r == me) continue;
+    Device::Handle theirs;
+    std::memcpy(&theirs, shown(static_cast<int>(r)), sizeof theirs);
+    auto opened = device.open(theirs, bytes);
+    reached = reached && opened;
+    if (opened) windows[r] = std::move(*opened);
+  }
+  if (!all_say(reached)) {
+    for (size_t r = 0; r < members_.size(); r++)
+      if (r != me) windows[r] = {};
+    all_say(true);  // nobody has mine open any more
+    return pin_windows(device);
+  }
+  for (size_t r = 0; r < members_.size(); r++) members_[r].on_device = std::move(windows[r]);
+  transport_ = "device";
+}
+
+void GroupCollective::pin_windows(Device& device) {
+  for (GroupMember& member : members_)
+    member.pin = member.shared.data()
+                     ? device.pin({member.shared.data(), member.shared.bytes()}, "the windows of a group")
+                     : device.pin({member.memory.data(), member.memory.bytes()}, "the windows of a group");
 }
 
 // A rank that has come to exchange n has read all that exchange n - 1 showed: so when all have come, the window of

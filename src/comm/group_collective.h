@@ -21,12 +21,14 @@ struct SharedGroupMemory {
   static std::atomic<uint32_t>& arrived(std::byte* memory) { return *reinterpret_cast<std::atomic<uint32_t>*>(memory); }
 };
 
-// A member of the group as this rank sees it. Exactly one of the three holds its windows.
+// A member of the group as this rank sees it. Exactly one of the first three holds its windows, or the device does.
 struct GroupMember {
   int world_rank = 0;
   uint32_t stream = 0;  // of its UCX messages in this group
   SharedWindow shared;  // of a rank that shares memory with me, or mine when anyone does
   Buffer memory;        // mine when nobody does; of a remote rank: a mirror of what it showed
+  Buffer on_device;     // its windows where the device has them
+  Buffer pin;           // of the windows, where they stay in the host's memory
   bool remote = false;
   UcxRequest receive;
   UcxRequest sends[2];  // by window
@@ -44,12 +46,14 @@ class GroupCollective final : public Collective {
   size_t window_bytes() const override { return window_bytes_; }
   std::byte* window() override { return window_of(members_[static_cast<size_t>(rank_)], exchange_ + 1); }
   const std::byte* shown(int r) const override { return window_of(members_[static_cast<size_t>(r)], exchange_); }
-  std::span<std::byte> memory(int r) override;
+  void place_windows(Device& device) override;
+  void pin_windows(Device& device) override;
   const char* transport() const override { return transport_; }
 
  private:
   void do_exchange(std::span<const Piece> to, std::span<const Piece> from) override;
   std::byte* window_of(const GroupMember& member, uint32_t exchange) const;
+  bool all_say(bool yes);
   void start_messages(std::span<const Piece> to, std::span<const Piece> from);
   void wait_for(GroupMember& member);
   std::string waiting_for(const GroupMember& member, const char* what) const;

@@ -1,6 +1,7 @@
 #include <cuda_runtime_api.h>
 #include <sched.h>
 
+#include <bit>
 #include <cstring>
 #include <exception>
 #include <utility>
@@ -26,6 +27,9 @@ void release_device(std::byte* data, size_t) noexcept {
 }
 void release_pinned(std::byte* data, size_t) noexcept {
   if (!failing()) cudaFreeHost(data);
+}
+void release_opened(std::byte* data, size_t) noexcept {
+  if (!failing()) cudaIpcCloseMemHandle(data);
 }
 void release_pin(std::byte* data, size_t) noexcept {
   if (!failing()) cudaHostUnregister(data);
@@ -101,6 +105,23 @@ class OneStream final : public CudaDevice {
   }
 
   bool works_in_host_memory() const override { return false; }
+
+  Handle share(const Buffer& memory) override {
+    static_assert(sizeof(cudaIpcMemHandle_t) == sizeof(Handle));
+    cudaIpcMemHandle_t handle;
+    check(cudaIpcGetMemHandle(&handle, memory.data()), "a handle of its memory");
+    return std::bit_cast<Handle>(handle);
+  }
+
+  std::optional<Buffer> open(const Handle& handle, size_t bytes) override {
+    void* data = nullptr;
+    const auto theirs = std::bit_cast<cudaIpcMemHandle_t>(handle);
+    if (cudaIpcOpenMemHandle(&data, theirs, cudaIpcMemLazyEnablePeerAccess) != cudaSuccess) {
+      cudaGetLastError();
+      return std::nullopt;
+    }
+    return Buffer(static_cast<std::byte*>(data), bytes, release_opened);
+  }
 
   void copy(void* to, const void* from, size_t bytes) override {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "a copy");

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 
@@ -27,6 +28,14 @@ class Device {
   // Lets operations reach host memory of someone else's, as long as what it gives back is kept.
   [[nodiscard]] virtual Buffer pin(std::span<std::byte> memory, const char* what) = 0;
   virtual bool works_in_host_memory() const = 0;
+
+  // How another process of this host reaches memory of allocate(), until that is released.
+  struct Handle {
+    std::byte bytes[64];
+  };
+  virtual Handle share(const Buffer& memory) = 0;
+  // The memory behind another process's handle. Nothing where these devices cannot reach each other.
+  virtual std::optional<Buffer> open(const Handle& handle, size_t bytes) = 0;
 
   // In order with the operations. Both ends are memory that these reach.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;

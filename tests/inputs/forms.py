@@ -156,6 +156,8 @@ def check_status(checks, tiny, model):
         tiny.put("killed.run/lock", f"process {pid} on host {socket.gethostname()}")
         text = tiny.run(["status", tiny.path("killed")]).stdout
         checks.check(f"status tells a killed job from one that runs: {said}", (b"its process is gone" in text) == said, text)
+        state = json.loads(tiny.run(["status", tiny.path("killed.run/"), "--json"]).stdout)["state"]
+        checks.equal("and says so to scripts, also by the run folder's name", state, "killed" if said else "running")
 
 
 def check_no_jsonl(checks, tiny, model):

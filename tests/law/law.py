@@ -60,6 +60,8 @@ class Law:
             trireme += ["--kv-blocks", str(run["kv_blocks"])]
         if run.get("device"):
             trireme += ["--device", run["device"]]
+            if run["alone"]:
+                trireme = ["env", "TRIREME_EMULATED_GPU_ALONE=1", *trireme]
         if run.get("level"):
             trireme += ["--level", run["level"]]
         ranks = tp * pp * dp
@@ -217,7 +219,7 @@ def burst(law, model):
 
 def emulated_gpu(law, models, each):
     """The CUDA kernels and device on a GPU that does not exist (tests/testkit/cuda): the bits of the CPU's one rank. Ranks of a
-    host share it. It is slow, so texts are short. each: layouts a model."""
+    host share it; by turns they reach each other's memory on it, or not. It is slow, so texts are short. each: layouts a model."""
     if not os.path.exists(os.path.join(law.build, "tests/device/trireme_on_emulated_gpu")):
         print("law: skipped on an emulated GPU: this build has none")
         return
@@ -228,7 +230,7 @@ def emulated_gpu(law, models, each):
         layouts = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (3, 1, 1), (2, 2, 1), (1, 1, 2)]
         possible = [layout for layout in layouts[i % 6:] + layouts[:i % 6] if few.allows({"layout": layout})]
         for layout in possible[:each]:
-            law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda"))
+            law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda", alone=i % 2))
 
 
 def refusals(law, models):

@@ -28,6 +28,7 @@ class Mistake:
     ranks: int = 1
     env: dict = dataclasses.field(default_factory=dict)
     nobody: bool = False  # as a user whom permissions hold; only root can ask for that
+    gpu: bool = False     # on the GPU that does not exist (tests/testkit/cuda)
 
 
 M = Mistake
@@ -112,6 +113,14 @@ MISTAKES = [
     M("a stage split of too few layers", RUN + " --stage-split 1,1", 78, ["--stage-split 1,1", "the model has 3"], ranks=2),
     M("a KV cache for nothing", RUN + " --kv-gib 0.0000001", 72, ["KV cache", "--kv-gib"]),
     M("a GPU where there is none", RUN + " --device cuda", 78, ["--device cuda", "leave --device out"]),
+    M("no GPU for this process", RUN + " --device cuda", 78, ["no GPU is visible", "CUDA_VISIBLE_DEVICES"], gpu=True, env={"TRIREME_EMULATED_GPUS": "0"}),
+    M("a GPU that is too old", RUN + " --device cuda", 78, ["older than sm_80", "leave --device out"], gpu=True, env={"TRIREME_EMULATED_GPU_SM": "75"}),
+    M("a GPU without room", RUN + " --restart --device cuda --kv-gib 0.4", 72, ["GPU 0", "has no 410 MiB for the KV cache", "--kv-gib"], gpu=True,
+      env={"TRIREME_EMULATED_GPU_MIB": "300"}),
+    M("a GPU too small for the model", RUN + " --device cuda", 78, ["does not fit", "are free"], gpu=True, env={"TRIREME_EMULATED_GPU_MIB": "16"}),
+    M("a GPU that hangs", RUN + " --restart --device cuda --deadline-s 0.5", 71, ["GPU 0", "has not finished"], gpu=True, env={"TRIREME_EMULATED_GPU_HANGS": "1"}),
+    M("a level of CPUs on a GPU", RUN + " --device cuda --level avx2", 78, ["--level avx2", "leave one of them out"], gpu=True),
+    M("a benchmark's limits of a GPU", "bench decode -m {m} --device cuda", 78, ["--device cuda", "bench/gpu.sh"]),
     M("srun without PMIx", RUN, 78, ["srun", "--mpi=pmix"], env={"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}),
     # other commands
     M("convert without an output", "convert {m}", 64, ["-o MODEL.h5"]),
@@ -207,10 +216,14 @@ def check(checks, tiny, mistake, places, show):
     if any("{%s}" % disk in mistake.command and not places[disk] for disk in DISKS):
         checks.skip(mistake.what, "a small file system cannot be mounted here")
         return
+    program = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu") if mistake.gpu else tiny.trireme
+    if not os.path.exists(program):
+        checks.skip(mistake.what, "this build has no emulated GPU")
+        return
     command = [word.format(**places) for word in shlex.split(mistake.command)]
     launcher = ["mpirun", "-n", str(mistake.ranks)] if mistake.ranks > 1 else []
     more = {"user": 65534, "group": 65534, "extra_groups": []} if mistake.nobody else {}
-    done = subprocess.run([*launcher, tiny.trireme, *command], capture_output=True, text=True, timeout=60, cwd=places["dir"],
+    done = subprocess.run([*launcher, program, *command], capture_output=True, text=True, timeout=60, cwd=places["dir"],
                           env=tiny.environment(HOME=tiny.folder, **mistake.env), **more)
     lines = message_of(done.stderr, mistake.ranks)
     text = "\n".join(lines)

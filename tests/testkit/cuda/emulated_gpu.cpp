@@ -1,7 +1,9 @@
 #include "testkit/cuda/emulated_gpu.h"
 
 #include <cuda_runtime_api.h>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +26,7 @@ size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
 struct Gpu {
   std::map<std::byte*, size_t> own, locked;  // by first byte
+  std::map<std::byte*, int> files;           // of own
   size_t used = 0;
   const size_t total = static_cast<size_t>(setting("TRIREME_EMULATED_GPU_MIB", 8192)) << 20;
 
@@ -43,12 +46,32 @@ cudaError_t last_error = cudaSuccess;
 
 struct Stream {
   std::deque<std::function<void()>> work;
-};
 
-void* map(size_t bytes, int protection) {
-  void* data = mmap(nullptr, whole_pages(bytes), protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void run() {
+    gpu.let(PROT_READ | PROT_WRITE);
+    for (; !work.empty(); work.pop_front()) work.front()();
+    gpu.let(PROT_NONE);
+  }
+};
+std::vector<Stream*> streams;
+
+// Memory is given back when nothing uses it any more, as the runtime has it.
+void run_all() {
+  for (Stream* stream : streams) stream->run();
+}
+
+void* map(size_t bytes, int protection, int file = -1) {
+  const int kind = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+  void* data = mmap(nullptr, whole_pages(bytes), protection, kind, file, 0);
   return data == MAP_FAILED ? nullptr : data;
 }
+
+// Another process opens GPU memory by the file behind it.
+struct Shared {
+  int process, file;
+  size_t bytes;
+};
+static_assert(sizeof(Shared) <= sizeof(cudaIpcMemHandle_t));
 
 }  // namespace
 
@@ -88,16 +111,49 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
-  if (bytes > gpu.total - gpu.used || !(*data = map(bytes, PROT_NONE))) return cudaErrorMemoryAllocation;
+  if (bytes > gpu.total - gpu.used) return cudaErrorMemoryAllocation;
+  const int file = memfd_create("emulated GPU", MFD_CLOEXEC);
+  if (file < 0 || ftruncate(file, static_cast<off_t>(whole_pages(bytes))) != 0) return cudaErrorMemoryAllocation;
+  if (!(*data = map(bytes, PROT_NONE, file))) return cudaErrorMemoryAllocation;
   gpu.own[static_cast<std::byte*>(*data)] = bytes;
+  gpu.files[static_cast<std::byte*>(*data)] = file;
   gpu.used += bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* data) {
+  run_all();
   auto found = gpu.own.find(static_cast<std::byte*>(data));
   if (found == gpu.own.end()) return cudaErrorInvalidValue;
   munmap(data, whole_pages(found->second));
+  close(gpu.files.extract(found->first).mapped());
   gpu.used -= found->second;
+  gpu.own.erase(found);
+  return cudaSuccess;
+}
+
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* data) {
+  auto found = gpu.own.find(static_cast<std::byte*>(data));
+  if (found == gpu.own.end()) return cudaErrorInvalidValue;
+  const Shared shared{getpid(), gpu.files.at(found->first), found->second};
+  std::memcpy(handle, &shared, sizeof shared);
+  return cudaSuccess;
+}
+cudaError_t cudaIpcOpenMemHandle(void** data, cudaIpcMemHandle_t handle, unsigned) {
+  Shared shared;
+  std::memcpy(&shared, &handle, sizeof shared);
+  if (setting("TRIREME_EMULATED_GPU_ALONE", 0)) return last_error = cudaErrorPeerAccessUnsupported;
+  const std::string path = "/proc/" + std::to_string(shared.process) + "/fd/" + std::to_string(shared.file);
+  const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, file))) return cudaErrorInvalidValue;
+  close(file);
+  gpu.own[static_cast<std::byte*>(*data)] = shared.bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaIpcCloseMemHandle(void* data) {
+  run_all();
+  auto found = gpu.own.find(static_cast<std::byte*>(data));
+  if (found == gpu.own.end()) return cudaErrorInvalidValue;
+  munmap(data, whole_pages(found->second));
   gpu.own.erase(found);
   return cudaSuccess;
 }
@@ -108,6 +164,7 @@ cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* data) {
+  run_all();
   auto found = gpu.locked.find(static_cast<std::byte*>(data));
   if (found == gpu.locked.end()) return cudaErrorInvalidValue;
   munmap(data, whole_pages(found->second));
@@ -118,6 +175,7 @@ cudaError_t cudaHostRegister(void* data, size_t bytes, unsigned) {
   return gpu.locked.emplace(static_cast<std::byte*>(data), bytes).second ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaHostUnregister(void* data) {
+  run_all();
   return gpu.locked.erase(static_cast<std::byte*>(data)) ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaHostGetDevicePointer(void** seen, void* data, unsigned) {
@@ -126,19 +184,19 @@ cudaError_t cudaHostGetDevicePointer(void** seen, void* data, unsigned) {
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new Stream;
+  *stream = streams.emplace_back(new Stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  std::erase(streams, stream);
   delete static_cast<Stream*>(stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   auto& work = static_cast<Stream*>(stream)->work;
+  if (setting("TRIREME_EMULATED_GPU_HANGS", 0)) return cudaErrorNotReady;
   if (work.empty()) return cudaSuccess;
-  gpu.let(PROT_READ | PROT_WRITE);
-  for (; !work.empty(); work.pop_front()) work.front()();
-  gpu.let(PROT_NONE);
+  static_cast<Stream*>(stream)->run();
   return last_error = cudaErrorNotReady;  // the next to ask hears that all is done
 }
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
