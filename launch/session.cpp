@@ -204,7 +204,7 @@ int64_t Session::room_for_cache() const {
     return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
   }
   int64_t rope = 0;
-  for (const RopeConfig& r : config_.ropes) rope += config_.max_positions * r.rotary * int64_t{2 * sizeof(float)};
+  for (const RopeConfig& r : config_.ropes) rope += config_.max_positions * r.rotary * int64_t{sizeof(float)};
   const int64_t workspace = Stage::scratch_bytes(config_, units_, place_, limits_) + rope +
                             static_cast<int64_t>(Runner::hop_bytes(config_, limits_)) + kRankBytes;
   return static_cast<int64_t>(static_cast<double>(gpu_free_bytes_ / gpu_ranks_ - workspace) * kGpuCacheShare);

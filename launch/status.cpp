@@ -46,7 +46,9 @@ bool was_killed(const std::string& lock_path) {
 // OUT.jsonl, of which the run folder may be given as well.
 std::string output_of(std::string given) {
   while (given.ends_with('/')) given.pop_back();
-  if (given.ends_with(".run") && std::filesystem::exists(given + "/status.json")) given.resize(given.size() - 4);
+  std::error_code unreadable;
+  if (given.ends_with(".run") && std::filesystem::exists(given + "/status.json", unreadable))
+    given.resize(given.size() - 4);
   return given;
 }
 

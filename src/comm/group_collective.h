@@ -21,7 +21,7 @@ struct SharedGroupMemory {
   static std::atomic<uint32_t>& arrived(std::byte* memory) { return *reinterpret_cast<std::atomic<uint32_t>*>(memory); }
 };
 
-// A member of the group as this rank sees it. Exactly one of the first three holds its windows, or the device does.
+// A member of the group as this rank sees it. `shared` or `memory` holds its windows, unless `on_device` does.
 struct GroupMember {
   int world_rank = 0;
   uint32_t stream = 0;  // of its UCX messages in this group

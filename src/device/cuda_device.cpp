@@ -165,6 +165,7 @@ class OneStream final : public CudaDevice {
 
   void check(cudaError_t error, const char* what) const {
     if (error == cudaSuccess) return;
+    cudaGetLastError();  // told here; who goes on after it must not meet it again
     const bool full = error == cudaErrorMemoryAllocation;
     fail(full ? ExitCode::out_of_memory : ExitCode::internal, "{}, asked for {}: {}", name_, what,
          cudaGetErrorString(error));
