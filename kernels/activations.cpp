@@ -14,6 +14,7 @@ ActivationForm activation_form(PackedForm form) {
     case PackedForm::f32:
       return ActivationForm::f32;
     case PackedForm::bf16:
+    case PackedForm::e4m3:
       return ActivationForm::bf16;
     case PackedForm::q8:
     case PackedForm::q4:

@@ -7,7 +7,7 @@ namespace trireme {
 
 // Where a value stands inside a packed matrix: the layouts of packed_matrix.h as arithmetic, for packing, for the
 // reference and for single values.
-inline constexpr int kWidePanel = 64;     // outputs of an f32 or bf16 panel
+inline constexpr int kWidePanel = 64;     // outputs of an f32, bf16 or e4m3 panel
 inline constexpr int kGroupPanel = 32;    // outputs of a quantized panel
 inline constexpr int kGroupColumns = 32;  // columns of a packed group; 16 or all of them share a scale
 
@@ -16,6 +16,19 @@ TRIREME_HD inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
 }
 TRIREME_HD inline int64_t bf16_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * ((w.k + 1) / 2) + k / 2) * (2 * kWidePanel) + n % kWidePanel * 2 + k % 2;
+}
+
+// A panel of e4m3: its codes, then its scales.
+TRIREME_HD inline int64_t e4m3_code_bytes(int64_t k) { return (k + 1) / 2 * 2 * kWidePanel; }
+TRIREME_HD inline int64_t e4m3_panel_bytes(const PackedView& w) {
+  return e4m3_code_bytes(w.k) + (w.k + w.scale_columns - 1) / w.scale_columns * kWidePanel * int64_t{sizeof(float)};
+}
+TRIREME_HD inline E4M3& e4m3_code(const PackedView& w, int64_t n, int64_t k) {
+  return reinterpret_cast<E4M3*>(w.data + n / kWidePanel * e4m3_panel_bytes(w))[k * kWidePanel + n % kWidePanel];
+}
+TRIREME_HD inline float& e4m3_scale(const PackedView& w, int64_t n, int64_t k) {
+  std::byte* scales = w.data + n / kWidePanel * e4m3_panel_bytes(w) + e4m3_code_bytes(w.k);
+  return reinterpret_cast<float*>(scales)[k / w.scale_columns * kWidePanel + n % kWidePanel];
 }
 
 TRIREME_HD inline int64_t code_bytes(PackedForm form) {
@@ -60,6 +73,7 @@ TRIREME_HD inline float group_value(const PackedView& w, const std::byte* group,
 TRIREME_HD inline float value_at(const PackedView& w, int64_t n, int64_t k) {
   if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
   if (w.form == PackedForm::bf16) return to_float(reinterpret_cast<const BF16*>(w.data)[bf16_index(w, n, k)]);
+  if (w.form == PackedForm::e4m3) return to_float(e4m3_code(w, n, k)) * e4m3_scale(w, n, k);
   const std::byte* group = group_data(w, n, k);
   const int lane = static_cast<int>(n % kGroupPanel), i = static_cast<int>(k % kGroupColumns);
   const int code = packed_code(w.form, group, lane, i);

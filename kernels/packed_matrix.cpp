@@ -1,6 +1,7 @@
 #include "kernels/packed_matrix.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/packed_layout.h"
 
@@ -24,6 +25,15 @@ float scale_value(DType type, const std::byte* p, int64_t i) {
   return 0;
 }
 
+// An FP32 decoding of a row of e4m3.
+void decode_e4m3(const StoredBlock& b, int64_t row, int64_t column, int count, float* out) {
+  const std::byte* codes = b.values + row * b.stored_columns + column;
+  const int64_t first = row * (b.stored_columns / b.format.group);
+  for (int i = 0; i < count; i++)
+    out[i] = to_float(E4M3{std::to_integer<uint8_t>(codes[i])}) *
+             scale_value(DType::f32, b.scales, first + (column + i) / b.format.group);
+}
+
 // Codes of `count` consecutive columns; the first is even.
 void unpack_codes(const StoredBlock& b, int64_t row, int64_t column, int count, uint8_t* codes) {
   const std::byte* stored = b.values + row * b.format.row_bytes(b.stored_columns) + b.format.row_bytes(column);
@@ -39,6 +49,7 @@ void decode_row(const StoredBlock& b, int64_t row, int64_t column, int count, fl
     for (int i = 0; i < count; i++) out[i] = scale_value(f.type, b.values, row * b.stored_columns + column + i);
     return;
   }
+  if (f.e4m3) return decode_e4m3(b, row, column, count, out);
   uint8_t codes[kBlockColumns];
   unpack_codes(b, row, column, count, codes);
   int64_t row_groups = row * (b.stored_columns / f.group);
@@ -64,6 +75,19 @@ void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t c
   const BF16* values = reinterpret_cast<const BF16*>(b.values) + row * b.stored_columns + column;
   BF16* out = reinterpret_cast<BF16*>(w.data);
   for (int i = 0; i < count; i++) out[bf16_index(w, n, k + i)] = values[i];
+}
+
+// A NaN among the codes makes their scale NaN: loops that multiply need not know that code.
+void pack_e4m3(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n,
+               int64_t k) {
+  const std::byte* codes = b.values + row * b.stored_columns + column;
+  const float* scales = reinterpret_cast<const float*>(b.scales) + row * (b.stored_columns / b.format.group);
+  for (int i = 0; i < count; i++) {
+    float& scale = e4m3_scale(w, n, k + i);
+    if ((column + i) % b.format.group == 0) scale = scales[(column + i) / b.format.group];
+    E4M3& code = e4m3_code(w, n, k + i) = E4M3{std::to_integer<uint8_t>(codes[i])};
+    if (std::isnan(to_float(code))) scale = to_float(code);
+  }
 }
 
 // Scales or minimums of a group of 32 columns, from the block's groups of 16, 32 or more.
@@ -100,6 +124,7 @@ void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t 
 
 PackedView packed_form(const WeightFormat& format, bool exact) {
   if (!exact && !format.quantized() && format.type == DType::bf16) return {.form = PackedForm::bf16};
+  if (!exact && format.e4m3) return {.form = PackedForm::e4m3, .scale_type = DType::f32, .scale_columns = format.group};
   const bool zero_known = format.zero == 0 || format.zero == 8 || format.zero == 128;
   const bool whole_groups = format.group == 16 || format.group % kGroupColumns == 0;
   if (exact || !format.quantized() || !zero_known || !whole_groups) return {};
@@ -118,6 +143,8 @@ int64_t packed_bytes(const PackedView& w) {
       return wide * w.k * kWidePanel * 4;
     case PackedForm::bf16:
       return wide * ((w.k + 1) / 2) * kWidePanel * 4;
+    case PackedForm::e4m3:
+      return wide * e4m3_panel_bytes(w);
     case PackedForm::q8:
     case PackedForm::q4:
       break;
@@ -126,7 +153,10 @@ int64_t packed_bytes(const PackedView& w) {
 }
 
 void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64_t k0) {
-  auto pack = w.form == PackedForm::f32 ? pack_f32 : w.form == PackedForm::bf16 ? pack_bf16 : pack_group;
+  auto pack = w.form == PackedForm::f32    ? pack_f32
+              : w.form == PackedForm::bf16 ? pack_bf16
+              : w.form == PackedForm::e4m3 ? pack_e4m3
+                                           : pack_group;
   // A strip of rows and a run of columns at a time, so that the lines they are scattered over stay in the cache.
   for (int64_t strip = 0; strip < block.rows; strip += kWidePanel)
     for (int64_t column = 0; column < block.columns; column += kBlockColumns)

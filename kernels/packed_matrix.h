@@ -15,14 +15,15 @@ namespace trireme {
 //   q8    [n / 32][k / 32] of { [8][32][4] codes;                           [g][32] scales; [g][32] minimums if any }
 //   q4    [n / 32][k / 32] of { [4][32][4] bytes, low nibble = even k step; [g][32] scales; [g][32] minimums likewise }
 //         g = 32 / scale_columns
-enum class PackedForm : uint8_t { f32, bf16, q8, q4 };
+//   e4m3  [n / 64] of { [k][64] FP8 codes, k padded to pairs; [k / scale_columns][64] FP32 scales }
+enum class PackedForm : uint8_t { f32, bf16, q8, q4, e4m3 };
 
 struct PackedView {
   PackedForm form = PackedForm::f32;
   bool has_minimum = false;       // quantized: value = code * scale + minimum; else (code - zero) * scale
   int zero = 0;                   // 0, 8 or 128
   DType scale_type = DType::f16;  // of quantized: FP16 or FP32, minimums likewise
-  int scale_columns = 32;         // that share a scale: 32, or 16 when scale_type is FP32
+  int scale_columns = 32;         // that share a scale: 32, or 16 when scale_type is FP32; e4m3: those of a unit
   int64_t n = 0;                  // outputs
   int64_t k = 0;                  // contraction
   std::byte* data = nullptr;      // 64-byte aligned, packed_bytes() long; a reader may prefetch past its end
@@ -34,8 +35,8 @@ struct PackedView {
 };
 
 // How a format is packed: a view without sizes and memory. `exact` takes every format to f32; `standard` keeps what a
-// product exists for (bf16; codes with groups of 16 columns or a multiple of 32 and a zero of 0, 8 or 128) and takes
-// the rest to f32. Never rounds a value.
+// product exists for (bf16; e4m3; codes with groups of 16 columns or a multiple of 32 and a zero of 0, 8 or 128) and
+// takes the rest to f32. Never rounds a value.
 PackedView packed_form(const WeightFormat& format, bool exact);
 int64_t packed_bytes(const PackedView& w);
 

@@ -82,7 +82,7 @@ Limits limits_beside(Session& session, const std::vector<int>& cpus, bool comput
 double compute_peak(const Limits& limits, const Session& session) {
   const WeightFormat& format = session.checkpoint().get_tensor("layers.0.mlp.gate").format;
   if (session.options().numerics == "exact") return limits.fma_gflops;
-  if (format.quantized() && limits.int8_gops > 0) return limits.int8_gops;
+  if (format.quantized() && !format.e4m3 && limits.int8_gops > 0) return limits.int8_gops;
   return format.type == DType::bf16 && limits.bf16_gflops > 0 ? limits.bf16_gflops : limits.fma_gflops;
 }
 

@@ -16,6 +16,7 @@ constexpr Command kCommands[] = {
     {"convert", kConvert, MpiUse::always, "SRC", "a GGUF file or a Hugging Face folder to a checkpoint",
      "  trireme convert SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2.h5\n"
      "  trireme convert Llama-3.2-1B/ -o llama-1b.h5 --dtype int8\n"
+     "  trireme convert Llama-3.1-8B/ -o llama-8b.h5 --dtype fp8\n"
      "  mpirun -n 4 trireme convert llama-70b.gguf -o llama-70b.h5\n",
      convert_command},
     {"inspect", kInspect, MpiUse::never, "FILE",

@@ -15,7 +15,7 @@ constexpr double kRanks = 1 << 24;
 const OptionSpec kTable[] = {
   {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5), GGUF file or Hugging Face folder"},
   {"files", "output", 'o', "FILE", "", kRun | kConvert, &Options::output, "where results (JSON lines) or the checkpoint go"},
-  {"files", "dtype", 0, "keep|bf16|fp32|int8|int4", "keep", kConvert, &Options::dtype, "what matrices are stored as; norms and biases are always FP32"},
+  {"files", "dtype", 0, "keep|bf16|fp32|int8|int4|fp8", "keep", kConvert, &Options::dtype, "what matrices are stored as; norms and biases are always FP32"},
   {"files", "follow-links", 0, "", "", kConvert, &Options::follow_links, "files of a folder may be links to anywhere"},
   {"files", "restart", 0, "", "", kRun, &Options::restart, "throw away the run that stands at the output and begin anew"},
   {"files", "allow-errors", 0, "", "", kRun, &Options::allow_errors, "exit 0 even when some rows are errors"},
@@ -30,6 +30,7 @@ const OptionSpec kTable[] = {
   {"engine", "max-step-tokens", 0, "N", "256", kEngine, &Options::max_step_tokens, "tokens of one step: the prefill chunk", 1, 1 << 20},
   {"engine", "kv-gib", 0, "X|auto", "auto", kEngine, &Options::kv_gib, "KV cache of a rank in GiB", 0, 1 << 20, true},
   {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs"},
+  {"engine", "cuda-graphs", 0, "on|off", "on", kEngine, &Options::cuda_graphs, "replay decode steps from CUDA graphs; the bits are the same"},
   {"engine", "numerics", 0, "exact|standard|fast", "standard", kEngine, &Options::numerics, "precision of products and KV cache (docs/numerics.md)"},
   {"engine", "level", 0, "auto|reference|avx2|avx512", "auto", kEngine, &Options::level, "highest kernel level to use"},
   {"engine", "deadline-s", 0, "X", "120", kRun | kBench | kConvert, &Options::deadline_s, "seconds that a step may take before the job ends with 71", 0, 1e6, true},

@@ -19,7 +19,7 @@ struct Options {
   std::string text_path;  // the second one: TEXT of bench quality
 
   std::string model, output;
-  std::string dtype;          // convert: "keep", "bf16", "fp32", "int8" or "int4"
+  std::string dtype;          // convert: "keep", "bf16", "fp32", "int8", "int4" or "fp8"
   bool follow_links = false;  // convert
   bool restart = false, allow_errors = false;
 
@@ -30,7 +30,7 @@ struct Options {
   int64_t max_seqs = 0;         // sequences in flight on a replica
   int64_t max_step_tokens = 0;  // of one step: the prefill chunk
   double kv_gib = 0;            // of a rank, 0: auto
-  std::string device, numerics;
+  std::string device, cuda_graphs, numerics;
   std::string level;  // the highest kernel level to use, "auto": what the CPU has
   double deadline_s = 0;
 

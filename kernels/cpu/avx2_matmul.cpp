@@ -1,66 +1,11 @@
 // Products with packed weights on AVX2, FMA and F16C: the sums of avx512_matmul.cpp. A tile of up to four rows walks
 // the units once for every 16 outputs of a panel; one or two rows take more outputs at once, so that memory streams.
-#include <immintrin.h>
-
 #include "kernels/cpu/avx2_panels.h"
+#include "kernels/cpu/avx2_tile.h"
 
 namespace trireme {
 
 namespace {
-
-#define UNROLL _Pragma("GCC unroll 8")
-#define ROLLED _Pragma("GCC unroll 1")
-#define INLINE inline __attribute__((always_inline))
-
-constexpr int kRows = 4;  // of a tile: with 16 outputs eight sums, two vectors of weights, one of x, in 16 registers
-
-INLINE __m256i load_bytes(const std::byte* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
-
-// R rows, V vectors of 8 outputs each.
-template <int R, int V>
-struct Tile {
-  __m256 v[R][V];
-
-  INLINE void clear() {
-    UNROLL
-    for (int r = 0; r < R; r++) {
-      UNROLL
-      for (int i = 0; i < V; i++) v[r][i] = _mm256_setzero_ps();
-    }
-  }
-};
-
-template <int R, int V>
-struct Stack {
-  alignas(32) float memory[kMaxTreeDepth][R * V * 8];
-  int depth = 0;
-
-  INLINE void push(Tile<R, V>& sum, int pops) {
-    for (; pops > 0; pops--) {
-      const float* left = memory[--depth];
-      UNROLL
-      for (int r = 0; r < R; r++) {
-        UNROLL
-        for (int i = 0; i < V; i++) sum.v[r][i] = _mm256_add_ps(_mm256_load_ps(left + (r * V + i) * 8), sum.v[r][i]);
-      }
-    }
-    UNROLL
-    for (int r = 0; r < R; r++) {
-      UNROLL
-      for (int i = 0; i < V; i++) _mm256_store_ps(memory[depth] + (r * V + i) * 8, sum.v[r][i]);
-    }
-    depth++;
-  }
-
-  // Writes all roots to rows [row, row + R) and outputs [first, first + 8 V) of y, as far as they exist.
-  INLINE void finish(const PanelProduct& p, int64_t row, int first) {
-    int count = p.outputs - first < V * 8 ? p.outputs - first : V * 8;
-    for (int root = 0; root < depth; root++)
-      for (int r = 0; r < R; r++)
-        for (int i = 0; i < count; i++)
-          p.y[root * p.root_stride + (row + r) * p.y_stride + first + i] = memory[root][r * V * 8 + i];
-  }
-};
 
 // ---- f32 and bf16: panels of 64 outputs; a step is one column or one pair of columns, 256 bytes of w ----
 
@@ -97,15 +42,12 @@ INLINE Tile<R, V> wide_unit(const std::byte* x, int64_t x_stride, const std::byt
   return sum;
 }
 
+// Neither of these two is inlined, so that no operation moves to the other side of a switch of MXCSR.
 template <int R, int V>
 __attribute__((noinline)) void bf16_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps,
                                          int64_t ahead, Tile<R, V>* sum) {
   *sum = wide_unit<true, R, V>(x, x_stride, w, steps, ahead);
 }
-
-// VDPBF16PS takes subnormal operands and results for zeros; MXCSR makes FMA do so too. Neither function is inlined, so
-// that no operation moves to the other side of a switch.
-constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZeros = 0x0040;
 
 template <int R, int V>
 __attribute__((noinline)) void flushed_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps,
@@ -322,17 +264,6 @@ __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, co
     }
     stack.finish(p, row, first);
     next = nullptr;
-  }
-}
-
-using TileLoop = void (*)(const PanelProduct&, int64_t row, const std::byte* next);
-
-INLINE void each_tile(const PanelProduct& p, const TileLoop (&loops)[kRows]) {
-  int64_t tiles = (p.rows + kRows - 1) / kRows;
-  for (int64_t t = 0; t < tiles; t++) {
-    int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
-    // One tile leaves no time beside memory, and reads it in order.
-    loops[end - begin - 1](p, begin, tiles > 1 && t == 0 ? p.next : nullptr);
   }
 }
 

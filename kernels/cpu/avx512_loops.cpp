@@ -13,9 +13,10 @@ namespace trireme {
 
 constexpr InnerLoops avx512_loops = {.panel_f32 = panel_f32_avx512,
                                      .panel_bf16 = panel_bf16_avx512,
+                                     .panel_e4m3 = panel_e4m3_avx2,  // no loops of their own yet
                                      .panel_q8 = panel_q8_avx512,
                                      .panel_q4 = panel_q4_avx512,
-                                     .panel_q8_f32 = panel_q8_f32_avx2,  // no loops of their own yet
+                                     .panel_q8_f32 = panel_q8_f32_avx2,  // likewise
                                      .panel_q4_f32 = panel_q4_f32_avx2,
                                      .attend = attend,
                                      .norm_row = norm_row,

@@ -23,6 +23,8 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
       return loops.panel_f32;
     case PackedForm::bf16:
       return loops.panel_bf16;
+    case PackedForm::e4m3:
+      return loops.panel_e4m3;
     case PackedForm::q8:
       return f32_scales ? loops.panel_q8_f32 : loops.panel_q8;
     case PackedForm::q4:
@@ -37,8 +39,8 @@ template <const InnerLoops& kLoops>
 void drive_matmul(const Launch& launch, const MatMul& a) {
   const Contraction& c = *a.contraction;
   if (c.max_depth > kMaxTreeDepth) return reference_matmul(launch, a);
-  bool wide = a.w.form == PackedForm::f32 || a.w.form == PackedForm::bf16;
-  int64_t outputs = wide ? kWidePanel : kGroupPanel, panels = (a.w.n + outputs - 1) / outputs;
+  bool narrow = a.w.form == PackedForm::q8 || a.w.form == PackedForm::q4;
+  int64_t outputs = narrow ? kGroupPanel : kWidePanel, panels = (a.w.n + outputs - 1) / outputs;
   PackedView one = a.w;
   one.n = outputs;
   const int64_t panel_bytes = packed_bytes(one);

@@ -34,16 +34,28 @@ float fused_flushed(float x, float y, float sum) {
   return flush(result);
 }
 
-float unit_bf16(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
+// weight: the value of a column.
+template <typename Weight>
+float unit_pairs(const std::byte* row, int64_t begin, int64_t end, const Weight& weight) {
   const BF16* x = reinterpret_cast<const BF16*>(row);
-  const BF16* w = reinterpret_cast<const BF16*>(a.w.data);
   float sum = 0;
   for (int64_t k = begin; k < end; k += 2) {
     bool pair = k + 1 < end;  // else the odd column is padding: zeros, which still turn a sum of -0 into +0
-    sum = fused_flushed(pair ? to_float(x[k + 1]) : 0, pair ? to_float(w[bf16_index(a.w, n, k + 1)]) : 0, sum);
-    sum = fused_flushed(to_float(x[k]), to_float(w[bf16_index(a.w, n, k)]), sum);
+    sum = fused_flushed(pair ? to_float(x[k + 1]) : 0, pair ? weight(k + 1) : 0, sum);
+    sum = fused_flushed(to_float(x[k]), weight(k), sum);
   }
   return sum;
+}
+
+float unit_bf16(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
+  const BF16* w = reinterpret_cast<const BF16*>(a.w.data);
+  return unit_pairs(row, begin, end, [&](int64_t k) { return to_float(w[bf16_index(a.w, n, k)]); });
+}
+
+// Codes are BF16 numbers; their scale, which no unit shares in part, waits for the unit's sum.
+float unit_e4m3(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
+  const float sum = unit_pairs(row, begin, end, [&](int64_t k) { return to_float(e4m3_code(a.w, n, k)); });
+  return sum * e4m3_scale(a.w, n, begin);
 }
 
 // Inside the columns of one scale the sum of products is an exact integer, below 2^24: FP32 holds it.
@@ -71,7 +83,18 @@ float unit_int8(const MatMul& a, const std::byte* row, int64_t n, int64_t begin,
 using UnitSum = float (*)(const MatMul&, const std::byte*, int64_t, int64_t, int64_t);
 
 UnitSum unit_sum(PackedForm form) {
-  return form == PackedForm::f32 ? unit_f32 : form == PackedForm::bf16 ? unit_bf16 : unit_int8;
+  switch (form) {
+    case PackedForm::f32:
+      return unit_f32;
+    case PackedForm::bf16:
+      return unit_bf16;
+    case PackedForm::e4m3:
+      return unit_e4m3;
+    case PackedForm::q8:
+    case PackedForm::q4:
+      break;
+  }
+  return unit_int8;
 }
 
 constexpr int kMaxDepth = 32;  // the tree over any int of units is no deeper

@@ -22,6 +22,11 @@ struct BF16 {
 struct F16 {
   uint16_t bits;
 };
+// FP8 of the OCP specification: 4 bits of exponent (bias 7), 3 of mantissa, subnormals, no infinity; 0x7f and 0xff are
+// NaN. The largest value is 448, and every value is one of BF16's.
+struct E4M3 {
+  uint8_t bits;
+};
 
 TRIREME_HD inline float to_float(BF16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
 
@@ -39,6 +44,16 @@ TRIREME_HD inline float to_float(F16 x) {
   if (exponent == 31u) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
   if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
   float value = static_cast<float>(mantissa) * 0x1p-24f;
+  return sign ? -value : value;
+}
+
+// Exact.
+TRIREME_HD inline float to_float(E4M3 x) {
+  uint32_t sign = static_cast<uint32_t>(x.bits & 0x80u) << 24;
+  uint32_t exponent = (x.bits >> 3) & 15u, mantissa = x.bits & 7u;
+  if (exponent == 15u && mantissa == 7u) return std::bit_cast<float>(sign | 0x7fc00000u);
+  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 120u) << 23) | (mantissa << 20));
+  float value = static_cast<float>(mantissa) * 0x1p-9f;
   return sign ? -value : value;
 }
 

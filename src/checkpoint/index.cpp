@@ -39,6 +39,7 @@ class Fields {
       refuse(key, fmt::format("is {}, not an integer from {} to {}", shown(v), least, most));
     return v.get<int64_t>();
   }
+  bool has(const char* key) const { return object_.contains(key); }
   bool boolean(const char* key) const {
     if (!at(key).is_boolean()) refuse(key, "is no boolean");
     return at(key).get<bool>();
@@ -83,8 +84,10 @@ class Fields {
 };
 
 json format_json(const WeightFormat& f) {
-  return {
+  json out = {
       {"type", dtype_name(f.type)}, {"bits", f.bits}, {"group", f.group}, {"zero", f.zero}, {"minimum", f.has_minimum}};
+  if (f.e4m3) out["e4m3"] = true;
+  return out;
 }
 
 WeightFormat parse_format(const Fields& in) {
@@ -92,12 +95,14 @@ WeightFormat parse_format(const Fields& in) {
   WeightFormat f;
   f.type = static_cast<DType>(in.one_of("type", types));
   f.bits = static_cast<int>(in.integer("bits", 0, 8));
-  f.group = static_cast<int>(in.integer("group", 1, 128));
+  f.e4m3 = in.has("e4m3") && in.boolean("e4m3");
+  f.group = static_cast<int>(in.integer("group", 1, f.e4m3 ? kMaxSide : 128));
   f.zero = static_cast<int>(in.integer("zero", 0, 255));
   f.has_minimum = in.boolean("minimum");
-  bool possible = f.quantized() ? (f.bits == 4 || f.bits == 8) && f.group >= 16 && f.group % 2 == 0 &&
-                                      f.zero < 1 << f.bits && f.type != DType::bf16 && !(f.has_minimum && f.zero != 0)
-                                : f.group == 1 && f.zero == 0 && !f.has_minimum;
+  bool possible = f.e4m3          ? f.bits == 8 && f.type == DType::f32 && f.zero == 0 && !f.has_minimum
+                  : f.quantized() ? (f.bits == 4 || f.bits == 8) && f.group >= 16 && f.group % 2 == 0 &&
+                                        f.zero < 1 << f.bits && f.type != DType::bf16 && !(f.has_minimum && f.zero != 0)
+                                  : f.group == 1 && f.zero == 0 && !f.has_minimum;
   if (!possible) in.refuse("bits", fmt::format("and its neighbours make no known format ({})", format_name(f)));
   return f;
 }
@@ -143,6 +148,8 @@ void check_units(const TensorInfo& t, const Fields& in) {
                                    t.columns));
   if (t.unit_columns % t.format.group != 0)
     in.refuse("unit_columns", fmt::format("{} is not a multiple of the group {}", t.unit_columns, t.format.group));
+  if (t.format.e4m3 && t.unit_columns != t.format.group)
+    in.refuse("unit_columns", fmt::format("{} is not the group {} of e4m3", t.unit_columns, t.format.group));
 }
 
 // What every content of the file must satisfy; `extents` finds overlaps later.

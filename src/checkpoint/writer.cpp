@@ -188,6 +188,7 @@ void CheckpointWriter::State::create_tensor(TensorInfo& t, std::array<H5Object, 
   h5_attribute(id, "bits", t.format.bits, temporary);
   h5_attribute(id, "group", t.format.group, temporary);
   h5_attribute(id, "zero", t.format.zero, temporary);
+  if (t.format.e4m3) h5_attribute(id, "coding", "e4m3", temporary);
 }
 
 void CheckpointWriter::State::create_blob(Index::Blob& blob, const std::string& text) {

@@ -16,7 +16,7 @@ namespace trireme {
 
 namespace {
 
-constexpr std::string_view kChoices[] = {"keep", "bf16", "fp32", "int8", "int4"};  // as WeightChoice
+constexpr std::string_view kChoices[] = {"keep", "bf16", "fp32", "int8", "int4", "fp8"};  // as WeightChoice
 
 bool is_vector(const TensorSlot& slot) { return slot.rows == 1 || slot.columns == 1; }
 
@@ -58,6 +58,7 @@ WeightFormat format_of(const ModelSource& source, const TensorSlot& slot, const 
     fail(ExitCode::bad_data,
          "{}: the tensor {} is {} already; quantizing it twice only loses: use --dtype keep, or bf16 or fp32 of it",
          source.path, t.name, t.type_name);
+  if (choice == WeightChoice::fp8) return fp8_of_unit(slot.axis == UnitAxis::columns ? slot.unit : slot.columns);
   if (slot.columns % kEncodedGroup != 0) return kept;
   const bool whole_vocabulary = slot.name == "embedding" || slot.name == "head";
   return choice == WeightChoice::int4 && !whole_vocabulary ? kInt4 : kInt8;
@@ -222,7 +223,7 @@ ModelImport::ModelImport(const ModelSource& source, WeightChoice choice)
   for (const TensorSlot& slot : tensor_slots(config, UnitTable::of(config, 1))) {
     if (slot.axis != UnitAxis::columns || is_vector(slot)) continue;
     const SourceTensor* t = source.find(slices_of(source, slot).front().name);
-    if (t && t->type) unit_group = std::lcm(unit_group, format_of(source, slot, *t, choice).group);
+    if (t && t->type) unit_group = std::lcm(unit_group, format_of(source, slot, *t, choice).unit_group());
   }
   units = UnitTable::of(config, unit_group);
   for (TensorSlot& slot : tensor_slots(config, units))

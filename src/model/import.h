@@ -17,8 +17,8 @@ namespace trireme {
 // What matrices are stored as (convert --dtype). Norms and biases are FP32 whatever they were; matrices that no units
 // cut (the routers of experts) and rows that are no whole groups of 32 stay as they are where int8 or int4 is asked
 // for. int4 keeps embedding and head at 8 bits: an error there goes into every logit, and they are few of a large
-// model's bytes.
-enum class WeightChoice : uint8_t { keep, bf16, fp32, int8, int4 };
+// model's bytes. fp8 is E4M3 with a scale for each row of a unit, of any number of columns.
+enum class WeightChoice : uint8_t { keep, bf16, fp32, int8, int4, fp8 };
 // "keep", "bf16", ...; throws Error(usage).
 WeightChoice weight_choice(std::string_view name);
 

@@ -12,6 +12,7 @@ namespace trireme {
 namespace {
 
 constexpr int kGroup = kEncodedGroup;
+constexpr float kLargestE4M3 = 448;
 
 template <typename T>
 T load(const std::byte* from, int64_t index) {
@@ -43,6 +44,18 @@ F16 to_f16(float x) {
   return F16{static_cast<uint16_t>(sign | ((bits - (112u << 23) + 0xfffu + (bits >> 13 & 1u)) >> 13))};
 }
 float rounded_to_f16(float x) { return to_float(to_f16(x)); }
+
+// To nearest even; |x| past the largest value becomes that.
+E4M3 to_e4m3(float x) {
+  constexpr float kSubnormals = 0x1p14f;  // whose last bit is worth 2^-9, that of a subnormal E4M3
+  const uint32_t sign = std::bit_cast<uint32_t>(x) >> 24 & 0x80u;
+  const float magnitude = std::min(std::fabs(x), kLargestE4M3);
+  const uint32_t bits = std::bit_cast<uint32_t>(magnitude);
+  const uint32_t code = magnitude < 0x1p-6f
+                            ? std::bit_cast<uint32_t>(magnitude + kSubnormals) - std::bit_cast<uint32_t>(kSubnormals)
+                            : (bits - (120u << 23) + 0x7ffffu + (bits >> 20 & 1u)) >> 20;
+  return E4M3{static_cast<uint8_t>(sign | code)};
+}
 
 // |x| <= 2^21, to nearest even, without a call.
 int nearest(float x) {
@@ -144,12 +157,29 @@ bool encode_group(const float* x, const WeightFormat& f, int64_t group, RowParts
   return true;
 }
 
+// A row of a unit in FP8, one scale for it.
+bool encode_e4m3(std::span<const float> values, RowParts<std::byte> to, EncodingError* error) {
+  float largest = 0;
+  for (float x : values) {
+    if (!std::isfinite(x)) return false;
+    largest = std::max(largest, std::fabs(x));
+  }
+  const float scale = largest / kLargestE4M3;
+  store(to.parts[1], 0, scale);
+  for (size_t i = 0; i < values.size(); i++) {
+    const E4M3 code = scale > 0 ? to_e4m3(values[i] / scale) : E4M3{0};
+    to.parts[0][i] = std::byte{code.bits};
+    add_error(values[i], to_float(code) * scale, error);
+  }
+  return true;
+}
+
 }  // namespace
 
 uint64_t row_part_bytes(const WeightFormat& f, int part, int64_t columns) {
   if (part == 0) return static_cast<uint64_t>(f.row_bytes(columns));
   const bool there = f.quantized() && (part == 1 || f.has_minimum);
-  return there ? static_cast<uint64_t>(columns / f.group * dtype_bytes(f.type)) : 0;
+  return there ? static_cast<uint64_t>((columns + f.group - 1) / f.group * dtype_bytes(f.type)) : 0;
 }
 
 void decode_row(const WeightFormat& f, RowParts<const std::byte> from, std::span<float> values) {
@@ -161,6 +191,10 @@ void decode_row(const WeightFormat& f, RowParts<const std::byte> from, std::span
   }
   for (int64_t i = 0; i < count; i++) {
     const int64_t group = i / f.group;
+    if (f.e4m3) {
+      values[static_cast<size_t>(i)] = to_float(load<E4M3>(codes, i)) * load<float>(scales, group);
+      continue;
+    }
     const int code =
         f.bits == 8 ? std::to_integer<int>(codes[i]) : std::to_integer<int>(codes[i / 2]) >> (i % 2 * 4) & 15;
     const float scale = plain_value(f.type, scales, group);
@@ -172,6 +206,10 @@ void decode_row(const WeightFormat& f, RowParts<const std::byte> from, std::span
 
 bool encode_row(std::span<const float> values, const WeightFormat& f, RowParts<std::byte> to, EncodingError* error) {
   const auto count = std::ssize(values);
+  if (f.e4m3) {
+    must(count <= f.group, "FP8 is encoded a unit's row at a time");
+    return encode_e4m3(values, to, error);
+  }
   if (f.quantized()) {
     must((f == kInt8 || f == kInt4) && count % kGroup == 0, "quantized are whole groups in our two formats");
     for (int64_t g = 0; g < count / kGroup; g++)

@@ -132,7 +132,8 @@ class Layout {
 
   PackedView form_of(const TensorInfo& t) const {
     // Groups of 16 allow units that end inside a packed group. By the unit alone, so that all layouts agree.
-    const bool cut = t.format.quantized() && t.axis == UnitAxis::columns && t.unit_columns % kGroupColumns != 0;
+    const bool cut =
+        t.format.quantized() && !t.format.e4m3 && t.axis == UnitAxis::columns && t.unit_columns % kGroupColumns != 0;
     return packed_form(t.format, exact_ || cut);
   }
 
@@ -285,7 +286,7 @@ int64_t StageWeights::packed_bytes_of(const Checkpoint& checkpoint, const ModelC
 int row_parallel_group(const Checkpoint& checkpoint) {
   int group = 1;
   for (const TensorInfo& t : checkpoint.tensors())
-    if (t.axis == UnitAxis::columns) group = std::lcm(group, t.format.quantized() ? t.format.group : 1);
+    if (t.axis == UnitAxis::columns) group = std::lcm(group, t.format.unit_group());
   return group;
 }
 

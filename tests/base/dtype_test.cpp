@@ -37,4 +37,21 @@ TEST_CASE("every FP16 value is its sign, exponent and mantissa") {
   }
 }
 
+TEST_CASE("every FP8 E4M3 value is its sign, exponent and mantissa, and one of BF16's") {
+  for (uint32_t bits = 0; bits < 256; bits++) {
+    const int sign = bits & 0x80u ? -1 : 1, exponent = static_cast<int>(bits >> 3 & 15),
+              mantissa = static_cast<int>(bits & 7);
+    const double exact = exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+    const float seen = to_float(E4M3{static_cast<uint8_t>(bits)});
+    CHECK(std::signbit(seen) == (sign < 0));
+    if ((bits & 0x7f) == 0x7f) {
+      CHECK(std::isnan(seen));
+      continue;
+    }
+    CHECK(seen == static_cast<float>(sign * exact));
+    CHECK(to_float(to_bf16(seen)) == seen);
+  }
+  CHECK(to_float(E4M3{0x7e}) == 448);
+}
+
 }  // namespace trireme::testing

@@ -23,7 +23,7 @@ json& part(json& index, int tensor, int which) {
 }
 
 // Indices with good checksums that lie: whoever can write a file can write these. Tensors: 0 norm, 1 q (bf16), 2 down
-// (q4 with minimum), 3 embedding (q8), 4 head.
+// (q4 with minimum), 3 embedding (q8), 4 head, 5 o (fp8).
 const std::vector<Case>& cases() {
   static const std::vector<Case> all = {
       {"no tensors", [](json& j) { j.erase("tensors"); }},
@@ -62,6 +62,14 @@ const std::vector<Case>& cases() {
       {"plain values in groups", [](json& j) { j["tensors"][1]["format"]["group"] = 32; }},
       {"another plain type than the bytes", [](json& j) { j["tensors"][1]["format"]["type"] = "f32"; }},
       {"minimums without a format for them", [](json& j) { j["tensors"][2]["format"]["minimum"] = false; }},
+      {"fp8 of 4 bits", [](json& j) { j["tensors"][5]["format"]["bits"] = 4; }},
+      {"fp8 with a zero", [](json& j) { j["tensors"][5]["format"]["zero"] = 1; }},
+      {"fp8 with FP16 scales", [](json& j) { j["tensors"][5]["format"]["type"] = "f16"; }},
+      {"fp8 with minimums", [](json& j) { j["tensors"][5]["format"]["minimum"] = true; }},
+      {"fp8 by the half of a unit", [](json& j) { j["tensors"][5]["format"]["group"] = 3; }},
+      {"fp8 by 2^31 columns", [](json& j) { j["tensors"][5]["format"]["group"] = int64_t{1} << 31; }},
+      {"fp8 text", [](json& j) { j["tensors"][5]["format"]["e4m3"] = "yes"; }},
+      {"fp8 that says it is not", [](json& j) { j["tensors"][5]["format"]["e4m3"] = false; }},
       {"no parts", [](json& j) { j["tensors"][0].erase("parts"); }},
       {"two parts", [](json& j) { j["tensors"][0]["parts"].erase(2); }},
       {"values null", [](json& j) { part(j, 1, 0) = nullptr; }},

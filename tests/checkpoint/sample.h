@@ -24,6 +24,7 @@ struct Sample {
         UnitAxis::columns, 2, 6, 64);
     add("embedding", {.type = DType::f16, .bits = 8, .group = 32, .zero = 128}, 3000, 64, UnitAxis::rows, 3, 1024, 64);
     add("head", {.type = DType::f16}, 5, 7, UnitAxis::rows, 5, 1, 7);
+    add("layers.0.attention.o", {.bits = 8, .group = 6, .e4m3 = true}, 4, 15, UnitAxis::columns, 3, 4, 6);
   }
 
   void add(const std::string& name, WeightFormat format, int64_t rows, int64_t columns, UnitAxis axis, int units,

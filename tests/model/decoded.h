@@ -37,6 +37,7 @@ inline std::vector<float> decode(const Checkpoint& checkpoint, const TensorInfo&
                                ? std::to_integer<int>(values[static_cast<size_t>(at / 2)]) >> (at % 2 * 4) & 15
                                : 0;
                 float x = !f.quantized() ? part_value(f, values, at)
+                          : f.e4m3       ? to_float(E4M3{static_cast<uint8_t>(code)}) * part_value(f, scales, group)
                           : f.has_minimum
                               ? static_cast<float>(code) * part_value(f, scales, group) + part_value(f, minimums, group)
                               : static_cast<float>(code - f.zero) * part_value(f, scales, group);

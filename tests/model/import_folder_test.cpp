@@ -321,6 +321,32 @@ TEST_CASE("--dtype int8 and int4 are near, and the error that is told is the one
   }
 }
 
+TEST_CASE("--dtype fp8: every matrix, by unit and row, on the units of the source; near, and as told") {
+  TempFolder folder, out;
+  TinyFolder model({"BF16", "F32"}, 160, 350);
+  model.write(folder);
+  const ConvertReport report = convert(folder, out / "a.h5", WeightChoice::fp8);
+  convert(folder, out / "b.h5");
+  const Checkpoint checkpoint(out / "a.h5"), plain(out / "b.h5");
+  CHECK(checkpoint.unit_group() == 1);
+  CHECK(report.tensors.size() == 2 * 7 + 2);
+  for (const TensorInfo& t : checkpoint.tensors()) {
+    CAPTURE(t.name);
+    const TensorInfo& source = plain.get_tensor(t.name);
+    CHECK((t.units == source.units && t.unit_rows == source.unit_rows && t.unit_columns == source.unit_columns));
+    CHECK(t.format == (source.axis == UnitAxis::none ? source.format : fp8_of_unit(t.unit_columns)));
+  }
+  for (const ConvertReport::Entry& entry : report.tensors) {
+    const TensorInfo& t = checkpoint.get_tensor(entry.name);
+    const std::vector<float> values = model.tensors.at(published_name(t.name)).values(), seen = decode(checkpoint, t);
+    double squares = 0, signal = 0;
+    for (size_t i = 0; i < values.size(); i++)
+      squares += std::pow(double{values[i]} - double{seen[i]}, 2), signal += std::pow(double{values[i]}, 2);
+    CHECK(entry.relative_rms() == doctest::Approx(std::sqrt(squares / signal)).epsilon(1e-6));
+    CHECK(entry.relative_rms() < 0.029);
+  }
+}
+
 TEST_CASE("what cannot be quantized is refused") {
   TempFolder folder, out;
   TinyFolder model({"F32"}, 160, 352);
@@ -338,6 +364,7 @@ TEST_CASE("what cannot be quantized is refused") {
     return error_of([&] { convert_model(out / "a.gguf", out / "b.h5", WriterGroup::self(), {.weights = choice}); });
   };
   CHECK(contains(convert_gguf(WeightChoice::int4), "is Q4_1 already"));
+  CHECK(contains(convert_gguf(WeightChoice::fp8), "is Q4_1 already"));
   CHECK(convert_gguf(WeightChoice::fp32) == "");
   const Checkpoint exact(out / "b.h5");
   CHECK(exact.get_tensor("layers.0.mlp.down").format == WeightFormat{});

@@ -85,6 +85,40 @@ TEST_CASE("a value far outside does not spoil four bits more than it must") {
   CHECK(encoded.error.squares < plain);
 }
 
+TEST_CASE("FP8: every value on its grid comes back; others to the nearest, ties to the even code") {
+  std::vector<float> grid;
+  for (int bits = 0; bits < 256; bits++)
+    if ((bits & 0x7f) != 0x7f && bits != 0x80) grid.push_back(to_float(E4M3{static_cast<uint8_t>(bits)}) * 0.5f);
+  const WeightFormat whole = fp8_of_unit(std::ssize(grid));
+  CHECK((Encoded(grid, whole).decoded(whole, grid.size()) == grid));
+
+  const std::vector<float> between = {448, 17, 19, 17.1f, 0x1p-10f, 0x3p-10f, 0x1.1p-10f, -0x1p-10f, 439, -433};
+  const WeightFormat format = fp8_of_unit(std::ssize(between));
+  const std::vector<float> nearest = {448, 16, 20, 18, 0, 0x1p-8f, 0x1p-9f, -0.0f, 448, -448};
+  CHECK((Encoded(between, format).decoded(format, between.size()) == nearest));
+}
+
+TEST_CASE("FP8: a unit's row has one scale, the largest value is held, a row of zeros is zeros") {
+  std::vector<float> values = normal(100, 0.02f);
+  values[40] = -7.3f;
+  const WeightFormat format = fp8_of_unit(128);  // the last unit: 28 columns are padding
+  const Encoded encoded(values, format);
+  CHECK(encoded.parts[1].size() == sizeof(float));
+  CHECK(encoded.decoded(format, 100)[40] == doctest::Approx(-7.3f).epsilon(1e-6));
+  CHECK(Encoded(std::vector<float>(8), fp8_of_unit(8)).decoded(fp8_of_unit(8), 8) == std::vector<float>(8));
+  for (float x : {3.4e38f, 1e-30f, 1e-44f}) {  // 1e-44 / 448 is no FP32 number: zeros
+    const Encoded extreme({x, -x, x / 2}, fp8_of_unit(3));
+    for (float y : extreme.decoded(fp8_of_unit(3), 3)) CHECK(std::isfinite(y));
+  }
+  for (float wrong : {INFINITY, NAN}) CHECK_FALSE(Encoded({1, wrong}, fp8_of_unit(2)).finite);
+}
+
+TEST_CASE("FP8: rounding to three bits of mantissa is all the error") {
+  // Relative to values whose mantissas are spread evenly: steps of 1/8 of the leading bit, so 1/8 / sqrt(12) of it.
+  const std::vector<float> values = normal(4096, 1);
+  CHECK(relative_rms(Encoded(values, fp8_of_unit(4096)).error) < 0.0275);
+}
+
 TEST_CASE("what is not finite is not quantized, and rounds to BF16 as it is") {
   for (float wrong : {INFINITY, -INFINITY, NAN}) {
     std::vector<float> values = normal(32, 1);
