@@ -235,7 +235,7 @@ struct LogSumExp {
 };
 
 struct Kernels {
-  std::string_view level;  // "reference", "avx2", "avx512", "cuda", part of the numerics fingerprint
+  std::string_view level;  // "reference", "avx2", "avx512", "cuda-sm_90", part of the numerics fingerprint
   void (*embed)(const Launch&, const Embed&) = nullptr;
   void (*rms_norm)(const Launch&, const RmsNorm&) = nullptr;
   void (*encode)(const Launch&, const Encode&) = nullptr;

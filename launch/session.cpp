@@ -88,7 +88,7 @@ void Session::open_gpu(const Machine& machine) {
   const std::chrono::milliseconds wait(static_cast<int64_t>(options_.deadline_s * 1000));
   together(world_, [&] {
     const int gpus = std::max(1, probe_cuda().gpus);
-    auto gpu = CudaDevice::open(static_cast<int>(index) % gpus, wait);
+    auto gpu = CudaDevice::open(static_cast<int>(index) % gpus, wait, options_.cuda_graphs == "on");
     gpu_ = gpu.get();
     device_ = std::move(gpu);
     gpu_free_bytes_ = gpu_->available_bytes();
@@ -156,6 +156,7 @@ void Session::choose_kernels() {
            options_.level);
     check_gpu_limits();
     kernels_ = gpu_->kernels();
+    check_equal_gpus();
     host_kernels_ = select_kernels("reference");
   } else {
     choose_level();
@@ -177,6 +178,19 @@ void Session::choose_level() {
     level = wanted - levels.begin();
   }
   kernels_ = select_kernels(levels[static_cast<size_t>(world_.all_min(level))]);
+}
+
+// Tensor cores of another architecture may add in another order.
+void Session::check_equal_gpus() {
+  const std::vector<std::vector<std::byte>> levels = world_.all_gather(std::as_bytes(std::span(kernels_.level)));
+  for (size_t r = 0; r < levels.size(); r++) {
+    const std::string_view theirs(reinterpret_cast<const char*>(levels[r].data()), levels[r].size());
+    if (theirs != kernels_.level)
+      fail(
+          ExitCode::configuration,
+          "--device cuda: rank {} computes on {}, rank {} on {}, which do not give the same bits; use GPUs of one kind",
+          world_.rank(), kernels_.level, r, theirs);
+  }
 }
 
 void Session::check_gpu_limits() const {

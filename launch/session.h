@@ -62,6 +62,7 @@ class Session {
   void choose_kernels();
   void choose_level();
   void check_gpu_limits() const;
+  void check_equal_gpus();
   int64_t room_for_cache() const;
   void agree_on_cache();
   void build_stage();

@@ -15,6 +15,12 @@
 #endif  // else tests/testkit/cuda/cuda_emulation.h came before, which runs the threads of a block as fibers of one CPU
         // thread
 
+#ifdef __CUDACC__
+#define UNROLL _Pragma("unroll")  // small arrays stay in registers
+#else
+#define UNROLL
+#endif
+
 namespace trireme::cuda {
 
 inline constexpr int kWarp = 32;
@@ -77,7 +83,24 @@ inline Tree tree_of(const TreeProgram& program) {
   for (size_t i = 0; i < program.pops.size(); i++) tree.pops[i] = static_cast<uint8_t>(program.pops[i]);
   return tree;
 }
-inline constexpr int kTreeDepth = 64;  // roots of a rank and the way down to a leaf, for any int of units
+inline constexpr int kTreeDepth = 40;  // 22 roots of a rank and 11 nodes on the way down to a leaf, at most, of 2^11
+
+#ifdef __CUDACC__
+// sum += a b on tensor cores, by a warp: a is [16, 16], b [16, 8], both BF16 (PTX: mma.m16n8k16).
+__device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// sum += a b on tensor cores, by a warp: a is [16, 32] unsigned bytes, b [32, 8] signed ones (PTX: mma.m16n8k32).
+__device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
 
 // Pushes a node's sum and joins what the tree joins after it.
 __device__ inline void push(float* stack, int& depth, float sum, int pops) {

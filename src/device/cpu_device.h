@@ -21,6 +21,7 @@ class CpuDevice final : public Device {
   std::optional<Buffer> open(const Handle&, size_t) override { return std::nullopt; }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void synchronize() override {}
+  void repeat(int64_t, const std::function<void()>& operations) override { operations(); }
 
  private:
   void launch_erased(Thunk thunk, const void* call) override {

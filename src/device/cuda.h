@@ -26,9 +26,9 @@ class CudaDevice : public Device {
   // What its kernels take at most: units of a contraction, or experts; roots of all ranks of a sum; values of a head.
   static constexpr int kMostUnits = 2048, kMostRoots = 128, kMostHeadDim = 512;
 
-  // gpu: from 0 on, of those that the process sees. wait: how long synchronize() may wait for the GPU. Throws
-  // Error(configuration) when the GPU cannot be used.
-  static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::nanoseconds wait);
+  // gpu: from 0 on, of those that the process sees. wait: how long synchronize() may wait for the GPU. graphs: whether
+  // repeat() makes CUDA graphs. Throws Error(configuration) when the GPU cannot be used.
+  static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::nanoseconds wait, bool graphs = true);
 
   virtual const Kernels& kernels() const = 0;
   virtual std::string name() const = 0;         // "GPU 0 (NVIDIA H200, sm_90)"

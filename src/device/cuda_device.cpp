@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <utility>
 
 #include "base/error.h"
@@ -16,6 +17,7 @@ namespace {
 
 static_assert(CudaDevice::kMostUnits == kMostTreeUnits && CudaDevice::kMostRoots == kMostNodes);
 constexpr int kOldestArchitecture = 8;  // sm_80: the oldest that kernels/cuda is compiled for
+constexpr size_t kMostGraphs = 64;      // that repeat() keeps: each takes memory of host and GPU
 constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
@@ -43,7 +45,7 @@ std::string text_of(const cudaUUID_t& uuid) {
 
 class OneStream final : public CudaDevice {
  public:
-  OneStream(int gpu, std::chrono::nanoseconds wait) : wait_(wait) {
+  OneStream(int gpu, std::chrono::nanoseconds wait, bool graphs) : wait_(wait), most_graphs_(graphs ? kMostGraphs : 0) {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, gpu), "its properties");
     name_ = fmt::format("GPU {} ({}, sm_{}{})", gpu, properties.name, properties.major, properties.minor);
@@ -60,10 +62,14 @@ class OneStream final : public CudaDevice {
     check(opened, "to be opened");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
     fill_cuda(kernels_);
-    kernels_.level = "cuda";
+    level_ = fmt::format("cuda-sm_{}{}", properties.major, properties.minor);
+    kernels_.level = level_;
   }
   ~OneStream() override {
-    if (!failing()) cudaStreamDestroy(stream_);
+    if (failing()) return;
+    for (auto& [key, graph] : graphs_)
+      if (graph) cudaGraphExecDestroy(graph);
+    cudaStreamDestroy(stream_);
   }
 
   Buffer allocate(size_t bytes, const char* what) override {
@@ -143,6 +149,14 @@ class OneStream final : public CudaDevice {
     cudaGetLastError();  // "not ready" is no error of the next launch
   }
 
+  // The first time a kernel runs, its code is loaded, which no graph can hold: so the second time makes the graph.
+  void repeat(int64_t key, const std::function<void()>& operations) override {
+    const auto [graph, first] = graphs_.try_emplace(key, nullptr);
+    if (first || (!graph->second && recorded_ == most_graphs_)) return operations();
+    if (!graph->second) graph->second = record(operations), recorded_++;
+    check(cudaGraphLaunch(graph->second, stream_), "a graph of operations");
+  }
+
   std::string name() const override { return name_; }
   const Kernels& kernels() const override { return kernels_; }
   std::string uuid() const override { return uuid_; }
@@ -152,6 +166,17 @@ class OneStream final : public CudaDevice {
   void launch_erased(Thunk thunk, const void* call) override {
     thunk(call, Launch{0, 1, stream_});
     check(cudaGetLastError(), "a kernel");
+  }
+
+  cudaGraphExec_t record(const std::function<void()>& operations) {
+    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "a graph's begin");
+    operations();
+    cudaGraph_t recorded = nullptr;
+    check(cudaStreamEndCapture(stream_, &recorded), "a graph's end");
+    cudaGraphExec_t graph = nullptr;
+    check(cudaGraphInstantiate(&graph, recorded, 0), "a graph to be made");
+    check(cudaGraphDestroy(recorded), "a graph's draft to go");
+    return graph;
   }
 
   Buffer take(size_t bytes, const char* what) {
@@ -185,8 +210,10 @@ class OneStream final : public CudaDevice {
   static size_t mib(size_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
 
   std::chrono::nanoseconds wait_;
-  std::string name_, uuid_;
+  std::string name_, uuid_, level_;
   cudaStream_t stream_ = nullptr;
+  size_t most_graphs_, recorded_ = 0;
+  std::map<int64_t, cudaGraphExec_t> graphs_;  // null: none recorded
   Kernels kernels_;
 };
 
@@ -213,10 +240,10 @@ std::string cuda_build() {
   return fmt::format("{}, for sm_80, sm_90a and later", version_text(runtime));
 }
 
-std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::nanoseconds wait) {
+std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::nanoseconds wait, bool graphs) {
   const CudaProbe probe = probe_cuda();
   if (gpu >= probe.gpus) fail(ExitCode::configuration, "--device cuda: {}", probe.missing);
-  return std::make_unique<OneStream>(gpu, wait);
+  return std::make_unique<OneStream>(gpu, wait, graphs);
 }
 
 }  // namespace trireme

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,6 +41,10 @@ class Device {
   // In order with the operations. Both ends are memory that these reach.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
   virtual void synchronize() = 0;
+
+  // Runs `operations`: launches and copies that are the same, pointers and sizes included, whenever the key is, so that
+  // a device may remember them and enqueue them all at once. What stands behind the pointers may change.
+  virtual void repeat(int64_t key, const std::function<void()>& operations) = 0;
 
   template <typename Args>
   void launch(void (*op)(const Launch&, const Args&), const Args& args) {

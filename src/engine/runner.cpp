@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 #include "base/error.h"
 
@@ -69,7 +70,9 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, const StepBatch& bat
   MatrixView<float> x(residual_.as<float>(), std::ssize(batch.tokens), config_.hidden_size);
   const size_t bytes = batch.tokens.size() * static_cast<size_t>(config_.hidden_size) * sizeof(float);
   if (previous_) hops += timed([&] { receive(bytes); });
-  stage_.forward(batch, x);
+  auto forward = [&] { stage_.forward(batch, x); };
+  const bool decode = batch.tokens.size() == plan.items.size();
+  decode&& stage_.repeats() ? device_.repeat(x.rows, std::ref(forward)) : forward();
   device_.synchronize();
   std::optional<StepResult> result;
   if (next_) hops += timed([&] { send(bytes); });

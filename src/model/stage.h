@@ -49,6 +49,10 @@ class Stage {
   // what the stage before sent.
   void forward(const StepBatch& batch, MatrixView<float> x);
 
+  // Whether steps of equal rows launch the same operations, so that a device may repeat them: the choice of experts,
+  // and exchanges between ranks, pass through the host.
+  bool repeats() const { return place_.tp == 1 && config_.num_experts == 0; }
+
   // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held] at
   // `logits`.
   void head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits);

@@ -36,7 +36,10 @@ Weights random_weights(const WeightFormat& format, bool exact, int64_t n, int64_
   w.view.data = w.memory.data();
   if (format.quantized()) {
     w.values.resize(static_cast<size_t>(n * format.row_bytes(stored)));
-    for (std::byte& b : w.values) b = static_cast<std::byte>(source.below(256));
+    for (std::byte& b : w.values) {
+      b = static_cast<std::byte>(source.below(256));
+      if (format.e4m3 && (b | std::byte{0x80}) == std::byte{0xff}) b ^= std::byte{1};  // no NaN
+    }
     std::vector<float> scales(static_cast<size_t>(n * groups)), minimums(scales.size());
     for (float& x : scales) x = 0.01f + 0.02f * std::fabs(source.value());
     if (format.type == DType::f32)  // K-quants have scales below zero

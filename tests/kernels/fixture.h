@@ -76,6 +76,17 @@ inline bool same_floats(const float* a, const float* b, size_t count) {
   return true;
 }
 
+// Whether a level gives the reference's bits with such inputs: all but the tensor cores of a real GPU, which add BF16
+// products in an order of their own.
+inline bool has_bits_of_reference(std::string_view level, ActivationForm form) {
+#ifdef TRIREME_ON_GPU
+  return level != "cuda" || form != ActivationForm::bf16;
+#else
+  static_cast<void>(level), static_cast<void>(form);
+  return true;
+#endif
+}
+
 // A packed matrix of random weights in one of the forms that products know, and what it was packed from.
 struct Weights {
   WeightFormat format;
@@ -88,6 +99,7 @@ struct Weights {
 inline WeightFormat plain(DType type) { return {.type = type}; }
 inline WeightFormat quantized(int bits, int group, int zero) { return {DType::f16, bits, group, zero, false}; }
 inline WeightFormat with_minimum(int bits, int group) { return {DType::f16, bits, group, 0, true}; }
+inline WeightFormat fp8(int columns) { return {DType::f32, 8, columns, 0, false, true}; }
 
 // One of every kind that is packed in its own way, and the K-quants' FP32 scales, by 32 and by 16 columns.
 inline const WeightFormat kFormats[] = {plain(DType::f32),
@@ -106,7 +118,8 @@ inline const WeightFormat kFormats[] = {plain(DType::f32),
                                         {DType::f32, 8, 32, 128, false},
                                         {DType::f32, 8, 16, 128, false},
                                         {DType::f32, 4, 16, 8, false},
-                                        {DType::f32, 4, 16, 0, true}};
+                                        {DType::f32, 4, 16, 0, true},
+                                        fp8(128)};
 
 Weights random_weights(const WeightFormat& format, bool exact, int64_t n, int64_t k, uint32_t seed);
 

@@ -24,6 +24,7 @@ float stored_value(const Weights& w, int64_t n, int64_t k) {
     return to_float(reinterpret_cast<const BF16*>(values)[at]);
   }
   int byte = std::to_integer<int>(values[f.bits == 8 ? at : at / 2]);
+  if (f.e4m3) return to_float(E4M3{static_cast<uint8_t>(byte)}) * scale_at(w.scales, f.type, group);
   int code = f.bits == 8 ? byte : at % 2 == 0 ? byte & 15 : byte >> 4;
   if (f.has_minimum)
     return static_cast<float>(code) * scale_at(w.scales, f.type, group) + scale_at(w.minimums, f.type, group);
@@ -43,6 +44,8 @@ TEST_CASE("what a format is packed to") {
   CHECK(form(quantized(4, 32, 3), false) == PackedForm::f32);
   CHECK(form(quantized(4, 48, 8), false) == PackedForm::f32);
   CHECK(form({DType::f32, 4, 32, 0, true}, false) == PackedForm::q4);
+  CHECK(form(fp8(96), false) == PackedForm::e4m3);
+  CHECK(form(fp8(96), true) == PackedForm::f32);
   // Groups of 16 have FP32 scales whatever the format's are.
   const PackedView halves = packed_form(quantized(4, 16, 8), false), wide = packed_form(quantized(8, 64, 128), false);
   CHECK(halves.scale_type == DType::f32);
@@ -58,6 +61,7 @@ TEST_CASE("sizes round up to whole panels, pairs and groups") {
   CHECK(packed_bytes({.form = PackedForm::q4, .has_minimum = true, .n = 32, .k = 33}) == 2 * (512 + 128));
   CHECK(packed_bytes({.form = PackedForm::q8, .scale_type = DType::f32, .scale_columns = 16, .n = 32, .k = 32}) ==
         1024 + 256);
+  CHECK(packed_bytes({.form = PackedForm::e4m3, .scale_columns = 2, .n = 65, .k = 5}) == 2 * (6 * 64 + 3 * 64 * 4));
 }
 
 TEST_CASE("every value comes back as it was stored, in both modes") {

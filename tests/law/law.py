@@ -62,6 +62,8 @@ class Law:
             trireme += ["--device", run["device"]]
             if run["alone"]:
                 trireme = ["env", "TRIREME_EMULATED_GPU_ALONE=1", *trireme]
+            if not run["graphs"]:
+                trireme += ["--cuda-graphs", "off"]
         if run.get("level"):
             trireme += ["--level", run["level"]]
         ranks = tp * pp * dp
@@ -225,12 +227,12 @@ def emulated_gpu(law, models, each):
         return
     rng = random.Random(13)
     for i, model in enumerate(models):
-        rows = [dict(model.rows[k], token_ids=model.rows[k]["token_ids"][:65], max_tokens=3) for k in (2, 5, 7)]  # every way to sample
+        rows = [dict(model.rows[k], token_ids=model.rows[k]["token_ids"][:65], max_tokens=5) for k in (2, 5, 7)]  # every way to sample
         few = Model(law, f"{model.name}-gpu", model.checkpoint, model.layers, rows, tight_blocks=8, units=model.units)
         layouts = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (3, 1, 1), (2, 2, 1), (1, 1, 2)]
         possible = [layout for layout in layouts[i % 6:] + layouts[:i % 6] if few.allows({"layout": layout})]
         for layout in possible[:each]:
-            law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda", alone=i % 2))
+            law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda", alone=i % 2, graphs=i % 3))
 
 
 def refusals(law, models):

@@ -3,10 +3,12 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <cmath>
 #include <exception>
 #include <memory>
 #include <vector>
 
+#include "base/dtype.h"
 #include "base/error.h"
 
 namespace trireme::cuda {
@@ -150,6 +152,66 @@ const uint64_t* exchange_in_warp(uint64_t word) {
   words[threadIdx.x % kWarpLanes] = word;
   wait_at(warp.barrier);
   return words;
+}
+
+namespace {
+
+// VDPBF16PS's multiply-add, as kernels/cpu/reference_matmul.cpp has it.
+float fused_flushed(float x, float y, float sum) {
+  constexpr float kSmallestNormal = 0x1p-126f;
+  auto flush = [](float v) { return std::fabs(v) < kSmallestNormal ? std::copysign(0.0f, v) : v; };
+  x = flush(x), y = flush(y);
+  const float result = std::fma(x, y, sum);
+  if (std::fabs(result) == kSmallestNormal) {
+    (std::fabs(x) < 1 ? x : y) *= 0x1p64f;
+    if (std::fabs(std::fma(x, y, sum * 0x1p64f)) < kSmallestNormal * 0x1p64f) return std::copysign(0.0f, result);
+  }
+  return flush(result);
+}
+
+float bf16_of(uint64_t words, int i) { return to_float(BF16{static_cast<uint16_t>(words >> 16 * i)}); }
+
+}  // namespace
+
+void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
+  float of_a[16][16], of_b[16][8];
+  for (int part = 0; part < 3; part++) {  // two registers of every lane: a0 and a1, a2 and a3, b0 and b1
+    const uint64_t* words =
+        exchange_in_warp(part == 2 ? b[0] | uint64_t{b[1]} << 32 : a[2 * part] | uint64_t{a[2 * part + 1]} << 32);
+    for (int l = 0; l < 32; l++)
+      for (int i = 0; i < 4; i++) {
+        const int group = l / 4, column = l % 4 * 2 + i % 2;
+        if (part == 2)
+          of_b[column + i / 2 * 8][group] = bf16_of(words[l], i);
+        else
+          of_a[group + i / 2 * 8][column + part * 8] = bf16_of(words[l], i);
+      }
+  }
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 16; k += 2)
+      for (int column : {k + 1, k})
+        sum[i] =
+            fused_flushed(of_b[column][this_lane() % 4 * 2 + i % 2], of_a[this_lane() / 4 + i / 2 * 8][column], sum[i]);
+}
+
+void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
+  uint8_t of_a[16][32];
+  int8_t of_b[32][8];
+  for (int part = 0; part < 3; part++) {  // two registers of every lane: a0 and a1, a2 and a3, b0 and b1
+    const uint64_t* words =
+        exchange_in_warp(part == 2 ? b[0] | uint64_t{b[1]} << 32 : a[2 * part] | uint64_t{a[2 * part + 1]} << 32);
+    for (int l = 0; l < 32; l++)
+      for (int i = 0; i < 8; i++) {
+        const auto byte = static_cast<uint8_t>(words[l] >> 8 * i);
+        const int group = l / 4, column = l % 4 * 4 + i % 4;
+        if (part == 2)
+          of_b[column + i / 4 * 16][group] = static_cast<int8_t>(byte);
+        else
+          of_a[group + i / 4 * 8][column + part * 16] = byte;
+      }
+  }
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 32; k++) sum[i] += of_a[this_lane() / 4 + i / 2 * 8][k] * of_b[k][this_lane() % 4 * 2 + i % 2];
 }
 
 }  // namespace trireme::cuda

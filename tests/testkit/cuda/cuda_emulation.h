@@ -69,6 +69,13 @@ inline int __dp4a(int a, int b, int sum) {
   return sum;
 }
 
+// mma.m16n8k16 of PTX, BF16: where the lanes of a warp hold what. In which order a GPU adds is its own; here it is that
+// of the CPU's levels, so that whatever stands around it can be compared bit by bit.
+void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]);
+
+// mma.m16n8k32 of PTX, u8 by s8: where the lanes of a warp hold what.
+void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]);
+
 template <typename T>
 T min(T a, T b) {
   return b < a ? b : a;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -44,8 +45,11 @@ struct Gpu {
 Gpu gpu;
 cudaError_t last_error = cudaSuccess;
 
+using Work = std::deque<std::function<void()>>;
+
 struct Stream {
-  std::deque<std::function<void()>> work;
+  Work work;
+  std::optional<Work> captured;  // while a graph is recorded
 
   void run() {
     gpu.let(PROT_READ | PROT_WRITE);
@@ -80,7 +84,8 @@ bool gpu_reaches(const void* data, size_t bytes) {
 }
 
 void enqueue(void* stream, std::function<void()> work) {
-  static_cast<Stream*>(stream)->work.push_back(std::move(work));
+  auto* s = static_cast<Stream*>(stream);
+  (s->captured ? *s->captured : s->work).push_back(std::move(work));
 }
 
 }  // namespace trireme::testkit
@@ -194,11 +199,41 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   auto& work = static_cast<Stream*>(stream)->work;
+  if (static_cast<Stream*>(stream)->captured) return last_error = cudaErrorStreamCaptureUnsupported;
   if (setting("TRIREME_EMULATED_GPU_HANGS", 0)) return cudaErrorNotReady;
   if (work.empty()) return cudaSuccess;
   static_cast<Stream*>(stream)->run();
   return last_error = cudaErrorNotReady;  // the next to ask hears that all is done
 }
+
+// A graph holds what was enqueued, with the arguments of then.
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  auto& captured = static_cast<Stream*>(stream)->captured;
+  if (captured) return cudaErrorIllegalState;
+  captured.emplace();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  auto& captured = static_cast<Stream*>(stream)->captured;
+  if (!captured) return cudaErrorIllegalState;
+  *graph = new Work(std::move(*captured));
+  captured.reset();
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new Work(*static_cast<Work*>(graph));
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  for (const auto& work : *static_cast<Work*>(exec)) enqueue(stream, work);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete static_cast<Work*>(graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return cudaGraphDestroy(exec); }
+
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
   if (!gpu_reaches(data, bytes)) return cudaErrorInvalidValue;
   enqueue(stream, [=] { std::memset(data, value, bytes); });

@@ -1,0 +1,78 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "base/error.h"
+#include "device/cuda.h"
+#include "device/pinned_vector.h"
+
+using namespace trireme;
+
+namespace {
+
+constexpr std::chrono::seconds kWait{5};
+
+// A step that squares what stands in a pinned array, on the GPU, and counts how often it was asked for.
+struct Step {
+  CudaDevice& device;
+  PinnedVector<float> in{device, 3, "a step's input"}, out{device, 3, "a step's output"};
+  Buffer middle = device.allocate(3 * sizeof(float), "what stands between");
+  int asked = 0;
+
+  explicit Step(CudaDevice& on) : device(on) { in.resize(3), out.resize(3); }
+
+  std::vector<float> run(int64_t key, std::vector<float> values) {
+    std::copy(values.begin(), values.end(), in.begin());
+    auto operations = [&] {
+      asked++;
+      MatrixView<float> x(middle.as<float>(), 1, 3);
+      device.copy(middle.data(), in.data(), middle.bytes());
+      device.launch(device.kernels().scale, Scale{x, 2, 0});
+      device.launch(device.kernels().add_scaled, AddScaled{x, x, 1});
+      device.copy(out.data(), middle.data(), middle.bytes());
+    };
+    device.repeat(key, std::ref(operations));
+    device.synchronize();
+    return {out.begin(), out.end()};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("operations that repeat are asked for twice, and do their work on what stands there every time") {
+  auto gpu = CudaDevice::open(0, kWait);
+  Step step(*gpu);
+  for (float x : {1.0f, 2.0f, 3.0f, 4.0f}) CHECK((step.run(7, {x, -x, 0.5f}) == std::vector<float>{4 * x, -4 * x, 2}));
+  CHECK(step.asked == 2);
+  CHECK((step.run(8, {5, 6, 7}) == std::vector<float>{20, 24, 28}));
+  CHECK(step.asked == 3);
+}
+
+TEST_CASE("without graphs, and past the graphs that a device keeps, operations are asked for every time") {
+  auto gpu = CudaDevice::open(0, kWait, false);
+  Step plain(*gpu);
+  for (int i = 0; i < 4; i++) CHECK(plain.run(7, {1, 2, 3}).front() == 4);
+  CHECK(plain.asked == 4);
+
+  auto other = CudaDevice::open(0, kWait);
+  Step many(*other);
+  for (int64_t key = 0; key < 100; key++)
+    for (int i = 0; i < 3; i++) CHECK(many.run(key, {1, 2, 3}).back() == 12);
+  CHECK(many.asked > 200);
+  const int before = many.asked;
+  many.run(5, {1, 1, 1});
+  CHECK(many.asked == before);  // one of those kept
+}
+
+TEST_CASE("no room says who asked for how much, and how much is free") {
+  setenv("TRIREME_EMULATED_GPU_MIB", "64", 1);  // read when the program first allocates
+  auto gpu = CudaDevice::open(0, kWait);
+  try {
+    Buffer large = gpu->allocate(size_t{1} << 40, "the weights");
+    FAIL("there is no such room");
+  } catch (const Error& e) {
+    CHECK(e.code() == ExitCode::out_of_memory);
+    CHECK(std::string(e.what()).find("no 1048576 MiB for the weights") != std::string::npos);
+  }
+}
