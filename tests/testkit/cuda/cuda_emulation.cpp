@@ -159,6 +159,8 @@ namespace {
 // VDPBF16PS's multiply-add, as kernels/cpu/reference_matmul.cpp has it.
 float fused_flushed(float x, float y, float sum) {
   constexpr float kSmallestNormal = 0x1p-126f;
+  const float product = x * y, quick = product + sum;  // BF16's products are exact: one rounding, like a fused one
+  if (std::fabs(product) >= kSmallestNormal && std::fabs(quick) > kSmallestNormal) return quick;
   auto flush = [](float v) { return std::fabs(v) < kSmallestNormal ? std::copysign(0.0f, v) : v; };
   x = flush(x), y = flush(y);
   const float result = std::fma(x, y, sum);
@@ -169,49 +171,53 @@ float fused_flushed(float x, float y, float sum) {
   return flush(result);
 }
 
-float bf16_of(uint64_t words, int i) { return to_float(BF16{static_cast<uint16_t>(words >> 16 * i)}); }
+// What all lanes of a warp brought to a product of tensor cores, and where PTX says that an element stands: kEach of
+// them in a register.
+template <typename Element, int kEach>
+struct TensorOperands {
+  unsigned a[32][4], b[32][2];
+
+  TensorOperands(const unsigned (&mine_a)[4], const unsigned (&mine_b)[2]) {
+    take(mine_a, a, 0), take(mine_a, a, 2), take(mine_b, b, 0);
+  }
+  Element of_a(int row, int k) const { return element(a[row % 8 * 4 + in_quad(k)][row / 8 + k / kHalf * 2], k); }
+  Element of_b(int k, int column) const { return element(b[column * 4 + in_quad(k)][k / kHalf], k); }
+
+ private:
+  static constexpr int kHalf = 4 * kEach;  // columns of a register over a quad
+  static int in_quad(int k) { return k % kHalf / kEach; }
+  static Element element(unsigned word, int k) {
+    return static_cast<Element>(word >> (k % kEach) * static_cast<int>(32 / kEach));
+  }
+  template <size_t kRegisters>
+  static void take(const unsigned (&mine)[kRegisters], unsigned (&all)[32][kRegisters], size_t first) {
+    const uint64_t* words = exchange_in_warp(mine[first] | uint64_t{mine[first + 1]} << 32);
+    for (int l = 0; l < 32; l++) {
+      all[l][first] = static_cast<unsigned>(words[l]);
+      all[l][first + 1] = static_cast<unsigned>(words[l] >> 32);
+    }
+  }
+};
 
 }  // namespace
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  float of_a[16][16], of_b[16][8];
-  for (int part = 0; part < 3; part++) {  // two registers of every lane: a0 and a1, a2 and a3, b0 and b1
-    const uint64_t* words =
-        exchange_in_warp(part == 2 ? b[0] | uint64_t{b[1]} << 32 : a[2 * part] | uint64_t{a[2 * part + 1]} << 32);
-    for (int l = 0; l < 32; l++)
-      for (int i = 0; i < 4; i++) {
-        const int group = l / 4, column = l % 4 * 2 + i % 2;
-        if (part == 2)
-          of_b[column + i / 2 * 8][group] = bf16_of(words[l], i);
-        else
-          of_a[group + i / 2 * 8][column + part * 8] = bf16_of(words[l], i);
-      }
-  }
-  for (int i = 0; i < 4; i++)
+  const TensorOperands<uint16_t, 2> all(a, b);
+  for (int i = 0; i < 4; i++) {
+    const int row = this_lane() / 4 + i / 2 * 8, column = this_lane() % 4 * 2 + i % 2;
     for (int k = 0; k < 16; k += 2)
-      for (int column : {k + 1, k})
-        sum[i] =
-            fused_flushed(of_b[column][this_lane() % 4 * 2 + i % 2], of_a[this_lane() / 4 + i / 2 * 8][column], sum[i]);
+      for (int odd_first : {k + 1, k})
+        sum[i] = fused_flushed(to_float(BF16{all.of_b(odd_first, column)}), to_float(BF16{all.of_a(row, odd_first)}),
+                               sum[i]);
+  }
 }
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
-  uint8_t of_a[16][32];
-  int8_t of_b[32][8];
-  for (int part = 0; part < 3; part++) {  // two registers of every lane: a0 and a1, a2 and a3, b0 and b1
-    const uint64_t* words =
-        exchange_in_warp(part == 2 ? b[0] | uint64_t{b[1]} << 32 : a[2 * part] | uint64_t{a[2 * part + 1]} << 32);
-    for (int l = 0; l < 32; l++)
-      for (int i = 0; i < 8; i++) {
-        const auto byte = static_cast<uint8_t>(words[l] >> 8 * i);
-        const int group = l / 4, column = l % 4 * 4 + i % 4;
-        if (part == 2)
-          of_b[column + i / 4 * 16][group] = static_cast<int8_t>(byte);
-        else
-          of_a[group + i / 4 * 8][column + part * 16] = byte;
-      }
+  const TensorOperands<uint8_t, 4> all(a, b);
+  for (int i = 0; i < 4; i++) {
+    const int row = this_lane() / 4 + i / 2 * 8, column = this_lane() % 4 * 2 + i % 2;
+    for (int k = 0; k < 32; k++) sum[i] += all.of_a(row, k) * static_cast<int8_t>(all.of_b(k, column));
   }
-  for (int i = 0; i < 4; i++)
-    for (int k = 0; k < 32; k++) sum[i] += of_a[this_lane() / 4 + i / 2 * 8][k] * of_b[k][this_lane() % 4 * 2 + i % 2];
 }
 
 }  // namespace trireme::cuda
