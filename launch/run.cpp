@@ -21,6 +21,7 @@
 #include "launch/session.h"
 #include "launch/together.h"
 #include "text/chat_template.h"
+#include "topology/gpu_monitor.h"
 
 namespace trireme {
 
@@ -60,6 +61,11 @@ const std::string& checked_output(const Options& options) {
     fail(ExitCode::cannot_create, "the output '{}' is a folder; name a file in it: -o {}/OUT.jsonl", options.output,
          options.output);
   return options.output;
+}
+
+// To what a rank says of itself, where there is something to say.
+void add_gpu(nlohmann::ordered_json& rank, const GpuMonitor& gpu) {
+  if (auto report = gpu.report()) rank["gpu"] = *std::move(report);
 }
 
 // Rank 0's side of a job: the input, the run folder, the results and what people see of it.
@@ -102,8 +108,9 @@ class Job {
   double seconds() const { return now_seconds() - start_; }
   int64_t day() const { return day_; }  // that the chat template is told; 0: it does not ask
 
-  // Where the run stands, for people and for status.json; cheap to call every step. positions: of all replicas.
-  void show(const Engine& engine, int64_t positions) {
+  // Where the run stands, for people and for status.json; cheap to call every step. positions: of all replicas; gpu:
+  // this rank's.
+  void show(const Engine& engine, int64_t positions, const GpuMonitor& gpu) {
     positions_ = positions;
     const Tally tally = tally_so_far();
     if (log_.shows(LogLevel::info)) progress_.update(tally, seconds());
@@ -116,6 +123,7 @@ class Job {
                      {"kv_blocks", blocks.total()},
                      {"kv_blocks_used", blocks.total() - blocks.available()},
                      {"preemptions", engine.scheduler().preemptions()}}};
+    add_gpu(status.ranks[0], gpu);
     folder_.write_status(status.to_json(unix_seconds()), Durable::no);
   }
 
@@ -131,6 +139,7 @@ class Job {
          .phases = phases,
          .ranks = ranks});
     if (log_.shows(LogLevel::info)) progress_.finish(tally, phases);
+    if (const std::string throttling = throttling_text(ranks); !throttling.empty()) log_.warn("{}", throttling);
     if (tally.rows_failed > 0)
       log_.warn("{} of {} rows are errors, the first in line {} of {}: {}", tally.rows_failed, tally.rows_total,
                 ledger_->first_error().row + 1, options_.output, message_of(ledger_->first_error().line));
@@ -259,7 +268,7 @@ std::vector<int> other_leaders(const Session& session) {
   return leaders;
 }
 
-void work(Session& session, Job* job, int64_t day) {
+void work(Session& session, Job* job, int64_t day, const GpuMonitor& gpu) {
   CommTransport transport(session.world());
   // Twice the deadline of a wait: a leader whose own replica is stuck says so first.
   SignsOfLife signs(transport, other_leaders(session), 2 * session.world().waiter().deadline());
@@ -269,7 +278,7 @@ void work(Session& session, Job* job, int64_t day) {
         [&](FinishedRow row) { job->ledger().accept(std::move(row)); });
     lead(session, dealer, signs, day, [&](const Engine& engine) {
       dealer.serve();
-      job->show(engine, session.runner().times().tokens() + signs.positions_elsewhere());
+      job->show(engine, session.runner().times().tokens() + signs.positions_elsewhere(), gpu);
       return dealer.complete();
     });
     signs.leave();
@@ -297,12 +306,11 @@ PhaseSeconds mean_phases(Session& session, double total) {
           .waiting = mean(t.waiting)};
 }
 
-nlohmann::ordered_json all_ranks(Communicator& world, const Environment& environment) {
-  const std::string mine = nlohmann::ordered_json{
-      {"rank", world.rank()},
-      {"host", environment.host},
-      {"peak_memory_bytes",
-       peak_memory_bytes()}}.dump();
+nlohmann::ordered_json all_ranks(Communicator& world, const Environment& environment, const GpuMonitor& gpu) {
+  nlohmann::ordered_json me = {
+      {"rank", world.rank()}, {"host", environment.host}, {"peak_memory_bytes", peak_memory_bytes()}};
+  add_gpu(me, gpu);
+  const std::string mine = me.dump();
   auto ranks = nlohmann::ordered_json::array();
   for (const auto& bytes : world.all_gather(std::as_bytes(std::span(mine))))
     ranks.push_back(
@@ -345,9 +353,11 @@ int run_command(const Options& options, const Environment& environment) {
     nlohmann::ordered_json ranks;
     {
       const TemporaryDeadline steps(waiter, std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
-      work(session, job ? &*job : nullptr, day);
+      GpuMonitor gpu(session.gpu_uuid());
+      work(session, job ? &*job : nullptr, day, gpu);
+      gpu.stop();
       phases = mean_phases(session, job ? job->seconds() : 0);
-      ranks = all_ranks(world, environment);
+      ranks = all_ranks(world, environment, gpu);
     }
     together(world, [&] {
       if (job) code = job->finish(phases, ranks);

@@ -49,6 +49,7 @@ class Session {
 
   // The numerics fingerprint, agreed by all ranks: runs with the same one may be joined and compared.
   const std::string& fingerprint() const { return fingerprint_; }
+  std::string gpu_uuid() const { return gpu_ ? gpu_->uuid() : ""; }  // "": this rank computes on its CPU
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;

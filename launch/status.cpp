@@ -32,6 +32,44 @@ void print_leaves(const ordered_json& node, const std::string& name) {
   for (auto& [key, value] : node.items()) print_leaves(value, name.empty() ? key : name + "." + key);
 }
 
+struct GpuColumn {
+  const char *label, *field, *most, *unit;
+  double scale;
+};
+constexpr GpuColumn kGpuColumns[] = {{"busy ", "utilization_percent", "", " %", 1},
+                                     {"memory ", "memory_used_bytes", "memory_total_bytes", " GiB", 1 << 30},
+                                     {"SM ", "sm_clock_mhz", "sm_clock_max_mhz", " MHz", 1},
+                                     {"", "power_w", "", " W", 1},
+                                     {"", "temperature_c", "", " C", 1}};
+
+// What a rank's GPU did when it was asked last, of which any part may be unknown.
+std::string gpu_line(const ordered_json& gpu) {
+  std::string line = value_text(gpu.value("name", ordered_json("GPU")));
+  const auto number = [&](const char* field, double scale) {
+    const bool known = gpu.contains(field) && gpu[field].is_number();
+    return known ? fmt::format("{:.0f}", gpu[field].get<double>() / scale) : "";
+  };
+  for (const GpuColumn& column : kGpuColumns) {
+    const std::string now = number(column.field, column.scale), most = number(column.most, column.scale);
+    if (now.empty()) continue;
+    line += fmt::format(", {}{}{}{}{}", column.label, now, most.empty() ? "" : " of ", most, column.unit);
+  }
+  if (gpu.contains("throttle")) line += ", throttle: " + value_text(gpu["throttle"]);
+  return line;
+}
+
+// Takes the GPUs out of what is said of the ranks: they get lines of their own.
+ordered_json take_gpus(ordered_json& status) {
+  auto lines = ordered_json::object();
+  if (!status.contains("ranks") || !status["ranks"].is_array()) return lines;
+  for (ordered_json& rank : status["ranks"]) {
+    if (!rank.is_object() || !rank.contains("gpu") || !rank["gpu"].is_object()) continue;
+    lines[fmt::format("ranks.{}.gpu", value_text(rank.value("rank", ordered_json())))] = gpu_line(rank["gpu"]);
+    rank.erase("gpu");
+  }
+  return lines;
+}
+
 // A killed job leaves "running" behind. Its lock names the process, and only that host knows whether it lives.
 bool was_killed(const std::string& lock_path) {
   std::ifstream file(lock_path);
@@ -73,7 +111,9 @@ int status_command(const Options& options, const Environment&) {
     return 0;
   }
   if (killed) status["state"] = "killed: its process is gone; run the same command again";
+  const ordered_json gpus = take_gpus(status);
   print_leaves(status, "");
+  print_leaves(gpus, "");
   auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path);
   fmt::print("{:<28} {} s ago\n", "written", std::chrono::duration_cast<std::chrono::seconds>(age).count());
   return 0;

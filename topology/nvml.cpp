@@ -1,78 +1,44 @@
-#include <dlfcn.h>
-#include <fmt/format.h>
+#include "topology/nvml.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 
 #include "topology/gpu.h"
 
 namespace trireme {
 
+Nvml::Nvml(const std::string& library) : handle_(dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+  if (!handle_) {
+    missing_ = fmt::format("no NVIDIA driver ({} is not there)", library);
+    return;
+  }
+  if (const int code = call("nvmlInit_v2"); code != kSuccess)
+    missing_ = fmt::format("NVIDIA's library is there, but does not start: {}", error_text(code));
+  else
+    started_ = true;
+}
+
+Nvml::~Nvml() {
+  if (started_) call("nvmlShutdown");
+  if (handle_) dlclose(handle_);
+}
+
+std::string Nvml::error_text(int code) const {
+  auto function = reinterpret_cast<const char* (*)(int)>(dlsym(handle_, "nvmlErrorString"));
+  const char* words = function ? function(code) : nullptr;
+  return words ? fmt::format("{} ({})", words, code) : fmt::format("NVML error {}", code);
+}
+
 namespace {
 
-// What we use of NVML's interface, which no package of Debian declares: names, numbers and layouts of nvml.h (API 12,
-// the same since 10).
-using Device = struct NvmlDevice*;
-struct Memory {
-  unsigned long long total, free, used;
-};
 struct PciInfo {
   char legacy_bus_id[16];
   unsigned domain, bus, device, device_id, subsystem_id;
   char bus_id[32];
 };
-constexpr int kSuccess = 0;
+constexpr int kSuccess = Nvml::kSuccess;
 constexpr int kComputeModeDefault = 0;
 constexpr int kRemoteGpu = 0, kRemoteSwitch = 2;
 constexpr unsigned kMaxLinks = 18;  // NVML_NVLINK_MAX_LINKS
-constexpr int kTextBytes = 96;      // names, versions and UUIDs are shorter
-
-// The library, open as long as this lives. A function that it lacks (an old driver) answers like one that fails.
-class Nvml {
- public:
-  explicit Nvml(const std::string& library) : handle_(dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
-    if (!handle_) {
-      missing_ = fmt::format("no NVIDIA driver ({} is not there)", library);
-      return;
-    }
-    if (const int code = call("nvmlInit_v2"); code != kSuccess)
-      missing_ = fmt::format("NVIDIA's library is there, but does not start: {}", error_text(code));
-    else
-      started_ = true;
-  }
-  ~Nvml() {
-    if (started_) call("nvmlShutdown");
-    if (handle_) dlclose(handle_);
-  }
-  Nvml(const Nvml&) = delete;
-  Nvml& operator=(const Nvml&) = delete;
-
-  const std::string& missing() const { return missing_; }
-
-  template <typename... Args>
-  int call(const char* name, Args... args) const {
-    constexpr int kNoFunction = 13;  // NVML_ERROR_FUNCTION_NOT_FOUND
-    auto function = reinterpret_cast<int (*)(Args...)>(dlsym(handle_, name));
-    return function ? function(args...) : kNoFunction;
-  }
-
-  template <typename... Args>
-  std::string text(const char* name, Args... args) const {
-    char value[kTextBytes] = "";
-    const bool known = call(name, args..., static_cast<char*>(value), unsigned{kTextBytes - 1}) == kSuccess;
-    return known ? value : "";
-  }
-
-  std::string error_text(int code) const {
-    auto function = reinterpret_cast<const char* (*)(int)>(dlsym(handle_, "nvmlErrorString"));
-    const char* words = function ? function(code) : nullptr;
-    return words ? fmt::format("{} ({})", words, code) : fmt::format("NVML error {}", code);
-  }
-
- private:
-  void* handle_;
-  bool started_ = false;
-  std::string missing_;
-};
 
 std::string lower(std::string text) {
   for (char& c : text)
@@ -85,7 +51,7 @@ std::string bus_id(PciInfo& pci) {
   return lower(pci.bus_id);
 }
 
-void probe_links(const Nvml& nvml, Device device, Gpu& gpu) {
+void probe_links(const Nvml& nvml, Nvml::Device device, Gpu& gpu) {
   for (unsigned link = 0; link < kMaxLinks; link++) {
     int active = 0, remote = -1;
     PciInfo pci{};
@@ -97,7 +63,7 @@ void probe_links(const Nvml& nvml, Device device, Gpu& gpu) {
   }
 }
 
-Gpu probe_gpu(const Nvml& nvml, Device device, int index) {
+Gpu probe_gpu(const Nvml& nvml, Nvml::Device device, int index) {
   Gpu gpu;
   gpu.index = index;
   gpu.name = nvml.text("nvmlDeviceGetName", device);
@@ -107,7 +73,7 @@ Gpu probe_gpu(const Nvml& nvml, Device device, int index) {
   int major = 0, minor = 0;
   if (nvml.call("nvmlDeviceGetCudaComputeCapability", device, &major, &minor) == kSuccess)
     gpu.architecture = 10 * major + minor;
-  Memory memory{};
+  Nvml::Memory memory{};
   if (nvml.call("nvmlDeviceGetMemoryInfo", device, &memory) == kSuccess) {
     gpu.memory_bytes = memory.total;
     gpu.free_bytes = memory.free;
@@ -137,7 +103,7 @@ GpuProbe probe_gpus(const std::string& library) {
   }
   std::string refused;  // a container's or a job's devices may be fewer than the host's
   for (unsigned i = 0; i < count; i++) {
-    Device device = nullptr;
+    Nvml::Device device = nullptr;
     const int code = nvml.call("nvmlDeviceGetHandleByIndex_v2", i, &device);
     if (code == kSuccess)
       probe.gpus.push_back(probe_gpu(nvml, device, static_cast<int>(i)));

@@ -1,5 +1,6 @@
 #include "job/status.h"
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -35,8 +36,30 @@ nlohmann::ordered_json Status::to_json(int64_t unix_seconds) const {
   const int64_t memory = memory_bytes();
   json["memory_bytes"] = memory;
   json["peak_memory_bytes"] = std::max(memory, peak_memory_bytes());  // the kernel counts them by different clocks
+  if (const std::string throttling = throttling_text(ranks); !throttling.empty()) json["gpu_throttling"] = throttling;
   if (!ranks.is_null()) json["ranks"] = ranks;
   return json;
+}
+
+std::string throttling_text(const nlohmann::ordered_json& ranks) {
+  const auto throttled = [](const nlohmann::ordered_json& rank) {
+    return rank.contains("gpu") ? rank["gpu"].value("throttled_samples", int64_t{0}) : 0;
+  };
+  const auto worst = std::max_element(ranks.begin(), ranks.end(),
+                                      [&](const auto& a, const auto& b) { return throttled(a) < throttled(b); });
+  if (worst == ranks.end() || throttled(*worst) == 0) return "";
+  const nlohmann::ordered_json& gpu = worst->at("gpu");
+  std::string text = fmt::format("the GPU of rank {} on {} was throttled in {} of {} samples ({})",
+                                 worst->value("rank", 0), worst->value("host", ""), throttled(*worst),
+                                 gpu.value("samples", int64_t{0}), gpu.value("throttle_seen", ""));
+  if (gpu.contains("sm_clock_lowest_mhz"))
+    text += fmt::format(", its SM clock down to {} MHz", gpu["sm_clock_lowest_mhz"].dump());
+  if (gpu.contains("sm_clock_max_mhz")) text += fmt::format(", of {} at most", gpu["sm_clock_max_mhz"].dump());
+  if (ranks.size() > 1)
+    text +=
+        fmt::format("; of {} ranks' GPUs {} were", ranks.size(),
+                    std::count_if(ranks.begin(), ranks.end(), [&](const auto& rank) { return throttled(rank) > 0; }));
+  return text;
 }
 
 int64_t memory_bytes() {

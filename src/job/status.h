@@ -21,6 +21,10 @@ struct Status {
   nlohmann::ordered_json to_json(int64_t unix_seconds) const;
 };
 
+// Whether GPUs were throttled in the run so far, by what GpuMonitor reported as "gpu" of each rank: the rank with the
+// most such samples, and how many ranks have any; "": none.
+std::string throttling_text(const nlohmann::ordered_json& ranks);
+
 int64_t memory_bytes();       // of this process, resident now
 int64_t peak_memory_bytes();  // and at most so far
 

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testkit"))
 from tiny_runs import Checks, Tiny
@@ -202,6 +203,67 @@ def check_doctor(checks, tiny, _model):
     checks.check("without a driver doctor says so, or shows its GPUs", "GPUs           " in said, said)
 
 
+def check_gpu_status(checks, tiny, model):
+    """What status.json and status say of GPUs: emulated ones, of which an NVML of our own tells."""
+    trireme = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+    if not os.path.exists(trireme):
+        checks.skip("GPUs in status.json", "this build has no emulated GPU")
+        return
+    out = tiny.path("gpu.out")
+
+    def command(tokens, *options):
+        rows = tiny.put("gpu.jsonl", lines({"prompt": "a", "max_tokens": tokens, "ignore_eos": True}))
+        return [trireme, "run", rows, "-m", model, "-o", out, "--device", "cuda", "--restart", *options]
+
+    def environment(words, **more):
+        nvml = {"TRIREME_TEST_NVML": words, "LD_LIBRARY_PATH": os.path.join(tiny.build, "tests", "testkit", "nvml")} if words else {}
+        return tiny.environment(**nvml, **more)
+
+    def status():
+        try:
+            with open(out + ".run/status.json", encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:  # a run that starts over
+            return {}
+
+    def run(words, ranks=1, *options, **more):
+        launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
+        done = subprocess.run([*launcher, *command(2, *options)], env=environment(words, **more), capture_output=True, text=True, timeout=120)
+        checks.equal(f"a run on a GPU, {words or 'no NVML'}", done.returncode, 0)
+        return done.stderr, status()
+
+    said, seen = run("t4 h100 hot", 2, "--tp", "2", CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="2")
+    hot, cool = (rank["gpu"] for rank in seen["ranks"])
+    checks.equal("each rank's own GPU, by UUID, as CUDA counts them", [gpu["uuid"][:12] for gpu in (hot, cool)], ["GPU-abc00002", "GPU-abc00001"])
+    checks.equal("memory, utilization, clocks, power and heat", [cool[k] for k in (
+        "memory_used_bytes", "memory_total_bytes", "utilization_percent", "memory_utilization_percent", "sm_clock_mhz", "sm_clock_max_mhz",
+        "memory_clock_mhz", "memory_clock_max_mhz", "power_w", "temperature_c")], [1 << 30, 80 << 30, 97, 41, 1755, 1980, 2619, 2619, 412, 61])
+    checks.equal("throttle reasons in words", [hot["throttle"], cool["throttle"]], ["power cap, hardware thermal slowdown", "none"])
+    checks.check("how often, and how low the clock was", hot["throttled_samples"] == hot["samples"] > 0 == cool["throttled_samples"]
+                 and hot["sm_clock_lowest_mhz"] == 1005, hot)
+    words = f"was throttled in {hot['samples']} of {hot['samples']} samples (power cap, hardware thermal slowdown), its SM clock down to 1005 MHz"
+    checks.check("a throttled run says so at its end", "the GPU of rank 0 on " in said and words in said and "of 2 ranks' GPUs 1 were" in said, said)
+    checks.check("and in status.json", words in seen.get("gpu_throttling", ""), seen)
+    text = tiny.run(["status", out]).stdout.decode()
+    for line in (" NVIDIA H100 80GB HBM3, busy 97 %, memory 1 of 80 GiB, SM 1005 of 1980 MHz, 412 W, 88 C, throttle: power cap, hardware thermal slowdown\n",
+                 "1755 of 1980 MHz, 412 W, 61 C, throttle: none\n", "throttled in"):
+        checks.check(f"status shows a line for each GPU: {line!r}", line in text, text)
+
+    for words in ("", "lost", "hangs", "h100"):
+        said, seen = run(words)
+        checks.check(f"nothing of a throttle: {words or 'no NVML'}", "gpu_throttling" not in seen and "throttled" not in said, said)
+        checks.equal(f"a GPU is shown where it tells something: {words or 'no NVML'}", "gpu" in seen["ranks"][0], words == "h100")
+
+    running = subprocess.Popen(command(100000), env=environment("hot"), stderr=subprocess.DEVNULL)
+    give_up, seen = time.monotonic() + 60, {}
+    while time.monotonic() < give_up and running.poll() is None and not (seen.get("state") == "running" and "ranks" in seen):
+        time.sleep(0.1)
+        seen = status()
+    checks.check("while it runs, too", seen.get("state") == "running" and seen["ranks"][0].get("gpu", {}).get("sm_clock_mhz") == 1005, seen)
+    running.terminate()
+    running.wait()
+
+
 def check_render(checks, tiny, model):
     """What render prints for a text is what run makes of it."""
     options = ["--instruction", "Do:", "--system", "You."]
@@ -216,7 +278,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_doctor, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_doctor, check_gpu_status, check_render):
             part(checks, tiny, model)
     checks.end()
 

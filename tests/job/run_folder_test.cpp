@@ -145,6 +145,29 @@ TEST_CASE("status.json is whole, and due once a second") {
   CHECK((*folder.status())["predicted_end"].is_null());
 }
 
+TEST_CASE("status.json says whose GPU was throttled most, and of how many ranks") {
+  const auto said = [](const char* ranks) { return throttling_text(nlohmann::ordered_json::parse(ranks)); };
+  CHECK(said("null") == "");
+  CHECK(
+      said(
+          R"([{"rank": 0, "host": "n1"}, {"rank": 1, "host": "n1", "gpu": {"samples": 9, "throttled_samples": 0}}])") ==
+      "");
+  CHECK(
+      said(
+          R"([{"rank": 0, "host": "n1", "gpu": {"samples": 7, "throttled_samples": 1, "throttle_seen": "power cap"}}])") ==
+      "the GPU of rank 0 on n1 was throttled in 1 of 7 samples (power cap)");
+  Status status;
+  status.ranks = nlohmann::ordered_json::parse(R"([{"rank": 0, "host": "n1"},
+    {"rank": 1, "host": "n1", "gpu": {"samples": 9, "throttled_samples": 2, "throttle_seen": "power cap"}},
+    {"rank": 2, "host": "n2", "gpu": {"samples": 9, "throttled_samples": 8, "throttle_seen": "power cap, hardware slowdown",
+                                      "sm_clock_lowest_mhz": 705, "sm_clock_max_mhz": 1980}}])");
+  CHECK(status.to_json(0)["gpu_throttling"] ==
+        "the GPU of rank 2 on n2 was throttled in 8 of 9 samples (power cap, hardware slowdown), its SM clock down to "
+        "705 MHz, of 1980 at most; of 3 ranks' GPUs 2 were");
+  status.ranks = nullptr;
+  CHECK_FALSE(status.to_json(0).contains("gpu_throttling"));
+}
+
 TEST_CASE("a damaged manifest or status is another run's, not a crash") {
   testkit::TempFolder temp;
   run(temp / "out");

@@ -49,7 +49,7 @@ TEST_CASE("GPUs of an NVSwitch island") {
   REQUIRE(probe.gpus.size() == 8);
   const Gpu& gpu = probe.gpus[1];
   CHECK(gpu.name == "NVIDIA H100 80GB HBM3");
-  CHECK(gpu.uuid == "GPU-abc00001-0000");
+  CHECK(gpu.uuid == "GPU-abc00001-0000-0000-0000-000000000000");
   CHECK(gpu.pci == "00000000:1b:00.0");
   CHECK(gpu.architecture == 90);
   CHECK(gpu.memory_bytes == uint64_t{80} << 30);

@@ -10,6 +10,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,16 @@ namespace {
 int setting(const char* name, int otherwise) {
   const char* text = std::getenv(name);
   return text ? std::atoi(text) : otherwise;
+}
+
+// CUDA_VISIBLE_DEVICES, here a list of numbers, counts GPUs anew.
+int number_on_host(int device) {
+  const char* text = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (!text) return device;
+  std::istringstream visible(text);
+  std::string number;
+  for (int i = 0; i <= device; i++) std::getline(visible, number, ',');
+  return std::atoi(number.c_str());
 }
 
 size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
@@ -101,7 +112,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::strcpy(properties->name, "emulated");
   const int sm = setting("TRIREME_EMULATED_GPU_SM", 80);
   properties->major = sm / 10, properties->minor = sm % 10;
-  properties->uuid.bytes[0] = static_cast<char>(device + 1);
+  const unsigned char uuid[] = {0xab, 0xc0, 0x00, static_cast<unsigned char>(number_on_host(device))};
+  std::memcpy(properties->uuid.bytes, uuid, sizeof uuid);  // as tests/testkit/nvml counts them
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }

@@ -3,6 +3,12 @@
 //   h100        80 GiB, sm_90, 18 NVLinks to a switch         mig, exclusive   an h100 in that mode
 //   a100-pair   80 GiB, sm_80, 12 NVLinks to its neighbour    refused          one that this process may not open
 //   t4          16 GiB, sm_75, no NVLink                      init=N           the library answers error N at once
+//   hot         an h100 that power and heat slow down         lost             an h100 that says nothing of what it
+//   does idle        an h100 with nothing to do                    hangs            an h100 that never says how busy it
+//   is
+// A mig is one instance of 10 GiB, MIG-abc1000N-..., of GPU-abc0000N-...
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -22,15 +28,22 @@ struct Kind {
 constexpr Kind kKinds[] = {{"h100", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"mig", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"exclusive", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"hot", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"idle", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"lost", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"hangs", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"a100-pair", "NVIDIA A100 80GB PCIe", 8, 0, 80, 12, false},
                            {"t4", "Tesla T4", 7, 5, 16, 0, false},
                            {"refused", "", 0, 0, 0, 0, false}};
+constexpr Kind kInstance = {"instance", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9, 0, 10, 0, false};
 
 struct Device {
   unsigned index;
   Kind kind;
+
+  bool is(const char* word) const { return std::strcmp(kind.word, word) == 0; }
 };
-std::vector<Device> devices;
+std::vector<Device> devices, instances;
 
 struct PciInfo {
   char legacy_bus_id[16];
@@ -42,7 +55,13 @@ void put_bus_id(unsigned index, PciInfo* pci) {
   std::snprintf(pci->bus_id, sizeof pci->bus_id, "00000000:%02X:00.0", 0x1a + index);
 }
 
-constexpr int kSuccess = 0, kInvalidArgument = 2, kNotSupported = 3, kNoPermission = 4;
+constexpr int kSuccess = 0, kInvalidArgument = 2, kNotSupported = 3, kNoPermission = 4, kNotFound = 6, kLost = 15;
+
+// Whether a chip tells what it does.
+int telling(const Device* device) {
+  if (device->is("lost")) return kLost;
+  return device->is("instance") ? kNotSupported : kSuccess;
+}
 
 }  // namespace
 
@@ -51,11 +70,12 @@ extern "C" {
 int nvmlInit_v2() {
   const char* words = std::getenv("TRIREME_TEST_NVML");
   std::istringstream stream(words ? words : "");
-  devices.clear();
+  devices.clear(), instances.clear();
   for (std::string word; stream >> word;) {
     if (word.rfind("init=", 0) == 0) return std::atoi(word.c_str() + 5);
     for (const Kind& kind : kKinds)
       if (word == kind.word) devices.push_back({static_cast<unsigned>(devices.size()), kind});
+    if (word == "mig") instances.push_back({devices.back().index, kInstance});
   }
   return kSuccess;
 }
@@ -71,13 +91,28 @@ int nvmlDeviceGetCount_v2(unsigned* count) { return *count = static_cast<unsigne
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, Device** device) {
   if (index >= devices.size()) return kInvalidArgument;
   *device = &devices[index];
-  return std::strcmp((*device)->kind.word, "refused") == 0 ? kNoPermission : kSuccess;
+  return (*device)->is("refused") ? kNoPermission : kSuccess;
 }
 int nvmlDeviceGetName(Device* device, char* text, unsigned bytes) {
   return std::snprintf(text, bytes, "%s", device->kind.name), kSuccess;
 }
 int nvmlDeviceGetUUID(Device* device, char* text, unsigned bytes) {
-  return std::snprintf(text, bytes, "GPU-%08x-0000", 0xabc00000u + device->index), kSuccess;
+  const unsigned first = (device->is("instance") ? 0xabc10000u : 0xabc00000u) + device->index;
+  const char* kind = device->is("instance") ? "MIG" : "GPU";
+  return std::snprintf(text, bytes, "%s-%08x-0000-0000-0000-000000000000", kind, first), kSuccess;
+}
+int nvmlDeviceGetHandleByUUID(const char* uuid, Device** device) {
+  for (auto* list : {&devices, &instances})
+    for (Device& candidate : *list) {
+      char text[96];
+      nvmlDeviceGetUUID(&candidate, text, sizeof text);
+      if (std::strcmp(text, uuid) == 0) return *device = &candidate, kSuccess;
+    }
+  return kNotFound;
+}
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(Device* instance, Device** chip) {
+  if (!instance->is("instance")) return kInvalidArgument;
+  return *chip = &devices[instance->index], kSuccess;
 }
 int nvmlDeviceGetPciInfo_v3(Device* device, PciInfo* pci) { return put_bus_id(device->index, pci), kSuccess; }
 int nvmlDeviceGetCudaComputeCapability(Device* device, int* major, int* minor) {
@@ -85,17 +120,35 @@ int nvmlDeviceGetCudaComputeCapability(Device* device, int* major, int* minor) {
   return kSuccess;
 }
 int nvmlDeviceGetMemoryInfo(Device* device, unsigned long long* total_free_used) {
+  if (device->is("lost")) return kLost;
   total_free_used[0] = device->kind.gib << 30;
   total_free_used[2] = 1ull << 30;
   total_free_used[1] = total_free_used[0] - total_free_used[2];
   return kSuccess;
 }
 int nvmlDeviceGetMigMode(Device* device, unsigned* now, unsigned* pending) {
-  *now = *pending = std::strcmp(device->kind.word, "mig") == 0;
+  *now = *pending = device->is("mig");
   return device->kind.major < 8 ? kNotSupported : kSuccess;
 }
-int nvmlDeviceGetComputeMode(Device* device, int* mode) {
-  return *mode = std::strcmp(device->kind.word, "exclusive") == 0 ? 3 : 0, kSuccess;
+int nvmlDeviceGetComputeMode(Device* device, int* mode) { return *mode = device->is("exclusive") ? 3 : 0, kSuccess; }
+int nvmlDeviceGetUtilizationRates(Device* device, unsigned* gpu_memory) {
+  while (device->is("hangs")) pause();
+  gpu_memory[0] = 97, gpu_memory[1] = 41;
+  return telling(device);
+}
+int nvmlDeviceGetClockInfo(Device* device, int kind, unsigned* mhz) {
+  *mhz = kind == 2 ? 2619 : device->is("hot") ? 1005 : device->is("idle") ? 345 : 1755;
+  return telling(device);
+}
+int nvmlDeviceGetMaxClockInfo(Device* device, int kind, unsigned* mhz) {
+  return *mhz = kind == 2 ? 2619 : 1980, telling(device);
+}
+int nvmlDeviceGetTemperature(Device* device, int, unsigned* celsius) {
+  return *celsius = device->is("hot") ? 88 : 61, telling(device);
+}
+int nvmlDeviceGetPowerUsage(Device* device, unsigned* milliwatts) { return *milliwatts = 412345, telling(device); }
+int nvmlDeviceGetCurrentClocksThrottleReasons(Device* device, unsigned long long* reasons) {
+  return *reasons = device->is("hot") ? 0x4 | 0x40 : device->is("idle"), telling(device);
 }
 int nvmlDeviceGetNvLinkState(Device* device, unsigned link, int* active) {
   *active = link < device->kind.links;
