@@ -115,6 +115,8 @@ MISTAKES = [
     M("a GPU where there is none", RUN + " --device cuda", 78, ["--device cuda", "leave --device out"]),
     M("no GPU for this process", RUN + " --device cuda", 78, ["no GPU is visible", "CUDA_VISIBLE_DEVICES"], gpu=True, env={"TRIREME_EMULATED_GPUS": "0"}),
     M("a GPU that is too old", RUN + " --device cuda", 78, ["older than sm_80", "leave --device out"], gpu=True, env={"TRIREME_EMULATED_GPU_SM": "75"}),
+    M("GPUs of two architectures", RUN + " --restart --device cuda", 78, ["cuda-sm_80", "cuda-sm_90", "GPUs of one kind"], gpu=True, ranks=2,
+      env={"TRIREME_EMULATED_GPUS": "2", "TRIREME_EMULATED_GPU_1_SM": "90"}),
     M("a GPU without room", RUN + " --restart --device cuda --kv-gib 0.4", 72, ["GPU 0", "has no 410 MiB for the KV cache", "--kv-gib"], gpu=True,
       env={"TRIREME_EMULATED_GPU_MIB": "300"}),
     M("a GPU too small for the model", RUN + " --device cuda", 78, ["does not fit", "are free"], gpu=True, env={"TRIREME_EMULATED_GPU_MIB": "16"}),

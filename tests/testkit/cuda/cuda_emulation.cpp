@@ -171,24 +171,18 @@ float fused_flushed(float x, float y, float sum) {
   return flush(result);
 }
 
-// What all lanes of a warp brought to a product of tensor cores, and where PTX says that an element stands: kEach of
-// them in a register.
-template <typename Element, int kEach>
+// What all lanes of a warp brought to a product of tensor cores, and in which register PTX has the columns of step k:
+// the four lanes of a quad hold one step each, in turn, of 4 bytes.
 struct TensorOperands {
   unsigned a[32][4], b[32][2];
 
   TensorOperands(const unsigned (&mine_a)[4], const unsigned (&mine_b)[2]) {
     take(mine_a, a, 0), take(mine_a, a, 2), take(mine_b, b, 0);
   }
-  Element of_a(int row, int k) const { return element(a[row % 8 * 4 + in_quad(k)][row / 8 + k / kHalf * 2], k); }
-  Element of_b(int k, int column) const { return element(b[column * 4 + in_quad(k)][k / kHalf], k); }
+  unsigned of_a(int row, int k) const { return a[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2]; }
+  unsigned of_b(int k, int column) const { return b[column * 4 + k % 4][k / 4]; }
 
  private:
-  static constexpr int kHalf = 4 * kEach;  // columns of a register over a quad
-  static int in_quad(int k) { return k % kHalf / kEach; }
-  static Element element(unsigned word, int k) {
-    return static_cast<Element>(word >> (k % kEach) * static_cast<int>(32 / kEach));
-  }
   template <size_t kRegisters>
   static void take(const unsigned (&mine)[kRegisters], unsigned (&all)[32][kRegisters], size_t first) {
     const uint64_t* words = exchange_in_warp(mine[first] | uint64_t{mine[first + 1]} << 32);
@@ -198,26 +192,35 @@ struct TensorOperands {
     }
   }
 };
+constexpr int kTensorSteps = 8;
+
+// Of the result, a lane has two rows and two columns.
+int tensor_row(int i) { return this_lane() / 4 + i / 2 * 8; }
+int tensor_column(int i) { return this_lane() % 4 * 2 + i % 2; }
+
+float even_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair)}); }
+float odd_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair >> 16)}); }
 
 }  // namespace
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  const TensorOperands<uint16_t, 2> all(a, b);
-  for (int i = 0; i < 4; i++) {
-    const int row = this_lane() / 4 + i / 2 * 8, column = this_lane() % 4 * 2 + i % 2;
-    for (int k = 0; k < 16; k += 2)
-      for (int odd_first : {k + 1, k})
-        sum[i] = fused_flushed(to_float(BF16{all.of_b(odd_first, column)}), to_float(BF16{all.of_a(row, odd_first)}),
-                               sum[i]);
-  }
+  const TensorOperands all(a, b);
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < kTensorSteps; k++) {
+      const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
+      sum[i] = fused_flushed(odd_of(x), odd_of(w), sum[i]);
+      sum[i] = fused_flushed(even_of(x), even_of(w), sum[i]);
+    }
 }
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
-  const TensorOperands<uint8_t, 4> all(a, b);
-  for (int i = 0; i < 4; i++) {
-    const int row = this_lane() / 4 + i / 2 * 8, column = this_lane() % 4 * 2 + i % 2;
-    for (int k = 0; k < 32; k++) sum[i] += all.of_a(row, k) * static_cast<int8_t>(all.of_b(k, column));
-  }
+  const TensorOperands all(a, b);
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < kTensorSteps; k++) {
+      const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
+      for (int byte = 0; byte < 32; byte += 8)
+        sum[i] += static_cast<uint8_t>(w >> byte) * static_cast<int8_t>(x >> byte);
+    }
 }
 
 }  // namespace trireme::cuda
