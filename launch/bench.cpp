@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "launch/commands.h"
-#include "launch/nearest.h"
 #include "launch/probe_limits.h"
 
 namespace trireme {

@@ -1,6 +1,6 @@
 #include "launch/commands.h"
 
-#include "launch/nearest.h"
+#include "base/nearest.h"
 
 namespace trireme {
 

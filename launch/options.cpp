@@ -8,8 +8,8 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "launch/commands.h"
-#include "launch/nearest.h"
 #include "launch/option_table.h"
 
 namespace trireme {

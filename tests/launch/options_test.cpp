@@ -7,8 +7,8 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "launch/commands.h"
-#include "launch/nearest.h"
 #include "launch/option_table.h"
 
 namespace trireme {
