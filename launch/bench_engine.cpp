@@ -2,6 +2,7 @@
 #include <future>
 
 #include "base/error.h"
+#include "checkpoint/checkpoint.h"
 #include "engine/engine.h"
 #include "launch/bench.h"
 #include "launch/model_file.h"
@@ -18,10 +19,10 @@ struct Work {
   double flops_per_row = 0;  // two for each weight of the layers
 };
 
-Work work_of(const Checkpoint& checkpoint) {
+Work work_of(const WeightSource& source) {
   Work work;
-  bool tied = !checkpoint.find_tensor("head");
-  for (const TensorInfo& t : checkpoint.tensors()) {
+  bool tied = !source.find_tensor("head");
+  for (const TensorInfo& t : source.tensors()) {
     double bytes = 0;
     for (const auto& part : t.parts) bytes += static_cast<double>(part.unit_bytes) * t.units;
     bool embedding = t.name == "embedding", head = t.name == "head" || (embedding && tied);
@@ -80,7 +81,7 @@ Limits limits_beside(Session& session, const std::vector<int>& cpus, bool comput
 // The machine's peak for products of this model's kind; a level below the machine's, or 8-bit codes on AVX2, stay under
 // it.
 double compute_peak(const Limits& limits, const Session& session) {
-  const WeightFormat& format = session.checkpoint().get_tensor("layers.0.mlp.gate").format;
+  const WeightFormat& format = session.source().get_tensor("layers.0.mlp.gate").format;
   if (session.options().numerics == "exact") return limits.fma_gflops;
   if (format.quantized() && limits.int8_gops > 0) return limits.int8_gops;
   return format.type == DType::bf16 && limits.bf16_gflops > 0 ? limits.bf16_gflops : limits.fma_gflops;
@@ -102,17 +103,16 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   wide.dp = 1;
   Log log(options.log_level, world.rank());
   const std::vector<int> cpus = allowed_cpus();
-  Session session(wide, world, checkpoint_of(options.model, world, log));
+  Session session(wide, world, std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log)));
   const int64_t positions = plan.prompt + plan.generate, context = session.config().max_positions;
   if (positions > context)
     fail(ExitCode::usage, "{} tokens do not fit the model's context of {}; lower --prompt-tokens{}", positions, context,
          plan.decode ? " or --steps" : "");
   session.load();
-  Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
 
   std::vector<double> rates;
   std::vector<double> limits;
-  Engine engine(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
+  Engine engine(session.replica(), session.runner(), nullptr, session.config(), session.scheduler_limits());
   for (int64_t sample = -1; sample < options.repeats; sample++) {  // -1: to warm up
     Limits before = limits_beside(session, cpus, !plan.decode && sample == 0);
     if (session.leads_replica()) {
@@ -126,7 +126,7 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
     if (sample == 0 && !plan.decode) limits.push_back(compute_peak(before, session));
   }
   if (!session.leads_replica()) return;
-  Work work = work_of(session.checkpoint());
+  Work work = work_of(session.source());
   double rate = median(rates);
   double used =
       plan.decode ? work.weight_bytes * rate / static_cast<double>(plan.sequences) : work.flops_per_row * rate;
