@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <future>
 
 #include "base/error.h"
@@ -59,7 +60,9 @@ std::vector<int32_t> any_prompt(int64_t tokens, int64_t vocab_size, int64_t salt
 }
 
 // One replica's measurement. Tokens per second of the steps with decode rows alone, or of those with a prefill chunk.
+// By the leader's clock from step to step: its own stage's time is a part of that alone.
 double measure(Session& session, Engine& engine, const Plan& plan) {
+  using Clock = std::chrono::steady_clock;
   const StepTimes before = session.runner().times();
   // A GPU's cache is memory of its own from the start, and costs the same whatever is in it. The host's is not: pages
   // that nobody has written are all one page of zeros.
@@ -75,15 +78,21 @@ double measure(Session& session, Engine& engine, const Plan& plan) {
     request.sampling.ignore_eos = true;
     engine.submit(std::move(request));
   }
-  while (!engine.idle()) engine.step();
+  const StepTimes& now = session.runner().times();
+  double seconds = 0;
+  while (!engine.idle()) {
+    const int64_t prefilled = now.prefill_tokens;
+    const Clock::time_point start = Clock::now();
+    engine.step();
+    const bool decoding = now.prefill_tokens == prefilled;
+    if (decoding || !plan.decode) seconds += std::chrono::duration<double>(Clock::now() - start).count();
+  }
   for (const Completion& done : engine.take_finished())
     if (done.completion_tokens != generate || !done.error_message.empty())
       fail(ExitCode::internal, "internal error: {} of {} tokens came ({})", done.completion_tokens, generate,
            done.error_message);
-  const StepTimes& after = session.runner().times();
-  double seconds = plan.decode ? after.decode - before.decode : after.prefill - before.prefill;
-  int64_t tokens =
-      plan.decode ? after.decode_tokens - before.decode_tokens : after.prefill_tokens - before.prefill_tokens;
+  const int64_t tokens =
+      plan.decode ? now.decode_tokens - before.decode_tokens : now.prefill_tokens - before.prefill_tokens;
   return static_cast<double>(tokens) / seconds;
 }
 
