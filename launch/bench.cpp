@@ -3,9 +3,10 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "launch/commands.h"
-#include "launch/nearest.h"
 #include "launch/probe_limits.h"
+#include "model/shapes.h"
 
 namespace trireme {
 
@@ -22,6 +23,30 @@ void bench_limits(const Options& options, Communicator& world) {
   print_figure({"bf16", "GFLOP/s", {limits.bf16_gflops}, 0, 0, "", about}, options);
   print_figure({"int8", "GOP/s", {limits.int8_gops}, 0, 0, "", about}, options);
 }
+
+namespace {
+
+// Made-up weights are named by a shape and nothing else.
+void check_shape(const Options& options, bool possible) {
+  const bool shaped = !options.shape.empty();
+  if (!possible && (shaped || options.synthetic_weights))
+    fail(ExitCode::usage, "bench {} takes no --{}; made-up weights are for decode and prefill", options.input,
+         shaped ? "shape" : "synthetic");
+  if (shaped) get_shape(options.shape);
+  if (shaped && !options.model.empty())
+    fail(ExitCode::usage, "--shape {} and -m {} both name a model; keep one", options.shape, options.model);
+  if (shaped && !options.synthetic_weights)
+    fail(ExitCode::usage, "--shape {} has no weights; add --synthetic to make them up, or give -m MODEL in its place",
+         options.shape);
+  if (!shaped && options.synthetic_weights)
+    fail(ExitCode::usage, "--synthetic makes up the weights of a shape; add --shape NAME, such as llama-3.1-8b");
+  const auto origin = options.origin.find("dtype");  // an environment may have it for convert
+  if (!shaped && origin != options.origin.end() && origin->second == "command line")
+    fail(ExitCode::usage, "--dtype {} is of made-up weights here; store a model's own so by trireme convert --dtype {}",
+         options.dtype, options.dtype);
+}
+
+}  // namespace
 
 int bench_command(const Options& options, const Environment&) {
   struct Kind {
@@ -41,6 +66,7 @@ int bench_command(const Options& options, const Environment&) {
   if (!options.text_path.empty() && kind->run != bench_quality)
     fail(ExitCode::usage, "trireme bench {} takes no text, but '{}' follows; leave it out", options.input,
          options.text_path);
+  check_shape(options, kind->run == bench_decode || kind->run == bench_prefill);
   Waiter waiter{std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000))};
   Communicator world = Communicator::world(waiter);
   kind->run(options, world);

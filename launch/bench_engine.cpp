@@ -1,27 +1,46 @@
 #include <algorithm>
+#include <chrono>
 #include <future>
 
 #include "base/error.h"
+#include "checkpoint/checkpoint.h"
 #include "engine/engine.h"
 #include "launch/bench.h"
 #include "launch/model_file.h"
 #include "launch/probe_limits.h"
 #include "launch/session.h"
+#include "launch/together.h"
+#include "model/import.h"
+#include "model/shapes.h"
+#include "model/synthetic_weights.h"
 
 namespace trireme {
 
 namespace {
 
+struct Plan {
+  const char* name;
+  bool decode;
+  int64_t sequences, prompt, generate;
+};
+
 // What one step reads and computes, by arithmetic on the model: the yardstick of decode and of prefill.
 struct Work {
   double weight_bytes = 0;   // of all layers and the head, as stored: read once a step
+  double cache_bytes = 0;    // keys and values that the sequences' rows see in the middle of decoding
   double flops_per_row = 0;  // two for each weight of the layers
 };
 
-Work work_of(const Checkpoint& checkpoint) {
+Work work_of(const Session& session, const Plan& plan) {
   Work work;
-  bool tied = !checkpoint.find_tensor("head");
-  for (const TensorInfo& t : checkpoint.tensors()) {
+  const ModelConfig& c = session.config();
+  const int64_t position = KvCache::block_bytes(c.num_kv_heads, c.head_dim, session.kv_type()) / kBlockTokens;
+  const int64_t middle = plan.prompt + plan.generate / 2;
+  for (int64_t window : c.layer_windows)
+    work.cache_bytes +=
+        static_cast<double>(plan.sequences * position * (window > 0 ? std::min(window, middle) : middle));
+  bool tied = !session.source().find_tensor("head");
+  for (const TensorInfo& t : session.source().tensors()) {
     double bytes = 0;
     for (const auto& part : t.parts) bytes += static_cast<double>(part.unit_bytes) * t.units;
     bool embedding = t.name == "embedding", head = t.name == "head" || (embedding && tied);
@@ -40,26 +59,40 @@ std::vector<int32_t> any_prompt(int64_t tokens, int64_t vocab_size, int64_t salt
   return prompt;
 }
 
-// One replica's measurement: `sequences` requests of `prompt` tokens that generate `generate` each. Tokens per second
-// of the steps with decode rows alone, or of those with a prefill chunk.
-double measure(Session& session, Engine& engine, int64_t sequences, int64_t prompt, int64_t generate, bool decode) {
+// One replica's measurement. Tokens per second of the steps with decode rows alone, or of those with a prefill chunk.
+// By the leader's clock from step to step: its own stage's time is a part of that alone.
+double measure(Session& session, Engine& engine, const Plan& plan) {
+  using Clock = std::chrono::steady_clock;
   const StepTimes before = session.runner().times();
-  for (int64_t i = 0; i < sequences; i++) {
+  // A GPU's cache is memory of its own from the start, and costs the same whatever is in it. The host's is not: pages
+  // that nobody has written are all one page of zeros.
+  const bool assumed = plan.decode && session.gpu();
+  // The step that computes the end of a prompt, and gives its first token, is none of decoding.
+  const int64_t generate = plan.generate + (plan.decode && !assumed ? 1 : 0);
+  for (int64_t i = 0; i < plan.sequences; i++) {
     Request request;
     request.row = static_cast<uint64_t>(i);
-    request.prompt = any_prompt(prompt, session.config().vocab_size, i);
+    request.prompt = any_prompt(plan.prompt, session.config().vocab_size, i);
+    if (assumed) request.assumed_positions = static_cast<int32_t>(plan.prompt - 1);
     request.sampling.max_tokens = generate;
     request.sampling.ignore_eos = true;
     engine.submit(std::move(request));
   }
-  while (!engine.idle()) engine.step();
+  const StepTimes& now = session.runner().times();
+  double seconds = 0;
+  while (!engine.idle()) {
+    const int64_t prefilled = now.prefill_tokens;
+    const Clock::time_point start = Clock::now();
+    engine.step();
+    const bool decoding = now.prefill_tokens == prefilled;
+    if (decoding || !plan.decode) seconds += std::chrono::duration<double>(Clock::now() - start).count();
+  }
   for (const Completion& done : engine.take_finished())
     if (done.completion_tokens != generate || !done.error_message.empty())
       fail(ExitCode::internal, "internal error: {} of {} tokens came ({})", done.completion_tokens, generate,
            done.error_message);
-  const StepTimes& after = session.runner().times();
-  double seconds = decode ? after.decode - before.decode : after.prefill - before.prefill;
-  int64_t tokens = decode ? after.decode_tokens - before.decode_tokens : after.prefill_tokens - before.prefill_tokens;
+  const int64_t tokens =
+      plan.decode ? now.decode_tokens - before.decode_tokens : now.prefill_tokens - before.prefill_tokens;
   return static_cast<double>(tokens) / seconds;
 }
 
@@ -77,70 +110,81 @@ Limits limits_beside(Session& session, const std::vector<int>& cpus, bool comput
   return limits;
 }
 
+// Of rank 0's GPU, times the GPUs that there are. Nobody else needs them, so once is enough; before the KV cache takes
+// the memory.
+double gpu_gbps(Session& session) {
+  double gbps = 0;
+  together(session.world(), [&] {
+    if (session.world().rank() == 0) gbps = probe_copy_gbps(*session.gpu());
+  });
+  return gbps * session.gpus();
+}
+
 // The machine's peak for products of this model's kind; a level below the machine's, or 8-bit codes on AVX2, stay under
 // it.
 double compute_peak(const Limits& limits, const Session& session) {
-  const WeightFormat& format = session.checkpoint().get_tensor("layers.0.mlp.gate").format;
+  const WeightFormat& format = session.source().get_tensor("layers.0.mlp.gate").format;
   if (session.options().numerics == "exact") return limits.fma_gflops;
   if (format.quantized() && !format.e4m3 && limits.int8_gops > 0) return limits.int8_gops;
   return format.type == DType::bf16 && limits.bf16_gflops > 0 ? limits.bf16_gflops : limits.fma_gflops;
 }
 
-struct Plan {
-  const char* name;
-  bool decode;
-  int64_t sequences, prompt, generate;
-};
+std::unique_ptr<WeightSource> source_of(const Options& options, Communicator& world, Log& log) {
+  if (options.shape.empty()) return std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log));
+  const WeightChoice choice = options.dtype == "keep" ? WeightChoice::bf16 : weight_choice(options.dtype);
+  return std::make_unique<SyntheticWeights>(fmt::format("{} with made-up weights of {}", options.shape,
+                                                        choice == WeightChoice::bf16 ? "bf16" : options.dtype),
+                                            get_shape(options.shape).config(), choice);
+}
 
 void bench_engine(const Plan& plan, const Options& options, Communicator& world) {
   Options wide = options;
   wide.max_seqs = std::max(options.max_seqs, plan.sequences);
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
-  if (options.device != "cpu")
-    fail(ExitCode::configuration, "--device {}: the limits that bench measures are the CPU's; try bench/gpu.sh",
-         options.device);
   wide.dp = 1;
   Log log(options.log_level, world.rank());
   const std::vector<int> cpus = allowed_cpus();
-  Session session(wide, world, checkpoint_of(options.model, world, log));
-  const int64_t positions = plan.prompt + plan.generate, context = session.config().max_positions;
+  Session session(wide, world, source_of(options, world, log));
+  const int64_t positions = plan.prompt + plan.generate + (plan.decode ? 1 : 0),
+                context = session.config().max_positions;
   if (positions > context)
     fail(ExitCode::usage, "{} tokens do not fit the model's context of {}; lower --prompt-tokens{}", positions, context,
          plan.decode ? " or --steps" : "");
-  session.load();
-  Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
-
   std::vector<double> rates;
   std::vector<double> limits;
-  Engine engine(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
+  const bool on_gpu = session.gpu() != nullptr;
+  if (on_gpu && plan.decode) limits.push_back(gpu_gbps(session));
+  session.load();
+
+  Engine engine(session.replica(), session.runner(), nullptr, session.config(), session.scheduler_limits());
   for (int64_t sample = -1; sample < options.repeats; sample++) {  // -1: to warm up
-    Limits before = limits_beside(session, cpus, !plan.decode && sample == 0);
+    const Limits before = on_gpu ? Limits{} : limits_beside(session, cpus, !plan.decode && sample == 0);
     if (session.leads_replica()) {
-      double rate = measure(session, engine, plan.sequences, plan.prompt, plan.generate, plan.decode);
+      double rate = measure(session, engine, plan);
       if (sample >= 0) rates.push_back(rate);
       engine.stop();
     } else {
       follow(session.replica(), session.runner());
     }
+    if (on_gpu) continue;
     if (sample >= 0 && plan.decode) limits.push_back(before.read_gbps);
     if (sample == 0 && !plan.decode) limits.push_back(compute_peak(before, session));
   }
   if (!session.leads_replica()) return;
-  Work work = work_of(session.checkpoint());
-  double rate = median(rates);
-  double used =
-      plan.decode ? work.weight_bytes * rate / static_cast<double>(plan.sequences) : work.flops_per_row * rate;
-  print_figure({plan.name,
-                "tok/s",
-                rates,
-                used / 1e9,
-                median(limits),
-                plan.decode ? "GB/s" : "GOP/s",
-                {{"batch", plan.sequences},
-                 {"prompt_tokens", plan.prompt},
-                 {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)},
-                 {"layout", session.layout_text()}}},
-               options);
+  const Work work = work_of(session, plan);
+  const double rate = median(rates);
+  const double steps = rate / static_cast<double>(plan.sequences);  // of decoding, a second
+  const double used = plan.decode ? (work.weight_bytes + work.cache_bytes) * steps : work.flops_per_row * rate;
+  nlohmann::ordered_json about = {{"model", session.source().path()},
+                                  {"batch", plan.sequences},
+                                  {"prompt_tokens", plan.prompt},
+                                  {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)}};
+  if (plan.decode) about["cache_bytes"] = static_cast<uint64_t>(work.cache_bytes);
+  if (on_gpu && plan.decode)
+    about["limit_of"] = fmt::format("copies in the memory of {} GPU{}, bytes read and written", session.gpus(),
+                                    session.gpus() == 1 ? "" : "s");
+  about["layout"] = session.layout_text();
+  print_figure({plan.name, "tok/s", rates, used / 1e9, median(limits), plan.decode ? "GB/s" : "GOP/s", about}, options);
 }
 
 }  // namespace
@@ -151,6 +195,8 @@ void bench_decode(const Options& options, Communicator& world) {
 }
 
 void bench_prefill(const Options& options, Communicator& world) {
+  if (options.prompt_tokens < 2)
+    fail(ExitCode::usage, "a prompt of one token is decoding, not prefill; raise --prompt-tokens");
   bench_engine({"prefill", false, 1, options.prompt_tokens, 0}, options, world);
 }
 

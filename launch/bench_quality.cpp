@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "checkpoint/checkpoint.h"
 #include "engine/logit_comparer.h"
 #include "launch/bench.h"
 #include "launch/model_file.h"
@@ -23,12 +24,13 @@ struct Side {
   Session session;
   std::optional<Engine> engine;  // on the leader
 
-  Side(const Options& options, Communicator& world, const std::string& path) : session(options, world, path) {}
+  Side(const Options& options, Communicator& world, const std::string& path)
+      : session(options, world, std::make_unique<Checkpoint>(path)) {}
 
   void load(const Tokenizer& tokenizer) {
     session.load();
     if (session.leads_replica())
-      engine.emplace(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
+      engine.emplace(session.replica(), session.runner(), &tokenizer, session.config(), session.scheduler_limits());
   }
 
   void show_logits_to(Sampler::Witness witness) {
@@ -51,8 +53,8 @@ struct Side {
     engine->stop();
     must(done.size() == 1, "a window comes back");
     if (!done[0].error_code.empty())
-      fail(ExitCode::bad_data, "{}: the window at token {} of the text: {}", session.checkpoint().path(),
-           window->offset, done[0].error_message);
+      fail(ExitCode::bad_data, "{}: the window at token {} of the text: {}", session.source().path(), window->offset,
+           done[0].error_message);
     std::vector<float> logprobs;
     for (const auto& entry : done[0].prompt_logprobs)
       if (entry) logprobs.push_back(entry->logprob);

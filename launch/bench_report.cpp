@@ -19,14 +19,10 @@ void print_figure(const Figure& figure, const Options& options) {
   auto [low, high] = std::minmax_element(figure.samples.begin(), figure.samples.end());
   double share = figure.limit > 0 ? figure.work / figure.limit : 0;
   if (options.json) {
-    nlohmann::ordered_json line = {{"bench", figure.name},
-                                   {"unit", figure.unit},
-                                   {"median", median(figure.samples)},
-                                   {"samples", figure.samples},
-                                   {"work", figure.work},
-                                   {"limit", figure.limit},
-                                   {"limit_unit", figure.limit_unit},
-                                   {"share", share}};
+    nlohmann::ordered_json line = {
+        {"bench", figure.name},      {"unit", figure.unit}, {"median", median(figure.samples)},
+        {"samples", figure.samples}, {"work", figure.work}, {"limit_unit", figure.limit_unit}};
+    if (figure.limit > 0) line["limit"] = figure.limit, line["share"] = share;
     if (!figure.limit_samples.empty()) line["limit_samples"] = figure.limit_samples;
     for (auto& [key, value] : figure.about.items()) line[key] = value;
     line["version"] = TRIREME_VERSION;

@@ -1,6 +1,6 @@
 #include "launch/commands.h"
 
-#include "launch/nearest.h"
+#include "base/nearest.h"
 
 namespace trireme {
 
@@ -45,6 +45,9 @@ constexpr Command kCommands[] = {
      "decode, prefill, collective, load or limits, each beside its limit; quality on a text",
      "  trireme bench decode -m smollm2.h5 --batch 16\n"
      "  trireme bench prefill -m smollm2.h5 --prompt-tokens 512 --json\n"
+     "  trireme bench decode --shape llama-3.2-1b --synthetic --dtype int8\n"
+     "  mpirun -n 8 trireme bench decode --shape llama-3.1-70b --synthetic --device cuda --batch 64 --prompt-tokens "
+     "2048\n"
      "  mpirun -n 2 trireme bench collective --bytes 16384\n"
      "  trireme bench load -m smollm2.h5\n"
      "  trireme bench limits\n"

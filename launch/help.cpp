@@ -41,7 +41,9 @@ std::string command_help(const Command& command, bool verbose) {
 
 std::string printed_config(const Options& options) {
   std::string text;
+  const Command* command = find_command(options.command);
   for (const OptionSpec& spec : option_table()) {
+    if (command && !(spec.commands & command->bit)) continue;
     auto origin = options.origin.find(spec.name);
     bool asks = spec.name == "help" || spec.name == "version" || spec.name == "print-config" || spec.name == "config";
     if (origin == options.origin.end() || asks) continue;

@@ -15,7 +15,9 @@ constexpr double kRanks = 1 << 24;
 const OptionSpec kTable[] = {
   {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5), GGUF file or Hugging Face folder"},
   {"files", "output", 'o', "FILE", "", kRun | kConvert, &Options::output, "where results (JSON lines) or the checkpoint go"},
-  {"files", "dtype", 0, "keep|bf16|fp32|int8|int4|fp8", "keep", kConvert, &Options::dtype, "what matrices are stored as; norms and biases are always FP32"},
+  {"files", "dtype", 0, "keep|bf16|fp32|int8|int4|fp8", "keep", kConvert | kBench, &Options::dtype, "what matrices are stored as; norms and biases are always FP32"},
+  {"files", "shape", 0, "NAME", "", kBench, &Options::shape, "a well-known model's shape (llama-3.1-8b) in place of -m, with --synthetic"},
+  {"files", "synthetic", 0, "", "", kBench, &Options::synthetic_weights, "make the weights up, as --dtype says (keep: bf16): no file is needed"},
   {"files", "follow-links", 0, "", "", kConvert, &Options::follow_links, "files of a folder may be links to anywhere"},
   {"files", "restart", 0, "", "", kRun, &Options::restart, "throw away the run that stands at the output and begin anew"},
   {"files", "allow-errors", 0, "", "", kRun, &Options::allow_errors, "exit 0 even when some rows are errors"},
@@ -84,9 +86,9 @@ const OptionSpec kTable[] = {
 
 std::span<const OptionSpec> option_table() { return kTable; }
 
-const OptionSpec* find_option(std::string_view name) {
+const OptionSpec* find_option(std::string_view name, uint32_t commands) {
   for (const OptionSpec& spec : kTable)
-    if (spec.name == name) return &spec;
+    if (spec.name == name && (spec.commands & commands)) return &spec;
   return nullptr;
 }
 

@@ -8,8 +8,8 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "launch/commands.h"
-#include "launch/nearest.h"
 #include "launch/option_table.h"
 
 namespace trireme {
@@ -38,7 +38,7 @@ std::string help_hint(const std::string& command) {
 
 [[noreturn]] void fail_unknown(std::string_view name, std::string_view where, uint32_t commands,
                                const std::string& command) {
-  const OptionSpec* elsewhere = find_option(name.substr(std::min<size_t>(2, name.size())));
+  const OptionSpec* elsewhere = find_option(name.substr(std::min<size_t>(2, name.size())), kAllCommands);
   if (command.empty() && (elsewhere || !name.starts_with("--")))
     fail(ExitCode::usage, "unknown option {} before a command: the command comes first; {}", name, help_hint(command));
   std::vector<std::string> candidates;
@@ -53,7 +53,7 @@ std::string help_hint(const std::string& command) {
 po::options_description described(uint32_t commands) {
   po::options_description all;
   for (const OptionSpec& spec : option_table()) {
-    if (!(spec.commands & commands)) continue;
+    if (&spec != find_option(spec.name, commands)) continue;
     std::string name(spec.name);
     if (spec.letter) name += std::string(",") + spec.letter;
     auto* value = po::value<std::string>();
@@ -142,8 +142,9 @@ Source read_config(const std::string& path) {
 void apply(Options& options, const Source& source, uint32_t commands) {
   std::map<std::string, std::string> seen;
   for (const Given& given : source.options) {
-    const OptionSpec& spec = *find_option(given.name);
-    if (!(spec.commands & commands)) continue;  // of another command, from the environment or a config file
+    const OptionSpec* found = find_option(given.name, commands);
+    if (!found) continue;  // of another command, from the environment or a config file
+    const OptionSpec& spec = *found;
     std::string origin = source.origin == "environment" ? environment_name(given.name) : source.origin;
     const std::string& text = given.values.front();
     auto [before, first] = seen.emplace(given.name, text);

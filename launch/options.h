@@ -19,8 +19,10 @@ struct Options {
   std::string text_path;  // the second one: TEXT of bench quality
 
   std::string model, output;
-  std::string dtype;          // convert: "keep", "bf16", "fp32", "int8", "int4" or "fp8"
-  bool follow_links = false;  // convert
+  std::string dtype;               // convert and made-up weights: "keep", "bf16", "fp32", "int8", "int4" or "fp8"
+  std::string shape;               // bench: a name of model/shapes.h
+  bool synthetic_weights = false;  // bench
+  bool follow_links = false;       // convert
   bool restart = false, allow_errors = false;
 
   int64_t tp = 0, pp = 0, dp = 0;

@@ -14,6 +14,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kReadBytes = int64_t{512} << 20;  // far above any L3 of today
+constexpr size_t kCopyBytes = size_t{256} << 20;    // far above a GPU's L2
+constexpr int kCopies = 8;                          // of a sample: the wait for the last costs next to nothing
 constexpr int kSamples = 4;
 constexpr int kRounds = 1'000'000;  // of a peak loop: some milliseconds
 constexpr int kChains = 16;         // independent sums: enough to hide the latency of 4 to 6 cycles on two ports
@@ -120,6 +122,20 @@ double probe_read_gbps(ThreadPool& pool) {
       asm volatile("" : : "r"(sum));
     });
     best = std::max(best, static_cast<double>(kReadBytes) / seconds_since(start) / 1e9);
+  }
+  return best;
+}
+
+double probe_copy_gbps(Device& device) {
+  const Buffer from = device.allocate(kCopyBytes, "the bandwidth probe");
+  const Buffer to = device.allocate(kCopyBytes, "the bandwidth probe");
+  double best = 0;
+  for (int sample = -1; sample < kSamples; sample++) {  // -1: to warm up
+    device.synchronize();
+    auto start = Clock::now();
+    for (int copy = 0; copy < kCopies; copy++) device.copy(to.data(), from.data(), kCopyBytes);
+    device.synchronize();
+    if (sample >= 0) best = std::max(best, 2.0 * kCopies * kCopyBytes / seconds_since(start) / 1e9);
   }
   return best;
 }

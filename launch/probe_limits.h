@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/thread_pool.h"
+#include "device/device.h"
 
 namespace trireme {
 
@@ -15,5 +16,9 @@ struct Limits {
 
 Limits probe_limits(ThreadPool& pool);
 double probe_read_gbps(ThreadPool& pool);  // alone: to be asked again around each sample, for it drifts
+
+// 10^9 bytes/s that a device's memory gives and takes while an array far larger than its caches is copied inside it:
+// bytes read and bytes written. Takes 512 MiB of it for the time.
+double probe_copy_gbps(Device& device);
 
 }  // namespace trireme

@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "checkpoint/checkpoint.h"
 #include "comm/communicator.h"
 #include "job/comm_transport.h"
 #include "job/dealer.h"
@@ -171,7 +172,7 @@ class Job {
 
   // A run that goes on another day keeps the day of its start: the same prompts.
   int64_t day_of_prompts(const Session& session) const {
-    if (session.checkpoint().read_blob("chat_template.jinja").find("strftime_now") == std::string::npos) return 0;
+    if (session.source().read_blob("chat_template.jinja").find("strftime_now") == std::string::npos) return 0;
     const nlohmann::json before = folder_.identity();
     const nlohmann::json::json_pointer place("/text/date");
     const bool kept = !options_.restart && before.is_object() && before.contains(place) && before[place].is_string();
@@ -189,7 +190,7 @@ class Job {
                     {"bytes", summary_.bytes},
                     {"rows", summary_.rows},
                     {"xxh3", hex16(summary_.digest)}}},
-                  {"model", {{"digest", session.checkpoint().digest()}}},
+                  {"model", {{"digest", session.source().digest()}}},
                   {"numerics", session.fingerprint()},
                   {"sampling",
                    {{"max_tokens", p.max_tokens},
@@ -208,7 +209,7 @@ class Job {
                    {{"system", hex16(xxh3(text_or_file(options_.system, "--system")))},
                     {"instruction", hex16(xxh3(text_or_file(options_.instruction, "--instruction")))}}}};
     if (day_) m.identity["text"]["date"] = date_of(day_);
-    m.about = {{"input", options_.input},         {"model", session.checkpoint().path()},
+    m.about = {{"input", options_.input},         {"model", session.source().path()},
                {"layout", session.layout_text()}, {"ranks", environment_.ranks},
                {"host", environment_.host},       {"started", utc_time(unix_seconds())}};
     return m;
@@ -233,8 +234,8 @@ class Job {
 void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
           const std::function<bool(const Engine&)>& serve) {
   const Options& options = session.options();
-  const Tokenizer tokenizer(session.checkpoint().read_blob("tokenizer.json"));
-  const std::string source = session.checkpoint().read_blob("chat_template.jinja");
+  const Tokenizer tokenizer(session.source().read_blob("tokenizer.json"));
+  const std::string source = session.source().read_blob("chat_template.jinja");
   std::optional<ChatTemplate> chat_template;
   if (!source.empty()) chat_template.emplace(source);
   const Preparer preparer(session.config(), tokenizer, chat_template ? &*chat_template : nullptr,
@@ -243,7 +244,7 @@ void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
   ReplicaRows rows(
       queue, [&](const Document& document) { return preparer.prepare(document); },
       {.with_token_ids = options.tokens, .token_bytes = [&](int32_t id) { return tokenizer.token_bytes(id); }});
-  Engine engine(session.replica(), session.runner(), tokenizer, session.config(), session.scheduler_limits());
+  Engine engine(session.replica(), session.runner(), &tokenizer, session.config(), session.scheduler_limits());
 
   const int depth = 2 * static_cast<int>(options.max_seqs);  // so that no slot waits for a document
   for (bool done = false; !done;) {
@@ -334,7 +335,7 @@ int run_command(const Options& options, const Environment& environment) {
     if (world.rank() == 0) job.emplace(options, environment, log);
   });
   try {
-    Session session(options, world, checkpoint_of(options.model, world, log));
+    Session session(options, world, std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log)));
     int code = -1;
     together(world, [&] {
       if (job) code = job->begin(session);

@@ -26,21 +26,28 @@ constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer 
 constexpr int64_t kRankBytes = int64_t{256}
                                << 20;  // of a rank beside weights and cache: libraries, activations, windows
 
+// Ranks may share one.
+int count_gpus(const Machine& machine) {
+  int gpus = 0;
+  for (int r = 0; r < std::ssize(machine.ranks); r++) gpus += machine.sharing_memory_with(r).front() == r;
+  return gpus;
+}
+
 }  // namespace
 
-Session::Session(const Options& options, Communicator& world, const std::string& checkpoint_path)
+Session::Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source)
     : options_(options),
       world_(world),
       fabric_(Fabric::create(world)),
-      checkpoint_(std::make_unique<Checkpoint>(checkpoint_path)),
+      source_(std::move(source)),
       sampling_defaults_(
-          SamplingDefaults::apply(checkpoint_->read_blob("generation_config.json"), checkpoint_path, &options_)),
-      config_(ModelConfig::from_json(checkpoint_->config(), checkpoint_path)),
-      units_(UnitTable::of(config_, row_parallel_group(*checkpoint_))),
+          SamplingDefaults::apply(source_->read_blob("generation_config.json"), source_->path(), &options_)),
+      config_(ModelConfig::from_json(source_->config(), source_->path())),
+      units_(UnitTable::of(config_, row_parallel_group(*source_))),
       exact_(options.numerics == "exact") {
-  if (checkpoint_->unit_formula() != kUnitFormulaVersion)
+  if (source_->unit_formula() != kUnitFormulaVersion)
     fail(ExitCode::bad_data, "{}: cut into units by formula {}, this program reads {}; convert the model again",
-         checkpoint_path, checkpoint_->unit_formula(), kUnitFormulaVersion);
+         source_->path(), source_->unit_formula(), kUnitFormulaVersion);
   limits_.rows = options_.max_step_tokens;
   limits_.logit_rows = std::min(kLogitRows, limits_.rows);
   choose_layout();
@@ -51,7 +58,7 @@ void Session::load() {
   together(world_, [this] {
     CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
     Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
-    weights_ = std::make_unique<StageWeights>(*checkpoint_, config_, units_, place_, exact_, holder);
+    weights_ = std::make_unique<StageWeights>(*source_, config_, units_, place_, exact_, holder);
   });
   together(world_, [this] {  // all weights are where they belong
     if (gpu_) gpu_free_bytes_ = gpu_->available_bytes();
@@ -103,6 +110,7 @@ void Session::choose_layout() {
     open_gpu(machine);
     machine = gather_machine(probe);
     gpu_ranks_ = static_cast<int>(machine.sharing_memory_with(world_.rank()).size());
+    gpus_ = count_gpus(machine);
   }
 
   std::vector<RankSite> sites;
@@ -129,7 +137,7 @@ void Session::choose_layout() {
 ModelNeed Session::model_need() const {
   const StagePlace layer{1, 0, 0, 1, false, false}, first{1, 0, 0, 0, true, false}, last{1, 0, 0, 0, false, true};
   auto bytes = [this](const StagePlace& place) {
-    return StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place, exact_);
+    return StageWeights::packed_bytes_of(*source_, config_, units_, place, exact_);
   };
   ModelNeed need;
   need.num_layers = config_.num_layers;
@@ -145,7 +153,7 @@ ModelNeed Session::model_need() const {
 }
 
 int64_t Session::needed_bytes() const {
-  return StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_) + kRankBytes;
+  return StageWeights::packed_bytes_of(*source_, config_, units_, place_, exact_) + kRankBytes;
 }
 
 // The GPU's, or the highest kernel level that every rank has, so that all compute the same bits.
@@ -214,7 +222,7 @@ void Session::check_gpu_limits() const {
 // else needs, most of what is free now that they are there.
 int64_t Session::room_for_cache() const {
   if (!gpu_) {
-    const int64_t weights = StageWeights::packed_bytes_of(*checkpoint_, config_, units_, place_, exact_);
+    const int64_t weights = StageWeights::packed_bytes_of(*source_, config_, units_, place_, exact_);
     return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
   }
   int64_t rope = 0;

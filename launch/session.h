@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/weight_source.h"
 #include "comm/collective.h"
 #include "comm/communicator.h"
 #include "device/cuda.h"
@@ -23,16 +23,16 @@ namespace trireme {
 // the hot path never asks again. One per process that runs a model; every rank makes it at once.
 class Session {
  public:
-  // Layout, kernels and fingerprint, from the checkpoint's index alone. Collective over `world`; throws on all ranks
-  // alike when the layout cannot be.
-  Session(const Options& options, Communicator& world, const std::string& checkpoint_path);
+  // Layout, kernels and fingerprint, from the source's table of tensors alone. Collective over `world`; throws on all
+  // ranks alike when the layout cannot be.
+  Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source);
   // Weights, cache, groups and the stage. Collective; before the first step.
   void load();
 
   Communicator& world() { return world_; }
   const Options& options() const { return options_; }  // with what the model says of sampling
   const SamplingDefaults& sampling_defaults() const { return sampling_defaults_; }
-  const Checkpoint& checkpoint() const { return *checkpoint_; }
+  const WeightSource& source() const { return *source_; }
   const ModelConfig& config() const { return config_; }
   const Layout& layout() const { return layout_; }
   Coordinates here() const { return layout_.at[static_cast<size_t>(world_.rank())]; }
@@ -44,6 +44,10 @@ class Session {
   // Of this rank, weights and what comes with them; and what it may take.
   int64_t needed_bytes() const;
   int64_t available_bytes() const { return available_bytes_; }
+  // This rank's GPU, or null; and how many GPUs all ranks have together.
+  CudaDevice* gpu() { return gpu_; }
+  int gpus() const { return gpus_; }
+  DType kv_type() const { return exact_ ? DType::f32 : DType::bf16; }
   Replica replica() { return {*replica_ranks_, result_rank_}; }
   SchedulerLimits scheduler_limits() const;
 
@@ -59,7 +63,6 @@ class Session {
   void open_gpu(const Machine& machine);
   void choose_layout();
   ModelNeed model_need() const;
-  DType kv_type() const { return exact_ ? DType::f32 : DType::bf16; }
   void choose_kernels();
   void choose_level();
   void check_gpu_limits() const;
@@ -71,7 +74,7 @@ class Session {
   Options options_;
   Communicator& world_;
   std::unique_ptr<Fabric> fabric_;
-  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<WeightSource> source_;
   SamplingDefaults sampling_defaults_;
   ModelConfig config_;
   UnitTable units_;
@@ -88,6 +91,7 @@ class Session {
   std::unique_ptr<Device> device_;
   CudaDevice* gpu_ = nullptr;   // `device_` where it is one
   int gpu_ranks_ = 1;           // that share it
+  int gpus_ = 0;                // of all ranks
   int64_t gpu_free_bytes_ = 0;  // of it when last asked
   std::unique_ptr<StageWeights> weights_;
   std::vector<Rope> ropes_;

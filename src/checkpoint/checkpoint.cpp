@@ -53,11 +53,6 @@ const TensorInfo* Checkpoint::find_tensor(std::string_view name) const {
   return found == state_->by_name.end() ? nullptr : found->second;
 }
 
-const TensorInfo& Checkpoint::get_tensor(std::string_view name) const {
-  if (const TensorInfo* tensor = find_tensor(name)) return *tensor;
-  fail(ExitCode::bad_data, "{}: the tensor {} is missing; convert the model again", path(), name);
-}
-
 Checkpoint::ReadStats Checkpoint::read(std::vector<Request> requests) const {
   auto start = std::chrono::steady_clock::now();
   ShardReader reader(state_->file, std::move(requests));

@@ -14,7 +14,7 @@ constexpr std::chrono::seconds kSignOfLife{1};
 
 }  // namespace
 
-Engine::Engine(Replica replica, Runner& runner, const Tokenizer& tokenizer, const ModelConfig& config,
+Engine::Engine(Replica replica, Runner& runner, const Tokenizer* tokenizer, const ModelConfig& config,
                const SchedulerLimits& limits)
     : replica_(replica), runner_(runner), tokenizer_(tokenizer), config_(config), scheduler_(limits) {}
 
@@ -105,7 +105,7 @@ void Engine::append(Sequence& s, const ItemResult& item) {
     return finish(s, "stop");
   c.token_ids.push_back(item.token);
   c.logprobs.insert(c.logprobs.end(), item.logprobs.begin(), item.logprobs.end());
-  c.text += s.decoder.push(item.token);
+  if (s.decoder) c.text += s.decoder->push(item.token);
   s.text_ends.push_back(c.text.size());
   if (cut_at_stop_text(s)) return finish(s, "stop");
   if (s.generated() >= sampling.max_tokens || s.length() >= config_.max_positions) finish(s, "length");
@@ -134,8 +134,8 @@ void Engine::finish(Sequence& sequence, const char* reason) {
   std::unique_ptr<Sequence> done = scheduler_.finish(sequence);
   Completion& c = done->completion;
   c.finish_reason = reason;
-  if (std::string_view(reason) != "stop" || c.text.size() == (done->text_ends.empty() ? 0 : done->text_ends.back()))
-    c.text += done->decoder.finish();
+  const bool whole = c.text.size() == (done->text_ends.empty() ? 0 : done->text_ends.back());
+  if (done->decoder && (std::string_view(reason) != "stop" || whole)) c.text += done->decoder->finish();
   if (c.finish_reason == "error") c.text.clear();
   c.completion_tokens = std::ssize(c.token_ids);
   finished_.push_back(std::move(c));

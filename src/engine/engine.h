@@ -19,7 +19,8 @@ struct Replica {
 // A step is three verbs: schedule, run, postprocess. Up to limits.in_flight steps are on their way at once.
 class Engine {
  public:
-  Engine(Replica replica, Runner& runner, const Tokenizer& tokenizer, const ModelConfig& config,
+  // tokenizer: null where nobody wants text; completions then have tokens alone.
+  Engine(Replica replica, Runner& runner, const Tokenizer* tokenizer, const ModelConfig& config,
          const SchedulerLimits& limits);
 
   // A request that can never run comes back at once as a completion with an error.
@@ -46,7 +47,7 @@ class Engine {
 
   Replica replica_;
   Runner& runner_;
-  const Tokenizer& tokenizer_;
+  const Tokenizer* tokenizer_;
   const ModelConfig& config_;
   Scheduler scheduler_;
   uint64_t next_step_ = 1;

@@ -26,6 +26,9 @@ struct Request {
   uint64_t row = 0;             // the job layer's own number, given back with the completion
   uint64_t noise_key = 0;       // of the document's id: sampling depends on (seed, noise_key, position, token) only
   std::vector<int32_t> prompt;  // not empty
+  // Positions of the prompt whose keys and values are taken as the cache happens to have them: of use to a benchmark
+  // alone, which wants a long context's cost and no text. Fewer than the prompt has.
+  int32_t assumed_positions = 0;
   SamplingParams sampling;
 };
 

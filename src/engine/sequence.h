@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/request.h"
@@ -10,19 +11,22 @@ namespace trireme {
 
 // A document on its way through the engine, as the leader knows it.
 struct Sequence {
-  Sequence(Request r, const Tokenizer& tokenizer)
+  // tokenizer: null where nobody wants text.
+  Sequence(Request r, const Tokenizer* tokenizer)
       : request(std::move(r)),
         tokens(request.prompt),
-        decoder(tokenizer),
-        logit_from(request.sampling.prompt_logprobs >= 0 ? 0 : static_cast<int32_t>(request.prompt.size()) - 1) {}
+        computed(request.assumed_positions),
+        logit_from(request.sampling.prompt_logprobs >= 0 ? 0 : static_cast<int32_t>(request.prompt.size()) - 1) {
+    if (tokenizer) decoder.emplace(*tokenizer);
+  }
 
   Request request;
   std::vector<int32_t> tokens;  // prompt, then generated
-  StreamDecoder decoder;
+  std::optional<StreamDecoder> decoder;
   Completion completion;          // grows as tokens come
   std::vector<size_t> text_ends;  // [generated] length of the text after each token, for cutting at a stop text
   int32_t slot = -1;              // while running or preempted
-  int32_t computed = 0;           // positions whose K and V are in the cache (or will be by the steps in flight)
+  int32_t computed;               // positions whose K and V are in the cache (or will be by the steps in flight)
   int32_t logit_from;             // first position whose logits nobody has seen yet
   bool awaiting_token = false;    // its next token is being sampled by a step in flight
   bool admitted = false;          // the other ranks know its slot

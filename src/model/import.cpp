@@ -50,18 +50,12 @@ const SourceTensor* as_column(const SourceTensor* t, const TensorSlot& slot, std
 }
 
 WeightFormat format_of(const ModelSource& source, const TensorSlot& slot, const SourceTensor& t, WeightChoice choice) {
-  const WeightFormat& kept = t.type->format;
-  if (is_vector(slot) || (choice == WeightChoice::fp32 && slot.axis != UnitAxis::none)) return WeightFormat{};
-  if (choice == WeightChoice::keep || slot.axis == UnitAxis::none) return kept;
-  if (choice == WeightChoice::bf16) return {.type = DType::bf16};
-  if (kept.quantized())
+  const bool quantizes = choice == WeightChoice::int8 || choice == WeightChoice::int4 || choice == WeightChoice::fp8;
+  if (quantizes && t.type->format.quantized() && slot.axis != UnitAxis::none)
     fail(ExitCode::bad_data,
          "{}: the tensor {} is {} already; quantizing it twice only loses: use --dtype keep, or bf16 or fp32 of it",
          source.path, t.name, t.type_name);
-  if (choice == WeightChoice::fp8) return fp8_of_unit(slot.axis == UnitAxis::columns ? slot.unit : slot.columns);
-  if (slot.columns % kEncodedGroup != 0) return kept;
-  const bool whole_vocabulary = slot.name == "embedding" || slot.name == "head";
-  return choice == WeightChoice::int4 && !whole_vocabulary ? kInt4 : kInt8;
+  return stored_format(slot, t.type->format, choice);
 }
 
 // The one format of a slot whose units may have sources of their own.
@@ -210,6 +204,16 @@ WeightChoice weight_choice(std::string_view name) {
   for (size_t i = 0; i < std::size(kChoices); i++)
     if (kChoices[i] == name) return static_cast<WeightChoice>(i);
   fail(ExitCode::usage, "--dtype {}: possible are {}", name, fmt::join(kChoices, ", "));
+}
+
+WeightFormat stored_format(const TensorSlot& slot, const WeightFormat& kept, WeightChoice choice) {
+  if (is_vector(slot) || (choice == WeightChoice::fp32 && slot.axis != UnitAxis::none)) return WeightFormat{};
+  if (choice == WeightChoice::keep || slot.axis == UnitAxis::none) return kept;
+  if (choice == WeightChoice::bf16) return {.type = DType::bf16};
+  if (choice == WeightChoice::fp8) return fp8_of_unit(slot.axis == UnitAxis::columns ? slot.unit : slot.columns);
+  if (slot.columns % kEncodedGroup != 0) return kept;
+  const bool whole_vocabulary = slot.name == "embedding" || slot.name == "head";
+  return choice == WeightChoice::int4 && !whole_vocabulary ? kInt4 : kInt8;
 }
 
 double ConvertReport::Entry::relative_rms() const {

@@ -10,6 +10,7 @@
 #include "model/config.h"
 #include "model/model_source.h"
 #include "model/source_units.h"
+#include "model/tensor_table.h"
 #include "model/units.h"
 
 namespace trireme {
@@ -21,6 +22,8 @@ namespace trireme {
 enum class WeightChoice : uint8_t { keep, bf16, fp32, int8, int4, fp8 };
 // "keep", "bf16", ...; throws Error(usage).
 WeightChoice weight_choice(std::string_view name);
+// What a tensor whose source is `kept` is stored as.
+WeightFormat stored_format(const TensorSlot& slot, const WeightFormat& kept, WeightChoice choice);
 
 // A source understood as a model: every tensor that the architecture needs, with its shape, and nothing else. Throws
 // Error(bad_data) naming the tensor or config field that is missing, unexpected or not supported.

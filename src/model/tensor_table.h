@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/weight_source.h"
 #include "model/config.h"
 #include "model/units.h"
 

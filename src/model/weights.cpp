@@ -17,11 +17,10 @@ constexpr int64_t kAlignment = 64;  // bytes, a cache line and a vector
 // size, with the host's, to fill it, and with the device's.
 class Layout {
  public:
-  Layout(const Checkpoint& checkpoint, bool exact, std::byte* memory)
-      : checkpoint_(checkpoint), exact_(exact), memory_(memory) {}
+  Layout(const WeightSource& source, bool exact, std::byte* memory) : source_(source), exact_(exact), memory_(memory) {}
 
   int64_t bytes() const { return used_; }
-  std::vector<Checkpoint::Request>& requests() { return requests_; }
+  std::vector<WeightSource::Request>& requests() { return requests_; }
 
   std::span<const float> vector(const std::string& name, int64_t size) {
     const TensorInfo& t = expect_floats(name, 1, size, UnitAxis::none, 1);
@@ -101,20 +100,20 @@ class Layout {
  private:
   // unit: rows or columns of a unit, whichever the units cut.
   const TensorInfo& expect(const std::string& name, int64_t rows, int64_t columns, UnitAxis axis, int64_t unit) {
-    const TensorInfo& t = checkpoint_.get_tensor(name);
+    const TensorInfo& t = source_.get_tensor(name);
     int64_t cut = axis == UnitAxis::rows ? t.unit_rows : axis == UnitAxis::columns ? t.unit_columns : 1;
     if (t.rows != rows || t.columns != columns || t.axis != axis || cut != unit)
       fail(ExitCode::bad_data,
            "{}: tensor {} is [{}, {}] in units of {}; the config asks for [{}, {}] in units of {}; "
            "convert the model again",
-           checkpoint_.path(), name, t.rows, t.columns, cut, rows, columns, unit);
+           source_.path(), name, t.rows, t.columns, cut, rows, columns, unit);
     return t;
   }
 
   const TensorInfo& expect_floats(const std::string& name, int64_t rows, int64_t columns, UnitAxis axis, int64_t unit) {
     const TensorInfo& t = expect(name, rows, columns, axis, unit);
     if (t.format != WeightFormat{})
-      fail(ExitCode::bad_data, "{}: tensor {} is {}; expected f32; convert the model again", checkpoint_.path(), name,
+      fail(ExitCode::bad_data, "{}: tensor {} is {}; expected f32; convert the model again", source_.path(), name,
            format_name(t.format));
     return t;
   }
@@ -172,11 +171,11 @@ class Layout {
     return place;
   }
 
-  const Checkpoint& checkpoint_;
+  const WeightSource& source_;
   bool exact_;
   std::byte* memory_;
   int64_t used_ = 0;
-  std::vector<Checkpoint::Request> requests_;
+  std::vector<WeightSource::Request> requests_;
 };
 
 // What the layers of a stage are made from.
@@ -262,30 +261,30 @@ void lay_out(StageWeights& w, Layout& layout, const ModelConfig& c, const UnitTa
 
 }  // namespace
 
-StageWeights::StageWeights(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units,
+StageWeights::StageWeights(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
                            const StagePlace& place, bool exact, Device& device) {
-  Layout size(checkpoint, exact, nullptr);
+  Layout size(source, exact, nullptr);
   lay_out(*this, size, config, units, place);
   Buffer packed(static_cast<size_t>(size.bytes()), "the weights");
-  Layout layout(checkpoint, exact, packed.data());
+  Layout layout(source, exact, packed.data());
   lay_out(*this, layout, config, units, place);
-  checkpoint.read(std::move(layout.requests()));
+  source.read(std::move(layout.requests()));
   memory_ = device.upload(std::move(packed), "the weights");
-  Layout in_place(checkpoint, exact, memory_.data());
+  Layout in_place(source, exact, memory_.data());
   lay_out(*this, in_place, config, units, place);
 }
 
-int64_t StageWeights::packed_bytes_of(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units,
+int64_t StageWeights::packed_bytes_of(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
                                       const StagePlace& place, bool exact) {
   StageWeights unused;
-  Layout size(checkpoint, exact, nullptr);
+  Layout size(source, exact, nullptr);
   lay_out(unused, size, config, units, place);
   return size.bytes();
 }
 
-int row_parallel_group(const Checkpoint& checkpoint) {
+int row_parallel_group(const WeightSource& source) {
   int group = 1;
-  for (const TensorInfo& t : checkpoint.tensors())
+  for (const TensorInfo& t : source.tensors())
     if (t.axis == UnitAxis::columns) group = std::lcm(group, t.format.unit_group());
   return group;
 }

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/buffer.h"
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/weight_source.h"
 #include "device/device.h"
 #include "kernels/kernels.h"
 #include "model/units.h"
@@ -59,8 +59,8 @@ struct LayerWeights {
 // One rank's weights of one stage, packed for the kernels. Owns the memory.
 class StageWeights {
  public:
-  // Reads this rank's units, and nothing else, from the checkpoint. exact: every product in FP32.
-  StageWeights(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units, const StagePlace& place,
+  // Reads this rank's units, and nothing else, from the source. exact: every product in FP32.
+  StageWeights(const WeightSource& source, const ModelConfig& config, const UnitTable& units, const StagePlace& place,
                bool exact, Device& device);
 
   PackedView embedding;               // [tokens held, hidden]; first stage
@@ -70,8 +70,8 @@ class StageWeights {
 
   size_t bytes() const { return memory_.bytes(); }
 
-  // Bytes that a rank at `place` will hold, from the checkpoint's index alone.
-  static int64_t packed_bytes_of(const Checkpoint& checkpoint, const ModelConfig& config, const UnitTable& units,
+  // Bytes that a rank at `place` will hold, from the source's table of tensors alone.
+  static int64_t packed_bytes_of(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
                                  const StagePlace& place, bool exact);
 
  private:
@@ -80,6 +80,6 @@ class StageWeights {
 };
 
 // The quantization group of the row-parallel weights (1 if plain): what the unit table was made with.
-int row_parallel_group(const Checkpoint& checkpoint);
+int row_parallel_group(const WeightSource& source);
 
 }  // namespace trireme

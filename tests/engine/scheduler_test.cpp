@@ -11,20 +11,12 @@ using namespace trireme;
 
 namespace {
 
-// A tokenizer that no test here decodes with.
-const Tokenizer& any_tokenizer() {
-  static const Tokenizer tokenizer(
-      R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "decoder": {"type": "ByteLevel"},
-    "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}, "added_tokens": []})");
-  return tokenizer;
-}
-
 std::unique_ptr<Sequence> sequence(uint64_t row, int32_t prompt, int64_t max_tokens) {
   Request r;
   r.row = row;
   r.prompt.assign(static_cast<size_t>(prompt), 0);
   r.sampling.max_tokens = max_tokens;
-  return std::make_unique<Sequence>(std::move(r), any_tokenizer());
+  return std::make_unique<Sequence>(std::move(r), nullptr);
 }
 
 // Runs all to the end and checks on the way what must hold of every plan. Returns the number of steps.

@@ -7,8 +7,9 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "launch/commands.h"
-#include "launch/nearest.h"
+#include "launch/help.h"
 #include "launch/option_table.h"
 
 namespace trireme {
@@ -159,12 +160,17 @@ TEST_CASE("contradictions are refused") {
   CHECK(says(refusal({"run", "a", "--config", "absent.conf"}, {}, ExitCode::no_input), "absent.conf"));
 }
 
-TEST_CASE("the table is sound: no name or letter twice, every default is a possible value, every option has help") {
-  std::set<std::string_view> names;
+TEST_CASE(
+    "the table is sound: no letter, and of a command no name, twice; defaults are possible values; every option has "
+    "help") {
   std::set<char> letters;
+  for (const Command& command : commands()) {
+    std::set<std::string_view> names;
+    for (const OptionSpec& spec : option_table())
+      if (spec.commands & command.bit) CHECK_MESSAGE(names.insert(spec.name).second, command.name << " " << spec.name);
+  }
   for (const OptionSpec& spec : option_table()) {
     INFO(spec.name);
-    CHECK(names.insert(spec.name).second);
     if (spec.letter) CHECK(letters.insert(spec.letter).second);
     CHECK_FALSE(spec.help.empty());
     Options options;
@@ -174,6 +180,19 @@ TEST_CASE("the table is sound: no name or letter twice, every default is a possi
     }
   }
   for (const Command& command : commands()) CHECK(command.examples.find(command.name) != std::string_view::npos);
+}
+
+TEST_CASE("one name, two commands: topology --synthetic takes a machine, bench --synthetic is a switch") {
+  CHECK(parse({"topology", "--synthetic", "package:2 core:8"}).synthetic == "package:2 core:8");
+  const Options options = parse({"bench", "--synthetic", "decode", "--shape", "llama-3.1-8b"});
+  CHECK(options.synthetic_weights);
+  CHECK(options.input == "decode");
+  const std::string printed = printed_config(options);
+  CHECK(printed.find("synthetic = true  # command line") != std::string::npos);
+  CHECK(printed.find("synthetic is not set") == std::string::npos);
+  ConfigFile file("synthetic = true\n");
+  CHECK(parse({"bench", "decode", "--config", file.path}).synthetic_weights);
+  CHECK(parse({"run", "in", "--config", file.path}).input == "in");
 }
 
 TEST_CASE("text options read files") {

@@ -122,7 +122,9 @@ MISTAKES = [
     M("a GPU too small for the model", RUN + " --device cuda", 78, ["does not fit", "are free"], gpu=True, env={"TRIREME_EMULATED_GPU_MIB": "16"}),
     M("a GPU that hangs", RUN + " --restart --device cuda --deadline-s 0.5", 71, ["GPU 0", "has not finished"], gpu=True, env={"TRIREME_EMULATED_GPU_HANGS": "1"}),
     M("a level of CPUs on a GPU", RUN + " --device cuda --level avx2", 78, ["--level avx2", "leave one of them out"], gpu=True),
-    M("a benchmark's limits of a GPU", "bench decode -m {m} --device cuda", 78, ["--device cuda", "bench/gpu.sh"]),
+    M("a benchmark on a GPU where there is none", "bench decode -m {m} --device cuda", 78, ["--device cuda", "leave --device out"]),
+    M("a benchmark on a GPU too small for the shape", "bench decode --shape smollm2-135m --synthetic --device cuda", 78, ["does not fit", "are free"], gpu=True,
+      env={"TRIREME_EMULATED_GPU_MIB": "64"}),
     M("srun without PMIx", RUN, 78, ["srun", "--mpi=pmix"], env={"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}),
     # other commands
     M("convert without an output", "convert {m}", 64, ["-o MODEL.h5"]),
@@ -142,6 +144,14 @@ MISTAKES = [
     M("tokenize ids outside the vocabulary", "tokenize -m {m} {dir}/ids.jsonl", 65, ["line 1", "0 to 258"]),
     M("render a line without messages", "render -m {m} {dir}/ids.jsonl", 65, ["line 1", "messages"]),
     M("a benchmark past the context", "bench prefill -m {m} --prompt-tokens 100000", 64, ["100000 tokens", "context of", "--prompt-tokens"]),
+    M("a shape that is none", "bench decode --shape llama3.1-8b --synthetic", 64, ["no shape 'llama3.1-8b'", "did you mean llama-3.1-8b?", "smollm2-135m"]),
+    M("a shape without weights", "bench decode --shape llama-3.1-8b", 64, ["llama-3.1-8b", "add --synthetic", "-m MODEL"]),
+    M("made-up weights of no shape", "bench prefill --synthetic", 64, ["add --shape NAME"]),
+    M("a shape and a model", "bench decode --shape llama-3.1-8b --synthetic -m {m}", 64, ["--shape llama-3.1-8b and -m {m}", "keep one"]),
+    M("a shape to load", "bench load --shape llama-3.1-8b --synthetic", 64, ["bench load takes no --shape", "decode and prefill"]),
+    M("a model to be measured in another precision", "bench decode -m {m} --dtype int8", 64, ["--dtype int8", "trireme convert --dtype int8"]),
+    M("a shape larger than the machine", "bench decode --shape gpt-530b --synthetic", 78, ["does not fit", "are free"]),
+    M("a shape larger than the machine, on two ranks", "bench decode --shape gpt-530b --synthetic", 78, ["does not fit", "are free"], ranks=2),
     M("a benchmark that is none", "bench decod -m {m}", 64, ["no benchmark 'decod'", "did you mean decode?"]),
 ]
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/weight_source.h"
 
 namespace trireme::testkit {
 
@@ -23,7 +23,7 @@ inline float part_value(const WeightFormat& f, std::span<const std::byte> bytes,
 }
 
 // The tensor as a matrix [rows, columns], decoded as weight_format.h says; checks that padding is zeros.
-inline std::vector<float> decode(const Checkpoint& checkpoint, const TensorInfo& t) {
+inline std::vector<float> decode(const WeightSource& checkpoint, const TensorInfo& t) {
   std::vector<float> matrix(static_cast<size_t>(t.rows * t.columns), NAN);
   const WeightFormat& f = t.format;
   for (int unit = 0; unit < t.units; unit++)

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""bench decode and prefill with made-up weights and on the GPU that does not exist: what comes out, not how fast.
+
+    bench_test.py build/trireme"""
+
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testkit"))
+from tiny_runs import Checks, Tiny
+
+SHAPE = ["--shape", "smollm2-135m", "--synthetic", "--steps", "3", "--repeats", "1"]
+SMALL_CACHE = ["--max-seqs", "2", "--kv-gib", "0.01"]
+PARAMETERS = 134515008
+
+
+def figure(checks, tiny, name, words, ranks=1, program=None):
+    launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
+    done = subprocess.run([*launcher, program or tiny.trireme, "bench", *words, "--json", "--log-level", "warn"], capture_output=True, text=True,
+                          timeout=170, env=tiny.environment(), cwd=tiny.folder, check=False)
+    if not checks.check(f"{name} ends well with one figure", done.returncode == 0 and done.stdout.count("\n") == 1, done.stderr + done.stdout):
+        return {}
+    return json.loads(done.stdout)
+
+
+def check_shapes(checks, tiny):
+    seen = {dtype: figure(checks, tiny, f"decode of {dtype}", ["decode", *SHAPE, "--dtype", dtype, "--batch", "2"]) for dtype in ("bf16", "int4")}
+    bf16, int4 = (result.get("weight_bytes", 0) for result in seen.values())
+    checks.check("BF16 weights are two bytes a parameter, norms four", 2 * PARAMETERS <= bf16 < 2.01 * PARAMETERS, bf16)
+    checks.check("4-bit weights are five bits a parameter, the embedding nine", 0.6 * PARAMETERS < int4 < 0.75 * PARAMETERS, int4)
+    bare = figure(checks, tiny, "decode without --dtype", ["decode", *SHAPE, "--batch", "2"], ranks=2)
+    checks.equal("without --dtype it is BF16, and the same on two ranks", bare.get("weight_bytes"), bf16)
+    checks.equal("the figure says what it is of", bare.get("model"), "smollm2-135m with made-up weights of bf16")
+    # 30 layers, keys and values of 3 heads of 64, two sequences with 16 + 3 / 2 positions
+    checks.equal("cache bytes", bare.get("cache_bytes"), 30 * 2 * 3 * 64 * 2 * 2 * 17)
+    prefill = figure(checks, tiny, "prefill", ["prefill", *SHAPE, "--prompt-tokens", "20"])
+    checks.check("a CPU has a limit", prefill.get("limit", 0) > 0 and prefill.get("share", 0) > 0, prefill)
+    checks.equal("nothing was written", os.listdir(tiny.folder), [])
+
+
+def check_gpu(checks, tiny):
+    program = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+    if not os.path.exists(program):
+        checks.skip("bench on a GPU", "this build has no emulated GPU")
+        return
+    model = tiny.model("tiny")
+    decode = ["decode", "-m", model, "--device", "cuda", *SMALL_CACHE, "--batch", "2", "--prompt-tokens", "40", "--steps", "3", "--repeats", "1"]
+    for ranks in (1, 2):
+        seen = figure(checks, tiny, f"decode on a GPU, {ranks} ranks", decode, ranks, program)
+        checks.check("its limit is measured", seen.get("limit", 0) > 0, seen)
+        checks.check("ranks that share a GPU count it once", "of 1 GPU," in seen.get("limit_of", ""), seen)
+        checks.check("the rate is one", seen.get("median", 0) > 0, seen)
+    seen = figure(checks, tiny, "prefill on a GPU", ["prefill", "-m", model, "--device", "cuda", *SMALL_CACHE, "--prompt-tokens", "9", "--repeats", "1"],
+                  program=program)
+    checks.check("a limit that is not measured is not shown", "limit" not in seen and "share" not in seen, seen)
+
+
+def main():
+    checks = Checks()
+    with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
+        check_shapes(checks, tiny)
+        check_gpu(checks, tiny)
+    checks.end()
+
+
+if __name__ == "__main__":
+    main()
