@@ -18,6 +18,7 @@ constexpr size_t kMaxList = 4096;  // layers, or pairs of a head
 constexpr std::string_view kWithoutEffect[] = {"_attn_implementation",
                                                "_attn_implementation_autoset",
                                                "_attn_implementation_internal",
+                                               "_model_name_or_path",
                                                "_name_or_path",
                                                "architectures",
                                                "attention_dropout",

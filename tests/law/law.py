@@ -30,6 +30,7 @@ TINY = {
     "q8_0": (5, 8, 1, 32, 96, 288, 300, "q8_0", True),
     "f16": (7, 10, 5, 24, 120, 230, 257, "f16", False),
     "k": (3, 16, 1, 16, 256, 512, 261, "q4_k_m", True),
+    "fp8": (4, 8, 2, 18, 102, 231, 262, "bf16", True),  # made from these by convert
 }
 
 
@@ -146,7 +147,8 @@ def tiny_models(law, count, longest):
         subprocess.run([os.path.join(law.build, "tests/testkit/make_tiny_model"), gguf, "--layers", str(layers), "--heads", str(heads),
                         "--kv-heads", str(kv_heads), "--head-dim", str(head_dim), "--hidden", str(hidden), "--intermediate", str(intermediate),
                         "--vocab", str(vocab), "--type", weights, "--seed", "3", *(["--tied"] if tied else [])], check=True)
-        subprocess.run([os.path.join(law.build, "trireme"), "convert", gguf, "-o", checkpoint], env=environment(), check=True, capture_output=True)
+        subprocess.run([os.path.join(law.build, "trireme"), "convert", gguf, "-o", checkpoint, "--dtype", "fp8" if name == "fp8" else "keep"],
+                       env=environment(), check=True, capture_output=True)
         # The cache of a preempted run holds the longest row and a few more.
         yield Model(law, name, checkpoint, layers, corpora.rows(vocab, longest, count), tight_blocks=longest // 32 + 6)
 
