@@ -14,7 +14,7 @@ namespace trireme {
 // The contract of every compute backend: one table of operations, filled with the scalar reference first and overridden
 // upward by what the machine has (kernels/select.h). Rules that all fillings keep:
 //  - the bits of a row do not depend on how many rows are beside it, on its place among them, or on `Launch`;
-//  - sums run in the order that docs/numerics.md gives;
+//  - sums run in the order that docs/numerics.md gives, in which tensor cores have a part of their own;
 //  - nothing is allocated, locked or logged; all memory belongs to the caller and outlives the call.
 
 // Which part of an operation this call does. CPU: part `part` of `parts`, called once on every thread of a team.

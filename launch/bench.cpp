@@ -33,15 +33,18 @@ void check_shape(const Options& options, bool possible) {
     fail(ExitCode::usage, "bench {} takes no --{}; made-up weights are for decode and prefill", options.input,
          shaped ? "shape" : "synthetic");
   if (shaped) get_shape(options.shape);
-  if (shaped && !options.model.empty())
+  const auto by_hand = [&](const char* option) {  // an environment may have it for other commands
+    const auto origin = options.origin.find(option);
+    return origin != options.origin.end() && origin->second == "command line";
+  };
+  if (shaped && by_hand("model"))
     fail(ExitCode::usage, "--shape {} and -m {} both name a model; keep one", options.shape, options.model);
   if (shaped && !options.synthetic_weights)
     fail(ExitCode::usage, "--shape {} has no weights; add --synthetic to make them up, or give -m MODEL in its place",
          options.shape);
   if (!shaped && options.synthetic_weights)
     fail(ExitCode::usage, "--synthetic makes up the weights of a shape; add --shape NAME, such as llama-3.1-8b");
-  const auto origin = options.origin.find("dtype");  // an environment may have it for convert
-  if (!shaped && origin != options.origin.end() && origin->second == "command line")
+  if (!shaped && by_hand("dtype"))
     fail(ExitCode::usage, "--dtype {} is of made-up weights here; store a model's own so by trireme convert --dtype {}",
          options.dtype, options.dtype);
 }

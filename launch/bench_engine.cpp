@@ -140,6 +140,7 @@ std::unique_ptr<WeightSource> source_of(const Options& options, Communicator& wo
 void bench_engine(const Plan& plan, const Options& options, Communicator& world) {
   Options wide = options;
   wide.max_seqs = std::max(options.max_seqs, plan.sequences);
+  if (plan.decode) wide.max_step_tokens = std::max(options.max_step_tokens, plan.sequences);  // one step for all
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
   wide.dp = 1;
   Log log(options.log_level, world.rank());
@@ -155,6 +156,13 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   const bool on_gpu = session.gpu() != nullptr;
   if (on_gpu && plan.decode) limits.push_back(gpu_gbps(session));
   session.load();
+  const int64_t needed = plan.sequences * ((positions + kBlockTokens - 1) / kBlockTokens),
+                there = session.scheduler_limits().kv_blocks;
+  if (plan.decode && there < needed)
+    fail(ExitCode::out_of_memory,
+         "{} sequences of {} positions take {} blocks of KV cache, and there are {}: they would not decode together; "
+         "lower --batch or --prompt-tokens, or raise --kv-gib",
+         plan.sequences, positions, needed, there);
 
   Engine engine(session.replica(), session.runner(), nullptr, session.config(), session.scheduler_limits());
   for (int64_t sample = -1; sample < options.repeats; sample++) {  // -1: to warm up
@@ -173,8 +181,11 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   if (!session.leads_replica()) return;
   const Work work = work_of(session, plan);
   const double rate = median(rates);
-  const double steps = rate / static_cast<double>(plan.sequences);  // of decoding, a second
-  const double used = plan.decode ? (work.weight_bytes + work.cache_bytes) * steps : work.flops_per_row * rate;
+  // Of decoding, a second, each of which reads all weights: stages have a part of the sequences each at a time.
+  const int64_t in_flight = session.scheduler_limits().in_flight;
+  const double steps = rate / static_cast<double>((plan.sequences + in_flight - 1) / in_flight);
+  const double used = plan.decode ? (work.weight_bytes + work.cache_bytes / static_cast<double>(in_flight)) * steps
+                                  : work.flops_per_row * rate;
   nlohmann::ordered_json about = {{"model", session.source().path()},
                                   {"batch", plan.sequences},
                                   {"prompt_tokens", plan.prompt},

@@ -46,6 +46,7 @@ class Session {
   int64_t available_bytes() const { return available_bytes_; }
   // This rank's GPU, or null; and how many GPUs all ranks have together.
   CudaDevice* gpu() { return gpu_; }
+  std::string gpu_uuid() const { return gpu_ ? gpu_->uuid() : ""; }  // "": this rank computes on its CPU
   int gpus() const { return gpus_; }
   DType kv_type() const { return exact_ ? DType::f32 : DType::bf16; }
   Replica replica() { return {*replica_ranks_, result_rank_}; }
@@ -53,7 +54,6 @@ class Session {
 
   // The numerics fingerprint, agreed by all ranks: runs with the same one may be joined and compared.
   const std::string& fingerprint() const { return fingerprint_; }
-  std::string gpu_uuid() const { return gpu_ ? gpu_->uuid() : ""; }  // "": this rank computes on its CPU
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;

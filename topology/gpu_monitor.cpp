@@ -46,7 +46,7 @@ constexpr Reason kReasons[] = {
     {0x80, "hardware power brake"},
     {0x100, "display clocks"},
 };
-constexpr unsigned long long kThrottle = 0x4 | 0x8 | 0x20 | 0x40 | 0x80;  // those that nobody chose
+constexpr unsigned long long kThrottle = 0x4 | 0x8 | 0x20 | 0x40 | 0x80;  // those that slow a busy GPU down
 
 // "power cap, hardware thermal slowdown"; "none".
 std::string throttle_text(unsigned long long reasons) {

@@ -1,6 +1,6 @@
 // Products of rows with packed weights. A warp sums one unit of the contraction for 32 outputs and a few rows, the
-// chains being the reference's (kernels/cpu/reference_matmul.cpp); the units' sums meet in shared memory, where their
-// tree runs.
+// chains being the reference's (kernels/cpu/reference_matmul.cpp) in FP32 and INT8; BF16 and E4M3 go through tensor
+// cores. The units' sums meet in shared memory, where their tree runs.
 #include "kernels/cuda/device.cuh"
 
 namespace trireme::cuda {

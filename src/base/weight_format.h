@@ -26,7 +26,8 @@ struct WeightFormat {
   bool quantized() const { return bits != 0; }
   // What borders of units may not cut; scales of e4m3 follow the units instead.
   int unit_group() const { return e4m3 ? 1 : group; }
-  // Bytes of `columns` values or codes of one row; columns is a multiple of group.
+  // Bytes of `columns` values or codes of one row; columns is a multiple of group, or
+  // of e4m3 a unit's.
   int64_t row_bytes(int64_t columns) const { return quantized() ? columns * bits / 8 : columns * dtype_bytes(type); }
   bool operator==(const WeightFormat&) const = default;
 };

@@ -39,7 +39,6 @@ class Fields {
       refuse(key, fmt::format("is {}, not an integer from {} to {}", shown(v), least, most));
     return v.get<int64_t>();
   }
-  bool has(const char* key) const { return object_.contains(key); }
   bool boolean(const char* key) const {
     if (!at(key).is_boolean()) refuse(key, "is no boolean");
     return at(key).get<bool>();
@@ -86,20 +85,22 @@ class Fields {
 json format_json(const WeightFormat& f) {
   json out = {
       {"type", dtype_name(f.type)}, {"bits", f.bits}, {"group", f.group}, {"zero", f.zero}, {"minimum", f.has_minimum}};
-  if (f.e4m3) out["e4m3"] = true;
+  if (f.e4m3) out["type"] = "e4m3";  // with scales in FP32; a program that does not know it refuses the file
   return out;
 }
 
 WeightFormat parse_format(const Fields& in) {
-  static constexpr std::string_view types[] = {dtype_name(DType::f32), dtype_name(DType::f16), dtype_name(DType::bf16)};
+  static constexpr std::string_view types[] = {dtype_name(DType::f32), dtype_name(DType::f16), dtype_name(DType::bf16),
+                                               "e4m3"};
   WeightFormat f;
-  f.type = static_cast<DType>(in.one_of("type", types));
+  const int type = in.one_of("type", types);
+  f.e4m3 = type == 3;
+  f.type = f.e4m3 ? DType::f32 : static_cast<DType>(type);
   f.bits = static_cast<int>(in.integer("bits", 0, 8));
-  f.e4m3 = in.has("e4m3") && in.boolean("e4m3");
   f.group = static_cast<int>(in.integer("group", 1, f.e4m3 ? kMaxSide : 128));
   f.zero = static_cast<int>(in.integer("zero", 0, 255));
   f.has_minimum = in.boolean("minimum");
-  bool possible = f.e4m3          ? f.bits == 8 && f.type == DType::f32 && f.zero == 0 && !f.has_minimum
+  bool possible = f.e4m3          ? f.bits == 8 && f.zero == 0 && !f.has_minimum
                   : f.quantized() ? (f.bits == 4 || f.bits == 8) && f.group >= 16 && f.group % 2 == 0 &&
                                         f.zero < 1 << f.bits && f.type != DType::bf16 && !(f.has_minimum && f.zero != 0)
                                   : f.group == 1 && f.zero == 0 && !f.has_minimum;

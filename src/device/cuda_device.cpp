@@ -153,7 +153,8 @@ class OneStream final : public CudaDevice {
   void repeat(int64_t key, const std::function<void()>& operations) override {
     const auto [graph, first] = graphs_.try_emplace(key, nullptr);
     if (first || (!graph->second && recorded_ == most_graphs_)) return operations();
-    if (!graph->second) graph->second = record(operations), recorded_++;
+    if (!graph->second) graph->second = record(operations);
+    if (!graph->second) return operations();
     check(cudaGraphLaunch(graph->second, stream_), "a graph of operations");
   }
 
@@ -168,14 +169,22 @@ class OneStream final : public CudaDevice {
     check(cudaGetLastError(), "a kernel");
   }
 
+  // Null where the GPU has no room for another graph: what is only faster may not end a run.
   cudaGraphExec_t record(const std::function<void()>& operations) {
     check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "a graph's begin");
     operations();
     cudaGraph_t recorded = nullptr;
     check(cudaStreamEndCapture(stream_, &recorded), "a graph's end");
     cudaGraphExec_t graph = nullptr;
-    check(cudaGraphInstantiate(&graph, recorded, 0), "a graph to be made");
+    const cudaError_t made = cudaGraphInstantiate(&graph, recorded, 0);
     check(cudaGraphDestroy(recorded), "a graph's draft to go");
+    if (made == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      most_graphs_ = recorded_;
+      return nullptr;
+    }
+    check(made, "a graph to be made");
+    recorded_++;
     return graph;
   }
 

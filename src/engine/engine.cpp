@@ -19,6 +19,9 @@ Engine::Engine(Replica replica, Runner& runner, const Tokenizer* tokenizer, cons
     : replica_(replica), runner_(runner), tokenizer_(tokenizer), config_(config), scheduler_(limits) {}
 
 void Engine::submit(Request request) {
+  must(request.assumed_positions == 0 ||
+           (request.assumed_positions < std::ssize(request.prompt) && request.sampling.prompt_logprobs < 0),
+       "the end of a prompt is computed, and all of one whose log-probs are wanted");
   auto sequence = std::make_unique<Sequence>(std::move(request), tokenizer_);
   const Request& r = sequence->request;
   Completion& c = sequence->completion;

@@ -72,7 +72,10 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, const StepBatch& bat
   if (previous_) hops += timed([&] { receive(bytes); });
   auto forward = [&] { stage_.forward(batch, x); };
   const bool decode = batch.tokens.size() == plan.items.size();
-  decode&& stage_.repeats() ? device_.repeat(x.rows, std::ref(forward)) : forward();
+  if (decode && stage_.repeats())
+    device_.repeat(x.rows, std::ref(forward));
+  else
+    forward();
   device_.synchronize();
   std::optional<StepResult> result;
   if (next_) hops += timed([&] { send(bytes); });

@@ -35,9 +35,9 @@ bool encode_row(std::span<const float> values, const WeightFormat& format, RowPa
 
 inline constexpr int kEncodedGroup = 32;  // columns that share a scale where we quantize
 constexpr WeightFormat kInt8{.type = DType::f16, .bits = 8, .group = kEncodedGroup, .zero = 128};
+constexpr WeightFormat kInt4{.type = DType::f16, .bits = 4, .group = kEncodedGroup, .has_minimum = true};
 constexpr WeightFormat fp8_of_unit(int64_t columns) {
   return {.type = DType::f32, .bits = 8, .group = static_cast<int>(columns), .e4m3 = true};
 }
-constexpr WeightFormat kInt4{.type = DType::f16, .bits = 4, .group = kEncodedGroup, .has_minimum = true};
 
 }  // namespace trireme

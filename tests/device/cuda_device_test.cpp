@@ -65,8 +65,16 @@ TEST_CASE("without graphs, and past the graphs that a device keeps, operations a
   CHECK(many.asked == before);  // one of those kept
 }
 
+TEST_CASE("a GPU without room for a graph does the operations all the same") {
+  auto gpu = CudaDevice::open(0, kWait);
+  Step step(*gpu);
+  setenv("TRIREME_EMULATED_GPU_NO_GRAPHS", "1", 1);
+  for (float x : {1.0f, 2.0f, 3.0f}) CHECK((step.run(7, {x, x, x}) == std::vector<float>{4 * x, 4 * x, 4 * x}));
+  unsetenv("TRIREME_EMULATED_GPU_NO_GRAPHS");
+  CHECK(step.run(7, {5, 5, 5}).front() == 20);
+}
+
 TEST_CASE("no room says who asked for how much, and how much is free") {
-  setenv("TRIREME_EMULATED_GPU_MIB", "64", 1);  // read when the program first allocates
   auto gpu = CudaDevice::open(0, kWait);
   try {
     Buffer large = gpu->allocate(size_t{1} << 40, "the weights");

@@ -233,6 +233,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  if (setting("TRIREME_EMULATED_GPU_NO_GRAPHS", 0)) return last_error = cudaErrorMemoryAllocation;
   *exec = new Work(*static_cast<Work*>(graph));
   return cudaSuccess;
 }

@@ -4,7 +4,7 @@
 // memory that the GPU cannot, and work that is not done before somebody asks whether it is. Of the environment:
 // TRIREME_EMULATED_GPUS (1), TRIREME_EMULATED_GPU_MIB (8192), TRIREME_EMULATED_GPU_SM (80),
 // TRIREME_EMULATED_GPU_1_SM (80; the second GPU's), TRIREME_EMULATED_GPU_HANGS (0), TRIREME_EMULATED_GPU_ALONE (0): it
-// reaches no other process's memory.
+// reaches no other process's memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): it has no room for graphs.
 #include <cstddef>
 #include <functional>
 
