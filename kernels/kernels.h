@@ -58,6 +58,22 @@ struct Embed {
   MatrixView<float> out;            // [rows, hidden]
 };
 
+// Brings rows of several matrices together.
+struct RowPlace {
+  int32_t matrix = 0, row = 0;
+};
+struct GatherRows {
+  std::span<const float* const> matrices;
+  int64_t stride = 0;                // floats, of all of them
+  std::span<const RowPlace> places;  // [rows]
+  MatrixView<float> out;             // [rows, columns]
+
+  TRIREME_HD const float* row(int64_t i) const {
+    const RowPlace place = places[static_cast<size_t>(i)];
+    return matrices[static_cast<size_t>(place.matrix)] + place.row * stride;
+  }
+};
+
 // Every run of weight.size() columns is normed by itself: the whole row, or each head (q and k norms).
 struct RmsNorm {
   MatrixView<const float> x;      // [rows, runs * columns]
@@ -237,6 +253,7 @@ struct LogSumExp {
 struct Kernels {
   std::string_view level;  // "reference", "avx2", "avx512", "cuda-sm_90", part of the numerics fingerprint
   void (*embed)(const Launch&, const Embed&) = nullptr;
+  void (*gather_rows)(const Launch&, const GatherRows&) = nullptr;
   void (*rms_norm)(const Launch&, const RmsNorm&) = nullptr;
   void (*encode)(const Launch&, const Encode&) = nullptr;
   void (*matmul)(const Launch&, const MatMul&) = nullptr;

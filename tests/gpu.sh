@@ -54,6 +54,8 @@ same() {
   local numerics layout ranks reference
   rows "$3" > "$work/$1.jsonl"
   for numerics in standard exact; do
+    # Emulated: one GPU that ranks share, or one for each, which wait for each other.
+    if [ "$emulated" = yes ]; then export TRIREME_EMULATED_GPUS=$([ "$numerics" = exact ] && echo 1 || echo 4); fi
     local options=(--numerics "$numerics" --tokens --digest --logprobs 2 --prompt-logprobs 1 --log-level error --restart)
     reference=()
     if [ "$numerics/$emulated" = standard/no ] && "$trireme" inspect "$2" | grep -qiwE 'bf16|fp8'; then reference=(--device cuda --cuda-graphs off); fi

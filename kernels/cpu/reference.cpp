@@ -23,6 +23,11 @@ void embed(const Launch& launch, const Embed& a) {
   }
 }
 
+void gather_rows(const Launch& launch, const GatherRows& a) {
+  Range rows = part_of(a.out.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++) std::copy_n(a.row(i), a.out.columns, a.out.row(i));
+}
+
 float squares(const float* x, int64_t columns) {
   float lanes[16] = {};
   for (int64_t k = 0; k < columns; k++) lanes[k % 16] = std::fma(x[k], x[k], lanes[k % 16]);
@@ -198,6 +203,7 @@ float factor_of_squares(const NormBySquares& a, int64_t row) {
 void fill_reference(Kernels& kernels) {
   kernels = {.level = "reference",
              .embed = embed,
+             .gather_rows = gather_rows,
              .rms_norm = rms_norm,
              .encode = encode,
              .matmul = reference_matmul,

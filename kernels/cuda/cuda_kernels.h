@@ -9,6 +9,16 @@ namespace trireme {
 // contractions and lists of nodes are read by the host while it enqueues.
 void fill_cuda(Kernels& kernels);
 
+// Ranks of a group, each on a GPU of its own, that wait for each other in the order of their streams.
+struct Meet {
+  std::span<uint32_t* const> places;  // [ranks] a page of each rank's GPU memory, which all reach; zeros at first
+  int rank = 0;
+};
+// All that was enqueued before is done and seen by every rank when what is enqueued after it begins. Each rank enqueues
+// equally many.
+void enqueue_meet(const Launch& launch, const Meet& meet);
+inline constexpr int kMostRanksMeet = 64;
+
 // What it takes at most: units of a contraction or experts held, nodes of a combine; and 512 values of a head.
 inline constexpr int kMostTreeUnits = 2048, kMostNodes = 128;
 

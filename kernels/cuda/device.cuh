@@ -100,6 +100,15 @@ __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&
       : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+// Between GPUs. What a thread (or what ran before its kernel) wrote before the one is seen by who reads it by the other.
+__device__ inline void store_release(uint32_t* at, uint32_t value) {
+  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(at), "r"(value) : "memory");
+}
+__device__ inline uint32_t load_acquire(const uint32_t* at) {
+  uint32_t value;
+  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(at) : "memory");
+  return value;
+}
 #endif
 
 // Pushes a node's sum and joins what the tree joins after it.

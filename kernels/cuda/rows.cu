@@ -15,6 +15,12 @@ __global__ void embed_kernel(Embed a) {
   for (int64_t k = threadIdx.x; k < a.table.k; k += blockDim.x) a.out.row(row)[k] = value_at(a.table, token, k);
 }
 
+__global__ void gather_rows_kernel(GatherRows a) {
+  const int64_t row = blockIdx.x;
+  const float* from = a.row(row);
+  for (int64_t k = threadIdx.x; k < a.out.columns; k += blockDim.x) a.out.row(row)[k] = from[k];
+}
+
 // Of a whole warp, on every lane: sixteen chains, a lane each.
 __device__ float squares(const float* x, int64_t columns) {
   float sum = 0;
@@ -190,6 +196,10 @@ __global__ void log_sum_exp_kernel(LogSumExp a) {
 
 void embed(const Launch& launch, const Embed& a) { enqueue(launch, a.out.rows, kThreads, embed_kernel, a); }
 
+void gather_rows(const Launch& launch, const GatherRows& a) {
+  enqueue(launch, a.out.rows, kThreads, gather_rows_kernel, a);
+}
+
 void rms_norm(const Launch& launch, const RmsNorm& a) {
   const int64_t runs = a.x.columns / static_cast<int64_t>(a.weight.size());
   enqueue(launch, a.x.rows * runs, kThreads, rms_norm_kernel, a);
@@ -250,6 +260,7 @@ void log_sum_exp(const Launch& launch, const LogSumExp& a) {
 
 void fill_rows(Kernels& kernels) {
   kernels.embed = embed;
+  kernels.gather_rows = gather_rows;
   kernels.rms_norm = rms_norm;
   kernels.sum_squares = sum_squares;
   kernels.norm_by_squares = norm_by_squares;

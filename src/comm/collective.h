@@ -27,22 +27,29 @@ class Collective {
   struct Piece {
     size_t offset = 0, bytes = 0, stride = 0, count = 1;
   };
-  // Shows to[r] of my window to rank r, and waits until from[r] of rank r's window is here and every rank that shares
-  // memory with me has come. Collective; to[r] here is from[me] there. [size] each; own entries are ignored. Has the
-  // Waiter's deadline.
+  // Shows to[r] of my window, as operations launched before it left that, to rank r, and waits until from[r] of rank
+  // r's window is here and every rank that shares memory with me has come. Collective; to[r] here is from[me] there.
+  // [size] each; own entries are ignored. Has the Waiter's deadline.
   void exchange(std::span<const Piece> to, std::span<const Piece> from);
+  // Whether an exchange is itself an operation of the device: then it comes back at once, and what it showed is there
+  // for operations launched after it.
+  virtual bool is_operation() const = 0;
+  // Makes the exchanges since the last call an even number, where they are operations: so that the same operations find
+  // the same windows. Collective.
+  virtual void even_out() = 0;
 
   // The window of the last exchange: rank r's, at the offsets r used. Own window for r == rank().
   virtual const std::byte* shown(int r) const = 0;
 
   // Puts the windows where the device's operations reach them: into its own memory, when all members can reach each
-  // other's there (the host then may not look into a window), else by pinning them where they are. Collective, before
-  // the first exchange; the device outlives the group.
+  // other's there (the host then may not look into a window), else by pinning them where they are. In memory of devices
+  // of which each member has one of its own, exchanges become operations. Collective, before the first exchange; the
+  // device outlives the group.
   virtual void place_windows(Device& device) = 0;
   // Pins the windows where they are, for a host that reads them.
   virtual void pin_windows(Device& device) = 0;
-  virtual const char* transport() const = 0;   // "self", "shm", "ucx", "shm+ucx" or "device"
-  double seconds() const { return seconds_; }  // in exchanges since the start, waiting included
+  virtual const char* transport() const = 0;   // "self", "shm", "ucx", "shm+ucx", "device" or "p2p"
+  double seconds() const { return seconds_; }  // the host's, in exchanges since the start, waiting included
 
  private:
   virtual void do_exchange(std::span<const Piece> to, std::span<const Piece> from) = 0;

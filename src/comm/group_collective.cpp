@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <set>
 
 #include "base/error.h"
 
@@ -48,7 +49,7 @@ GroupCollective::~GroupCollective() {
 
 std::byte* GroupCollective::window_of(const GroupMember& member, uint32_t exchange) const {
   size_t begin = exchange % 2 * SharedGroupMemory::padded(window_bytes_);
-  if (member.on_device.data()) return member.on_device.data() + begin;
+  if (member.on_device.data()) return member.on_device.data() + Device::Meeting::kPlaceBytes + begin;
   return member.shared.data() ? member.shared.data() + SharedGroupMemory::kFirstWindow + begin
                               : member.memory.data() + begin;
 }
@@ -67,7 +68,7 @@ void GroupCollective::place_windows(Device& device) {
   const bool local = std::none_of(members_.begin(), members_.end(), [](const GroupMember& m) { return m.remote; });
   if (device.works_in_host_memory() || size() == 1 || !local || window_bytes_ < sizeof(Device::Handle))
     return pin_windows(device);
-  const size_t bytes = 2 * SharedGroupMemory::padded(window_bytes_);
+  const size_t bytes = Device::Meeting::kPlaceBytes + 2 * SharedGroupMemory::padded(window_bytes_);
   std::vector<Buffer> windows(members_.size());
   const size_t me = static_cast<size_t>(rank_);
   Device::Handle mine{};
@@ -81,14 +82,15 @@ void GroupCollective::place_windows(Device& device) {
   const std::vector<Piece> handle(members_.size(), Piece{0, sizeof mine, 0, 1});
   exchange(handle, handle);
   bool reached = windows[me].data() != nullptr;
+  std::vector<Device::Handle> handles(members_.size());
   for (size_t r = 0; r < members_.size(); r++) {
+    std::memcpy(&handles[r], shown(static_cast<int>(r)), sizeof mine);
     if (r == me) continue;
-    Device::Handle theirs;
-    std::memcpy(&theirs, shown(static_cast<int>(r)), sizeof theirs);
-    auto opened = device.open(theirs, bytes);
+    auto opened = device.open(handles[r], bytes);
     reached = reached && opened;
     if (opened) windows[r] = std::move(*opened);
   }
+  device.synchronize();  // the places of a meeting are zeros
   if (!all_say(reached)) {
     for (size_t r = 0; r < members_.size(); r++)
       if (r != me) windows[r] = {};
@@ -97,9 +99,27 @@ void GroupCollective::place_windows(Device& device) {
   }
   for (size_t r = 0; r < members_.size(); r++) members_[r].on_device = std::move(windows[r]);
   transport_ = "device";
+  device_ = &device;
+  meet_on(handles);
+}
+
+// Kernels that wait need their device to themselves: of two processes on one GPU only one runs at a time.
+void GroupCollective::meet_on(std::span<const Device::Handle> handles) {
+  std::set<std::array<char, 16>> devices;
+  for (const Device::Handle& handle : handles) devices.insert(handle.device);
+  if (devices.size() < handles.size() || handles.size() > Device::kMostMeet) return;
+  for (GroupMember& member : members_) {
+    meeting_.places.push_back(member.on_device.as<uint32_t>());
+    meeting_.name += fmt::format("{}{}", meeting_.name.empty() ? "" : ", ", member.world_rank);
+  }
+  meeting_.rank = rank_;
+  meeting_.name = fmt::format("its group (world ranks {})", meeting_.name);
+  transport_ = "p2p";
+  exchange_ = 0;
 }
 
 void GroupCollective::pin_windows(Device& device) {
+  device_ = &device;
   for (GroupMember& member : members_)
     member.pin = member.shared.data()
                      ? device.pin({member.shared.data(), member.shared.bytes()}, "the windows of a group")
@@ -110,11 +130,17 @@ void GroupCollective::pin_windows(Device& device) {
 // exchange n - 1 may be filled again. That is why every local rank is waited for, whatever it shows.
 void GroupCollective::do_exchange(std::span<const Piece> to, std::span<const Piece> from) {
   exchange_++;
+  if (is_operation()) return device_->meet(meeting_);
+  if (device_) device_->synchronize();
   if (ucx_) start_messages(to, from);
   auto& mine = members_[static_cast<size_t>(rank_)];
   if (mine.shared.data()) SharedGroupMemory::arrived(mine.shared.data()).store(exchange_, std::memory_order_release);
   for (auto& member : members_)
     if (&member != &mine) wait_for(member);
+}
+
+void GroupCollective::even_out() {
+  if (is_operation() && exchange_ % 2 == 1) do_exchange({}, {});
 }
 
 void GroupCollective::start_messages(std::span<const Piece> to, std::span<const Piece> from) {

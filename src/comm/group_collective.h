@@ -48,12 +48,15 @@ class GroupCollective final : public Collective {
   const std::byte* shown(int r) const override { return window_of(members_[static_cast<size_t>(r)], exchange_); }
   void place_windows(Device& device) override;
   void pin_windows(Device& device) override;
+  bool is_operation() const override { return !meeting_.places.empty(); }
+  void even_out() override;
   const char* transport() const override { return transport_; }
 
  private:
   void do_exchange(std::span<const Piece> to, std::span<const Piece> from) override;
   std::byte* window_of(const GroupMember& member, uint32_t exchange) const;
   bool all_say(bool yes);
+  void meet_on(std::span<const Device::Handle> handles);
   void start_messages(std::span<const Piece> to, std::span<const Piece> from);
   void wait_for(GroupMember& member);
   std::string waiting_for(const GroupMember& member, const char* what) const;
@@ -64,7 +67,9 @@ class GroupCollective final : public Collective {
   Waiter& waiter_;
   UcxWorker* ucx_;
   const char* transport_ = "self";
-  uint32_t exchange_ = 0;  // number of the last one; windows alternate with it
+  Device* device_ = nullptr;  // whose operations fill the windows
+  Device::Meeting meeting_;   // where exchanges are its operations
+  uint32_t exchange_ = 0;     // number of the last one; windows alternate with it
 };
 
 }  // namespace trireme

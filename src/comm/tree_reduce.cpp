@@ -15,6 +15,9 @@ namespace {
 // at 4 ranks the two meet between 16 and 64 KiB, at 2 slices never won; over a network both ranks of 2 send as much.
 constexpr int64_t kSliceBytes = 64 << 10;
 constexpr int kSliceRanks = 3;
+// Between GPUs that reach each other's memory: published curves of one-shot and two-shot all-reduce over NVSwitch cross
+// between 256 KiB (8 ranks) and 1 MiB (2 ranks). Not measured with ours.
+constexpr int64_t kSliceBytesOfGpus = 512 << 10;
 
 size_t bytes_of(int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); }
 
@@ -63,7 +66,8 @@ float* TreeReduce::roots() { return reinterpret_cast<float*>(own_.data() ? own_.
 void TreeReduce::reduce(MatrixView<float> out, bool accumulate) {
   int ranks = group_.size();
   if (ranks == 1) return reduce_alone(out, accumulate);
-  bool sliced = ranks >= kSliceRanks && out.rows >= ranks && out.rows * columns_ * 4 >= kSliceBytes;
+  const int64_t slice_bytes = group_.is_operation() ? kSliceBytesOfGpus : kSliceBytes;
+  bool sliced = ranks >= kSliceRanks && out.rows >= ranks && out.rows * columns_ * 4 >= slice_bytes;
   sliced ? reduce_by_slices(out, accumulate) : reduce_whole(out, accumulate);
 }
 
@@ -80,7 +84,6 @@ void TreeReduce::reduce_whole(MatrixView<float> out, bool accumulate) {
     to_[r] = {0, bytes_of(root_count_[me] * root_stride(out.rows)), 0, 1};
     from_[r] = {0, bytes_of(root_count_[r] * root_stride(out.rows)), 0, 1};
   }
-  device_.synchronize();
   group_.exchange(to_, from_);
   combine(0, out.rows, out, accumulate);
 }
@@ -98,7 +101,6 @@ void TreeReduce::reduce_by_slices(MatrixView<float> out, bool accumulate) {
     to_[r] = piece(r, root_count_[me]);
     from_[r] = piece(me, root_count_[r]);
   }
-  device_.synchronize();
   group_.exchange(to_, from_);
   Range mine = slice(me);
   combine(mine.begin, out.rows,
@@ -108,7 +110,6 @@ void TreeReduce::reduce_by_slices(MatrixView<float> out, bool accumulate) {
     to_[r] = piece(me, 1);
     from_[r] = piece(r, 1);
   }
-  device_.synchronize();
   group_.exchange(to_, from_);
   for (size_t r = 0; r < ranks; r++) {
     Range rows = slice(r);

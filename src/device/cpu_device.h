@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
+#include "base/must.h"
 #include "base/thread_pool.h"
 #include "device/device.h"
 
@@ -20,6 +22,10 @@ class CpuDevice final : public Device {
   Handle share(const Buffer&) override { return {}; }
   std::optional<Buffer> open(const Handle&, size_t) override { return std::nullopt; }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy(MatrixView<float> to, MatrixView<const float> from) override {
+    for (int64_t row = 0; row < to.rows; row++) std::copy_n(from.row(row), to.columns, to.row(row));
+  }
+  void meet(const Meeting&) override { must(false, "the hosts of CPU ranks wait for each other"); }
   void synchronize() override {}
   void repeat(int64_t, const std::function<void()>& operations) override { operations(); }
 

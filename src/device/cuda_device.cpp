@@ -1,7 +1,8 @@
 #include <cuda_runtime_api.h>
 #include <sched.h>
 
-#include <bit>
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <exception>
 #include <map>
@@ -16,6 +17,7 @@ namespace trireme {
 namespace {
 
 static_assert(CudaDevice::kMostUnits == kMostTreeUnits && CudaDevice::kMostRoots == kMostNodes);
+static_assert(Device::kMostMeet == kMostRanksMeet);
 constexpr int kOldestArchitecture = 8;  // sm_80: the oldest that kernels/cuda is compiled for
 constexpr size_t kMostGraphs = 64;      // that repeat() keeps: each takes memory of host and GPU
 constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
@@ -49,6 +51,7 @@ class OneStream final : public CudaDevice {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, gpu), "its properties");
     name_ = fmt::format("GPU {} ({}, sm_{}{})", gpu, properties.name, properties.major, properties.minor);
+    std::copy_n(properties.uuid.bytes, device_.size(), device_.begin());
     uuid_ = text_of(properties.uuid);
     if (properties.major < kOldestArchitecture)
       fail(ExitCode::configuration, "--device cuda: {} is older than sm_80; leave --device out to run on the CPU",
@@ -113,15 +116,18 @@ class OneStream final : public CudaDevice {
   bool works_in_host_memory() const override { return false; }
 
   Handle share(const Buffer& memory) override {
-    static_assert(sizeof(cudaIpcMemHandle_t) == sizeof(Handle));
-    cudaIpcMemHandle_t handle;
-    check(cudaIpcGetMemHandle(&handle, memory.data()), "a handle of its memory");
-    return std::bit_cast<Handle>(handle);
+    static_assert(sizeof(cudaIpcMemHandle_t) == sizeof(Handle::bytes));
+    Handle handle{{}, device_};
+    cudaIpcMemHandle_t theirs;
+    check(cudaIpcGetMemHandle(&theirs, memory.data()), "a handle of its memory");
+    std::memcpy(handle.bytes, &theirs, sizeof theirs);
+    return handle;
   }
 
   std::optional<Buffer> open(const Handle& handle, size_t bytes) override {
     void* data = nullptr;
-    const auto theirs = std::bit_cast<cudaIpcMemHandle_t>(handle);
+    cudaIpcMemHandle_t theirs;
+    std::memcpy(&theirs, handle.bytes, sizeof theirs);
     if (cudaIpcOpenMemHandle(&data, theirs, cudaIpcMemLazyEnablePeerAccess) != cudaSuccess) {
       cudaGetLastError();
       return std::nullopt;
@@ -133,6 +139,20 @@ class OneStream final : public CudaDevice {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "a copy");
   }
 
+  void copy(MatrixView<float> to, MatrixView<const float> from) override {
+    const auto bytes = [](int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); };
+    if (to.rows == 0 || to.columns == 0) return;
+    check(cudaMemcpy2DAsync(to.data, bytes(to.stride), from.data, bytes(from.stride), bytes(to.columns),
+                            static_cast<size_t>(to.rows), cudaMemcpyDefault, stream_),
+          "a copy of rows");
+  }
+
+  void meet(const Meeting& meeting) override {
+    enqueue_meet(Launch{0, 1, stream_}, {meeting.places, meeting.rank});
+    check(cudaGetLastError(), "a kernel");
+    met_ = &meeting;
+  }
+
   void synchronize() override {
     using Clock = std::chrono::steady_clock;
     const auto start = Clock::now();
@@ -142,8 +162,8 @@ class OneStream final : public CudaDevice {
       if (state != cudaErrorNotReady) check(state, "the operations of a step");
       if (spin < kSpins) continue;
       if (Clock::now() - start > wait_)
-        fail(ExitCode::stuck, "{} has not finished its operations for {:.0f} s", name_,
-             std::chrono::duration<double>(wait_).count());
+        fail(ExitCode::stuck, "{} has not finished its operations for {:.0f} s{}", name_,
+             std::chrono::duration<double>(wait_).count(), met_ ? "; or it waits for another of " + met_->name : "");
       sched_yield();
     }
     cudaGetLastError();  // "not ready" is no error of the next launch
@@ -220,6 +240,8 @@ class OneStream final : public CudaDevice {
 
   std::chrono::nanoseconds wait_;
   std::string name_, uuid_, level_;
+  std::array<char, 16> device_{};
+  const Meeting* met_ = nullptr;  // the last one
   cudaStream_t stream_ = nullptr;
   size_t most_graphs_, recorded_ = 0;
   std::map<int64_t, cudaGraphExec_t> graphs_;  // null: none recorded

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/buffer.h"
 #include "kernels/kernels.h"
@@ -33,6 +35,8 @@ class Device {
   // How another process of this host reaches memory of allocate(), until that is released.
   struct Handle {
     std::byte bytes[64];
+    std::array<char, 16> device;  // equal where it is the same device
+    auto operator<=>(const Handle&) const = default;
   };
   virtual Handle share(const Buffer& memory) = 0;
   // The memory behind another process's handle. Nothing where these devices cannot reach each other.
@@ -40,6 +44,19 @@ class Device {
 
   // In order with the operations. Both ends are memory that these reach.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  virtual void copy(MatrixView<float> to, MatrixView<const float> from) = 0;  // of one shape
+
+  // Ranks that wait for each other on their devices, each on one of its own.
+  struct Meeting {
+    static constexpr size_t kPlaceBytes = 4096;
+    std::vector<uint32_t*> places;  // [ranks] kPlaceBytes of each rank's memory of allocate(), which all reach
+    int rank = 0;
+    std::string name;  // for messages
+  };
+  static constexpr size_t kMostMeet = 64;  // ranks of a meeting
+  // In order with the operations: all that was launched before it, on every rank, is done and seen when what follows
+  // begins. The host waits for nobody. `meeting` outlives the device's use of it; every rank calls it equally often.
+  virtual void meet(const Meeting& meeting) = 0;
   virtual void synchronize() = 0;
 
   // Runs `operations`: launches and copies that are the same, pointers and sizes included, whenever the key is, so that

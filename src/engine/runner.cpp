@@ -50,12 +50,16 @@ size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
 }
 
 std::optional<StepResult> Runner::run(const StepPlan& plan) {
-  const StepBatch batch = lay_out(plan);
-  if (batch.tokens.empty()) return std::nullopt;
   std::optional<StepResult> result;
+  StepBatch batch;
   const double waited = waiter_.waited_seconds(), exchanged = group_.seconds();
   double hops = 0;
-  const double seconds = timed([&] { result = run(plan, batch, hops); });
+  const double seconds = timed([&] {
+    device_.synchronize();  // a step that brought no result may still read what stands in the arrays
+    batch = lay_out(plan);
+    if (!batch.tokens.empty()) result = run(plan, batch, hops);
+  });
+  if (batch.tokens.empty()) return std::nullopt;
 
   const bool prefill = batch.tokens.size() > plan.items.size();
   (prefill ? times_.prefill : times_.decode) += seconds;
@@ -70,13 +74,13 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, const StepBatch& bat
   MatrixView<float> x(residual_.as<float>(), std::ssize(batch.tokens), config_.hidden_size);
   const size_t bytes = batch.tokens.size() * static_cast<size_t>(config_.hidden_size) * sizeof(float);
   if (previous_) hops += timed([&] { receive(bytes); });
+  stage_.prepare(batch);
   auto forward = [&] { stage_.forward(batch, x); };
   const bool decode = batch.tokens.size() == plan.items.size();
   if (decode && stage_.repeats())
     device_.repeat(x.rows, std::ref(forward));
   else
     forward();
-  device_.synchronize();
   std::optional<StepResult> result;
   if (next_) hops += timed([&] { send(bytes); });
   if (sampler_) result = sampler_->run(plan, x);

@@ -102,7 +102,6 @@ void Sampler::run_chunk(std::span<const Row> rows, MatrixView<const float> x, St
                                          static_cast<int32_t>(mine.first_token),
                                          static_cast<int32_t>(mine.num_tokens),
                                          {candidates, static_cast<size_t>(count)}});
-  device_.synchronize();
   gather(count, all_logits);
   if (group_.rank() != 0) return;
   if (all_logits) {

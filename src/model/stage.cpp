@@ -13,6 +13,8 @@ namespace trireme {
 
 namespace {
 
+constexpr int32_t kNoToken = -1;  // nobody's: leaves its row alone
+
 std::vector<UnitRange> ranges(int units, int tp) {
   std::vector<UnitRange> held;
   for (int r = 0; r < tp; r++) held.push_back(units_of(units, tp, r));
@@ -79,7 +81,12 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
       reduce_mlp_(group, device, kernels, units.mlp_units, ranges(units.mlp_units, place.tp), config.hidden_size,
                   limits.rows),
       kv_head_of_(device, static_cast<size_t>(share_.num_heads), "KV heads"),
-      owned_tokens_(device, static_cast<size_t>(limits.rows), "tokens") {
+      owned_tokens_(device, static_cast<size_t>(limits.rows), "tokens"),
+      token_places_(device, static_cast<size_t>(limits.rows), "places of tokens"),
+      shown_(device, static_cast<size_t>(place.tp), "windows"),
+      head_input_(device, 1, "rows of logits"),
+      head_places_(device, static_cast<size_t>(limits.logit_rows), "rows of logits"),
+      tokens_of_(static_cast<size_t>(place.tp)) {
   for (int r = 0; r < place.tp; r++) shares_.push_back(RankShare::of(config, units, place.tp, r));
   for (int i = place.first_layer; i < place.end_layer; i++) {
     const int rope = config.layer_ropes[static_cast<size_t>(i)];
@@ -134,6 +141,10 @@ size_t Stage::window_bytes(const ModelConfig& config, const UnitTable& units, in
   return bytes;
 }
 
+void Stage::prepare(const StepBatch& batch) {
+  if (place_.first && place_.tp > 1) share_tokens(batch.tokens);
+}
+
 void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
   if (place_.first) embed(batch, x);
   for (size_t i = 0; i < weights_.layers.size(); i++) {
@@ -145,6 +156,7 @@ void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
     config_.num_experts > 0 ? mix_experts(normed(x, layer.mlp_norm), layer) : mlp(normed(x, layer.mlp_norm), layer);
     add_residual(reduce_mlp_, layer.down_bias, layer.post_mlp_norm, x);
   }
+  group_.even_out();
 }
 
 // Leaves this rank's roots of o.
@@ -277,24 +289,25 @@ void Stage::gather_squares(int64_t rows) {
     to_[r] = {0, static_cast<size_t>(rows * (share_.num_heads + share_.num_kv_heads)) * sizeof(float), 0, 1};
     from_[r] = {0, static_cast<size_t>(rows * (shares_[r].num_heads + shares_[r].num_kv_heads)) * sizeof(float), 0, 1};
   }
-  device_.synchronize();
   group_.exchange(to_, from_);
   for (size_t r = shares_.size(); r-- > 0;) {
     const RankShare& s = shares_[r];
     const float* from = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r)));
-    for (int64_t row = 0; row < rows; row++, from += s.num_heads + s.num_kv_heads) {
-      float* to = squares_ + row * all;
-      device_.copy(to + s.first_head, from, static_cast<size_t>(s.num_heads) * sizeof(float));
-      device_.copy(to + heads + s.first_kv_head, from + s.num_heads,
-                   static_cast<size_t>(s.num_kv_heads) * sizeof(float));
-    }
+    const int64_t held = s.num_heads + s.num_kv_heads;
+    device_.copy(MatrixView<float>(squares_ + s.first_head, rows, s.num_heads, all),
+                 MatrixView<const float>(from, rows, s.num_heads, held));
+    device_.copy(MatrixView<float>(squares_ + heads + s.first_kv_head, rows, s.num_kv_heads, all),
+                 MatrixView<const float>(from + s.num_heads, rows, s.num_kv_heads, held));
   }
 }
 
 void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits) {
   MatrixView<float> wanted(normed_, static_cast<int64_t>(rows.size()), config_.hidden_size);
-  for (size_t i = 0; i < rows.size(); i++)
-    device_.copy(wanted.row(static_cast<int64_t>(i)), x.row(rows[i]), static_cast<size_t>(x.columns) * sizeof(float));
+  head_places_.clear();
+  head_input_.clear();
+  head_input_.push_back(x.data);
+  for (int32_t row : rows) head_places_.push_back({0, row});
+  device_.launch(kernels_.gather_rows, GatherRows{head_input_, x.stride, head_places_, wanted});
   norm(wanted, weights_.final_norm, wanted);
   if (weights_.head.n == 0) return;
   product(wanted, weights_.head, over_hidden_, logits.data, logits.stride, 0);
@@ -304,37 +317,39 @@ void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, Matri
 }
 
 void Stage::embed(const StepBatch& batch, MatrixView<float> x) {
-  shares_.size() == 1 ? look_up(batch.tokens, x) : embed_together(batch.tokens, x);
+  shares_.size() == 1 ? look_up(batch.tokens, x) : embed_together(x);
   if (config_.embedding_multiplier != 1)
     device_.launch(kernels_.scale, Scale{x, static_cast<float>(config_.embedding_multiplier)});
 }
 
-// Every rank looks up the tokens of its own vocabulary rows; the group shows them to each other.
-void Stage::embed_together(std::span<const int32_t> tokens, MatrixView<float> x) {
-  auto owner = [this](int32_t token) {
-    for (int r = 0;; r++)
-      if (token < shares_[static_cast<size_t>(r)].first_token + shares_[static_cast<size_t>(r)].num_tokens) return r;
-  };
-  const size_t row_bytes = static_cast<size_t>(x.columns) * sizeof(float);
-  std::fill(from_.begin(), from_.end(), Collective::Piece{});
+// Which tokens this rank looks up, and where the group will show those of the step: a rank's own in their order.
+void Stage::share_tokens(std::span<const int32_t> tokens) {
   owned_tokens_.clear();
+  token_places_.clear();
+  std::fill(tokens_of_.begin(), tokens_of_.end(), 0);
   for (int32_t token : tokens) {
-    int r = owner(token);
-    from_[static_cast<size_t>(r)].bytes += row_bytes;
+    int r = 0;
+    while (token >= shares_[static_cast<size_t>(r)].first_token + shares_[static_cast<size_t>(r)].num_tokens) r++;
+    token_places_.push_back({r, tokens_of_[static_cast<size_t>(r)]++});
     if (r == place_.tp_rank) owned_tokens_.push_back(token);
   }
-  std::fill(to_.begin(), to_.end(), Collective::Piece{0, owned_tokens_.size() * row_bytes, 0, 1});
-  look_up(owned_tokens_,
-          {reinterpret_cast<float*>(group_.window()), static_cast<int64_t>(owned_tokens_.size()), x.columns});
-  device_.synchronize();
-  group_.exchange(to_, from_);
-  std::fill(from_.begin(), from_.end(), Collective::Piece{});  // .offset: rows taken so far
-  for (size_t i = 0; i < tokens.size(); i++) {
-    int r = owner(tokens[i]);
-    size_t& offset = from_[static_cast<size_t>(r)].offset;
-    device_.copy(x.row(static_cast<int64_t>(i)), group_.shown(r) + offset, row_bytes);
-    offset += row_bytes;
+  while (owned_tokens_.size() < tokens.size()) owned_tokens_.push_back(kNoToken);
+}
+
+// Every rank looks up the tokens of its own vocabulary rows; the group shows them to each other.
+void Stage::embed_together(MatrixView<float> x) {
+  const auto rows_of = [&](size_t r) {
+    return Collective::Piece{0, static_cast<size_t>(tokens_of_[r] * x.columns) * sizeof(float), 0, 1};
+  };
+  for (size_t r = 0; r < shares_.size(); r++) {
+    to_[r] = rows_of(static_cast<size_t>(place_.tp_rank));
+    from_[r] = rows_of(r);
   }
+  look_up(owned_tokens_, {reinterpret_cast<float*>(group_.window()), x.rows, x.columns});
+  group_.exchange(to_, from_);
+  shown_.clear();
+  for (int r = 0; r < place_.tp; r++) shown_.push_back(reinterpret_cast<const float*>(group_.shown(r)));
+  device_.launch(kernels_.gather_rows, GatherRows{shown_, x.columns, token_places_, x});
 }
 
 void Stage::look_up(std::span<const int32_t> tokens, MatrixView<float> out) {

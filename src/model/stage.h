@@ -45,13 +45,15 @@ class Stage {
   static int64_t scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
                                const StepLimits& limits);
 
+  // The host's part of a step, before forward().
+  void prepare(const StepBatch& batch);
   // x: the residual stream, [rows, hidden], FP32, equal on all ranks of the group. Written by the first stage, else
   // what the stage before sent.
   void forward(const StepBatch& batch, MatrixView<float> x);
 
-  // Whether steps of equal rows launch the same operations, so that a device may repeat them: the choice of experts,
-  // and exchanges between ranks, pass through the host.
-  bool repeats() const { return place_.tp == 1 && config_.num_experts == 0; }
+  // Whether steps of equal rows launch the same operations, so that a device may repeat them: the choice of experts
+  // passes through the host, and exchanges do unless they are operations themselves.
+  bool repeats() const { return config_.num_experts == 0 && (place_.tp == 1 || group_.is_operation()); }
 
   // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held] at
   // `logits`.
@@ -67,7 +69,8 @@ class Stage {
   };
 
   void embed(const StepBatch& batch, MatrixView<float> x);
-  void embed_together(std::span<const int32_t> tokens, MatrixView<float> x);
+  void share_tokens(std::span<const int32_t> tokens);
+  void embed_together(MatrixView<float> x);
   void look_up(std::span<const int32_t> tokens, MatrixView<float> out);
   void attend(MatrixView<const float> x, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
               const StepBatch& batch);
@@ -121,7 +124,12 @@ class Stage {
   PinnedVector<float> chosen_weight_;         // [rows, experts per token]
   PinnedVector<int32_t> assignment_;          // [rows, experts held] row of mixed_, or -1
   PinnedVector<float> weight_;                // [rows, experts held]
-  PinnedVector<int32_t> owned_tokens_;        // [rows] tokens of this step that this rank embeds
+  PinnedVector<int32_t> owned_tokens_;        // [rows] tokens of this step that this rank embeds, then kNoToken
+  PinnedVector<RowPlace> token_places_;       // [rows] rank and place of a token's embedding
+  PinnedVector<const float*> shown_;          // [tp] where they are
+  PinnedVector<const float*> head_input_;     // [1]
+  PinnedVector<RowPlace> head_places_;        // [logit_rows]
+  std::vector<int32_t> tokens_of_;            // [tp] of this step, how many
   std::vector<Collective::Piece> to_, from_;  // [tp]
 };
 

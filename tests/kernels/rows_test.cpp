@@ -5,6 +5,23 @@
 
 namespace trireme::testing {
 
+TEST_CASE("gather_rows brings rows of several matrices together, at every level") {
+  for (int64_t columns : kColumns) {
+    Source source(2);
+    const std::vector<float> x = source.extremes(static_cast<size_t>(9 * columns));
+    const std::vector<const float*> matrices = {x.data(), x.data() + 6 * columns};
+    const std::vector<RowPlace> places = {{1, 2}, {0, 0}, {0, 3}, {0, 3}, {1, 0}};
+    check_levels(places.size() * static_cast<size_t>(columns) * 4, [&](const Kernels& kernels, const Launch& launch,
+                                                                       Guarded& out) {
+      kernels.gather_rows(launch, {matrices, columns, places, {out.floats(), 5, columns}});
+      if (launch.part + 1 < launch.parts) return;
+      int64_t i = 0;
+      for (int64_t row : {8, 0, 3, 3, 6})
+        CHECK(same_floats(out.floats() + i++ * columns, x.data() + row * columns, static_cast<size_t>(columns)));
+    });
+  }
+}
+
 TEST_CASE("rms_norm: x / sqrt(mean of squares + epsilon) * weight") {
   const std::vector<float> x = {3, 4, 0, 0}, weight = {1, 2, 1, 1};
   float out[4];

@@ -61,8 +61,8 @@ class Law:
             trireme += ["--kv-blocks", str(run["kv_blocks"])]
         if run.get("device"):
             trireme += ["--device", run["device"]]
-            if run["alone"]:
-                trireme = ["env", "TRIREME_EMULATED_GPU_ALONE=1", *trireme]
+            reach = {"shared": "GPUS=1", "own": f"GPUS={tp * pp * dp}", "alone": "GPU_ALONE=1"}[run["gpus"]]
+            trireme = ["env", f"TRIREME_EMULATED_{reach}", *trireme]
             if not run["graphs"]:
                 trireme += ["--cuda-graphs", "off"]
         if run.get("level"):
@@ -222,8 +222,8 @@ def burst(law, model):
 
 
 def emulated_gpu(law, models, each):
-    """The CUDA kernels and device on a GPU that does not exist (tests/testkit/cuda): the bits of the CPU's one rank. Ranks of a
-    host share it; by turns they reach each other's memory on it, or not. It is slow, so texts are short. each: layouts a model."""
+    """The CUDA kernels and device on a GPU that does not exist (tests/testkit/cuda): the bits of the CPU's one rank. Each rank
+    has one of its own, or they share it, or do not reach each other's memory. It is slow, so texts are short. each: layouts a model."""
     if not os.path.exists(os.path.join(law.build, "tests/device/trireme_on_emulated_gpu")):
         print("law: skipped on an emulated GPU: this build has none")
         return
@@ -234,7 +234,8 @@ def emulated_gpu(law, models, each):
         layouts = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (3, 1, 1), (2, 2, 1), (1, 1, 2)]
         possible = [layout for layout in layouts[i % 6:] + layouts[:i % 6] if few.allows({"layout": layout})]
         for layout in possible[:each]:
-            law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda", alone=i % 2, graphs=i % 3))
+            law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda",
+                                gpus=rng.choice(("own", "own", "shared", "alone")), graphs=rng.random() < 0.7))
 
 
 def refusals(law, models):

@@ -6,6 +6,7 @@
 #include "kernels/cuda/attention.cu"
 #include "kernels/cuda/experts.cu"
 #include "kernels/cuda/matmul.cu"
+#include "kernels/cuda/meet.cu"
 #include "kernels/cuda/rows.cu"
 #undef fill_cuda
 
@@ -36,6 +37,10 @@ void reach(const RopeTable& rope) {
 }
 
 void reach(const Embed& a) { reach(a.tokens), reach(a.table), reach(a.out); }
+void reach(const GatherRows& a) {
+  reach(a.matrices), reach(a.places), reach(a.out);
+  for (int64_t i = 0; i < a.out.rows; i++) reach(a.row(i), a.out.columns * 4);
+}
 void reach(const RmsNorm& a) { reach(a.x), reach(a.weight), reach(a.out); }
 void reach(const Encode& a) { reach(a.x), reach(a.out); }
 void reach(const MatMul& a) {
@@ -95,10 +100,10 @@ void check(Kernels& kernels) {
 void fill_cuda(Kernels& kernels) {
   fill_unchecked_cuda(unchecked);
   cuda::enqueue_on_stream = testkit::enqueue;
-  check<&Kernels::embed, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul, &Kernels::rope_append,
-        &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares, &Kernels::norm_by_squares, &Kernels::add_bias,
-        &Kernels::add_scaled, &Kernels::scale, &Kernels::route, &Kernels::expert_combine, &Kernels::tree_combine,
-        &Kernels::sample, &Kernels::log_sum_exp>(kernels);
+  check<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
+        &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares,
+        &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale, &Kernels::route,
+        &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::sample, &Kernels::log_sum_exp>(kernels);
 }
 
 }  // namespace trireme

@@ -20,6 +20,8 @@ namespace {
 constexpr size_t kStackBytes = size_t{64} << 10;
 constexpr int kWarpLanes = 32;
 
+int stalled = 0;  // times that threads gave way since one last got on
+
 // A point that all threads of a group must reach before any goes on.
 struct Barrier {
   int members = 0, waiting = 0;
@@ -29,6 +31,7 @@ struct Barrier {
     if (waiting == 0 || waiting < members) return;
     waiting = 0;
     passed++;
+    stalled = 0;
   }
 };
 
@@ -52,6 +55,7 @@ struct Block {
   Barrier barrier;
   const std::function<void()>* kernel = nullptr;
   std::exception_ptr thrown;
+  bool asleep = false;  // whether a thread waited for another GPU
 };
 Block block;
 
@@ -67,7 +71,7 @@ void wait_at(Barrier& barrier) {
   const uint64_t before = barrier.passed;
   barrier.waiting++;
   barrier.look();
-  while (barrier.passed == before) yield();
+  for (; barrier.passed == before; yield()) stalled++;
 }
 
 // A thread that has ended is waited for no more.
@@ -104,6 +108,7 @@ void run_threads() {
 }
 
 void run_block(int threads) {
+  stalled = 0;
   block.barrier = {threads, 0, 0};
   for (Warp& warp : block.warps) warp.barrier = {kWarpLanes, 0, 0};
   for (int i = 0; i < threads; i++) {
@@ -117,6 +122,11 @@ void run_block(int threads) {
       threadIdx.x = static_cast<unsigned>(i);
       resume(fiber);
       left -= fiber.done;
+      if (fiber.done) stalled = 0;
+      if (!block.asleep || stalled < 2 * threads) continue;
+      for (auto& waiting : block.fibers) waiting->entered = false;
+      block.asleep = false;
+      throw StillWaiting();
     }
 }
 
@@ -126,6 +136,7 @@ void run_kernel(int64_t blocks, int threads, const std::function<void()>& kernel
   block.warps.resize(static_cast<size_t>(threads / kWarpLanes));
   block.kernel = &kernel;
   block.thrown = nullptr;
+  block.asleep = false;
   blockDim.x = static_cast<unsigned>(threads);
   gridDim.x = static_cast<unsigned>(blocks);
   for (int64_t i = 0; i < blocks; i++) {
@@ -145,6 +156,12 @@ void emulate_kernel(void* stream, int64_t blocks, int threads, std::function<voi
 }
 
 void __syncthreads() { wait_at(block.barrier); }
+
+void __nanosleep(unsigned) {
+  block.asleep = true;
+  stalled++;
+  yield();
+}
 
 const uint64_t* exchange_in_warp(uint64_t word) {
   Warp& warp = this_warp();

@@ -76,6 +76,15 @@ void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum
 // mma.m16n8k32 of PTX, u8 by s8: where the lanes of a warp hold what.
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]);
 
+// Memory that other processes write, too.
+inline void store_release(uint32_t* at, uint32_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
+inline uint32_t load_acquire(const uint32_t* at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
+
+// A thread waits for another GPU. When nothing of its block can go on, emulate_kernel's work throws StillWaiting: the
+// kernel is to be run again from its beginning, which one that waits must bear.
+struct StillWaiting {};
+void __nanosleep(unsigned);
+
 template <typename T>
 T min(T a, T b) {
   return b < a ? b : a;

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "testkit/cuda/cuda_emulation.h"
 
 namespace trireme::testkit {
 
@@ -64,7 +67,10 @@ struct Stream {
 
   void run() {
     gpu.let(PROT_READ | PROT_WRITE);
-    for (; !work.empty(); work.pop_front()) work.front()();
+    try {
+      for (; !work.empty(); work.pop_front()) work.front()();
+    } catch (const cuda::StillWaiting&) {
+    }
     gpu.let(PROT_NONE);
   }
 };
@@ -72,7 +78,8 @@ std::vector<Stream*> streams;
 
 // Memory is given back when nothing uses it any more, as the runtime has it.
 void run_all() {
-  for (Stream* stream : streams) stream->run();
+  for (Stream* stream : streams)
+    for (; !stream->work.empty(); sched_yield()) stream->run();
 }
 
 void* map(size_t bytes, int protection, int file = -1) {
@@ -214,7 +221,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (static_cast<Stream*>(stream)->captured) return last_error = cudaErrorStreamCaptureUnsupported;
   if (setting("TRIREME_EMULATED_GPU_HANGS", 0)) return cudaErrorNotReady;
   if (work.empty()) return cudaSuccess;
-  static_cast<Stream*>(stream)->run();
+  static_cast<Stream*>(stream)->run();    // as far as it gets
   return last_error = cudaErrorNotReady;  // the next to ask hears that all is done
 }
 
@@ -263,6 +270,18 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
       std::memcpy(to, staged.data(), staged.size());
     });
   }
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  auto* target = static_cast<std::byte*>(to);
+  auto* source = static_cast<const std::byte*>(from);
+  if (height == 0 || width > to_pitch || width > from_pitch) return cudaErrorInvalidValue;
+  if (!gpu_reaches(to, (height - 1) * to_pitch + width) || !gpu_reaches(from, (height - 1) * from_pitch + width))
+    return cudaErrorInvalidValue;
+  enqueue(stream, [=] {
+    for (size_t row = 0; row < height; row++) std::memcpy(target + row * to_pitch, source + row * from_pitch, width);
+  });
   return cudaSuccess;
 }
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
