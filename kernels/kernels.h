@@ -79,7 +79,8 @@ struct RmsNorm {
   MatrixView<const float> x;      // [rows, runs * columns]
   std::span<const float> weight;  // [columns]
   float epsilon = 0;
-  MatrixView<float> out;  // like x; may be x
+  MatrixView<float> out;     // like x; may be x
+  Activations encoded = {};  // with data: `out` as Encode leaves it, too; the runs are whole rows
 };
 
 // A norm over heads that several ranks hold (OLMo 2) goes in two steps: each head's sum of squares, which the ranks
@@ -171,6 +172,7 @@ struct GatedMul {
   MatrixView<const float> gate;  // [rows, columns]
   MatrixView<const float> up;    // [rows, columns]
   MatrixView<float> out;         // [rows, columns]
+  Activations encoded = {};      // with data: `out` as Encode leaves it, too
 };
 
 struct AddBias {

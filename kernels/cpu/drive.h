@@ -92,12 +92,24 @@ void each_run(const Launch& launch, int64_t rows, int64_t columns, const F& f) {
   });
 }
 
+// Columns [first, first + count) of a row, count of them at x: whole groups, or up to the row's end.
+template <const InnerLoops& kLoops>
+void encode_run(const float* x, const Activations& out, int64_t row, int64_t first, int64_t count) {
+  std::byte* to = out.data + row * out.row_bytes;
+  const int64_t padded = first + count == out.columns ? out.row_bytes / 2 - first : count;
+  if (out.form == ActivationForm::bf16)
+    kLoops.encode_bf16_row(x, count, padded, reinterpret_cast<uint16_t*>(to) + first);
+  if (out.form == ActivationForm::int8)
+    kLoops.encode_int8_row(x, count, reinterpret_cast<Int8Group*>(to) + first / kInt8Group);
+}
+
 template <const InnerLoops& kLoops>
 void drive_rms_norm(const Launch& launch, const RmsNorm& a) {
   int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
   each_row(launch, a.x.rows * runs, [&](int64_t i) {
     int64_t row = i / runs, column = i % runs * columns;
     kLoops.norm_row(a.x.row(row) + column, a.weight.data(), columns, a.epsilon, a.out.row(row) + column);
+    if (a.encoded.data) encode_run<kLoops>(a.out.row(row), a.encoded, row, 0, columns);
   });
 }
 
@@ -120,12 +132,7 @@ void drive_norm_by_squares(const Launch& launch, const NormBySquares& a) {
 
 template <const InnerLoops& kLoops>
 void drive_encode(const Launch& launch, const Encode& a) {
-  each_row(launch, a.x.rows, [&](int64_t i) {
-    std::byte* out = a.out.data + i * a.out.row_bytes;
-    if (a.out.form == ActivationForm::bf16)
-      kLoops.encode_bf16_row(a.x.row(i), a.x.columns, a.out.row_bytes / 2, reinterpret_cast<uint16_t*>(out));
-    if (a.out.form == ActivationForm::int8) kLoops.encode_int8_row(a.x.row(i), a.x.columns, out);
-  });
+  each_row(launch, a.x.rows, [&](int64_t i) { encode_run<kLoops>(a.x.row(i), a.out, i, 0, a.x.columns); });
 }
 
 template <const InnerLoops& kLoops>
@@ -133,6 +140,7 @@ void drive_gated_mul(const Launch& launch, const GatedMul& a) {
   auto loop = a.activation == Activation::silu ? kLoops.silu_mul_row : kLoops.gelu_mul_row;
   each_run(launch, a.gate.rows, a.gate.columns, [&](int64_t i, int64_t k, int64_t count) {
     loop(a.gate.row(i) + k, a.up.row(i) + k, count, a.out.row(i) + k);
+    if (a.encoded.data) encode_run<kLoops>(a.out.row(i) + k, a.encoded, i, k, count);
   });
 }
 

@@ -28,42 +28,6 @@ void gather_rows(const Launch& launch, const GatherRows& a) {
   for (int64_t i = rows.begin; i < rows.end; i++) std::copy_n(a.row(i), a.out.columns, a.out.row(i));
 }
 
-float squares(const float* x, int64_t columns) {
-  float lanes[16] = {};
-  for (int64_t k = 0; k < columns; k++) lanes[k % 16] = std::fma(x[k], x[k], lanes[k % 16]);
-  return sum_lanes(lanes, 16);
-}
-
-float norm_factor(float sum, int64_t columns, float epsilon) {
-  return 1.0f / std::sqrt(sum / static_cast<float>(columns) + epsilon);
-}
-
-void rms_norm(const Launch& launch, const RmsNorm& a) {
-  Range rows = part_of(a.x.rows, launch.part, launch.parts);
-  const int64_t columns = static_cast<int64_t>(a.weight.size());
-  for (int64_t i = rows.begin; i < rows.end; i++)
-    for (int64_t run = 0; run + columns <= a.x.columns; run += columns) {
-      const float* x = a.x.row(i) + run;
-      float factor = norm_factor(squares(x, columns), columns, a.epsilon);
-      for (int64_t k = 0; k < columns; k++) a.out.row(i)[run + k] = x[k] * factor * a.weight[static_cast<size_t>(k)];
-    }
-}
-
-void sum_squares(const Launch& launch, const SumSquares& a) {
-  Range rows = part_of(a.x.rows, launch.part, launch.parts);
-  for (int64_t i = rows.begin; i < rows.end; i++)
-    for (int64_t head = 0; head * a.width < a.x.columns; head++)
-      a.out.row(i)[head] = squares(a.x.row(i) + head * a.width, a.width);
-}
-
-void norm_by_squares(const Launch& launch, const NormBySquares& a) {
-  Range rows = part_of(a.x.rows, launch.part, launch.parts);
-  for (int64_t i = rows.begin; i < rows.end; i++) {
-    float factor = factor_of_squares(a, i);
-    for (int64_t k = 0; k < a.x.columns; k++) a.x.row(i)[k] = a.x.row(i)[k] * factor * a.weight[static_cast<size_t>(k)];
-  }
-}
-
 void encode_bf16(const float* x, int64_t columns, int64_t row_bytes, BF16* out) {
   for (int64_t k = 0; k < row_bytes / 2; k++) out[k] = k < columns ? to_bf16(x[k]) : BF16{0};
 }
@@ -90,26 +54,66 @@ void encode_group(const float* x, int64_t columns, Int8Group& group) {
   group.minus_128_sum = -128 * sum;
 }
 
+void encode_row(const float* x, const Activations& out, int64_t row) {
+  std::byte* to = out.data + row * out.row_bytes;
+  if (out.form == ActivationForm::bf16) encode_bf16(x, out.columns, out.row_bytes, reinterpret_cast<BF16*>(to));
+  if (out.form != ActivationForm::int8) return;
+  for (int64_t k = 0; k < out.columns; k += kInt8Group)
+    encode_group(x + k, std::min<int64_t>(kInt8Group, out.columns - k),
+                 reinterpret_cast<Int8Group*>(to)[k / kInt8Group]);
+}
+
 void encode(const Launch& launch, const Encode& a) {
   Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++) encode_row(a.x.row(i), a.out, i);
+}
+
+float squares(const float* x, int64_t columns) {
+  float lanes[16] = {};
+  for (int64_t k = 0; k < columns; k++) lanes[k % 16] = std::fma(x[k], x[k], lanes[k % 16]);
+  return sum_lanes(lanes, 16);
+}
+
+float norm_factor(float sum, int64_t columns, float epsilon) {
+  return 1.0f / std::sqrt(sum / static_cast<float>(columns) + epsilon);
+}
+
+void rms_norm(const Launch& launch, const RmsNorm& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  const int64_t columns = static_cast<int64_t>(a.weight.size());
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    for (int64_t run = 0; run + columns <= a.x.columns; run += columns) {
+      const float* x = a.x.row(i) + run;
+      float factor = norm_factor(squares(x, columns), columns, a.epsilon);
+      for (int64_t k = 0; k < columns; k++) a.out.row(i)[run + k] = x[k] * factor * a.weight[static_cast<size_t>(k)];
+      if (a.encoded.data) encode_row(a.out.row(i), a.encoded, i);
+    }
+}
+
+void sum_squares(const Launch& launch, const SumSquares& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    for (int64_t head = 0; head * a.width < a.x.columns; head++)
+      a.out.row(i)[head] = squares(a.x.row(i) + head * a.width, a.width);
+}
+
+void norm_by_squares(const Launch& launch, const NormBySquares& a) {
+  Range rows = part_of(a.x.rows, launch.part, launch.parts);
   for (int64_t i = rows.begin; i < rows.end; i++) {
-    std::byte* row = a.out.data + i * a.out.row_bytes;
-    if (a.out.form == ActivationForm::bf16)
-      encode_bf16(a.x.row(i), a.x.columns, a.out.row_bytes, reinterpret_cast<BF16*>(row));
-    if (a.out.form != ActivationForm::int8) continue;
-    for (int64_t k = 0; k < a.x.columns; k += kInt8Group)
-      encode_group(a.x.row(i) + k, std::min<int64_t>(kInt8Group, a.x.columns - k),
-                   reinterpret_cast<Int8Group*>(row)[k / kInt8Group]);
+    float factor = factor_of_squares(a, i);
+    for (int64_t k = 0; k < a.x.columns; k++) a.x.row(i)[k] = a.x.row(i)[k] * factor * a.weight[static_cast<size_t>(k)];
   }
 }
 
 void gated_mul(const Launch& launch, const GatedMul& a) {
   Range rows = part_of(a.gate.rows, launch.part, launch.parts);
-  for (int64_t i = rows.begin; i < rows.end; i++)
+  for (int64_t i = rows.begin; i < rows.end; i++) {
     for (int64_t k = 0; k < a.gate.columns; k++) {
       float gate = a.gate.row(i)[k];
       a.out.row(i)[k] = (a.activation == Activation::silu ? silu(gate) : gelu_tanh(gate)) * a.up.row(i)[k];
     }
+    if (a.encoded.data) encode_row(a.out.row(i), a.encoded, i);
+  }
 }
 
 void add_bias(const Launch& launch, const AddBias& a) {

@@ -33,6 +33,29 @@ __device__ float norm_factor(float sum, int64_t columns, float epsilon) {
   return 1.0f / std::sqrt(sum / static_cast<float>(columns) + epsilon);
 }
 
+// Column k of a row, by a warp that has 32 of them from a multiple of 32 on; past the last column x is 0.
+__device__ void encode_column(const Activations& out, int64_t row, int64_t k, float x) {
+  std::byte* to = out.data + row * out.row_bytes;
+  if (out.form == ActivationForm::bf16) {
+    if (k < out.row_bytes / 2) reinterpret_cast<BF16*>(to)[k] = to_bf16(x);
+    return;
+  }
+  const bool finite = __all_sync(kAllLanes, std::isfinite(x));
+  const float largest = largest_of(std::fabs(x));
+  const bool coded = finite && largest >= kSmallestGroup;
+  const int code = coded ? static_cast<int>(std::nearbyint(x * (127.0f / largest))) : 0;
+  const int sum = sum_of(code);
+  Int8Group& group = reinterpret_cast<Int8Group*>(to)[k / kInt8Group];
+  group.code[lane()] = static_cast<int8_t>(code);
+  if (lane() != 0) return;
+  group.scale = coded ? largest / 127.0f : finite ? 0.0f : NAN;
+  group.scaled_sum = coded ? group.scale * static_cast<float>(sum) : group.scale;
+  group.minus_8_sum = -8 * sum;
+  group.minus_128_sum = -128 * sum;
+}
+// Columns that warps walk for it.
+__device__ int64_t encoded_columns(const Activations& out) { return blocks_of(out.columns, kWarp) * kWarp; }
+
 // A block a run.
 __global__ void rms_norm_kernel(RmsNorm a) {
   const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
@@ -44,7 +67,11 @@ __global__ void rms_norm_kernel(RmsNorm a) {
     if (lane() == 0) factor = norm_factor(sum, columns, a.epsilon);
   }
   __syncthreads();
-  for (int64_t k = threadIdx.x; k < columns; k += blockDim.x) a.out.row(row)[first + k] = x[k] * factor * a.weight[k];
+  for (int64_t k = threadIdx.x; k < (a.encoded.data ? encoded_columns(a.encoded) : columns); k += blockDim.x) {
+    const float value = k < columns ? x[k] * factor * a.weight[k] : 0.0f;
+    if (k < columns) a.out.row(row)[first + k] = value;
+    if (a.encoded.data) encode_column(a.encoded, row, k, value);
+  }
 }
 
 // A warp a head.
@@ -65,39 +92,26 @@ __global__ void norm_by_squares_kernel(NormBySquares a) {
   for (int64_t k = threadIdx.x; k < a.x.columns; k += blockDim.x) x[k] = x[k] * factor * a.weight[k];
 }
 
-__global__ void encode_bf16_kernel(Encode a) {
-  const int64_t padded = a.out.row_bytes / 2, item = item_of(a.x.rows * padded);
-  if (item < 0) return;
-  const int64_t row = item / padded, k = item % padded;
-  reinterpret_cast<BF16*>(a.out.data + row * a.out.row_bytes)[k] = k < a.x.columns ? to_bf16(a.x.row(row)[k]) : BF16{0};
+// A thread a column.
+__global__ void encode_kernel(Encode a) {
+  const int64_t columns = encoded_columns(a.out), item = item_of(a.x.rows * columns);
+  if (item < 0) return;  // whole warps
+  const int64_t row = item / columns, k = item % columns;
+  encode_column(a.out, row, k, k < a.x.columns ? a.x.row(row)[k] : 0.0f);
 }
 
-// A warp a group, a lane a column.
-__global__ void encode_int8_kernel(Encode a) {
-  const int64_t groups = blocks_of(a.x.columns, kInt8Group), item = warp_item();
-  if (item >= a.x.rows * groups) return;
-  const int64_t row = item / groups, group = item % groups, k = group * kInt8Group + lane();
-  const float x = k < a.x.columns ? a.x.row(row)[k] : 0.0f;
-  const bool finite = __all_sync(kAllLanes, std::isfinite(x));
-  const float largest = largest_of(std::fabs(x));
-  const bool coded = finite && largest >= kSmallestGroup;
-  const int code = coded ? static_cast<int>(std::nearbyint(x * (127.0f / largest))) : 0;
-  const int sum = sum_of(code);
-  Int8Group& out = reinterpret_cast<Int8Group*>(a.out.data + row * a.out.row_bytes)[group];
-  out.code[lane()] = static_cast<int8_t>(code);
-  if (lane() != 0) return;
-  out.scale = coded ? largest / 127.0f : finite ? 0.0f : NAN;
-  out.scaled_sum = coded ? out.scale * static_cast<float>(sum) : out.scale;
-  out.minus_8_sum = -8 * sum;
-  out.minus_128_sum = -128 * sum;
-}
-
+// A thread a column, in whole warps.
 __global__ void gated_mul_kernel(GatedMul a) {
-  const int64_t item = item_of(a.gate.rows * a.gate.columns);
+  const int64_t columns = blocks_of(a.gate.columns, kWarp) * kWarp, item = item_of(a.gate.rows * columns);
   if (item < 0) return;
-  const int64_t row = item / a.gate.columns, k = item % a.gate.columns;
-  const float gate = a.gate.row(row)[k];
-  a.out.row(row)[k] = (a.activation == Activation::silu ? silu(gate) : gelu_tanh(gate)) * a.up.row(row)[k];
+  const int64_t row = item / columns, k = item % columns;
+  float value = 0;
+  if (k < a.gate.columns) {
+    const float gate = a.gate.row(row)[k];
+    value = (a.activation == Activation::silu ? silu(gate) : gelu_tanh(gate)) * a.up.row(row)[k];
+    a.out.row(row)[k] = value;
+  }
+  if (a.encoded.data) encode_column(a.encoded, row, k, value);
 }
 
 __global__ void add_bias_kernel(AddBias a) {
@@ -215,15 +229,13 @@ void norm_by_squares(const Launch& launch, const NormBySquares& a) {
 }
 
 void encode(const Launch& launch, const Encode& a) {
-  if (a.out.form == ActivationForm::bf16)
-    enqueue(launch, blocks_of(a.x.rows * (a.out.row_bytes / 2), kThreads), kThreads, encode_bf16_kernel, a);
-  if (a.out.form == ActivationForm::int8)
-    enqueue(launch, blocks_of(a.x.rows * blocks_of(a.x.columns, kInt8Group), kThreads / kWarp), kThreads,
-            encode_int8_kernel, a);
+  if (a.out.form == ActivationForm::f32) return;
+  enqueue(launch, blocks_of(a.x.rows * blocks_of(a.x.columns, kWarp) * kWarp, kThreads), kThreads, encode_kernel, a);
 }
 
 void gated_mul(const Launch& launch, const GatedMul& a) {
-  enqueue(launch, blocks_of(a.gate.rows * a.gate.columns, kThreads), kThreads, gated_mul_kernel, a);
+  enqueue(launch, blocks_of(a.gate.rows * blocks_of(a.gate.columns, kWarp) * kWarp, kThreads), kThreads,
+          gated_mul_kernel, a);
 }
 
 void add_bias(const Launch& launch, const AddBias& a) {

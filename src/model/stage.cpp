@@ -15,6 +15,10 @@ namespace {
 
 constexpr int32_t kNoToken = -1;  // nobody's: leaves its row alone
 
+const PackedView& first_of(const Projection& projection) { return projection.parts.front().w; }
+// What an operation beside its FP32 rows encodes.
+Activations to_encode(const Activations& in) { return in.form == ActivationForm::f32 ? Activations{} : in; }
+
 std::vector<UnitRange> ranges(int units, int tp) {
   std::vector<UnitRange> held;
   for (int r = 0; r < tp; r++) held.push_back(units_of(units, tp, r));
@@ -150,100 +154,46 @@ void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
   for (size_t i = 0; i < weights_.layers.size(); i++) {
     const LayerWeights& layer = weights_.layers[i];
 
-    attend(normed(x, layer.attention_norm), layer, layers_[i], cache_.pages(static_cast<int>(i)), batch);
+    attend(normed(x, layer.attention_norm, layer.qkv), layer, layers_[i], cache_.pages(static_cast<int>(i)), batch);
     add_residual(reduce_heads_, layer.o_bias, layer.post_attention_norm, x);
 
-    config_.num_experts > 0 ? mix_experts(normed(x, layer.mlp_norm), layer) : mlp(normed(x, layer.mlp_norm), layer);
+    config_.num_experts > 0 ? mix_experts(normed(x, layer.mlp_norm, layer.router), layer)
+                            : mlp(normed(x, layer.mlp_norm, layer.gate_up), layer);
     add_residual(reduce_mlp_, layer.down_bias, layer.post_mlp_norm, x);
   }
   group_.even_out();
 }
 
 // Leaves this rank's roots of o.
-void Stage::attend(MatrixView<const float> x, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
+void Stage::attend(const Input& in, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
                    const StepBatch& batch) {
-  const int64_t rows = x.rows, heads = share_.num_heads * int64_t{config_.head_dim},
+  const int64_t rows = in.x.rows, heads = share_.num_heads * int64_t{config_.head_dim},
                 kv = share_.num_kv_heads * int64_t{config_.head_dim};
   MatrixView<float> qkv(qkv_, rows, heads + 2 * kv);
   MatrixView<float> q(qkv_, rows, heads, qkv.stride), k(qkv_ + heads, rows, kv, qkv.stride),
       v(qkv_ + heads + kv, rows, kv, qkv.stride);
   MatrixView<float> attended(attended_, rows, heads);
 
-  project(x, layer.qkv, layer.qkv_bias, qkv);
+  project(in, layer.qkv, layer.qkv_bias, qkv);
   if (config_.qk_norm == QkNorm::head) normalize_heads(q, k, layer);
   if (config_.qk_norm == QkNorm::row) normalize_rows(q, k, layer);
   device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.angles, batch.slots, plan.rope, pages});
   device_.launch(kernels_.attention,
                  Attention{q, batch.spans, kv_head_of_, attention_scale_, static_cast<float>(config_.attention_softcap),
                            plan.window, pages, attended});
-  product(attended, layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size, reduce_heads_.root_stride(rows));
+  product(encoded(attended, layer.o), layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size,
+          reduce_heads_.root_stride(rows));
 }
 
 // Leaves this rank's roots of down.
-void Stage::mlp(MatrixView<const float> x, const LayerWeights& layer) {
-  const int64_t rows = x.rows, columns = mlp_columns_;
+void Stage::mlp(const Input& in, const LayerWeights& layer) {
+  const int64_t rows = in.x.rows, columns = mlp_columns_;
   MatrixView<float> gate_up(gate_up_, rows, 2 * columns);
   MatrixView<float> gate(gate_up_, rows, columns, 2 * columns), up(gate_up_ + columns, rows, columns, 2 * columns);
-  MatrixView<float> activated(activated_, rows, columns);
 
-  project(x, layer.gate_up, layer.gate_up_bias, gate_up);
-  device_.launch(kernels_.gated_mul, GatedMul{config_.activation, gate, up, activated});
-  product(activated, layer.down, over_intermediate_, reduce_mlp_.roots(), config_.hidden_size,
+  project(in, layer.gate_up, layer.gate_up_bias, gate_up);
+  product(activate(gate, up, layer.down), layer.down, over_intermediate_, reduce_mlp_.roots(), config_.hidden_size,
           reduce_mlp_.root_stride(rows));
-}
-
-// Every rank routes alike and computes the experts it holds, each over the rows that go to it; leaves the roots of the
-// tree over all experts.
-void Stage::mix_experts(MatrixView<const float> x, const LayerWeights& layer) {
-  const int64_t rows = x.rows, hidden = config_.hidden_size, columns = mlp_columns_;
-  MatrixView<float> logits(router_, rows, config_.num_experts);
-  product(x, layer.router, over_hidden_, logits.data, logits.stride, 0);
-  const int64_t held = std::ssize(layer.experts);
-  chosen_.resize(static_cast<size_t>(rows * config_.experts_per_token));
-  chosen_weight_.resize(chosen_.size());
-  assignment_.resize(static_cast<size_t>(rows * held));
-  weight_.resize(assignment_.size());
-  device_.launch(kernels_.route,
-                 Route{logits, config_.experts_per_token, config_.norm_topk_prob, chosen_, chosen_weight_});
-  device_.synchronize();
-
-  int64_t mixed = 0;  // rows of mixed_ so far
-  for (int e = 0; e < held; e++) {
-    const ExpertWeights& expert = layer.experts[static_cast<size_t>(e)];
-    const int64_t count = gather_rows(e, mixed, x);
-    if (count == 0) continue;
-    MatrixView<float> gate_up(gate_up_, count, 2 * columns);
-    MatrixView<float> gate(gate_up_, count, columns, 2 * columns), up(gate_up_ + columns, count, columns, 2 * columns);
-    MatrixView<float> activated(activated_, count, columns);
-    project({gathered_, count, hidden}, expert.gate_up, {}, gate_up);
-    device_.launch(kernels_.gated_mul, GatedMul{config_.activation, gate, up, activated});
-    product(activated, expert.down, over_intermediate_, mixed_ + mixed * hidden, hidden, 0);
-    mixed += count;
-  }
-  device_.launch(kernels_.expert_combine, ExpertCombine{{mixed_, mixed, hidden},
-                                                        assignment_,
-                                                        weight_,
-                                                        &over_experts_,
-                                                        rows,
-                                                        reduce_mlp_.roots(),
-                                                        reduce_mlp_.root_stride(rows)});
-}
-
-// Brings the rows that chose a held expert together, in order; their results will stand at mixed_ row `first` and on.
-int64_t Stage::gather_rows(int expert, int64_t first, MatrixView<const float> x) {
-  const int64_t held = share_.mlp.size(), per_row = config_.experts_per_token;
-  const size_t row_bytes = static_cast<size_t>(x.columns) * sizeof(float);
-  int64_t count = 0;
-  for (int64_t row = 0; row < x.rows; row++) {
-    const auto begin = chosen_.begin() + row * per_row, end = begin + per_row;
-    const auto found = std::find(begin, end, share_.mlp.begin + expert);
-    const size_t cell = static_cast<size_t>(row * held + expert);
-    assignment_[cell] = found == end ? -1 : static_cast<int32_t>(first + count);
-    if (found == end) continue;
-    weight_[cell] = chosen_weight_[static_cast<size_t>(found - chosen_.begin())];
-    device_.copy(gathered_ + count++ * x.columns, x.row(row), row_bytes);
-  }
-  return count;
 }
 
 // x += residual_multiplier * norm(the sum of all ranks' roots + bias), of which most families have the sum alone.
@@ -310,7 +260,7 @@ void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, Matri
   device_.launch(kernels_.gather_rows, GatherRows{head_input_, x.stride, head_places_, wanted});
   norm(wanted, weights_.final_norm, wanted);
   if (weights_.head.n == 0) return;
-  product(wanted, weights_.head, over_hidden_, logits.data, logits.stride, 0);
+  product(encoded(wanted, weights_.head), weights_.head, over_hidden_, logits.data, logits.stride, 0);
   if (config_.logits_scaling != 1 || config_.final_softcap != 0)
     device_.launch(kernels_.scale, Scale{logits, static_cast<float>(1 / config_.logits_scaling),
                                          static_cast<float>(config_.final_softcap)});
@@ -361,31 +311,49 @@ void Stage::norm(MatrixView<const float> x, std::span<const float> weight, Matri
 }
 
 // x itself in families without a norm here.
-MatrixView<const float> Stage::normed(MatrixView<const float> x, std::span<const float> weight) {
-  if (weight.empty()) return x;
-  MatrixView<float> out(normed_, x.rows, x.columns);
-  norm(x, weight, out);
-  return out;
+Stage::Input Stage::normed(MatrixView<const float> x, std::span<const float> weight, const PackedView& w) {
+  if (weight.empty()) return {x, encoded(x, w)};
+  const MatrixView<float> out(normed_, x.rows, x.columns);
+  const Activations in = form_of(out, w);
+  device_.launch(kernels_.rms_norm, RmsNorm{x, weight, static_cast<float>(config_.rms_norm_eps), out, to_encode(in)});
+  return {out, in};
 }
 
-void Stage::project(MatrixView<const float> x, const Projection& projection, std::span<const float> bias,
-                    MatrixView<float> out) {
-  for (const auto& part : projection.parts)
-    product(x, part.w, over_hidden_, out.data + part.first_output, out.stride, 0);
+Stage::Input Stage::normed(MatrixView<const float> x, std::span<const float> weight, const Projection& projection) {
+  return normed(x, weight, first_of(projection));
+}
+
+Activations Stage::activate(MatrixView<const float> gate, MatrixView<const float> up, const PackedView& w) {
+  const MatrixView<float> out(activated_, gate.rows, gate.columns);
+  const Activations in = form_of(out, w);
+  device_.launch(kernels_.gated_mul, GatedMul{config_.activation, gate, up, out, to_encode(in)});
+  return in;
+}
+
+Activations Stage::encoded(MatrixView<const float> x, const PackedView& w) {
+  const Activations in = form_of(x, w);
+  if (in.form != ActivationForm::f32) device_.launch(kernels_.encode, Encode{x, in});
+  return in;
+}
+
+// Where x stands in the form that products with w take: in place, or to be encoded.
+Activations Stage::form_of(MatrixView<const float> x, const PackedView& w) const {
+  const ActivationForm form = activation_form(w.form);
+  if (form != ActivationForm::f32) return {form, encoded_, x.rows, x.columns, activation_row_bytes(form, x.columns)};
+  auto* data = reinterpret_cast<std::byte*>(const_cast<float*>(x.data));  // read only: products take all as bytes
+  return {form, data, x.rows, x.columns, x.stride * static_cast<int64_t>(sizeof(float))};
+}
+
+void Stage::project(Input in, const Projection& projection, std::span<const float> bias, MatrixView<float> out) {
+  for (const auto& part : projection.parts) {
+    if (activation_form(part.w.form) != in.encoded.form) in.encoded = encoded(in.x, part.w);
+    product(in.encoded, part.w, over_hidden_, out.data + part.first_output, out.stride, 0);
+  }
   if (!bias.empty()) device_.launch(kernels_.add_bias, AddBias{out, bias});
 }
 
-void Stage::product(MatrixView<const float> x, const PackedView& w, const Contraction& contraction, float* y,
+void Stage::product(const Activations& in, const PackedView& w, const Contraction& contraction, float* y,
                     int64_t y_stride, int64_t root_stride) {
-  const ActivationForm form = activation_form(w.form);
-  Activations in{form, encoded_, x.rows, x.columns, activation_row_bytes(form, x.columns)};
-  if (form == ActivationForm::f32) {
-    in.data =
-        reinterpret_cast<std::byte*>(const_cast<float*>(x.data));  // read only: the product takes all forms as bytes
-    in.row_bytes = x.stride * static_cast<int64_t>(sizeof(float));
-  } else {
-    device_.launch(kernels_.encode, Encode{x, in});
-  }
   device_.launch(kernels_.matmul, MatMul{in, w, &contraction, y, y_stride, root_stride});
 }
 

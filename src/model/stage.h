@@ -69,13 +69,19 @@ class Stage {
   };
 
   void embed(const StepBatch& batch, MatrixView<float> x);
+  // Rows, and how the products that follow take them.
+  struct Input {
+    MatrixView<const float> x;
+    Activations encoded;
+  };
+
   void share_tokens(std::span<const int32_t> tokens);
   void embed_together(MatrixView<float> x);
   void look_up(std::span<const int32_t> tokens, MatrixView<float> out);
-  void attend(MatrixView<const float> x, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
+  void attend(const Input& in, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
               const StepBatch& batch);
-  void mlp(MatrixView<const float> x, const LayerWeights& layer);
-  void mix_experts(MatrixView<const float> x, const LayerWeights& layer);
+  void mlp(const Input& in, const LayerWeights& layer);
+  void mix_experts(const Input& in, const LayerWeights& layer);
   void add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
                     MatrixView<float> x);
   void normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
@@ -85,11 +91,14 @@ class Stage {
   void take_scratch(const StepLimits& limits, const UnitTable& units);
 
   void norm(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out);
-  MatrixView<const float> normed(MatrixView<const float> x, std::span<const float> weight);
-  void project(MatrixView<const float> x, const Projection& projection, std::span<const float> bias,
-               MatrixView<float> out);
-  void product(MatrixView<const float> x, const PackedView& w, const Contraction& contraction, float* y,
-               int64_t y_stride, int64_t root_stride);
+  Input normed(MatrixView<const float> x, std::span<const float> weight, const PackedView& w);
+  Input normed(MatrixView<const float> x, std::span<const float> weight, const Projection& projection);
+  Activations activate(MatrixView<const float> gate, MatrixView<const float> up, const PackedView& w);
+  Activations encoded(MatrixView<const float> x, const PackedView& w);
+  Activations form_of(MatrixView<const float> x, const PackedView& w) const;
+  void project(Input in, const Projection& projection, std::span<const float> bias, MatrixView<float> out);
+  void product(const Activations& in, const PackedView& w, const Contraction& contraction, float* y, int64_t y_stride,
+               int64_t root_stride);
 
   const ModelConfig& config_;
   StagePlace place_;

@@ -135,6 +135,34 @@ TEST_CASE("encode: every level gives the reference's bits") {
     }
 }
 
+TEST_CASE("rms_norm and gated_mul leave their rows in the form of products, too: encode's bits, at every level") {
+  for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8})
+    for (int64_t columns : kColumns) {
+      Source source(3);
+      const auto count = static_cast<size_t>(5 * columns);
+      const std::vector<float> x = source.extremes(count), up = source.values(count),
+                               weight = source.values(static_cast<size_t>(columns));
+      const int64_t row_bytes = activation_row_bytes(form, columns);
+      const size_t floats = static_cast<size_t>(5 * row_bytes);  // where they begin
+      const auto check = [&](const auto& operation) {
+        check_levels(floats + count * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+          const MatrixView<float> rows(reinterpret_cast<float*>(out.data() + floats), 5, columns);
+          operation(kernels, launch, rows, Activations{form, out.data(), 5, columns, row_bytes});
+          if (launch.part + 1 < launch.parts) return;
+          Guarded encoded(floats);
+          select_kernels("reference").encode({}, {rows, {form, encoded.data(), 5, columns, row_bytes}});
+          CHECK(std::equal(encoded.data(), encoded.data() + floats, out.data()));
+        });
+      };
+      check([&](const Kernels& kernels, const Launch& launch, MatrixView<float> rows, const Activations& encoded) {
+        kernels.rms_norm(launch, {{x.data(), 5, columns}, weight, 1e-5f, rows, encoded});
+      });
+      check([&](const Kernels& kernels, const Launch& launch, MatrixView<float> rows, const Activations& encoded) {
+        kernels.gated_mul(launch, {Activation::silu, {x.data(), 5, columns}, {up.data(), 5, columns}, rows, encoded});
+      });
+    }
+}
+
 TEST_CASE("encode bf16 rounds to nearest even and pads with zeros") {
   Rows rows = encode_rows(PackedForm::bf16, {1.0f, 1.00390625f, 1.01171875f}, 1, 3);
   const BF16* x = reinterpret_cast<BF16*>(rows.view.data);

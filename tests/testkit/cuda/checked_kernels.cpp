@@ -29,7 +29,9 @@ template <typename T>
 void reach(const MatrixView<T>& x) {
   if (x.rows > 0) reach(x.data, ((x.rows - 1) * x.stride + x.columns) * static_cast<int64_t>(sizeof(T)));
 }
-void reach(const Activations& x) { reach(x.data, x.rows * x.row_bytes); }
+void reach(const Activations& x) {
+  if (x.data) reach(x.data, x.rows * x.row_bytes);
+}
 void reach(const PackedView& w) { reach(w.data, packed_bytes(w)); }
 void reach(const KvPages& pages) { reach(pages.k, 1), reach(pages.v, 1); }  // how many blocks there are it does not say
 void reach(const RopeTable& rope) {
@@ -41,7 +43,7 @@ void reach(const GatherRows& a) {
   reach(a.matrices), reach(a.places), reach(a.out);
   for (int64_t i = 0; i < a.out.rows; i++) reach(a.row(i), a.out.columns * 4);
 }
-void reach(const RmsNorm& a) { reach(a.x), reach(a.weight), reach(a.out); }
+void reach(const RmsNorm& a) { reach(a.x), reach(a.weight), reach(a.out), reach(a.encoded); }
 void reach(const Encode& a) { reach(a.x), reach(a.out); }
 void reach(const MatMul& a) {
   reach(a.x), reach(a.w);
@@ -56,7 +58,7 @@ void reach(const Attention& a) {
   for (const AttentionSpan& span : a.spans)
     reach(span.block_table, (span.first_position + span.rows + kBlockTokens - 1) / kBlockTokens * 4);
 }
-void reach(const GatedMul& a) { reach(a.gate), reach(a.up), reach(a.out); }
+void reach(const GatedMul& a) { reach(a.gate), reach(a.up), reach(a.out), reach(a.encoded); }
 void reach(const SumSquares& a) { reach(a.x), reach(a.out); }
 void reach(const NormBySquares& a) { reach(a.x), reach(a.weight), reach(a.sum_squares); }
 void reach(const AddBias& a) { reach(a.x), reach(a.bias); }
