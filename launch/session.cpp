@@ -225,11 +225,16 @@ int64_t Session::room_for_cache() const {
     const int64_t weights = StageWeights::packed_bytes_of(*source_, config_, units_, place_, exact_);
     return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
   }
+  return static_cast<int64_t>(static_cast<double>(gpu_free_bytes_ / gpu_ranks_ - workspace_bytes() - kRankBytes) *
+                              kGpuCacheShare);
+}
+
+// Of a GPU, beside weights and cache.
+int64_t Session::workspace_bytes() const {
   int64_t rope = 0;
   for (const RopeConfig& r : config_.ropes) rope += config_.max_positions * r.rotary * int64_t{sizeof(float)};
-  const int64_t workspace = Stage::scratch_bytes(config_, units_, place_, limits_) + rope +
-                            static_cast<int64_t>(Runner::hop_bytes(config_, limits_)) + kRankBytes;
-  return static_cast<int64_t>(static_cast<double>(gpu_free_bytes_ / gpu_ranks_ - workspace) * kGpuCacheShare);
+  return Stage::scratch_bytes(config_, units_, place_, limits_) + rope +
+         static_cast<int64_t>(Runner::hop_bytes(config_, limits_));
 }
 
 // Every rank of every replica has equally many KV blocks: the fewest that any can hold.
@@ -311,6 +316,21 @@ std::string Session::layout_text() const {
 std::string Session::memory_text() const {
   return fmt::format("rank 0: weights {} MiB, KV cache {} MiB ({} blocks of {} positions), group by {}",
                      weights_->bytes() >> 20, cache_->bytes() >> 20, kv_blocks_, kBlockTokens, group_->transport());
+}
+
+std::vector<std::string> Session::gpu_memory_texts() {
+  const std::string shared = gpu_ranks_ > 1 ? fmt::format(" for {} ranks", gpu_ranks_) : "";
+  const std::string mine =
+      gpu_ ? fmt::format(
+                 "rank {} on {}: weights {} MiB; {} MiB were free beside them{}: KV cache {} MiB, workspace about {} "
+                 "MiB; {} MiB are free now",
+                 world_.rank(), gpu_->name(), weights_->bytes() >> 20, gpu_free_bytes_ >> 20, shared,
+                 cache_->bytes() >> 20, workspace_bytes() >> 20, gpu_->available_bytes() >> 20)
+           : "";
+  std::vector<std::string> texts;
+  for (const std::vector<std::byte>& text : world_.all_gather(std::as_bytes(std::span(mine))))
+    if (!text.empty()) texts.emplace_back(reinterpret_cast<const char*>(text.data()), text.size());
+  return texts;
 }
 
 }  // namespace trireme

@@ -57,6 +57,8 @@ class Session {
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;
+  // A line for each rank that computes on a GPU: what it holds there. Collective, after load().
+  std::vector<std::string> gpu_memory_texts();
 
  private:
   Machine gather_machine(RankProbe probe) const;
@@ -68,6 +70,7 @@ class Session {
   void check_gpu_limits() const;
   void check_equal_gpus();
   int64_t room_for_cache() const;
+  int64_t workspace_bytes() const;
   void agree_on_cache();
   void build_stage();
 
