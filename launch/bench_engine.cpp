@@ -124,7 +124,7 @@ double gpu_gbps(Session& session) {
 // it.
 double compute_peak(const Limits& limits, const Session& session) {
   const WeightFormat& format = session.source().get_tensor("layers.0.mlp.gate").format;
-  if (session.options().numerics == "exact") return limits.fma_gflops;
+  if (session.numerics() == Numerics::exact) return limits.fma_gflops;
   if (format.quantized() && !format.e4m3 && limits.int8_gops > 0) return limits.int8_gops;
   return format.type == DType::bf16 && limits.bf16_gflops > 0 ? limits.bf16_gflops : limits.fma_gflops;
 }
@@ -155,6 +155,7 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   std::vector<double> limits;
   const bool on_gpu = session.gpu() != nullptr;
   if (on_gpu && plan.decode) limits.push_back(gpu_gbps(session));
+  if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());
   session.load();
   const int64_t needed = plan.sequences * ((positions + kBlockTokens - 1) / kBlockTokens),
                 there = session.scheduler_limits().kv_blocks;

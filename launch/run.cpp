@@ -345,6 +345,7 @@ int run_command(const Options& options, const Environment& environment) {
     const int64_t day = world.all_max(job ? job->day() : 0);
     session.load();
     log.info("{}; {}", session.layout_text(), session.memory_text());
+    if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());
     const SamplingDefaults& defaults = session.sampling_defaults();
     if (!defaults.taken.empty()) log.info("from generation_config.json: {}", defaults.taken);
     if (!defaults.left_out.empty())

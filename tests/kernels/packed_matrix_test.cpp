@@ -34,20 +34,23 @@ float stored_value(const Weights& w, int64_t n, int64_t k) {
 }  // namespace
 
 TEST_CASE("what a format is packed to") {
-  const auto form = [](const WeightFormat& format, bool exact) { return packed_form(format, exact).form; };
-  CHECK(form(plain(DType::f16), false) == PackedForm::f32);
-  CHECK(form(plain(DType::bf16), false) == PackedForm::bf16);
-  CHECK(form(plain(DType::bf16), true) == PackedForm::f32);
-  CHECK(form(with_minimum(4, 32), false) == PackedForm::q4);
-  CHECK(form(with_minimum(4, 32), true) == PackedForm::f32);
-  CHECK(form(quantized(8, 64, 128), false) == PackedForm::q8);
-  CHECK(form(quantized(4, 32, 3), false) == PackedForm::f32);
-  CHECK(form(quantized(4, 48, 8), false) == PackedForm::f32);
-  CHECK(form({DType::f32, 4, 32, 0, true}, false) == PackedForm::q4);
-  CHECK(form(fp8(96), false) == PackedForm::e4m3);
-  CHECK(form(fp8(96), true) == PackedForm::f32);
+  using enum Numerics;
+  const auto form = [](const WeightFormat& format, Numerics numerics) { return packed_form(format, numerics).form; };
+  CHECK(form(plain(DType::f16), standard) == PackedForm::f32);
+  CHECK(form(plain(DType::bf16), standard) == PackedForm::bf16);
+  CHECK(form(plain(DType::bf16), exact) == PackedForm::f32);
+  CHECK(form(plain(DType::bf16), fast) == PackedForm::bf16_rows);
+  CHECK(form(with_minimum(4, 32), fast) == PackedForm::q4);
+  CHECK(form(with_minimum(4, 32), standard) == PackedForm::q4);
+  CHECK(form(with_minimum(4, 32), exact) == PackedForm::f32);
+  CHECK(form(quantized(8, 64, 128), standard) == PackedForm::q8);
+  CHECK(form(quantized(4, 32, 3), standard) == PackedForm::f32);
+  CHECK(form(quantized(4, 48, 8), standard) == PackedForm::f32);
+  CHECK(form({DType::f32, 4, 32, 0, true}, standard) == PackedForm::q4);
+  CHECK(form(fp8(96), standard) == PackedForm::e4m3);
+  CHECK(form(fp8(96), exact) == PackedForm::f32);
   // Groups of 16 have FP32 scales whatever the format's are.
-  const PackedView halves = packed_form(quantized(4, 16, 8), false), wide = packed_form(quantized(8, 64, 128), false);
+  const PackedView halves = packed_form(quantized(4, 16, 8), standard), wide = packed_form(quantized(8, 64, 128), standard);
   CHECK(halves.scale_type == DType::f32);
   CHECK(halves.scale_columns == 16);
   CHECK(wide.scale_type == DType::f16);
@@ -57,6 +60,7 @@ TEST_CASE("what a format is packed to") {
 TEST_CASE("sizes round up to whole panels, pairs and groups") {
   CHECK(packed_bytes({.form = PackedForm::f32, .n = 65, .k = 3}) == 2 * 3 * 64 * 4);
   CHECK(packed_bytes({.form = PackedForm::bf16, .n = 64, .k = 3}) == 2 * 64 * 2 * 2);
+  CHECK(packed_bytes({.form = PackedForm::bf16_rows, .n = 65, .k = 9}) == 65 * 16 * 2);
   CHECK(packed_bytes({.form = PackedForm::q8, .n = 33, .k = 32}) == 2 * (1024 + 64));
   CHECK(packed_bytes({.form = PackedForm::q4, .has_minimum = true, .n = 32, .k = 33}) == 2 * (512 + 128));
   CHECK(packed_bytes({.form = PackedForm::q8, .scale_type = DType::f32, .scale_columns = 16, .n = 32, .k = 32}) ==
