@@ -121,6 +121,7 @@ void Session::take_fast_kernels() {
     kernels_ = *fast;
     return;
   }
+  if (world_.rank() != 0) return;
   numerics_remark_ = fmt::format("--numerics fast needs cuBLASLt, and rank {} has none: {}; computing as standard",
                                  lacking - all.begin(),
                                  std::string_view(reinterpret_cast<const char*>(lacking->data()), lacking->size()));

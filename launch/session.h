@@ -55,7 +55,7 @@ class Session {
 
   // The numerics fingerprint, agreed by all ranks: runs with the same one may be joined and compared.
   const std::string& fingerprint() const { return fingerprint_; }
-  // Why these are not the numerics that were asked for, in one line; "" when they are.
+  // Why these are not the numerics that were asked for, in one line on rank 0; "" when they are.
   const std::string& numerics_remark() const { return numerics_remark_; }
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;

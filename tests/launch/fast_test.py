@@ -78,6 +78,7 @@ def check_near(runs, checks, name, model, lengths, layouts):
         checks.check(f"{what}: nothing is missing", "cuBLASLt" not in said, said)
         checks.equal(f"{what}: standard's tokens", tokens_of(fast), tokens_of(standard))
         distance = farthest(fast, standard)
+        print(f"{what}: {distance:.2g} nats at most from standard", flush=True)
         checks.check(f"{what}: near standard's log-probs, and not those", 0 < distance < NEAR, distance)
     return standard
 
