@@ -128,7 +128,8 @@ void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t 
 
 PackedView packed_form(const WeightFormat& format, Numerics numerics) {
   const bool exact = numerics == Numerics::exact;
-  if (!exact && !format.quantized() && format.type == DType::bf16) return {.form = numerics == Numerics::fast ? PackedForm::bf16_rows : PackedForm::bf16};
+  if (!exact && !format.quantized() && format.type == DType::bf16)
+    return {.form = numerics == Numerics::fast ? PackedForm::bf16_rows : PackedForm::bf16};
   if (!exact && format.e4m3) return {.form = PackedForm::e4m3, .scale_type = DType::f32, .scale_columns = format.group};
   const bool zero_known = format.zero == 0 || format.zero == 8 || format.zero == 128;
   const bool whole_groups = format.group == 16 || format.group % kGroupColumns == 0;

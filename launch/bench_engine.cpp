@@ -206,7 +206,8 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
                                   {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)}};
   if (plan.decode) about["cache_bytes"] = static_cast<uint64_t>(work.cache_bytes);
   const std::string gpus = fmt::format("{} GPU{}", session.gpus(), session.gpus() == 1 ? "" : "s");
-  if (on_gpu && plan.decode) about["limit_of"] = fmt::format("copies in the memory of {}, bytes read and written", gpus);
+  if (on_gpu && plan.decode)
+    about["limit_of"] = fmt::format("copies in the memory of {}, bytes read and written", gpus);
   if (on_gpu && !plan.decode)
     about["limit_of"] = no_limit.empty()
                             ? fmt::format("cuBLASLt's BF16 product of 8192 rows, columns and outputs on {}", gpus)

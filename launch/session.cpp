@@ -194,9 +194,9 @@ void Session::choose_kernels() {
     choose_level();
     host_kernels_ = kernels_;
   }
-  fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision,
-                             name_of(numerics_), kernels_.level, kUnitFormulaVersion, units_.heads_per_unit,
-                             units_.columns_per_unit, units_.rows_per_unit, units_.hidden_unit_columns);
+  fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision, name_of(numerics_),
+                             kernels_.level, kUnitFormulaVersion, units_.heads_per_unit, units_.columns_per_unit,
+                             units_.rows_per_unit, units_.hidden_unit_columns);
 }
 
 void Session::choose_level() {

@@ -100,8 +100,8 @@ void LibraryProducts::matmul(const Launch& launch, const MatMul& a) {
 
 // One sum of all columns. Where the tree has several roots for a rank (a tp that is no power of two), the others are 0.
 void LibraryProducts::multiply(void* stream, const MatMul& a) {
-  const Plan& how = plan({a.w.n, a.w.k, a.x.rows, a.x.row_bytes / int64_t{sizeof(BF16)}, a.y_stride,
-                          alignment_of(a.y, a.y_stride)});
+  const Plan& how =
+      plan({a.w.n, a.w.k, a.x.rows, a.x.row_bytes / int64_t{sizeof(BF16)}, a.y_stride, alignment_of(a.y, a.y_stride)});
   constexpr float kOne = 1, kZero = 0;
   check(library_.matmul(handle_, operation_, &kOne, a.w.data, how.weights, a.x.data, how.rows, &kZero, a.y, how.sums,
                         a.y, how.sums, &how.algorithm, workspace_.data(), workspace_.bytes(), stream),

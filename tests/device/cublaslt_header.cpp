@@ -9,7 +9,8 @@ using trireme::CublasLt;
 
 static_assert(sizeof(CublasLt::Algorithm) == sizeof(cublasLtMatmulAlgo_t));
 static_assert(sizeof(CublasLt::Heuristic) == sizeof(cublasLtMatmulHeuristicResult_t));
-static_assert(offsetof(CublasLt::Heuristic, workspace_bytes) == offsetof(cublasLtMatmulHeuristicResult_t, workspaceSize));
+static_assert(offsetof(CublasLt::Heuristic, workspace_bytes) ==
+              offsetof(cublasLtMatmulHeuristicResult_t, workspaceSize));
 static_assert(offsetof(CublasLt::Heuristic, state) == offsetof(cublasLtMatmulHeuristicResult_t, state));
 static_assert(CublasLt::kSuccess == CUBLAS_STATUS_SUCCESS && CublasLt::kBf16 == CUDA_R_16BF &&
               CublasLt::kF32 == CUDA_R_32F && CublasLt::kComputeF32 == CUBLAS_COMPUTE_32F &&
@@ -28,8 +29,9 @@ constexpr bool alike = sizeof(Ours) == sizeof(Theirs) && std::is_pointer_v<Ours>
 template <typename Ours, typename Theirs>
 struct SameCall : std::false_type {};
 template <typename R, typename... A, typename S, typename... B>
-  requires(sizeof...(A) == sizeof...(B))
-struct SameCall<R (*)(A...), S(B...)> : std::bool_constant<alike<R, S> && (alike<A, B> && ...)> {};
+requires(sizeof...(A) == sizeof...(B)) struct SameCall<R (*)(A...), S(B...)>
+    : std::bool_constant<alike<R, S> && (alike<A, B> && ...)> {
+};
 
 static_assert(SameCall<decltype(CublasLt::get_version), decltype(cublasLtGetVersion)>::value);
 static_assert(SameCall<decltype(CublasLt::create), decltype(cublasLtCreate)>::value);

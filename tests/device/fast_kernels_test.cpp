@@ -41,8 +41,8 @@ struct Product {
   PackedView w{.form = PackedForm::bf16_rows, .n = n, .k = k};
   Buffer weights = gpu.allocate(static_cast<size_t>(packed_bytes(w)), "weights");
   Activations x{ActivationForm::bf16, nullptr, rows, k, activation_row_bytes(ActivationForm::bf16, k)};
-  PinnedVector<BF16> in{gpu, static_cast<size_t>(rows * x.row_bytes / 2), "rows"};
-  PinnedVector<float> out{gpu, static_cast<size_t>(tree.program.roots * rows * stride + 2), "sums"};
+  PinnedVector<BF16> in{gpu, static_cast<size_t>(rows* x.row_bytes / 2), "rows"};
+  PinnedVector<float> out{gpu, static_cast<size_t>(tree.program.roots* rows* stride + 2), "sums"};
   std::vector<BF16> of_weights = std::vector<BF16>(static_cast<size_t>(packed_bytes(w) / 2));
 
   void fill(unsigned seed) {
@@ -60,9 +60,7 @@ struct Product {
     out.resize(static_cast<size_t>(tree.program.roots * rows * stride + 2));
     for (float& v : out) v = 7;
   }
-  void enqueue() {
-    gpu.launch(kernels.matmul, MatMul{x, w, &tree, out.data() + 1, stride, rows * stride});
-  }
+  void enqueue() { gpu.launch(kernels.matmul, MatMul{x, w, &tree, out.data() + 1, stride, rows * stride}); }
   // The farthest from the sums in FP64, in parts of what FP32 may lose on the way.
   double farthest() const {
     double worst = 0;
@@ -112,8 +110,9 @@ TEST_CASE("toolkits and wheels of the user's prefixes are looked through, the ne
   const std::filesystem::path prefix = folder.path();
   const std::string names[] = {"liba.so.13", "liba.so.12"};
   std::vector<std::string> expected(std::begin(names), std::end(names));
-  for (const char* part : {"lib64/liba.so.13", "lib64/liba.so.12", "lib/python3.12/site-packages/nvidia/cu13/lib/liba.so.13",
-                           "lib/python3.12/site-packages/nvidia/a/lib/liba.so.12"}) {
+  for (const char* part :
+       {"lib64/liba.so.13", "lib64/liba.so.12", "lib/python3.12/site-packages/nvidia/cu13/lib/liba.so.13",
+        "lib/python3.12/site-packages/nvidia/a/lib/liba.so.12"}) {
     std::filesystem::create_directories((prefix / part).parent_path());
     std::ofstream(prefix / part) << "";
     expected.push_back(prefix / part);

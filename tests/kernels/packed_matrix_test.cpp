@@ -50,7 +50,8 @@ TEST_CASE("what a format is packed to") {
   CHECK(form(fp8(96), standard) == PackedForm::e4m3);
   CHECK(form(fp8(96), exact) == PackedForm::f32);
   // Groups of 16 have FP32 scales whatever the format's are.
-  const PackedView halves = packed_form(quantized(4, 16, 8), standard), wide = packed_form(quantized(8, 64, 128), standard);
+  const PackedView halves = packed_form(quantized(4, 16, 8), standard),
+                   wide = packed_form(quantized(8, 64, 128), standard);
   CHECK(halves.scale_type == DType::f32);
   CHECK(halves.scale_columns == 16);
   CHECK(wide.scale_type == DType::f16);
@@ -78,6 +79,31 @@ TEST_CASE("every value comes back as it was stored, in both modes") {
         for (int64_t i = 0; i < n; i++)
           for (int64_t j = 0; j < k; j++) REQUIRE(same(packed_value(w.view, i, j), stored_value(w, i, j)));
       }
+}
+
+TEST_CASE("plain rows for a library: values stand side by side, rows begin every 16 bytes, zeros between") {
+  for (auto [n, k] : {std::pair<int64_t, int64_t>{3, 8}, {5, 45}, {70, 33}}) {
+    Weights w = random_weights(plain(DType::bf16), false, n, k, 5);
+    PackedView view = packed_form(w.format, Numerics::fast);
+    view.n = n, view.k = k;
+    Guarded memory(static_cast<size_t>(packed_bytes(view)));
+    view.data = memory.data();
+    const int64_t cut = k / 2;  // in two rectangles
+    StoredBlock left = w.block, right = w.block;
+    left.columns = cut;
+    right.columns -= cut, right.values += cut * 2;
+    pack_block(left, view, 0, 0);
+    pack_block(right, view, 0, cut);
+    CHECK(memory.intact());
+    const BF16* rows = reinterpret_cast<const BF16*>(memory.data());
+    const int64_t stride = (k + 7) / 8 * 8;
+    for (int64_t i = 0; i < n; i++)
+      for (int64_t j = 0; j < stride; j++) {
+        const float value = to_float(rows[i * stride + j]);
+        REQUIRE(same(value, j < k ? stored_value(w, i, j) : 0));
+        if (j < k) REQUIRE(same(packed_value(view, i, j), value));
+      }
+  }
 }
 
 TEST_CASE("a matrix packed in rectangles is the matrix packed at once") {
