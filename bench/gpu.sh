@@ -19,7 +19,7 @@ case "${1:-}" in
       kernels="" products=build/bench/gpu_products_on_emulated_gpu trireme=build/tests/device/trireme_on_emulated_gpu size=(--small) torch=(--device cpu)
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
       models=(smollm2-135m) dtypes=(int4 bf16) batches=(1 2) ours=(--max-seqs 2 --kv-gib 0.01 --max-step-tokens 16)
-      decode=(--prompt-tokens 33 --steps 1 --repeats 1) prefill=(--prompt-tokens 16 --repeats 1)
+      decode=(--prompt-tokens 33 --steps 1 --repeats 1) prefill=(--prompt-tokens 2 --repeats 1)
     fi
     BUILD_TARGETS="${kernels#build/} ${products#build/} ${trireme#build/}" build build || exit 1
     ;;
@@ -49,7 +49,7 @@ figure() {
   if [ "$left" -lt 10 ]; then
     reason="the time is over"
   else
-    timeout -k 5 "$((left < 60 ? left : 60))" "$@" > "$line" 2> "$said" || status=$?
+    timeout -k 5 "$((left < 120 ? left : 120))" "$@" > "$line" 2> "$said" || status=$?
     if [ "$status" = 77 ]; then
       reason="$(tail -n 1 "$line")"
     elif [ "$status" != 0 ]; then

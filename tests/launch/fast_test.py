@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from tiny_runs import Checks, Tiny
 
 # FP32 sums in another order differ in their last bits, which now and then moves a row's rounding to BF16 by one step, 2^-8 of a value.
-NEAR = 0.03  # nats, of the log-prob of a token
+NEAR = 0.1  # nats, of the log-prob of a token
 TINY = ["--layers", "3", "--heads", "9", "--kv-heads", "3", "--head-dim", "32", "--hidden", "288", "--intermediate", "416", "--vocab", "259"]
 SMOLLM2 = ["--layers", "2", "--heads", "9", "--kv-heads", "3", "--head-dim", "64", "--hidden", "576", "--intermediate", "1536", "--vocab", "300"]
 LENGTHS = (1, 3, 20, 37)
