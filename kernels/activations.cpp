@@ -15,6 +15,7 @@ ActivationForm activation_form(PackedForm form) {
       return ActivationForm::f32;
     case PackedForm::bf16:
     case PackedForm::e4m3:
+    case PackedForm::bf16_rows:
       return ActivationForm::bf16;
     case PackedForm::q8:
     case PackedForm::q4:

@@ -23,6 +23,7 @@ struct Launch {
   int part = 0;
   int parts = 1;
   void* stream = nullptr;
+  void* products = nullptr;  // a library's, where they are in the table (src/device/library_products.h)
 };
 
 // The inputs of products. f32: MatrixView<float>; bf16: rounded to nearest even; int8: per row, groups of 32 columns.

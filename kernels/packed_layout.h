@@ -17,6 +17,12 @@ TRIREME_HD inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
 TRIREME_HD inline int64_t bf16_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * ((w.k + 1) / 2) + k / 2) * (2 * kWidePanel) + n % kWidePanel * 2 + k % 2;
 }
+// Columns from a row of bf16_rows to the next.
+TRIREME_HD inline int64_t bf16_row(int64_t k) { return (k + 7) / 8 * 8; }
+TRIREME_HD inline BF16& bf16_at(const PackedView& w, int64_t n, int64_t k) {
+  const int64_t index = w.form == PackedForm::bf16_rows ? n * bf16_row(w.k) + k : bf16_index(w, n, k);
+  return reinterpret_cast<BF16*>(w.data)[index];
+}
 
 // A panel of e4m3: its codes, then its scales.
 TRIREME_HD inline int64_t e4m3_code_bytes(int64_t k) { return (k + 1) / 2 * 2 * kWidePanel; }
@@ -72,7 +78,7 @@ TRIREME_HD inline float group_value(const PackedView& w, const std::byte* group,
 // One value, decoded exactly.
 TRIREME_HD inline float value_at(const PackedView& w, int64_t n, int64_t k) {
   if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
-  if (w.form == PackedForm::bf16) return to_float(reinterpret_cast<const BF16*>(w.data)[bf16_index(w, n, k)]);
+  if (w.form == PackedForm::bf16 || w.form == PackedForm::bf16_rows) return to_float(bf16_at(w, n, k));
   if (w.form == PackedForm::e4m3) return to_float(e4m3_code(w, n, k)) * e4m3_scale(w, n, k);
   const std::byte* group = group_data(w, n, k);
   const int lane = static_cast<int>(n % kGroupPanel), i = static_cast<int>(k % kGroupColumns);

@@ -73,6 +73,10 @@ void pack_f32(const StoredBlock& b, const PackedView& w, int64_t row, int64_t co
 void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n,
                int64_t k) {
   const BF16* values = reinterpret_cast<const BF16*>(b.values) + row * b.stored_columns + column;
+  if (w.form == PackedForm::bf16_rows) {
+    std::copy_n(values, count, &bf16_at(w, n, k));
+    return;
+  }
   BF16* out = reinterpret_cast<BF16*>(w.data);
   for (int i = 0; i < count; i++) out[bf16_index(w, n, k + i)] = values[i];
 }
@@ -122,8 +126,10 @@ void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t 
 
 }  // namespace
 
-PackedView packed_form(const WeightFormat& format, bool exact) {
-  if (!exact && !format.quantized() && format.type == DType::bf16) return {.form = PackedForm::bf16};
+PackedView packed_form(const WeightFormat& format, Numerics numerics) {
+  const bool exact = numerics == Numerics::exact;
+  if (!exact && !format.quantized() && format.type == DType::bf16)
+    return {.form = numerics == Numerics::fast ? PackedForm::bf16_rows : PackedForm::bf16};
   if (!exact && format.e4m3) return {.form = PackedForm::e4m3, .scale_type = DType::f32, .scale_columns = format.group};
   const bool zero_known = format.zero == 0 || format.zero == 8 || format.zero == 128;
   const bool whole_groups = format.group == 16 || format.group % kGroupColumns == 0;
@@ -145,6 +151,8 @@ int64_t packed_bytes(const PackedView& w) {
       return wide * ((w.k + 1) / 2) * kWidePanel * 4;
     case PackedForm::e4m3:
       return wide * e4m3_panel_bytes(w);
+    case PackedForm::bf16_rows:
+      return w.n * bf16_row(w.k) * 2;
     case PackedForm::q8:
     case PackedForm::q4:
       break;
@@ -153,8 +161,9 @@ int64_t packed_bytes(const PackedView& w) {
 }
 
 void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64_t k0) {
+  const bool bf16 = w.form == PackedForm::bf16 || w.form == PackedForm::bf16_rows;
   auto pack = w.form == PackedForm::f32    ? pack_f32
-              : w.form == PackedForm::bf16 ? pack_bf16
+              : bf16                       ? pack_bf16
               : w.form == PackedForm::e4m3 ? pack_e4m3
                                            : pack_group;
   // A strip of rows and a run of columns at a time, so that the lines they are scattered over stay in the cache.

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/numerics.h"
 #include "base/weight_format.h"
 
 namespace trireme {
@@ -16,7 +17,9 @@ namespace trireme {
 //   q4    [n / 32][k / 32] of { [4][32][4] bytes, low nibble = even k step; [g][32] scales; [g][32] minimums likewise }
 //         g = 32 / scale_columns
 //   e4m3  [n / 64] of { [k][64] FP8 codes, k padded to pairs; [k / scale_columns][64] FP32 scales }
-enum class PackedForm : uint8_t { f32, bf16, q8, q4, e4m3 };
+// and no panels, for the products of a library:
+//   bf16_rows  [n][k] BF16, k padded to 8 (16 bytes)
+enum class PackedForm : uint8_t { f32, bf16, q8, q4, e4m3, bf16_rows };
 
 struct PackedView {
   PackedForm form = PackedForm::f32;
@@ -36,8 +39,8 @@ struct PackedView {
 
 // How a format is packed: a view without sizes and memory. `exact` takes every format to f32; `standard` keeps what a
 // product exists for (bf16; e4m3; codes with groups of 16 columns or a multiple of 32 and a zero of 0, 8 or 128) and
-// takes the rest to f32. Never rounds a value.
-PackedView packed_form(const WeightFormat& format, bool exact);
+// takes the rest to f32; `fast` is like standard, with bf16_rows for bf16. Never rounds a value.
+PackedView packed_form(const WeightFormat& format, Numerics numerics);
 int64_t packed_bytes(const PackedView& w);
 
 // A rectangle of a matrix as a checkpoint stores it, row-major.

@@ -8,6 +8,7 @@
 #include "launch/bench.h"
 #include "launch/model_file.h"
 #include "launch/probe_limits.h"
+#include "launch/probe_products.h"
 #include "launch/session.h"
 #include "launch/together.h"
 #include "model/import.h"
@@ -120,11 +121,22 @@ double gpu_gbps(Session& session) {
   return gbps * session.gpus();
 }
 
+// The same of products, whatever the numerics of the run. 0: there is no library, and `missing` says so.
+double gpu_product_gflops(Session& session, std::string& missing) {
+  double gflops = 0;
+  together(session.world(), [&] {
+    if (session.world().rank() != 0) return;
+    const Kernels* fast = session.gpu()->fast_kernels(session.options().library_prefixes, missing);
+    if (fast) gflops = probe_product_gflops(*session.gpu(), *fast);
+  });
+  return gflops * session.gpus();
+}
+
 // The machine's peak for products of this model's kind; a level below the machine's, or 8-bit codes on AVX2, stay under
 // it.
 double compute_peak(const Limits& limits, const Session& session) {
   const WeightFormat& format = session.source().get_tensor("layers.0.mlp.gate").format;
-  if (session.options().numerics == "exact") return limits.fma_gflops;
+  if (session.numerics() == Numerics::exact) return limits.fma_gflops;
   if (format.quantized() && !format.e4m3 && limits.int8_gops > 0) return limits.int8_gops;
   return format.type == DType::bf16 && limits.bf16_gflops > 0 ? limits.bf16_gflops : limits.fma_gflops;
 }
@@ -154,7 +166,9 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
   std::vector<double> rates;
   std::vector<double> limits;
   const bool on_gpu = session.gpu() != nullptr;
-  if (on_gpu && plan.decode) limits.push_back(gpu_gbps(session));
+  std::string no_limit;
+  if (on_gpu) limits.push_back(plan.decode ? gpu_gbps(session) : gpu_product_gflops(session, no_limit));
+  if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());
   session.load();
   const int64_t needed = plan.sequences * ((positions + kBlockTokens - 1) / kBlockTokens),
                 there = session.scheduler_limits().kv_blocks;
@@ -191,9 +205,13 @@ void bench_engine(const Plan& plan, const Options& options, Communicator& world)
                                   {"prompt_tokens", plan.prompt},
                                   {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)}};
   if (plan.decode) about["cache_bytes"] = static_cast<uint64_t>(work.cache_bytes);
+  const std::string gpus = fmt::format("{} GPU{}", session.gpus(), session.gpus() == 1 ? "" : "s");
   if (on_gpu && plan.decode)
-    about["limit_of"] = fmt::format("copies in the memory of {} GPU{}, bytes read and written", session.gpus(),
-                                    session.gpus() == 1 ? "" : "s");
+    about["limit_of"] = fmt::format("copies in the memory of {}, bytes read and written", gpus);
+  if (on_gpu && !plan.decode)
+    about["limit_of"] = no_limit.empty()
+                            ? fmt::format("cuBLASLt's BF16 product of 8192 rows, columns and outputs on {}", gpus)
+                            : fmt::format("nothing measured: {}", no_limit);
   about["layout"] = session.layout_text();
   print_figure({plan.name, "tok/s", rates, used / 1e9, median(limits), plan.decode ? "GB/s" : "GOP/s", about}, options);
 }

@@ -162,6 +162,7 @@ void QualityBench::share_windows() {
 void QualityBench::load() {
   tested_->load(model_->tokenizer);
   log_.info("{}", tested_->session.layout_text());
+  if (!tested_->session.numerics_remark().empty()) log_.warn("{}", tested_->session.numerics_remark());
   if (!compared_) return;
   reference_->load(model_->tokenizer);
   log_.info("reference: {}", reference_->session.layout_text());

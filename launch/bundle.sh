@@ -10,7 +10,7 @@ target="$checkout/build/trireme-bundle" tests=()
 for argument in "$@"; do
   case "$argument" in
     --offline) OFFLINE=1 ;;
-    --gpu-tests) tests=(tests/kernels/kernels_gpu_test tests/testkit/make_tiny_model bench/gpu_kernels) ;;
+    --gpu-tests) tests=(tests/kernels/kernels_gpu_test tests/testkit/make_tiny_model bench/gpu_kernels bench/gpu_products) ;;
     "" | -*) echo "usage: $0 [--gpu-tests] [--offline] [FOLDER]" >&2; exit 64 ;;
     *) target="$(realpath -m "$argument")" ;;
   esac

@@ -23,6 +23,14 @@ std::optional<std::string> Environment::find(const std::string& name) const {
   return std::nullopt;
 }
 
+std::vector<std::string> Environment::library_prefixes() const {
+  std::vector<std::string> prefixes;
+  for (const char* name : {"CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"})
+    if (const std::string prefix = value(name); !prefix.empty()) prefixes.push_back(prefix);
+  if (const std::string home = value("HOME"); !home.empty()) prefixes.push_back(home + "/.local");
+  return prefixes;
+}
+
 Environment Environment::read() {
   Environment e;
   for (char** entry = environ; *entry; entry++) e.entries.emplace_back(*entry);

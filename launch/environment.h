@@ -16,6 +16,8 @@ struct Environment {
 
   static Environment read();
   std::optional<std::string> find(const std::string& name) const;
+  // Of CUDA toolkits and Python environments that the user has chosen: where NVIDIA's libraries may lie.
+  std::vector<std::string> library_prefixes() const;
   std::string value(const std::string& name) const { return find(name).value_or(""); }  // "" when unset
 };
 

@@ -92,7 +92,7 @@ ordered_json node_report(const Environment& environment) {
                  {"open files", limit_of(RLIMIT_NOFILE)},
                  {"address space", limit_of(RLIMIT_AS)},
                  {"core files", limit_of(RLIMIT_CORE)}};
-  for (auto& [name, version] : versions()) r["versions"][name] = version;
+  for (auto& [name, version] : versions(environment.library_prefixes())) r["versions"][name] = version;
   r["versions"]["the GPU driver"] = gpus.driver.empty() ? "none" : gpus.driver;
   return r;
 }

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/nearest.h"
 #include "launch/commands.h"
+#include "launch/environment.h"
 #include "launch/option_table.h"
 
 namespace trireme {
@@ -193,6 +194,7 @@ Options parse_options(std::span<const std::string> arguments, std::span<const st
     return parse_options(words, environment);
   }
   Options options;
+  options.library_prefixes = Environment{.entries = {environment.begin(), environment.end()}}.library_prefixes();
   const Command* command = nullptr;
   if (!arguments.empty() && !arguments[0].starts_with("-")) {
     command = find_command(arguments[0]);

@@ -59,6 +59,7 @@ struct Options {
   int64_t kv_blocks = 0, preempt_every = 0;  // test hooks, 0: off
 
   std::string log_level, config;
+  std::vector<std::string> library_prefixes;  // of the environment: Environment::library_prefixes()
   bool help = false, version = false, verbose = false, print_config = false;
 
   // Where each value of this command's options came from: "default", "TRIREME_TP", "job.conf", "command line".

@@ -346,6 +346,7 @@ int run_command(const Options& options, const Environment& environment) {
     session.load();
     log.info("{}; {}", session.layout_text(), session.memory_text());
     for (const std::string& text : session.gpu_memory_texts()) log.info("{}", text);
+    if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());
     const SamplingDefaults& defaults = session.sampling_defaults();
     if (!defaults.taken.empty()) log.info("from generation_config.json: {}", defaults.taken);
     if (!defaults.left_out.empty())

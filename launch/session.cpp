@@ -26,6 +26,11 @@ constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer 
 constexpr int64_t kRankBytes = int64_t{256}
                                << 20;  // of a rank beside weights and cache: libraries, activations, windows
 
+const char* name_of(Numerics numerics) {
+  constexpr const char* kNames[] = {"exact", "standard", "fast"};
+  return kNames[static_cast<size_t>(numerics)];
+}
+
 // Ranks may share one.
 int count_gpus(const Machine& machine) {
   int gpus = 0;
@@ -44,7 +49,7 @@ Session::Session(const Options& options, Communicator& world, std::unique_ptr<We
           SamplingDefaults::apply(source_->read_blob("generation_config.json"), source_->path(), &options_)),
       config_(ModelConfig::from_json(source_->config(), source_->path())),
       units_(UnitTable::of(config_, row_parallel_group(*source_))),
-      exact_(options.numerics == "exact") {
+      numerics_(options.numerics == "exact" ? Numerics::exact : Numerics::standard) {
   if (source_->unit_formula() != kUnitFormulaVersion)
     fail(ExitCode::bad_data, "{}: cut into units by formula {}, this program reads {}; convert the model again",
          source_->path(), source_->unit_formula(), kUnitFormulaVersion);
@@ -58,7 +63,7 @@ void Session::load() {
   together(world_, [this] {
     CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
     Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
-    weights_ = std::make_unique<StageWeights>(*source_, config_, units_, place_, exact_, holder);
+    weights_ = std::make_unique<StageWeights>(*source_, config_, units_, place_, numerics_, holder);
   });
   together(world_, [this] {  // all weights are where they belong
     if (gpu_) gpu_free_bytes_ = gpu_->available_bytes();
@@ -98,8 +103,28 @@ void Session::open_gpu(const Machine& machine) {
     auto gpu = CudaDevice::open(static_cast<int>(index) % gpus, wait, options_.cuda_graphs == "on");
     gpu_ = gpu.get();
     device_ = std::move(gpu);
-    gpu_free_bytes_ = gpu_->available_bytes();
   });
+  kernels_ = gpu_->kernels();
+  if (options_.numerics == "fast") take_fast_kernels();
+  together(world_, [&] { gpu_free_bytes_ = gpu_->available_bytes(); });
+}
+
+// On all ranks or on none.
+void Session::take_fast_kernels() {
+  std::string missing;
+  const Kernels* fast = nullptr;
+  together(world_, [&] { fast = gpu_->fast_kernels(options_.library_prefixes, missing); });
+  const std::vector<std::vector<std::byte>> all = world_.all_gather(std::as_bytes(std::span(missing)));
+  const auto lacking = std::find_if(all.begin(), all.end(), [](const auto& reason) { return !reason.empty(); });
+  if (lacking == all.end()) {
+    numerics_ = Numerics::fast;
+    kernels_ = *fast;
+    return;
+  }
+  if (world_.rank() != 0) return;
+  numerics_remark_ = fmt::format("--numerics fast needs cuBLASLt, and rank {} has none: {}; computing as standard",
+                                 lacking - all.begin(),
+                                 std::string_view(reinterpret_cast<const char*>(lacking->data()), lacking->size()));
 }
 
 // The map of the machine and this rank's place on it.
@@ -137,7 +162,7 @@ void Session::choose_layout() {
 ModelNeed Session::model_need() const {
   const StagePlace layer{1, 0, 0, 1, false, false}, first{1, 0, 0, 0, true, false}, last{1, 0, 0, 0, false, true};
   auto bytes = [this](const StagePlace& place) {
-    return StageWeights::packed_bytes_of(*source_, config_, units_, place, exact_);
+    return StageWeights::packed_bytes_of(*source_, config_, units_, place, numerics_);
   };
   ModelNeed need;
   need.num_layers = config_.num_layers;
@@ -153,7 +178,7 @@ ModelNeed Session::model_need() const {
 }
 
 int64_t Session::needed_bytes() const {
-  return StageWeights::packed_bytes_of(*source_, config_, units_, place_, exact_) + kRankBytes;
+  return StageWeights::packed_bytes_of(*source_, config_, units_, place_, numerics_) + kRankBytes;
 }
 
 // The GPU's, or the highest kernel level that every rank has, so that all compute the same bits.
@@ -163,16 +188,15 @@ void Session::choose_kernels() {
       fail(ExitCode::configuration, "--level {} is of CPUs, --device cuda computes on GPUs; leave one of them out",
            options_.level);
     check_gpu_limits();
-    kernels_ = gpu_->kernels();
     check_equal_gpus();
     host_kernels_ = select_kernels("reference");
   } else {
     choose_level();
     host_kernels_ = kernels_;
   }
-  fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision,
-                             exact_ ? "exact" : "standard", kernels_.level, kUnitFormulaVersion, units_.heads_per_unit,
-                             units_.columns_per_unit, units_.rows_per_unit, units_.hidden_unit_columns);
+  fingerprint_ = fmt::format("numerics {} {} kernels {} units {} x {}/{}/{}/{}", kNumericsRevision, name_of(numerics_),
+                             kernels_.level, kUnitFormulaVersion, units_.heads_per_unit, units_.columns_per_unit,
+                             units_.rows_per_unit, units_.hidden_unit_columns);
 }
 
 void Session::choose_level() {
@@ -222,7 +246,7 @@ void Session::check_gpu_limits() const {
 // else needs, most of what is free now that they are there.
 int64_t Session::room_for_cache() const {
   if (!gpu_) {
-    const int64_t weights = StageWeights::packed_bytes_of(*source_, config_, units_, place_, exact_);
+    const int64_t weights = StageWeights::packed_bytes_of(*source_, config_, units_, place_, numerics_);
     return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
   }
   return static_cast<int64_t>(static_cast<double>(gpu_free_bytes_ / gpu_ranks_ - workspace_bytes() - kRankBytes) *
@@ -310,7 +334,7 @@ SchedulerLimits Session::scheduler_limits() const {
 std::string Session::layout_text() const {
   const std::string device = gpu_ ? gpu_->name() : fmt::format("{} thread{}", threads_, threads_ == 1 ? "" : "s");
   return fmt::format("tp {}, pp {}, dp {}, {} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp, layout_.dp,
-                     device, kernels_.level, options_.numerics);
+                     device, kernels_.level, name_of(numerics_));
 }
 
 std::string Session::memory_text() const {

@@ -48,12 +48,15 @@ class Session {
   CudaDevice* gpu() { return gpu_; }
   std::string gpu_uuid() const { return gpu_ ? gpu_->uuid() : ""; }  // "": this rank computes on its CPU
   int gpus() const { return gpus_; }
-  DType kv_type() const { return exact_ ? DType::f32 : DType::bf16; }
+  Numerics numerics() const { return numerics_; }
+  DType kv_type() const { return numerics_ == Numerics::exact ? DType::f32 : DType::bf16; }
   Replica replica() { return {*replica_ranks_, result_rank_}; }
   SchedulerLimits scheduler_limits() const;
 
   // The numerics fingerprint, agreed by all ranks: runs with the same one may be joined and compared.
   const std::string& fingerprint() const { return fingerprint_; }
+  // Why these are not the numerics that were asked for, in one line on rank 0; "" when they are.
+  const std::string& numerics_remark() const { return numerics_remark_; }
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;
@@ -63,6 +66,7 @@ class Session {
  private:
   Machine gather_machine(RankProbe probe) const;
   void open_gpu(const Machine& machine);
+  void take_fast_kernels();
   void choose_layout();
   ModelNeed model_need() const;
   void choose_kernels();
@@ -81,7 +85,8 @@ class Session {
   SamplingDefaults sampling_defaults_;
   ModelConfig config_;
   UnitTable units_;
-  bool exact_ = false;
+  Numerics numerics_;
+  std::string numerics_remark_;
   Layout layout_;
   std::vector<int> cpus_;  // to pin to; empty: not pinned
   int threads_ = 1;

@@ -19,6 +19,7 @@
 #include <boost/version.hpp>
 #include <nlohmann/json.hpp>
 
+#include "device/cublaslt.h"
 #include "device/cuda.h"
 #include "kernels/select.h"
 #include "launch/build_commit.h"
@@ -48,12 +49,13 @@ std::string hwloc_version() {
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> versions() {
+std::vector<std::pair<std::string, std::string>> versions(std::span<const std::string> library_prefixes) {
   return {{"trireme", TRIREME_VERSION},
           {"commit", kBuildCommit},
           {"compiler", __VERSION__},
           {"kernel levels", fmt::format("{}", fmt::join(available_levels(), " "))},
           {"CUDA", cuda_build()},
+          {"cuBLASLt", CublasLt::search_installed(library_prefixes).text()},
           {"MPI", mpi_version()},
           {"UCX", ucp_get_version_string()},
           {"HDF5", hdf5_version()},
@@ -73,10 +75,10 @@ std::vector<std::pair<std::string, std::string>> versions() {
                                  XXH_versionNumber() % 100)}};
 }
 
-std::string version_text(bool verbose) {
+std::string version_text(bool verbose, std::span<const std::string> library_prefixes) {
   if (!verbose) return fmt::format("trireme {}\n", TRIREME_VERSION);
   std::string text;
-  for (auto& [name, version] : versions()) text += fmt::format("{:<14} {}\n", name, version);
+  for (auto& [name, version] : versions(library_prefixes)) text += fmt::format("{:<14} {}\n", name, version);
   return text;
 }
 

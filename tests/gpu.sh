@@ -5,22 +5,24 @@
 #   tests/gpu.sh             builds what is missing and runs it here
 #   tests/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made, on a machine with nothing else
 #   tests/gpu.sh --emulated  the same on a GPU that does not exist (docs/cuda.md): shows that this script works
+# Then `fast`, where there is cuBLASLt, and the kernels' small cases under compute-sanitizer, where that is. Eight minutes at most for all of it.
 # TRIREME_TEST_MODEL: a real model to run, too. The last line: N passed, N failed, N skipped. Without a GPU it says why it skips.
 set -uo pipefail
 checkout="$(dirname "${BASH_SOURCE[0]}")/.."
-passed=0 failed=0 emulated=no
+passed=0 failed=0 skipped=0 emulated=no end=$((SECONDS + 480))
 case "${1:-}" in
   "" | --emulated)
     cd "$checkout"
     source launch/packages.sh
     trireme=build/trireme maker=build/tests/testkit/make_tiny_model mpirun=mpirun
     if [ "${1:-}" = --emulated ]; then
-      emulated=yes kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
+      export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+      emulated=yes fake=tests/testkit/cublaslt/libcublasLt.so.13 kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
     else
       command -v nvcc > /dev/null || { echo "skipped: kernels on a GPU: no nvcc"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }
       kernels=build/tests/kernels/kernels_gpu_test on_gpu=$trireme
     fi
-    BUILD_TARGETS="trireme ${kernels#build/} ${on_gpu#build/} ${maker#build/}" build build || exit 1
+    BUILD_TARGETS="trireme ${kernels#build/} ${on_gpu#build/} ${maker#build/} ${fake:-}" build build || exit 1
     ;;
   -*) echo "usage: $0 [--emulated | BUNDLE]" >&2; exit 64 ;;
   *)
@@ -75,6 +77,51 @@ same() {
   done
 }
 
+# fast NAME MODEL VOCABULARY: no bits are promised, so that all rows must come, and how many have standard's tokens is told.
+fast() {
+  local text layout ranks launcher
+  rows "$3" > "$work/$1.jsonl"
+  local options=(--tokens --log-level warn --restart --device cuda)
+  "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" || { failed=$((failed + 1)); return; }
+  for layout in "1 1" "2 1" "3 1" "1 2"; do
+    read -r tp pp <<< "$layout"
+    ranks=$((tp * pp)) launcher=()
+    if [ "$ranks" -gt 1 ]; then launcher=("$mpirun" -n "$ranks"); fi
+    if ! "${launcher[@]}" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/gpu.jsonl" "${options[@]}" --numerics fast --tp "$tp" --pp "$pp" 2> "$work/said" \
+      || [ "$(wc -l < "$work/gpu.jsonl")" != "$(wc -l < "$work/reference.jsonl")" ] || grep -q '"error"' "$work/gpu.jsonl"; then
+      cat "$work/said"
+      failed=$((failed + 1)) text=FAILED
+    elif grep -q "needs cuBLASLt" "$work/said"; then
+      skipped=$((skipped + 1)) text="skipped: $(tail -n 1 "$work/said"):"
+    else
+      passed=$((passed + 1)) text="ran, $(paste -d '\n' "$work/reference.jsonl" "$work/gpu.jsonl" | uniq -d | wc -l) of $(wc -l < "$work/gpu.jsonl") rows as standard:"
+    fi
+    echo "$text $1 fast tp $tp, pp $pp"
+  done
+}
+
+# sanitized TOOL: the kernels' cases, but for the large ones.
+sanitized() {
+  local left=$((end - SECONDS)) code=0
+  left=$((left < 120 ? left : 120))
+  if ! command -v compute-sanitizer > /dev/null || [ "$emulated" = yes ]; then
+    skipped=$((skipped + 1))
+    echo "skipped: kernels under $1: $([ "$emulated" = yes ] && echo "this GPU does not exist" || echo "no compute-sanitizer")"
+    return
+  fi
+  if [ "$left" -ge 20 ]; then
+    timeout -k 5 "$left" compute-sanitizer --tool "$1" --target-processes all --error-exitcode 99 \
+      "$kernels" "--test-case-exclude=*every level and part count*,*odd sizes*,*in proportion*" > "$work/log" 2>&1 || code=$?
+  else
+    code=124
+  fi
+  case "$code" in
+    0) passed=$((passed + 1)); echo "clean under $1" ;;
+    124) skipped=$((skipped + 1)); echo "skipped: kernels under $1: the time is over; so far: $(tail -n 1 "$work/log")" ;;
+    *) failed=$((failed + 1)); tail -n 40 "$work/log"; echo "FAILED under $1 (exit code $code)" ;;
+  esac
+}
+
 for type in q4_1 bf16 q8_0 f16 q4_k_m; do
   shape=(--layers 3 --heads 9 --kv-heads 3 --head-dim 32 --hidden 288 --intermediate 416 --vocab 259)
   if [ "$type" = q4_k_m ]; then shape=(--layers 3 --heads 16 --kv-heads 1 --head-dim 16 --hidden 256 --intermediate 512 --vocab 261); fi
@@ -83,5 +130,7 @@ for type in q4_1 bf16 q8_0 f16 q4_k_m; do
 done
 if "$trireme" convert "$work/bf16.gguf" -o "$work/fp8.h5" --dtype fp8; then same fp8 "$work/fp8.h5" 259; else failed=$((failed + 1)); fi
 if [ -n "${TRIREME_TEST_MODEL:-}" ]; then same "$(basename "$TRIREME_TEST_MODEL")" "$TRIREME_TEST_MODEL" 1000; fi
-echo "$passed passed, $failed failed, 0 skipped"
+fast bf16 "$work/bf16.gguf" 259
+for tool in memcheck racecheck synccheck; do sanitized "$tool"; done
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

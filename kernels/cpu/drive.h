@@ -28,6 +28,7 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
     case PackedForm::q8:
       return f32_scales ? loops.panel_q8_f32 : loops.panel_q8;
     case PackedForm::q4:
+    case PackedForm::bf16_rows:  // has no panels
       break;
   }
   return f32_scales ? loops.panel_q4_f32 : loops.panel_q4;
@@ -38,7 +39,7 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
 template <const InnerLoops& kLoops>
 void drive_matmul(const Launch& launch, const MatMul& a) {
   const Contraction& c = *a.contraction;
-  if (c.max_depth > kMaxTreeDepth) return reference_matmul(launch, a);
+  if (c.max_depth > kMaxTreeDepth || a.w.form == PackedForm::bf16_rows) return reference_matmul(launch, a);
   bool narrow = a.w.form == PackedForm::q8 || a.w.form == PackedForm::q4;
   int64_t outputs = narrow ? kGroupPanel : kWidePanel, panels = (a.w.n + outputs - 1) / outputs;
   PackedView one = a.w;

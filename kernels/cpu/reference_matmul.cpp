@@ -48,8 +48,7 @@ float unit_pairs(const std::byte* row, int64_t begin, int64_t end, const Weight&
 }
 
 float unit_bf16(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
-  const BF16* w = reinterpret_cast<const BF16*>(a.w.data);
-  return unit_pairs(row, begin, end, [&](int64_t k) { return to_float(w[bf16_index(a.w, n, k)]); });
+  return unit_pairs(row, begin, end, [&](int64_t k) { return to_float(bf16_at(a.w, n, k)); });
 }
 
 // Codes are BF16 numbers; their scale, which no unit shares in part, waits for the unit's sum.
@@ -87,6 +86,7 @@ UnitSum unit_sum(PackedForm form) {
     case PackedForm::f32:
       return unit_f32;
     case PackedForm::bf16:
+    case PackedForm::bf16_rows:
       return unit_bf16;
     case PackedForm::e4m3:
       return unit_e4m3;

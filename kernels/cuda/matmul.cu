@@ -266,6 +266,7 @@ void enqueue_form(const Launch& launch, const MatMul& a, const Units& units) {
 void matmul(const Launch& launch, const MatMul& a) {
   const std::vector<int>& columns = a.contraction->columns;
   if (columns.empty()) return;
+  must(a.w.form != PackedForm::bf16_rows, "plain rows are multiplied by a library");
   const Units units{tree_of(a.contraction->program), columns.front(), columns.back()};
   switch (a.x.form) {
     case ActivationForm::f32:

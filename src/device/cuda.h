@@ -31,6 +31,9 @@ class CudaDevice : public Device {
   static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::nanoseconds wait, bool graphs = true);
 
   virtual const Kernels& kernels() const = 0;
+  // Those of `fast`: kernels(), but BF16 rows are multiplied by cuBLASLt, in a workspace that stays allocated. Null:
+  // `missing` says why, in one line. prefixes: where to look beside the usual places.
+  virtual const Kernels* fast_kernels(std::span<const std::string> prefixes, std::string& missing) = 0;
   virtual std::string name() const = 0;         // "GPU 0 (NVIDIA H200, sm_90)"
   virtual std::string uuid() const = 0;         // of the GPU, or of its MIG instance: equal where ranks share it
   virtual int64_t available_bytes() const = 0;  // free now

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "device/cuda.h"
+#include "device/library_products.h"
 #include "kernels/cuda/cuda_kernels.h"
 
 namespace trireme {
@@ -180,12 +181,24 @@ class OneStream final : public CudaDevice {
 
   std::string name() const override { return name_; }
   const Kernels& kernels() const override { return kernels_; }
+  const Kernels* fast_kernels(std::span<const std::string> prefixes, std::string& missing) override {
+    if (products_) return &products_->kernels();
+    CublasLt::Search search = CublasLt::search_installed(prefixes);
+    missing = search.missing;
+    if (!search.found) return nullptr;
+    auto products = std::make_unique<LibraryProducts>(
+        std::move(*search.found), take(LibraryProducts::kWorkspaceBytes, "cuBLASLt's workspace"), kernels_);
+    missing = products->missing();
+    if (!missing.empty()) return nullptr;
+    products_ = std::move(products);
+    return &products_->kernels();
+  }
   std::string uuid() const override { return uuid_; }
   int64_t available_bytes() const override { return static_cast<int64_t>(memory().first); }
 
  private:
   void launch_erased(Thunk thunk, const void* call) override {
-    thunk(call, Launch{0, 1, stream_});
+    thunk(call, Launch{0, 1, stream_, products_.get()});
     check(cudaGetLastError(), "a kernel");
   }
 
@@ -246,6 +259,7 @@ class OneStream final : public CudaDevice {
   size_t most_graphs_, recorded_ = 0;
   std::map<int64_t, cudaGraphExec_t> graphs_;  // null: none recorded
   Kernels kernels_;
+  std::unique_ptr<LibraryProducts> products_;
 };
 
 }  // namespace

@@ -17,7 +17,8 @@ constexpr int64_t kAlignment = 64;  // bytes, a cache line and a vector
 // size, with the host's, to fill it, and with the device's.
 class Layout {
  public:
-  Layout(const WeightSource& source, bool exact, std::byte* memory) : source_(source), exact_(exact), memory_(memory) {}
+  Layout(const WeightSource& source, Numerics numerics, std::byte* memory)
+      : source_(source), numerics_(numerics), memory_(memory) {}
 
   int64_t bytes() const { return used_; }
   std::vector<WeightSource::Request>& requests() { return requests_; }
@@ -74,7 +75,7 @@ class Layout {
   // A matrix that every rank holds whole, and multiplies in FP32 whatever the mode: the router of experts.
   PackedView whole(const std::string& name, int64_t rows, int64_t columns) {
     const TensorInfo& t = expect(name, rows, columns, UnitAxis::none, 1);
-    PackedView w = packed_form(t.format, true);
+    PackedView w = packed_form(t.format, Numerics::exact);
     w.n = rows, w.k = columns;
     w.data = take(packed_bytes(w));
     request_rows({&t, {0, 1}}, w, 0);
@@ -133,7 +134,7 @@ class Layout {
     // Groups of 16 allow units that end inside a packed group. By the unit alone, so that all layouts agree.
     const bool cut =
         t.format.quantized() && !t.format.e4m3 && t.axis == UnitAxis::columns && t.unit_columns % kGroupColumns != 0;
-    return packed_form(t.format, exact_ || cut);
+    return packed_form(t.format, cut ? Numerics::exact : numerics_);
   }
 
   static int64_t rows_held(const Source& s) {
@@ -172,7 +173,7 @@ class Layout {
   }
 
   const WeightSource& source_;
-  bool exact_;
+  Numerics numerics_;
   std::byte* memory_;
   int64_t used_ = 0;
   std::vector<WeightSource::Request> requests_;
@@ -262,22 +263,22 @@ void lay_out(StageWeights& w, Layout& layout, const ModelConfig& c, const UnitTa
 }  // namespace
 
 StageWeights::StageWeights(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
-                           const StagePlace& place, bool exact, Device& device) {
-  Layout size(source, exact, nullptr);
+                           const StagePlace& place, Numerics numerics, Device& device) {
+  Layout size(source, numerics, nullptr);
   lay_out(*this, size, config, units, place);
   Buffer packed(static_cast<size_t>(size.bytes()), "the weights");
-  Layout layout(source, exact, packed.data());
+  Layout layout(source, numerics, packed.data());
   lay_out(*this, layout, config, units, place);
   source.read(std::move(layout.requests()));
   memory_ = device.upload(std::move(packed), "the weights");
-  Layout in_place(source, exact, memory_.data());
+  Layout in_place(source, numerics, memory_.data());
   lay_out(*this, in_place, config, units, place);
 }
 
 int64_t StageWeights::packed_bytes_of(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
-                                      const StagePlace& place, bool exact) {
+                                      const StagePlace& place, Numerics numerics) {
   StageWeights unused;
-  Layout size(source, exact, nullptr);
+  Layout size(source, numerics, nullptr);
   lay_out(unused, size, config, units, place);
   return size.bytes();
 }

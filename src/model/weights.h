@@ -59,9 +59,9 @@ struct LayerWeights {
 // One rank's weights of one stage, packed for the kernels. Owns the memory.
 class StageWeights {
  public:
-  // Reads this rank's units, and nothing else, from the source. exact: every product in FP32.
+  // Reads this rank's units, and nothing else, from the source. fast: for products of the device's library.
   StageWeights(const WeightSource& source, const ModelConfig& config, const UnitTable& units, const StagePlace& place,
-               bool exact, Device& device);
+               Numerics numerics, Device& device);
 
   PackedView embedding;               // [tokens held, hidden]; first stage
   std::vector<LayerWeights> layers;   // of this stage
@@ -72,7 +72,7 @@ class StageWeights {
 
   // Bytes that a rank at `place` will hold, from the source's table of tensors alone.
   static int64_t packed_bytes_of(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
-                                 const StagePlace& place, bool exact);
+                                 const StagePlace& place, Numerics numerics);
 
  private:
   StageWeights() = default;

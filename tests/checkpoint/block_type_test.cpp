@@ -35,7 +35,7 @@ std::vector<float> values_of(const BlockType& type, const std::vector<std::byte>
   std::vector<std::byte> codes(static_cast<size_t>(f.row_bytes(type.columns))), scales(64), minimums(64);
   type.split(block.data(), 1, codes.data(), scales.data(), f.has_minimum ? minimums.data() : nullptr);
   StoredBlock stored{f, 1, type.columns, type.columns, codes.data(), scales.data(), minimums.data()};
-  PackedView view = packed_form(f, exact);
+  PackedView view = packed_form(f, exact ? Numerics::exact : Numerics::standard);
   view.n = 1, view.k = type.columns;
   Buffer memory(static_cast<size_t>(packed_bytes(view)), "test");
   view.data = memory.data();
@@ -93,7 +93,7 @@ TEST_CASE("every quantized type becomes a format that a checkpoint may hold") {
 }
 
 TEST_CASE("codes meet the integer products as they are, with the scales that their type needs") {
-  auto form = [](const char* name) { return packed_form(type_named(name)->format, false); };
+  auto form = [](const char* name) { return packed_form(type_named(name)->format, Numerics::standard); };
   for (const char* name : {"Q4_0", "Q4_1", "Q2_K", "Q3_K", "Q4_K"}) CHECK(form(name).form == PackedForm::q4);
   for (const char* name : {"Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "IQ4_XS", "Q5_K", "Q6_K", "Q8_K"})
     CHECK(form(name).form == PackedForm::q8);

@@ -34,20 +34,24 @@ float stored_value(const Weights& w, int64_t n, int64_t k) {
 }  // namespace
 
 TEST_CASE("what a format is packed to") {
-  const auto form = [](const WeightFormat& format, bool exact) { return packed_form(format, exact).form; };
-  CHECK(form(plain(DType::f16), false) == PackedForm::f32);
-  CHECK(form(plain(DType::bf16), false) == PackedForm::bf16);
-  CHECK(form(plain(DType::bf16), true) == PackedForm::f32);
-  CHECK(form(with_minimum(4, 32), false) == PackedForm::q4);
-  CHECK(form(with_minimum(4, 32), true) == PackedForm::f32);
-  CHECK(form(quantized(8, 64, 128), false) == PackedForm::q8);
-  CHECK(form(quantized(4, 32, 3), false) == PackedForm::f32);
-  CHECK(form(quantized(4, 48, 8), false) == PackedForm::f32);
-  CHECK(form({DType::f32, 4, 32, 0, true}, false) == PackedForm::q4);
-  CHECK(form(fp8(96), false) == PackedForm::e4m3);
-  CHECK(form(fp8(96), true) == PackedForm::f32);
+  using enum Numerics;
+  const auto form = [](const WeightFormat& format, Numerics numerics) { return packed_form(format, numerics).form; };
+  CHECK(form(plain(DType::f16), standard) == PackedForm::f32);
+  CHECK(form(plain(DType::bf16), standard) == PackedForm::bf16);
+  CHECK(form(plain(DType::bf16), exact) == PackedForm::f32);
+  CHECK(form(plain(DType::bf16), fast) == PackedForm::bf16_rows);
+  CHECK(form(with_minimum(4, 32), fast) == PackedForm::q4);
+  CHECK(form(with_minimum(4, 32), standard) == PackedForm::q4);
+  CHECK(form(with_minimum(4, 32), exact) == PackedForm::f32);
+  CHECK(form(quantized(8, 64, 128), standard) == PackedForm::q8);
+  CHECK(form(quantized(4, 32, 3), standard) == PackedForm::f32);
+  CHECK(form(quantized(4, 48, 8), standard) == PackedForm::f32);
+  CHECK(form({DType::f32, 4, 32, 0, true}, standard) == PackedForm::q4);
+  CHECK(form(fp8(96), standard) == PackedForm::e4m3);
+  CHECK(form(fp8(96), exact) == PackedForm::f32);
   // Groups of 16 have FP32 scales whatever the format's are.
-  const PackedView halves = packed_form(quantized(4, 16, 8), false), wide = packed_form(quantized(8, 64, 128), false);
+  const PackedView halves = packed_form(quantized(4, 16, 8), standard),
+                   wide = packed_form(quantized(8, 64, 128), standard);
   CHECK(halves.scale_type == DType::f32);
   CHECK(halves.scale_columns == 16);
   CHECK(wide.scale_type == DType::f16);
@@ -57,6 +61,7 @@ TEST_CASE("what a format is packed to") {
 TEST_CASE("sizes round up to whole panels, pairs and groups") {
   CHECK(packed_bytes({.form = PackedForm::f32, .n = 65, .k = 3}) == 2 * 3 * 64 * 4);
   CHECK(packed_bytes({.form = PackedForm::bf16, .n = 64, .k = 3}) == 2 * 64 * 2 * 2);
+  CHECK(packed_bytes({.form = PackedForm::bf16_rows, .n = 65, .k = 9}) == 65 * 16 * 2);
   CHECK(packed_bytes({.form = PackedForm::q8, .n = 33, .k = 32}) == 2 * (1024 + 64));
   CHECK(packed_bytes({.form = PackedForm::q4, .has_minimum = true, .n = 32, .k = 33}) == 2 * (512 + 128));
   CHECK(packed_bytes({.form = PackedForm::q8, .scale_type = DType::f32, .scale_columns = 16, .n = 32, .k = 32}) ==
@@ -74,6 +79,31 @@ TEST_CASE("every value comes back as it was stored, in both modes") {
         for (int64_t i = 0; i < n; i++)
           for (int64_t j = 0; j < k; j++) REQUIRE(same(packed_value(w.view, i, j), stored_value(w, i, j)));
       }
+}
+
+TEST_CASE("plain rows for a library: values stand side by side, rows begin every 16 bytes, zeros between") {
+  for (auto [n, k] : {std::pair<int64_t, int64_t>{3, 8}, {5, 45}, {70, 33}}) {
+    Weights w = random_weights(plain(DType::bf16), false, n, k, 5);
+    PackedView view = packed_form(w.format, Numerics::fast);
+    view.n = n, view.k = k;
+    Guarded memory(static_cast<size_t>(packed_bytes(view)));
+    view.data = memory.data();
+    const int64_t cut = k / 2;  // in two rectangles
+    StoredBlock left = w.block, right = w.block;
+    left.columns = cut;
+    right.columns -= cut, right.values += cut * 2;
+    pack_block(left, view, 0, 0);
+    pack_block(right, view, 0, cut);
+    CHECK(memory.intact());
+    const BF16* rows = reinterpret_cast<const BF16*>(memory.data());
+    const int64_t stride = (k + 7) / 8 * 8;
+    for (int64_t i = 0; i < n; i++)
+      for (int64_t j = 0; j < stride; j++) {
+        const float value = to_float(rows[i * stride + j]);
+        REQUIRE(same(value, j < k ? stored_value(w, i, j) : 0));
+        if (j < k) REQUIRE(same(packed_value(view, i, j), value));
+      }
+  }
 }
 
 TEST_CASE("a matrix packed in rectangles is the matrix packed at once") {

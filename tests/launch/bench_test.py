@@ -16,10 +16,10 @@ SMALL_CACHE = ["--max-seqs", "2", "--kv-gib", "0.01"]
 PARAMETERS = 134515008
 
 
-def figure(checks, tiny, name, words, ranks=1, program=None):
+def figure(checks, tiny, name, words, ranks=1, program=None, **environment):
     launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
     done = subprocess.run([*launcher, program or tiny.trireme, "bench", *words, "--json", "--log-level", "warn"], capture_output=True, text=True,
-                          timeout=170, env=tiny.environment(), cwd=tiny.folder, check=False)
+                          timeout=170, env=tiny.environment(**environment), cwd=tiny.folder, check=False)
     if not checks.check(f"{name} ends well with one figure", done.returncode == 0 and done.stdout.count("\n") == 1, done.stderr + done.stdout):
         return {}
     return json.loads(done.stdout)
@@ -52,9 +52,15 @@ def check_gpu(checks, tiny):
         checks.check("its limit is measured", seen.get("limit", 0) > 0, seen)
         checks.check("ranks that share a GPU count it once", "of 1 GPU," in seen.get("limit_of", ""), seen)
         checks.check("the rate is one", seen.get("median", 0) > 0, seen)
-    seen = figure(checks, tiny, "prefill on a GPU", ["prefill", "-m", model, "--device", "cuda", *SMALL_CACHE, "--prompt-tokens", "9", "--repeats", "1"],
-                  program=program)
-    checks.check("a limit that is not measured is not shown", "limit" not in seen and "share" not in seen, seen)
+    library = os.path.join(tiny.build, "tests", "testkit", "cublaslt")
+    for acting in ("", "dead"):
+        seen = figure(checks, tiny, "prefill on a GPU", ["prefill", "-m", model, "--device", "cuda", *SMALL_CACHE, "--prompt-tokens", "9", "--repeats", "1"],
+                      program=program, LD_LIBRARY_PATH=library, TRIREME_TEST_CUBLASLT=acting)
+        if acting:
+            checks.check("a limit that is not measured is not shown", "limit" not in seen and "share" not in seen, seen)
+            checks.check("but why it is not", "nothing measured: " in seen.get("limit_of", "") and "does not start" in seen["limit_of"], seen)
+        else:
+            checks.check("prefill's limit is the library's", seen.get("limit", 0) > 0 and "of 8192 rows" in seen.get("limit_of", ""), seen)
 
 
 def main():

@@ -106,6 +106,12 @@ void enqueue(void* stream, std::function<void()> work) {
   (s->captured ? *s->captured : s->work).push_back(std::move(work));
 }
 
+bool is_recording() {
+  for (const Stream* stream : streams)
+    if (stream->captured) return true;
+  return false;
+}
+
 }  // namespace trireme::testkit
 
 using namespace trireme::testkit;

@@ -16,4 +16,7 @@ bool gpu_reaches(const void* data, size_t bytes);
 // Does `work` when the host next asks for the stream, with GPU memory within reach.
 void enqueue(void* stream, std::function<void()> work);
 
+// Whether a stream's work is recorded for a graph.
+bool is_recording();
+
 }  // namespace trireme::testkit

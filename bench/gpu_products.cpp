@@ -1,0 +1,260 @@
+// gpu_products: the price of `standard` over `fast`: the products of a layer by our kernels beside cuBLASLt's in BF16,
+// for shapes of 8B and 70B at TP 1 and 4, with the bandwidth of copies and the peak of cuBLASLt's products measured in
+// the same run. Both are compared on real numbers before they are timed. Exit code 77 without a GPU or cuBLASLt.
+//   gpu_products           the whole table
+//   gpu_products --small   a layer of a small model: shows that it works
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "device/cuda.h"
+#include "launch/environment.h"
+#include "launch/probe_limits.h"
+#include "launch/probe_products.h"
+#include "model/shapes.h"
+#include "model/units.h"
+
+using namespace trireme;
+
+namespace {
+
+constexpr int kSkipped = 77, kMostSamples = 9;
+constexpr double kSampleSeconds = 0.25;  // of a figure, about
+constexpr int64_t kPastCaches = int64_t{512} << 20;
+constexpr int kQuantizationGroup = 32;  // what units are cut by
+constexpr int64_t kComparedOutputs = 128;
+constexpr double kTarget = 0.15;  // the price that is to be reached
+
+struct Format {
+  const char* name;
+  PackedView view;
+};
+constexpr Format kFormats[] = {
+    {"bf16", {.form = PackedForm::bf16}},
+    {"fp8", {.form = PackedForm::e4m3, .scale_type = DType::f32}},
+    {"q8_0", {.form = PackedForm::q8, .zero = 128}},
+    {"q4_1", {.form = PackedForm::q4, .has_minimum = true}},
+    {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}},
+};
+
+struct Product {
+  const char* name;
+  int64_t n;
+  Contraction tree;
+  int64_t scale_columns;  // of FP8
+};
+
+// What a rank multiplies in a layer.
+std::vector<Product> products_of(std::string_view shape, int tp) {
+  const ModelConfig c = get_shape(shape).config();
+  const UnitTable units = UnitTable::of(c, kQuantizationGroup);
+  const RankShare share = RankShare::of(c, units, tp, 0);
+  const Contraction hidden = contraction(c.hidden_size, units.hidden_unit_columns);
+  const int64_t head_columns = units.heads_per_unit * c.head_dim;
+  return {
+      {"qkv", (share.num_heads + 2 * share.num_kv_heads) * int64_t{c.head_dim}, hidden, c.hidden_size},
+      {"o", c.hidden_size, contraction(int64_t{c.num_heads} * c.head_dim, head_columns, share.attention), head_columns},
+      {"gate_up", 2 * share.intermediate, hidden, c.hidden_size},
+      {"down", c.hidden_size, contraction(c.intermediate_size, units.columns_per_unit, share.mlp),
+       units.columns_per_unit}};
+}
+
+struct Timing {
+  double seconds = 0, spread = 0;  // the median; all samples lie within this part of it
+};
+
+// By the host's clock around products that follow each other in a graph. product(i): i counts up, so that it can take
+// other memory each time.
+template <typename Call>
+Timing time_of(CudaDevice& gpu, int64_t key, int fewest_samples, const Call& product) {
+  using Clock = std::chrono::steady_clock;
+  auto seconds_of = [&](int count) {
+    const auto start = Clock::now();
+    gpu.repeat(key, [&] {
+      for (int i = 0; i < count; i++) product(i);
+    });
+    gpu.synchronize();
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  product(0);
+  gpu.synchronize();
+  const auto start = Clock::now();
+  product(1);
+  gpu.synchronize();
+  const double once = std::chrono::duration<double>(Clock::now() - start).count();
+  const int count = std::clamp(static_cast<int>(kSampleSeconds / kMostSamples / once), 1, 64);
+  for (int warm = 0; warm < 2; warm++) seconds_of(count);  // by itself, then as a graph
+  std::vector<double> samples;
+  for (double spent = 0;
+       std::ssize(samples) < fewest_samples || (std::ssize(samples) < kMostSamples && spent < kSampleSeconds);) {
+    samples.push_back(seconds_of(count) / count);
+    spent += samples.back() * count;
+  }
+  std::sort(samples.begin(), samples.end());
+  const double median = samples[samples.size() / 2];
+  return {median, (samples.back() - samples.front()) / median};
+}
+
+struct Bench {
+  CudaDevice& gpu;
+  const Kernels& fast;
+  double bandwidth, peak;  // bytes/s, operations/s
+  int64_t past_caches;     // bytes of weights, so that they come from memory
+  int fewest_samples;
+  int64_t key = 0;
+
+  Timing time(const Kernels& kernels, PackedView w, const Product& product, int64_t rows) {
+    const int64_t bytes = packed_bytes(w), k = w.k;
+    std::vector<Buffer> weights;  // by turns, so that no cache holds those of the time before
+    for (int64_t held = 0; held < past_caches || weights.size() < 2; held += bytes) {
+      weights.push_back(gpu.allocate(static_cast<size_t>(bytes), "weights"));
+      fill_with_numbers(gpu, weights.back());
+    }
+    const ActivationForm form = activation_form(w.form);
+    Activations x{form, nullptr, rows, k, activation_row_bytes(form, k)};
+    Buffer in = gpu.allocate(static_cast<size_t>(rows * x.row_bytes), "rows");
+    const Buffer out =
+        gpu.allocate(static_cast<size_t>(product.tree.program.roots * rows * w.n) * sizeof(float), "sums");
+    fill_with_numbers(gpu, in);
+    x.data = in.data();
+    return time_of(gpu, key++, fewest_samples, [&](int i) {
+      w.data = weights[static_cast<size_t>(i) % weights.size()].data();
+      gpu.launch(kernels.matmul, MatMul{x, w, &product.tree, out.as<float>(), w.n, rows * w.n});
+    });
+  }
+
+  // Both kernels of BF16 on the same numbers: how far they lie apart, in parts of what FP32 may lose over such a sum.
+  double distance(const Product& product) {
+    const int64_t n = std::min(product.n, kComparedOutputs), k = product.tree.total_columns, rows = 3;
+    std::mt19937 random(3);
+    auto numbers = [&random](int64_t count) {
+      std::vector<BF16> values(static_cast<size_t>(count));
+      for (BF16& v : values) v = to_bf16(static_cast<float>(random() >> 8) * 0x1p-23f - 1);
+      return values;
+    };
+    const std::vector<BF16> stored = numbers(n * k);
+    Activations x{ActivationForm::bf16, nullptr, rows, k, activation_row_bytes(ActivationForm::bf16, k)};
+    const std::vector<BF16> of_rows = numbers(rows * x.row_bytes / 2);
+    auto upload = [this](const void* from, int64_t bytes) {
+      Buffer host(static_cast<size_t>(bytes), "numbers");
+      std::memcpy(host.data(), from, host.bytes());
+      return gpu.upload(std::move(host), "numbers");
+    };
+    const Buffer in = upload(of_rows.data(), rows * x.row_bytes);
+    x.data = in.data();
+    std::vector<std::vector<float>> sums;
+    for (PackedForm form : {PackedForm::bf16, PackedForm::bf16_rows}) {
+      PackedView w{.form = form, .n = n, .k = k};
+      Buffer host(static_cast<size_t>(packed_bytes(w)), "weights");
+      w.data = host.data();
+      pack_block({{DType::bf16}, n, k, k, reinterpret_cast<const std::byte*>(stored.data()), nullptr, nullptr}, w, 0,
+                 0);
+      const Buffer weights = gpu.upload(std::move(host), "weights");
+      w.data = weights.data();
+      const auto roots = static_cast<size_t>(product.tree.program.roots), outputs = static_cast<size_t>(rows * n);
+      const size_t bytes = roots * outputs * sizeof(float);
+      const Buffer out = gpu.allocate(bytes, "sums");
+      const Buffer seen = gpu.allocate_pinned(bytes, "sums");
+      gpu.launch(fast.matmul, MatMul{x, w, &product.tree, out.as<float>(), n, rows * n});
+      gpu.copy(seen.data(), out.data(), bytes);
+      gpu.synchronize();
+      sums.emplace_back(outputs);
+      for (size_t i = 0; i < roots * outputs; i++) sums.back()[i % outputs] += seen.as<float>()[i];
+    }
+    double worst = 0;
+    for (size_t i = 0; i < sums[0].size(); i++) worst = std::max(worst, std::fabs(double{sums[0][i]} - sums[1][i]));
+    return worst / (static_cast<double>(k) / 4 * std::sqrt(static_cast<double>(k)) * 0x1p-24);
+  }
+
+  void print(std::string_view where, const char* format, const PackedView& w, int64_t rows, const Timing& t,
+             double price) const {
+    const double bytes = static_cast<double>(packed_bytes(w)) / t.seconds,
+                 operations = 2.0 * static_cast<double>(rows * w.n * w.k) / t.seconds;
+    fmt::print(
+        "{:<28} {:>4} rows  {:<8} {:>10.1f} us +-{:>3.0f} % {:>7.0f} GB/s {:>4.0f} % of copies {:>7.1f} TFLOP/s "
+        "{:>4.0f} "
+        "% of the peak{}\n",
+        where, rows, format, t.seconds * 1e6, 50 * t.spread, bytes * 1e-9, 100 * bytes / bandwidth, operations * 1e-12,
+        100 * operations / peak, std::isnan(price) ? "" : fmt::format("  price {:>+6.0f} %", 100 * price));
+    std::fflush(stdout);
+  }
+};
+
+// Prices of BF16 are added to `prices`.
+void measure(Bench& bench, std::string_view shape, int tp, const Product& product, std::span<const int64_t> all_rows,
+             std::vector<double>& prices) {
+  const int64_t k = product.tree.total_columns;
+  const std::string where = fmt::format("{} tp {} {}", shape, tp, product.name);
+  const double distance = bench.distance(product);
+  if (!(distance < 1))
+    fail(ExitCode::internal, "{}: standard and fast lie {:.1f} times as far apart as FP32 allows", where, distance);
+  for (const int64_t rows : all_rows) {
+    PackedView plain{.form = PackedForm::bf16_rows, .n = product.n, .k = k};
+    const Timing library = bench.time(bench.fast, plain, product, rows);
+    bench.print(where, "cublaslt", plain, rows, library, NAN);
+    for (const Format& format : kFormats) {
+      PackedView w = format.view;
+      w.n = product.n, w.k = k;
+      if (w.form == PackedForm::e4m3) w.scale_columns = static_cast<int>(product.scale_columns);
+      const Timing ours = bench.time(bench.gpu.kernels(), w, product, rows);
+      const double price = ours.seconds / library.seconds - 1;
+      bench.print(where, format.name, w, rows, ours, price);
+      if (w.form == PackedForm::bf16) prices.push_back(price);
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const bool small = argc > 1 && std::string_view(argv[1]) == "--small";
+  const std::vector<std::string> prefixes = Environment::read().library_prefixes();
+  auto open = [] { return CudaDevice::open(0, std::chrono::minutes(5)); };
+  auto skip = [](const std::string& why) {
+    fmt::print("skipped: the price of standard over fast: {}\n", why);
+    return kSkipped;
+  };
+  if (const CudaProbe probe = probe_cuda(); probe.gpus == 0) return skip(probe.missing);
+  double bandwidth = 0, peak = 0;
+  {
+    const auto gpu = open();
+    std::string missing;
+    const Kernels* fast = gpu->fast_kernels(prefixes, missing);
+    if (!fast) return skip("no cuBLASLt: " + missing);
+    bandwidth = probe_copy_gbps(*gpu) * 1e9, peak = probe_product_gflops(*gpu, *fast) * 1e9;
+    fmt::print("{}, kernels {}; copies {:.0f} GB/s, cuBLASLt's product of 8192 cubed {:.1f} TFLOP/s\n", gpu->name(),
+               fast->level, bandwidth * 1e-9, peak * 1e-12);
+  }
+
+  std::vector<double> prices;
+  const std::vector<std::string_view> shapes = small ? std::vector<std::string_view>{"smollm2-135m"}
+                                                     : std::vector<std::string_view>{"llama-3.1-8b", "llama-3.1-70b"};
+  const std::vector<int> widths = small ? std::vector<int>{3} : std::vector<int>{1, 4};
+  const std::vector<int64_t> rows = small ? std::vector<int64_t>{2} : std::vector<int64_t>{1, 16, 64, 2048};
+  for (std::string_view shape : shapes)
+    for (int tp : widths)
+      for (const Product& product : products_of(shape, tp)) {
+        const auto gpu = open();  // anew: it keeps graphs of as many figures as one product has
+        std::string missing;
+        const Kernels* fast = gpu->fast_kernels(prefixes, missing);
+        if (!fast) fail(ExitCode::internal, "cuBLASLt has gone: {}", missing);
+        Bench bench{*gpu, *fast, bandwidth, peak, small ? 0 : kPastCaches, small ? 1 : 3};
+        measure(bench, shape, tp, product, rows, prices);
+      }
+  std::sort(prices.begin(), prices.end());
+  const auto within = std::count_if(prices.begin(), prices.end(), [](double p) { return p <= kTarget; });
+  fmt::print(
+      "the price of standard over fast in BF16: median {:+.0f} %, worst {:+.0f} %; {} of {} products within {:.0f} %\n",
+      100 * prices[prices.size() / 2], 100 * prices.back(), within, prices.size(), 100 * kTarget);
+  return 0;
+} catch (const Error& e) {
+  fmt::print("FAILED: {}\n", e.what());
+  return static_cast<int>(e.code());
+}
