@@ -13,7 +13,7 @@ constexpr size_t kLongRead = size_t{1} << 20;  // bytes of a batch, where reques
 constexpr size_t kPiece = kLongRead - 192;     // a request of so many bytes fits a batch, its parts aligned
 constexpr size_t kMaxGap = size_t{64} << 10;   // bytes: reading over a smaller gap is cheaper than a second read
 constexpr size_t kStagingAlignment = 64;       // bytes
-constexpr size_t kReaders = 3;                 // reads in flight; TODO
+constexpr size_t kReaders = 3;                 // reads in flight: with the batch being consumed they fill the ring
 
 size_t staged(uint64_t bytes) { return (bytes + kStagingAlignment - 1) / kStagingAlignment * kStagingAlignment; }
 
@@ -47,10 +47,19 @@ ShardReader::ShardReader(const InputFile& file, std::vector<Checkpoint::Request>
          "a request asks for units that its tensor has");
   requests_ = in_pieces(requests);
   plan();
-  for (size_t i = 0; i < std::min(kReaders, batches_.size()); i++) threads_.emplace_back([this] { read_ahead(); });
+  gaps_ = Buffer(kReaders * kMaxGap, "staging of weights");
+  try {
+    for (size_t i = 0; i < std::min(kReaders, batches_.size()); i++)
+      threads_.emplace_back([this, i] { read_ahead(gaps_.span<std::byte>().subspan(i * kMaxGap, kMaxGap)); });
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-ShardReader::~ShardReader() {
+ShardReader::~ShardReader() { stop(); }
+
+void ShardReader::stop() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
@@ -107,8 +116,8 @@ void ShardReader::read_batch(const Batch& batch, std::span<std::byte> gap) {
   }
 }
 
-// The ring holds batches [consumed, begun), each contiguous. The next goes behind the last one, or to the front when the
-// rest of the ring is too short. False while a batch that is not consumed lies there.
+// The ring holds batches [consumed, begun), each contiguous. The next goes behind the last one, or to the front when
+// the rest of the ring is too short. False while a batch that is not consumed lies there.
 bool ShardReader::place_next() {
   Batch& next = batches_[begun_];
   if (begun_ > 0) next.place = batches_[begun_ - 1].place + batches_[begun_ - 1].bytes;
@@ -120,9 +129,9 @@ bool ShardReader::place_next() {
   return true;
 }
 
-// A batch that fails is told of when its turn to be consumed comes: so whoever reads first, the first error is the same.
-void ShardReader::read_ahead() {
-  std::vector<std::byte> gap(kMaxGap);  // where bytes between extents go
+// A batch that fails is told of when its turn to be consumed comes: so whoever reads first, the first error is the
+// same.
+void ShardReader::read_ahead(std::span<std::byte> gap) {
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return stop_ || begun_ == batches_.size() || place_next(); });

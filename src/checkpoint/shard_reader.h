@@ -41,7 +41,8 @@ class ShardReader {
   };
 
   void plan();
-  void read_ahead();  // a thread
+  void stop();
+  void read_ahead(std::span<std::byte> gap);  // a thread
   bool place_next();
   void read_batch(const Batch& batch, std::span<std::byte> gap);
   std::byte* wait_for_batch(size_t index);
@@ -52,7 +53,7 @@ class ShardReader {
   std::vector<Checkpoint::Request> requests_;  // in pieces
   std::vector<Batch> batches_;
   uint64_t bytes_ = 0;
-  Buffer ring_;
+  Buffer ring_, gaps_;  // gaps_: where bytes between extents go, a part for each thread
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -20,6 +20,12 @@ class CpuDevice final : public Device {
   Handle share(const Buffer&) override { return {}; }
   std::optional<Buffer> open(const Handle&, size_t) override { return std::nullopt; }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void copy_runs(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                 size_t count) override {
+    for (size_t i = 0; i < count; i++)
+      std::memcpy(static_cast<std::byte*>(to) + i * to_stride, static_cast<const std::byte*>(from) + i * from_stride,
+                  bytes);
+  }
   void synchronize() override {}
   void repeat(int64_t, const std::function<void()>& operations) override { operations(); }
 

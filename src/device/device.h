@@ -40,6 +40,9 @@ class Device {
 
   // In order with the operations. Both ends are memory that these reach.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  // Likewise `count` runs of `bytes`, each so many bytes after the one before it.
+  virtual void copy_runs(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                         size_t count) = 0;
   virtual void synchronize() = 0;
 
   // Runs `operations`: launches and copies that are the same, pointers and sizes included, whenever the key is, so that

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/must.h"
+
 namespace trireme::testkit {
 
 namespace {
@@ -33,6 +35,8 @@ int number_on_host(int device) {
   for (int i = 0; i <= device; i++) std::getline(visible, number, ',');
   return std::atoi(number.c_str());
 }
+
+constexpr size_t kQueueEntries = 1000;  // of a stream, as measured on real ones
 
 size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
@@ -96,6 +100,7 @@ bool gpu_reaches(const void* data, size_t bytes) {
 
 void enqueue(void* stream, std::function<void()> work) {
   auto* s = static_cast<Stream*>(stream);
+  must(s->captured || s->work.size() < kQueueEntries, "a launch finds room in the queue, or it would block for good");
   (s->captured ? *s->captured : s->work).push_back(std::move(work));
 }
 
@@ -159,9 +164,10 @@ cudaError_t cudaIpcOpenMemHandle(void** data, cudaIpcMemHandle_t handle, unsigne
   Shared shared;
   std::memcpy(&shared, &handle, sizeof shared);
   if (setting("TRIREME_EMULATED_GPU_ALONE", 0)) return last_error = cudaErrorPeerAccessUnsupported;
+  const bool elsewhere = setting("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE", 0);
   const std::string path = "/proc/" + std::to_string(shared.process) + "/fd/" + std::to_string(shared.file);
   const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, file))) return cudaErrorInvalidValue;
+  if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, elsewhere ? -1 : file))) return cudaErrorInvalidValue;
   close(file);
   gpu.own[static_cast<std::byte*>(*data)] = shared.bytes;
   return cudaSuccess;
@@ -238,7 +244,9 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  for (const auto& work : *static_cast<Work*>(exec)) enqueue(stream, work);
+  enqueue(stream, [exec] {
+    for (const auto& work : *static_cast<Work*>(exec)) work();
+  });
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -263,6 +271,18 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
       std::memcpy(to, staged.data(), staged.size());
     });
   }
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                              size_t count, cudaMemcpyKind, cudaStream_t stream) {
+  if (bytes > to_stride || bytes > from_stride) return cudaErrorInvalidValue;
+  if (!gpu_reaches(to, (count - 1) * to_stride + bytes) || !gpu_reaches(from, (count - 1) * from_stride + bytes))
+    return cudaErrorInvalidValue;
+  enqueue(stream, [=] {
+    for (size_t i = 0; i < count; i++)
+      std::memcpy(static_cast<std::byte*>(to) + i * to_stride, static_cast<const std::byte*>(from) + i * from_stride,
+                  bytes);
+  });
   return cudaSuccess;
 }
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
