@@ -17,11 +17,11 @@ using namespace trireme;
 
 namespace {
 
-// Matrices of several pieces: the embedding's 1254 rows a unit end inside a panel of the packed matrix, where a half of
+// Matrices of several pieces: the embedding's 1248 rows a unit end inside a panel of the packed matrix, where a half of
 // the staging memory may end, too.
 ModelConfig small(int layers) {
   ModelConfig c = get_shape("smollm2-135m").config();
-  c.num_layers = layers, c.vocab_size = 40100, c.intermediate_size = 8000;
+  c.num_layers = layers, c.vocab_size = 39900, c.intermediate_size = 8000;
   c.layer_ropes.resize(static_cast<size_t>(layers)), c.layer_windows.resize(static_cast<size_t>(layers));
   return c;
 }
