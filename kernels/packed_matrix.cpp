@@ -124,6 +124,30 @@ void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t 
   if (w.has_minimum) pack_values(b, b.minimums, w, GroupValue::minimum, row, column, count, group, lane);
 }
 
+int64_t panel_outputs(const PackedView& w) {
+  if (w.form == PackedForm::bf16_rows) return 1;
+  return w.form == PackedForm::q8 || w.form == PackedForm::q4 ? kGroupPanel : kWidePanel;
+}
+int64_t panels(const PackedView& w) { return (w.n + panel_outputs(w) - 1) / panel_outputs(w); }
+
+// Bytes of a panel of k columns: of its values, then of what stands behind all of them.
+std::array<int64_t, 2> sections(const PackedView& w, int64_t k) {
+  switch (w.form) {
+    case PackedForm::f32:
+      return {k * kWidePanel * 4, 0};
+    case PackedForm::bf16:
+      return {(k + 1) / 2 * kWidePanel * 4, 0};
+    case PackedForm::e4m3:
+      return {e4m3_code_bytes(k), (k + w.scale_columns - 1) / w.scale_columns * kWidePanel * 4};
+    case PackedForm::bf16_rows:
+      return {bf16_row(k) * 2, 0};
+    case PackedForm::q8:
+    case PackedForm::q4:
+      break;
+  }
+  return {(k + kGroupColumns - 1) / kGroupColumns * group_bytes(w), 0};
+}
+
 }  // namespace
 
 PackedView packed_form(const WeightFormat& format, Numerics numerics) {
@@ -142,22 +166,33 @@ PackedView packed_form(const WeightFormat& format, Numerics numerics) {
           .scale_columns = std::min(format.group, kGroupColumns)};
 }
 
-int64_t packed_bytes(const PackedView& w) {
-  const int64_t wide = (w.n + kWidePanel - 1) / kWidePanel, narrow = (w.n + kGroupPanel - 1) / kGroupPanel;
+int64_t packed_bytes(const PackedView& w) { return panels(w) * (sections(w, w.k)[0] + sections(w, w.k)[1]); }
+
+int64_t packed_panel(const PackedView& w, int64_t n) { return n - n % panel_outputs(w); }
+bool packed_border_n(const PackedView& w, int64_t n) { return n % panel_outputs(w) == 0; }
+bool packed_border_k(const PackedView& w, int64_t k) {
   switch (w.form) {
     case PackedForm::f32:
-      return wide * w.k * kWidePanel * 4;
+      return true;
     case PackedForm::bf16:
-      return wide * ((w.k + 1) / 2) * kWidePanel * 4;
+      return k % 2 == 0;
     case PackedForm::e4m3:
-      return wide * e4m3_panel_bytes(w);
+      return k % 2 == 0 && k % w.scale_columns == 0;
     case PackedForm::bf16_rows:
-      return w.n * bf16_row(w.k) * 2;
+      return k == bf16_row(k);
     case PackedForm::q8:
     case PackedForm::q4:
       break;
   }
-  return narrow * ((w.k + kGroupColumns - 1) / kGroupColumns) * group_bytes(w);
+  return k % kGroupColumns == 0;
+}
+
+std::array<PackedRuns, 2> packed_runs(const PackedView& part, const PackedView& whole, int64_t n0, int64_t k0) {
+  const auto from = sections(part, part.k), to = sections(whole, whole.k), before = sections(whole, k0);
+  const int64_t from_panel = from[0] + from[1], to_panel = to[0] + to[1], first = n0 / panel_outputs(whole) * to_panel;
+  if (part.k == whole.k) return {{{.to = first, .bytes = panels(part) * to_panel, .count = 1}, {}}};
+  return {{{0, first + before[0], from[0], from_panel, to_panel, panels(part)},
+           {from[0], first + to[0] + before[1], from[1], from_panel, to_panel, from[1] > 0 ? panels(part) : 0}}};
 }
 
 void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64_t k0) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -42,6 +43,20 @@ struct PackedView {
 // takes the rest to f32; `fast` is like standard, with bf16_rows for bf16. Never rounds a value.
 PackedView packed_form(const WeightFormat& format, Numerics numerics);
 int64_t packed_bytes(const PackedView& w);
+
+// The first output of the panel that output n stands in.
+int64_t packed_panel(const PackedView& w, int64_t n);
+// Whether n outputs fill their panels; k columns, from the first on, their pairs and groups: elsewhere stand zeros.
+bool packed_border_n(const PackedView& w, int64_t n);
+bool packed_border_k(const PackedView& w, int64_t k);
+
+// `count` runs of `bytes`, each so many bytes after the one before it.
+struct PackedRuns {
+  int64_t from = 0, to = 0, bytes = 0, from_stride = 0, to_stride = 0, count = 0;
+};
+// From where in `part`, packed alone, to where in `whole`: all of it. The part, of the same form, has its first value
+// at [n0, k0], both borders, and ends at a border of k or with the whole.
+std::array<PackedRuns, 2> packed_runs(const PackedView& part, const PackedView& whole, int64_t n0, int64_t k0);
 
 // A rectangle of a matrix as a checkpoint stores it, row-major.
 struct StoredBlock {

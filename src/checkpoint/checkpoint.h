@@ -27,8 +27,8 @@ class Checkpoint final : public WeightSource {
   std::span<const TensorInfo> tensors() const override;
   const TensorInfo* find_tensor(std::string_view name) const override;
 
-  // Reads all requests in file order with long sequential preads while consumers work, verifies every checksum, and
-  // holds at most `kReadAhead` bytes of staging memory plus the largest unit.
+  // Long sequential preads, several in flight, while the caller's thread verifies every checksum and consumes, one
+  // request at a time. Holds at most `kReadAhead` bytes of staging memory plus the largest unit.
   ReadStats read(std::vector<Request> requests) const override;
   static constexpr size_t kReadAhead = size_t{4} << 20;  // bytes
 

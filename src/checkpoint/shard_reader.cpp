@@ -13,6 +13,7 @@ constexpr size_t kLongRead = size_t{1} << 20;  // bytes of a batch, where reques
 constexpr size_t kPiece = kLongRead - 192;     // a request of so many bytes fits a batch, its parts aligned
 constexpr size_t kMaxGap = size_t{64} << 10;   // bytes: reading over a smaller gap is cheaper than a second read
 constexpr size_t kStagingAlignment = 64;       // bytes
+constexpr size_t kReaders = 3;                 // reads in flight: with the batch being consumed they fill the ring
 
 size_t staged(uint64_t bytes) { return (bytes + kStagingAlignment - 1) / kStagingAlignment * kStagingAlignment; }
 
@@ -24,52 +25,54 @@ size_t staged_bytes(const Checkpoint::Request& r) {
   return staged(part_bytes(r, 0)) + staged(part_bytes(r, 1)) + staged(part_bytes(r, 2));
 }
 
-uint64_t first_byte(const Checkpoint::Request& r) {
-  return r.tensor->parts[0].offset + r.tensor->parts[0].unit_bytes * static_cast<uint64_t>(r.units.begin);
-}
-
 // Requests no longer than a batch, where units allow.
 std::vector<Checkpoint::Request> in_pieces(const std::vector<Checkpoint::Request>& requests) {
   std::vector<Checkpoint::Request> pieces;
   for (const Checkpoint::Request& r : requests) {
-    if (r.units.size() == 0) continue;
     const TensorInfo::Part* p = r.tensor->parts;
     const uint64_t unit = std::max<uint64_t>(1, p[0].unit_bytes + p[1].unit_bytes + p[2].unit_bytes);
     const int step = static_cast<int>(std::clamp<uint64_t>(kPiece / unit, 1, static_cast<uint64_t>(r.units.size())));
     for (int begin = r.units.begin; begin < r.units.end; begin += step)
       pieces.push_back({r.tensor, {begin, std::min(begin + step, r.units.end)}, r.consume});
+    pieces.back().after = r.after;
   }
   return pieces;
 }
 
 }  // namespace
 
-ShardReader::ShardReader(const InputFile& file, std::vector<Checkpoint::Request> requests)
-    : file_(file), requests_(std::move(requests)), gap_(kMaxGap) {
-  for (const Checkpoint::Request& r : requests_)
-    must(r.tensor && r.units.begin >= 0 && r.units.begin <= r.units.end && r.units.end <= r.tensor->units,
+ShardReader::ShardReader(const InputFile& file, std::vector<Checkpoint::Request> requests) : file_(file) {
+  for (const Checkpoint::Request& r : requests)
+    must(r.tensor && r.units.begin >= 0 && r.units.begin < r.units.end && r.units.end <= r.tensor->units,
          "a request asks for units that its tensor has");
-  requests_ = in_pieces(requests_);
-  std::stable_sort(requests_.begin(), requests_.end(),
-                   [](const auto& a, const auto& b) { return first_byte(a) < first_byte(b); });
+  requests_ = in_pieces(requests);
   plan();
-  thread_ = std::thread([this] { read_ahead(); });
+  gaps_ = Buffer(kReaders * kMaxGap, "staging of weights");
+  try {
+    for (size_t i = 0; i < std::min(kReaders, batches_.size()); i++)
+      threads_.emplace_back([this, i] { read_ahead(gaps_.span<std::byte>().subspan(i * kMaxGap, kMaxGap)); });
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-ShardReader::~ShardReader() {
+ShardReader::~ShardReader() { stop(); }
+
+void ShardReader::stop() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
   }
   changed_.notify_all();
-  thread_.join();
+  for (std::thread& thread : threads_) thread.join();
 }
 
 void ShardReader::plan() {
   size_t largest = 0;
   for (size_t i = 0; i < requests_.size(); i++) {
     size_t bytes = staged_bytes(requests_[i]);
-    if (batches_.empty() || batches_.back().bytes + bytes > kLongRead) batches_.push_back({i, 0, 0});
+    if (batches_.empty() || batches_.back().bytes + bytes > kLongRead) batches_.push_back({.first = i});
     batches_.back().count++;
     batches_.back().bytes += bytes;
     largest = std::max(largest, batches_.back().bytes);
@@ -78,11 +81,11 @@ void ShardReader::plan() {
   // A unit larger than a batch gets room beside the ring, so that reading still runs ahead.
   ring_ =
       Buffer(largest <= kLongRead ? Checkpoint::kReadAhead : Checkpoint::kReadAhead + largest, "staging of weights");
-  places_.reserve(batches_.size());
 }
 
-std::vector<ShardReader::Extent> ShardReader::extents(const Batch& batch, size_t place) const {
+std::vector<ShardReader::Extent> ShardReader::extents(const Batch& batch) const {
   std::vector<Extent> all;
+  size_t place = batch.place;
   for (size_t i = batch.first; i < batch.first + batch.count; i++)
     for (int part = 0; part < 3; part++) {
       const TensorInfo::Part& p = requests_[i].tensor->parts[part];
@@ -96,15 +99,15 @@ std::vector<ShardReader::Extent> ShardReader::extents(const Batch& batch, size_t
 }
 
 // Sorts the batch's extents and reads each run of near neighbours in one go, the gaps between them into a bin.
-void ShardReader::read_batch(const Batch& batch, size_t place) {
-  std::vector<Extent> all = extents(batch, place);
+void ShardReader::read_batch(const Batch& batch, std::span<std::byte> gap) {
+  std::vector<Extent> all = extents(batch);
   std::sort(all.begin(), all.end(), [](const Extent& a, const Extent& b) { return a.offset < b.offset; });
   std::vector<iovec> parts;
   for (size_t i = 0; i < all.size();) {
     uint64_t begin = all[i].offset, end = begin;
     parts.clear();
     while (i < all.size() && all[i].offset >= end && all[i].offset - end <= (parts.empty() ? 0 : kMaxGap)) {
-      if (all[i].offset > end) parts.push_back({gap_.data(), all[i].offset - end});
+      if (all[i].offset > end) parts.push_back({gap.data(), all[i].offset - end});
       parts.push_back({all[i].into, all[i].bytes});
       end = all[i].offset + all[i].bytes;
       i++;
@@ -113,39 +116,45 @@ void ShardReader::read_batch(const Batch& batch, size_t place) {
   }
 }
 
-// The ring holds batches [consumed, read), each contiguous. The next goes behind the last one, or to the front when the
-// rest of the ring is too short; it waits until nothing unread lies there.
-void ShardReader::read_ahead() try {
-  size_t place = 0;
-  for (size_t i = 0; i < batches_.size(); i++) {
-    size_t bytes = batches_[i].bytes;
-    if (place + bytes > ring_.bytes()) place = 0;
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] {
-      auto apart = [&](size_t b) { return places_[b] + batches_[b].bytes <= place || place + bytes <= places_[b]; };
-      bool free = true;
-      for (size_t b = consumed_; b < i; b++) free = free && apart(b);
-      return stop_ || free;
-    });
-    if (stop_) return;
-    lock.unlock();
-    read_batch(batches_[i], place);
-    lock.lock();
-    places_.push_back(place);
-    changed_.notify_all();
-    place += bytes;
+// The ring holds batches [consumed, begun), each contiguous. The next goes behind the last one, or to the front when
+// the rest of the ring is too short. False while a batch that is not consumed lies there.
+bool ShardReader::place_next() {
+  Batch& next = batches_[begun_];
+  if (begun_ > 0) next.place = batches_[begun_ - 1].place + batches_[begun_ - 1].bytes;
+  if (next.place + next.bytes > ring_.bytes()) next.place = 0;
+  for (size_t b = consumed_; b < begun_; b++) {
+    const Batch& held = batches_[b];
+    if (held.place < next.place + next.bytes && next.place < held.place + held.bytes) return false;
   }
-} catch (...) {
-  std::lock_guard lock(mutex_);
-  failure_ = std::current_exception();
-  changed_.notify_all();
+  return true;
+}
+
+// A batch that fails is told of when its turn to be consumed comes: so whoever reads first, the first error is the
+// same.
+void ShardReader::read_ahead(std::span<std::byte> gap) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return stop_ || begun_ == batches_.size() || place_next(); });
+    if (stop_ || begun_ == batches_.size()) return;
+    Batch& batch = batches_[begun_++];
+    lock.unlock();
+    try {
+      read_batch(batch, gap);
+    } catch (...) {
+      batch.failure = std::current_exception();
+    }
+    lock.lock();
+    batch.read = true;
+    changed_.notify_all();
+  }
 }
 
 std::byte* ShardReader::wait_for_batch(size_t index) {
+  const Batch& batch = batches_[index];
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return places_.size() > index || failure_; });
-  if (places_.size() <= index) std::rethrow_exception(failure_);
-  return ring_.data() + places_[index];
+  changed_.wait(lock, [&] { return batch.read; });
+  if (batch.failure) std::rethrow_exception(batch.failure);
+  return ring_.data() + batch.place;
 }
 
 void ShardReader::consume_all() {
@@ -160,6 +169,7 @@ void ShardReader::consume_all() {
         at += staged(part_bytes(r, part));
       }
       r.consume(r.units, parts[0], parts[1], parts[2]);
+      if (r.after) r.after();
     }
     std::lock_guard lock(mutex_);
     consumed_ = b + 1;

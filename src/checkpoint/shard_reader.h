@@ -14,12 +14,12 @@
 
 namespace trireme {
 
-// Reads the requests of one rank in file order: a thread of its own fills a ring of staging memory with long sequential
-// reads, the caller's thread verifies and consumes behind it.
+// Reads the requests of one rank in their order: threads fill a ring of staging memory with long sequential reads, each
+// a batch at a time, and the caller's thread verifies and consumes behind them.
 class ShardReader {
  public:
   ShardReader(const InputFile& file, std::vector<Checkpoint::Request> requests);
-  ~ShardReader();  // stops the thread
+  ~ShardReader();  // stops the threads
   ShardReader(const ShardReader&) = delete;
   ShardReader& operator=(const ShardReader&) = delete;
 
@@ -31,6 +31,9 @@ class ShardReader {
   struct Batch {
     size_t first = 0, count = 0;  // requests
     size_t bytes = 0;             // staging memory, every part begins at a multiple of kStagingAlignment
+    size_t place = 0;             // in the ring, once begun
+    bool read = false;
+    std::exception_ptr failure;
   };
   struct Extent {
     uint64_t offset = 0, bytes = 0;  // in the file
@@ -38,26 +41,25 @@ class ShardReader {
   };
 
   void plan();
-  void read_ahead();  // the thread
-  void read_batch(const Batch& batch, size_t place);
+  void stop();
+  void read_ahead(std::span<std::byte> gap);  // a thread
+  bool place_next();
+  void read_batch(const Batch& batch, std::span<std::byte> gap);
   std::byte* wait_for_batch(size_t index);
   void verify(const Checkpoint::Request& request, int part, std::span<const std::byte> bytes) const;
-  std::vector<Extent> extents(const Batch& batch, size_t place) const;
+  std::vector<Extent> extents(const Batch& batch) const;
 
   const InputFile& file_;
-  std::vector<Checkpoint::Request> requests_;  // in pieces, in file order
+  std::vector<Checkpoint::Request> requests_;  // in pieces
   std::vector<Batch> batches_;
   uint64_t bytes_ = 0;
-  Buffer ring_;
-  std::vector<std::byte> gap_;  // where bytes between extents go
+  Buffer ring_, gaps_;  // gaps_: where bytes between extents go, a part for each thread
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<size_t> places_;  // in the ring, of the batches read so far
-  size_t consumed_ = 0;         // batches
+  size_t begun_ = 0, consumed_ = 0;  // batches
   bool stop_ = false;
-  std::exception_ptr failure_;
-  std::thread thread_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace trireme

@@ -58,12 +58,19 @@ class WeightSource {
     std::function<void(UnitRange run, std::span<const std::byte> values, std::span<const std::byte> scales,
                        std::span<const std::byte> minimums)>
         consume;
+    // Called by the thread that reads, when all up to here are consumed and nothing after it is begun. May be empty.
+    std::function<void()> after;
   };
   struct ReadStats {
     uint64_t bytes = 0;
     double seconds = 0;
   };
+  // In the order given; between two with an `after`, several may be consumed at once. To read long runs, give requests
+  // in the order of first_byte().
   virtual ReadStats read(std::vector<Request> requests) const = 0;
+  static uint64_t first_byte(const TensorInfo& t, int unit) {
+    return t.parts[0].offset + t.parts[0].unit_bytes * static_cast<uint64_t>(unit);
+  }
 };
 
 }  // namespace trireme

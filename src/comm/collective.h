@@ -41,14 +41,14 @@ class Collective {
   // The window of the last exchange: rank r's, at the offsets r used. Own window for r == rank().
   virtual const std::byte* shown(int r) const = 0;
 
-  // Puts the windows where the device's operations reach them: into its own memory, when all members can reach each
-  // other's there (the host then may not look into a window), else by pinning them where they are. In memory of devices
-  // of which each member has one of its own, exchanges become operations. Collective, before the first exchange; the
-  // device outlives the group.
+  // Puts the windows where the device's operations reach them: into its own memory, when all members prove by a token
+  // that they reach each other's there (the host then may not look into a window), else by pinning them where they are.
+  // In memory of devices of which each member has one of its own, exchanges become operations. Collective, before the
+  // first exchange; the device outlives the group.
   virtual void place_windows(Device& device) = 0;
   // Pins the windows where they are, for a host that reads them.
   virtual void pin_windows(Device& device) = 0;
-  virtual const char* transport() const = 0;   // "self", "shm", "ucx", "shm+ucx", "device" or "p2p"
+  virtual const char* transport() const = 0;   // "self", "shm", "ucx", "shm+ucx", "device" or "p2p", for people
   double seconds() const { return seconds_; }  // the host's, in exchanges since the start, waiting included
 
  private:

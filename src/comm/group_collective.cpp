@@ -4,11 +4,25 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <random>
 #include <set>
 
 #include "base/error.h"
+#include "device/pinned_vector.h"
 
 namespace trireme {
+
+namespace {
+
+// Of what a rank has on its device: the place of its meetings comes before its windows.
+constexpr size_t kFirstWindow = Device::Meeting::kPlaceBytes;
+
+uint64_t random_token() {
+  std::random_device random;
+  return uint64_t{random()} << 32 | random();
+}
+
+}  // namespace
 
 void Collective::exchange(std::span<const Piece> to, std::span<const Piece> from) {
   const auto start = std::chrono::steady_clock::now();
@@ -49,7 +63,7 @@ GroupCollective::~GroupCollective() {
 
 std::byte* GroupCollective::window_of(const GroupMember& member, uint32_t exchange) const {
   size_t begin = exchange % 2 * SharedGroupMemory::padded(window_bytes_);
-  if (member.on_device.data()) return member.on_device.data() + Device::Meeting::kPlaceBytes + begin;
+  if (member.on_device.data()) return member.on_device.data() + kFirstWindow + begin;
   return member.shared.data() ? member.shared.data() + SharedGroupMemory::kFirstWindow + begin
                               : member.memory.data() + begin;
 }
@@ -64,50 +78,95 @@ bool GroupCollective::all_say(bool yes) {
   return all;
 }
 
+// What a rank tells of its windows on the device, through those in the host's memory.
+struct GroupCollective::Offer {
+  Device::Handle handle;
+  uint64_t token;  // at both ends of the windows
+};
+
 void GroupCollective::place_windows(Device& device) {
   const bool local = std::none_of(members_.begin(), members_.end(), [](const GroupMember& m) { return m.remote; });
-  if (device.works_in_host_memory() || size() == 1 || !local || window_bytes_ < sizeof(Device::Handle))
+  if (device.works_in_host_memory() || size() == 1 || !local || window_bytes_ < sizeof(Offer))
     return pin_windows(device);
-  const size_t bytes = Device::Meeting::kPlaceBytes + 2 * SharedGroupMemory::padded(window_bytes_);
+  const size_t bytes = kFirstWindow + 2 * SharedGroupMemory::padded(window_bytes_);
   std::vector<Buffer> windows(members_.size());
-  const size_t me = static_cast<size_t>(rank_);
-  Device::Handle mine{};
-  try {
-    windows[me] = device.allocate(bytes, "the windows of a group");
-    mine = device.share(windows[me]);
-  } catch (const Error&) {
-    windows[me] = {};
-  }
-  std::memcpy(window(), &mine, sizeof mine);
-  const std::vector<Piece> handle(members_.size(), Piece{0, sizeof mine, 0, 1});
-  exchange(handle, handle);
-  bool reached = windows[me].data() != nullptr;
-  std::vector<Device::Handle> handles(members_.size());
-  for (size_t r = 0; r < members_.size(); r++) {
-    std::memcpy(&handles[r], shown(static_cast<int>(r)), sizeof mine);
-    if (r == me) continue;
-    auto opened = device.open(handles[r], bytes);
-    reached = reached && opened;
-    if (opened) windows[r] = std::move(*opened);
-  }
-  device.synchronize();  // the places of a meeting are zeros
-  if (!all_say(reached)) {
-    for (size_t r = 0; r < members_.size(); r++)
-      if (r != me) windows[r] = {};
-    all_say(true);  // nobody has mine open any more
-    return pin_windows(device);
+  const std::vector<Offer> offers = offer_windows(device, bytes, windows[static_cast<size_t>(rank_)]);
+  if (!all_say(open_windows(device, offers, windows))) return take_back(device, windows);
+  if (!all_say(proved(device, offers, windows))) {
+    take_back(device, windows);
+    transport_ = "shm (what a GPU opened of another's memory was not what that one wrote)";
+    return;
   }
   for (size_t r = 0; r < members_.size(); r++) members_[r].on_device = std::move(windows[r]);
   transport_ = "device";
   device_ = &device;
-  meet_on(handles);
+  meet_on(offers);
+}
+
+// My windows, empty where the device has none to share, my token in them; everybody's offers.
+std::vector<GroupCollective::Offer> GroupCollective::offer_windows(Device& device, size_t bytes, Buffer& mine) {
+  Offer offer{.token = random_token()};
+  try {
+    mine = device.allocate(bytes, "the windows of a group");
+    offer.handle = device.share(mine);
+  } catch (const Error&) {
+    mine = {};
+  }
+  if (mine.data()) {
+    PinnedVector<uint64_t> token(device, 1, "a token");
+    token.push_back(offer.token);
+    device.copy(mine.data() + kFirstWindow, token.data(), sizeof offer.token);
+    device.copy(mine.data() + bytes - sizeof offer.token, token.data(), sizeof offer.token);
+    device.synchronize();
+  }
+  std::memcpy(window(), &offer, sizeof offer);
+  const std::vector<Piece> all(members_.size(), Piece{0, sizeof offer, 0, 1});
+  exchange(all, all);
+  std::vector<Offer> offers(members_.size(), offer);
+  for (int r = 0; r < size(); r++) std::memcpy(&offers[static_cast<size_t>(r)], shown(r), sizeof offer);
+  return offers;
+}
+
+// Whether I reach all windows.
+bool GroupCollective::open_windows(Device& device, const std::vector<Offer>& offers, std::vector<Buffer>& windows) {
+  const Buffer& mine = windows[static_cast<size_t>(rank_)];
+  if (!mine.data()) return false;
+  for (size_t r = 0; r < windows.size(); r++) {
+    if (r == static_cast<size_t>(rank_)) continue;
+    auto opened = device.open(offers[r].handle, mine.bytes());
+    if (!opened) return false;
+    windows[r] = std::move(*opened);
+  }
+  return true;
+}
+
+// Whether what I see of all windows is what their owners wrote.
+bool GroupCollective::proved(Device& device, const std::vector<Offer>& offers, const std::vector<Buffer>& windows) {
+  PinnedVector<uint64_t> seen(device, 2 * windows.size(), "tokens");
+  seen.resize(2 * windows.size());
+  for (size_t r = 0; r < windows.size(); r++) {
+    device.copy(&seen[2 * r], windows[r].data() + kFirstWindow, sizeof(uint64_t));
+    device.copy(&seen[2 * r + 1], windows[r].data() + windows[r].bytes() - sizeof(uint64_t), sizeof(uint64_t));
+  }
+  device.synchronize();
+  bool equal = true;
+  for (size_t i = 0; i < seen.size(); i++) equal = equal && seen[i] == offers[i / 2].token;
+  return equal;
+}
+
+void GroupCollective::take_back(Device& device, std::vector<Buffer>& windows) {
+  for (size_t r = 0; r < windows.size(); r++)
+    if (r != static_cast<size_t>(rank_)) windows[r] = {};
+  all_say(true);  // nobody has mine open any more
+  windows.clear();
+  pin_windows(device);
 }
 
 // Kernels that wait need their device to themselves: of two processes on one GPU only one runs at a time.
-void GroupCollective::meet_on(std::span<const Device::Handle> handles) {
+void GroupCollective::meet_on(const std::vector<Offer>& offers) {
   std::set<std::array<char, 16>> devices;
-  for (const Device::Handle& handle : handles) devices.insert(handle.device);
-  if (devices.size() < handles.size() || handles.size() > Device::kMostMeet) return;
+  for (const Offer& offer : offers) devices.insert(offer.handle.device);
+  if (devices.size() < offers.size() || offers.size() > Device::kMostMeet) return;
   for (GroupMember& member : members_) {
     meeting_.places.push_back(member.on_device.as<uint32_t>());
     meeting_.name += fmt::format("{}{}", meeting_.name.empty() ? "" : ", ", member.world_rank);

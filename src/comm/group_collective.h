@@ -56,7 +56,12 @@ class GroupCollective final : public Collective {
   void do_exchange(std::span<const Piece> to, std::span<const Piece> from) override;
   std::byte* window_of(const GroupMember& member, uint32_t exchange) const;
   bool all_say(bool yes);
-  void meet_on(std::span<const Device::Handle> handles);
+  struct Offer;
+  void meet_on(const std::vector<Offer>& offers);
+  std::vector<Offer> offer_windows(Device& device, size_t bytes, Buffer& mine);
+  bool open_windows(Device& device, const std::vector<Offer>& offers, std::vector<Buffer>& windows);
+  bool proved(Device& device, const std::vector<Offer>& offers, const std::vector<Buffer>& windows);
+  void take_back(Device& device, std::vector<Buffer>& windows);
   void start_messages(std::span<const Piece> to, std::span<const Piece> from);
   void wait_for(GroupMember& member);
   std::string waiting_for(const GroupMember& member, const char* what) const;

@@ -22,8 +22,11 @@ class CpuDevice final : public Device {
   Handle share(const Buffer&) override { return {}; }
   std::optional<Buffer> open(const Handle&, size_t) override { return std::nullopt; }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
-  void copy(MatrixView<float> to, MatrixView<const float> from) override {
-    for (int64_t row = 0; row < to.rows; row++) std::copy_n(from.row(row), to.columns, to.row(row));
+  void copy_runs(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                 size_t count) override {
+    for (size_t i = 0; i < count; i++)
+      std::memcpy(static_cast<std::byte*>(to) + i * to_stride, static_cast<const std::byte*>(from) + i * from_stride,
+                  bytes);
   }
   void meet(const Meeting&) override { must(false, "the hosts of CPU ranks wait for each other"); }
   void synchronize() override {}

@@ -22,6 +22,10 @@ static_assert(Device::kMostMeet == kMostRanksMeet);
 constexpr int kOldestArchitecture = 8;  // sm_80: the oldest that kernels/cuda is compiled for
 constexpr size_t kMostGraphs = 64;      // that repeat() keeps: each takes memory of host and GPU
 constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
+// Entries of a stream's queue that the host fills before it waits for the GPU. Past about 1000 a launch blocks inside
+// the driver, which has no deadline; NVIDIA documents no number (measured: forums.developer.nvidia.com, topic 68937,
+// "more than 1000"). A half of that costs nothing: a kernel takes longer than the one gap of a launch in 500.
+constexpr int kMostQueued = 500;
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
@@ -78,7 +82,9 @@ class OneStream final : public CudaDevice {
 
   Buffer allocate(size_t bytes, const char* what) override {
     Buffer buffer = take(bytes, what);
-    if (bytes > 0) check(cudaMemsetAsync(buffer.data(), 0, bytes, stream_), what);
+    if (bytes == 0) return buffer;
+    make_room();
+    check(cudaMemsetAsync(buffer.data(), 0, bytes, stream_), what);
     return buffer;
   }
 
@@ -86,10 +92,7 @@ class OneStream final : public CudaDevice {
     if (bytes == 0) return {};
     void* data = nullptr;
     const cudaError_t error = cudaHostAlloc(&data, bytes, cudaHostAllocMapped);
-    if (error == cudaErrorMemoryAllocation)
-      fail(ExitCode::out_of_memory,
-           "{}: the host has no {} MiB of memory to lock for {}; give the job more memory, or lower --max-seqs", name_,
-           mib(bytes), what);
+    if (error == cudaErrorMemoryAllocation) no_host_room(bytes, what);
     check(error, what);
     std::memset(data, 0, bytes);
     return {static_cast<std::byte*>(data), bytes, release_pinned};
@@ -98,6 +101,7 @@ class OneStream final : public CudaDevice {
   // From pageable memory: the call comes back when the bytes are read.
   Buffer upload(Buffer host, const char* what) override {
     Buffer buffer = take(host.bytes(), what);
+    make_room();
     check(cudaMemcpyAsync(buffer.data(), host.data(), host.bytes(), cudaMemcpyDefault, stream_), what);
     synchronize();
     return buffer;
@@ -105,7 +109,9 @@ class OneStream final : public CudaDevice {
 
   Buffer pin(std::span<std::byte> memory, const char* what) override {
     if (memory.empty()) return {};
-    check(cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterMapped), what);
+    const cudaError_t error = cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterMapped);
+    if (error == cudaErrorMemoryAllocation) no_host_room(memory.size(), what);
+    check(error, what);
     Buffer pinned(memory.data(), memory.size(), release_pin);
     void* seen = nullptr;
     check(cudaHostGetDevicePointer(&seen, memory.data(), 0), what);
@@ -137,18 +143,19 @@ class OneStream final : public CudaDevice {
   }
 
   void copy(void* to, const void* from, size_t bytes) override {
+    make_room();
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_), "a copy");
   }
 
-  void copy(MatrixView<float> to, MatrixView<const float> from) override {
-    const auto bytes = [](int64_t floats) { return static_cast<size_t>(floats) * sizeof(float); };
-    if (to.rows == 0 || to.columns == 0) return;
-    check(cudaMemcpy2DAsync(to.data, bytes(to.stride), from.data, bytes(from.stride), bytes(to.columns),
-                            static_cast<size_t>(to.rows), cudaMemcpyDefault, stream_),
-          "a copy of rows");
+  void copy_runs(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                 size_t count) override {
+    if (count == 1) return copy(to, from, bytes);
+    make_room();
+    check(cudaMemcpy2DAsync(to, to_stride, from, from_stride, bytes, count, cudaMemcpyDefault, stream_), "a copy");
   }
 
   void meet(const Meeting& meeting) override {
+    make_room();
     enqueue_meet(Launch{0, 1, stream_}, {meeting.places, meeting.rank});
     check(cudaGetLastError(), "a kernel");
     met_ = &meeting;
@@ -167,6 +174,7 @@ class OneStream final : public CudaDevice {
              std::chrono::duration<double>(wait_).count(), met_ ? "; or it waits for another of " + met_->name : "");
       sched_yield();
     }
+    queued_ = 0;
     cudaGetLastError();  // "not ready" is no error of the next launch
   }
 
@@ -176,6 +184,7 @@ class OneStream final : public CudaDevice {
     if (first || (!graph->second && recorded_ == most_graphs_)) return operations();
     if (!graph->second) graph->second = record(operations);
     if (!graph->second) return operations();
+    make_room();
     check(cudaGraphLaunch(graph->second, stream_), "a graph of operations");
   }
 
@@ -198,14 +207,24 @@ class OneStream final : public CudaDevice {
 
  private:
   void launch_erased(Thunk thunk, const void* call) override {
+    make_room();
     thunk(call, Launch{0, 1, stream_, products_.get()});
     check(cudaGetLastError(), "a kernel");
+  }
+
+  // Before anything is enqueued: an operation is a kernel, and what a graph records is not in the queue.
+  void make_room() {
+    if (recording_) return;
+    if (queued_ == kMostQueued) synchronize();
+    queued_++;
   }
 
   // Null where the GPU has no room for another graph: what is only faster may not end a run.
   cudaGraphExec_t record(const std::function<void()>& operations) {
     check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "a graph's begin");
+    recording_ = true;
     operations();
+    recording_ = false;
     cudaGraph_t recorded = nullptr;
     check(cudaStreamEndCapture(stream_, &recorded), "a graph's end");
     cudaGraphExec_t graph = nullptr;
@@ -237,6 +256,12 @@ class OneStream final : public CudaDevice {
     fail(full ? ExitCode::out_of_memory : ExitCode::internal, "{}, asked for {}: {}", name_, what,
          cudaGetErrorString(error));
   }
+  [[noreturn]] void no_host_room(size_t bytes, const char* what) const {
+    cudaGetLastError();  // the error is told here
+    fail(ExitCode::out_of_memory,
+         "{}: the host has no {} MiB of memory to lock for {}; give the job more memory, or lower --max-seqs", name_,
+         mib(bytes), what);
+  }
   [[noreturn]] void no_room(size_t bytes, const char* what) const {
     cudaGetLastError();  // the error is told here
     const auto [free, total] = memory();
@@ -256,6 +281,8 @@ class OneStream final : public CudaDevice {
   std::array<char, 16> device_{};
   const Meeting* met_ = nullptr;  // the last one
   cudaStream_t stream_ = nullptr;
+  int queued_ = 0;  // since the host last saw the stream empty
+  bool recording_ = false;
   size_t most_graphs_, recorded_ = 0;
   std::map<int64_t, cudaGraphExec_t> graphs_;  // null: none recorded
   Kernels kernels_;

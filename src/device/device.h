@@ -44,7 +44,9 @@ class Device {
 
   // In order with the operations. Both ends are memory that these reach.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
-  virtual void copy(MatrixView<float> to, MatrixView<const float> from) = 0;  // of one shape
+  // Likewise `count` runs of `bytes`, each so many bytes after the one before it.
+  virtual void copy_runs(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                         size_t count) = 0;
 
   // Ranks that wait for each other on their devices, each on one of its own.
   struct Meeting {

@@ -244,10 +244,13 @@ void Stage::gather_squares(int64_t rows) {
     const RankShare& s = shares_[r];
     const float* from = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r)));
     const int64_t held = s.num_heads + s.num_kv_heads;
-    device_.copy(MatrixView<float>(squares_ + s.first_head, rows, s.num_heads, all),
-                 MatrixView<const float>(from, rows, s.num_heads, held));
-    device_.copy(MatrixView<float>(squares_ + heads + s.first_kv_head, rows, s.num_kv_heads, all),
-                 MatrixView<const float>(from + s.num_heads, rows, s.num_kv_heads, held));
+    const auto show = [&](int64_t to, int64_t heads_before, int64_t count) {
+      device_.copy_runs(squares_ + to, static_cast<size_t>(all) * sizeof(float), from + heads_before,
+                        static_cast<size_t>(held) * sizeof(float), static_cast<size_t>(count) * sizeof(float),
+                        static_cast<size_t>(rows));
+    };
+    show(s.first_head, 0, s.num_heads);
+    show(heads + s.first_kv_head, s.num_heads, s.num_kv_heads);
   }
 }
 

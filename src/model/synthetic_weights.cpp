@@ -129,11 +129,14 @@ WeightSource::ReadStats SyntheticWeights::read(std::vector<Request> requests) co
   ThreadPool pool(static_cast<int>(allowed_cpus().size()));
   std::vector<Buffer> staging;
   for (int i = 0; i < pool.size(); i++) staging.emplace_back(staging_bytes(requests), "made-up weights");
-  std::atomic<size_t> next = 0;
-  pool.run([&](int thread) {
-    for (size_t i = next++; i < requests.size(); i = next++)
-      make(requests[i], staging[static_cast<size_t>(thread)].data());
-  });
+  for (size_t begin = 0, end; begin < requests.size(); begin = end) {
+    for (end = begin + 1; end < requests.size() && !requests[end - 1].after; end++) continue;
+    std::atomic<size_t> next = begin;
+    pool.run([&](int thread) {
+      for (size_t i = next++; i < end; i = next++) make(requests[i], staging[static_cast<size_t>(thread)].data());
+    });
+    if (requests[end - 1].after) requests[end - 1].after();
+  }
   uint64_t bytes = 0;
   for (const Request& r : requests)
     for (const TensorInfo::Part& part : r.tensor->parts)

@@ -1,11 +1,11 @@
 #include "model/weights.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "base/error.h"
 #include "kernels/packed_layout.h"
+#include "model/weight_loader.h"
 
 namespace trireme {
 
@@ -13,41 +13,32 @@ namespace {
 
 constexpr int64_t kAlignment = 64;  // bytes, a cache line and a vector
 
-// Lays out a stage's weights and collects what to read for them. Runs over the same steps with no memory, to know its
-// size, with the host's, to fill it, and with the device's.
+// Lays out a stage's weights: with no memory, to know its size, then with the device's.
 class Layout {
  public:
   Layout(const WeightSource& source, Numerics numerics, std::byte* memory)
       : source_(source), numerics_(numerics), memory_(memory) {}
 
   int64_t bytes() const { return used_; }
-  std::vector<WeightSource::Request>& requests() { return requests_; }
+  std::vector<WeightMatrix>& matrices() { return matrices_; }
+
+  using Source = WeightMatrix::Source;
 
   std::span<const float> vector(const std::string& name, int64_t size) {
-    const TensorInfo& t = expect_floats(name, 1, size, UnitAxis::none, 1);
-    float* data = reinterpret_cast<float*>(take(size * 4));
-    request_floats(t, {0, 1}, data);
-    return {data, static_cast<size_t>(size)};
+    return floats({{&expect_floats(name, 1, size, UnitAxis::none, 1), {0, 1}}}, size);
   }
 
-  struct Source {
-    const TensorInfo* tensor;
-    UnitRange units;
-  };
   Source vector_rows(const std::string& name, int64_t rows, int64_t unit_rows, UnitRange units) {
     return {&expect_floats(name, rows, 1, UnitAxis::rows, unit_rows), units};
   }
   // The units held of one or several vectors cut like the rows of a matrix, one after the other.
-  std::span<const float> joined(std::initializer_list<Source> sources) {
+  std::span<const float> joined(std::vector<Source> sources) {
     int64_t size = 0;
-    for (const Source& s : sources) size += rows_held(s);
-    float* data = reinterpret_cast<float*>(take(size * 4));
-    float* next = data;
-    for (const Source& s : sources) {
-      request_floats(*s.tensor, s.units, next);
-      if (next) next += rows_held(s);
+    for (Source& s : sources) {
+      s.first_row = size;
+      size += rows_held(s);
     }
-    return {data, static_cast<size_t>(size)};
+    return floats(std::move(sources), size);
   }
 
   Source rows(const std::string& name, int64_t rows, int64_t columns, int64_t unit_rows, UnitRange units) {
@@ -57,18 +48,20 @@ class Layout {
   // The units held of one or several row-cut matrices, each at its first output.
   Projection projection(std::initializer_list<Source> sources) {
     Projection p;
-    std::vector<std::pair<const Source*, std::pair<size_t, int64_t>>> places;  // -> part and row inside it
-    for (const Source& s : sources) {
+    std::vector<std::vector<Source>> held;  // of each part
+    for (Source s : sources) {
       PackedView w = form_of(*s.tensor);
       w.k = s.tensor->columns;
-      if (p.parts.empty() || !p.parts.back().w.same_form(w)) p.parts.push_back({w, p.outputs});
-      places.push_back({&s, {p.parts.size() - 1, p.parts.back().w.n}});
-      int64_t held = rows_held(s);
-      p.parts.back().w.n += held;
-      p.outputs += held;
+      if (p.parts.empty() || !p.parts.back().w.same_form(w)) {
+        p.parts.push_back({w, p.outputs});
+        held.emplace_back();
+      }
+      s.first_row = p.parts.back().w.n;
+      held.back().push_back(s);
+      p.parts.back().w.n += rows_held(s);
+      p.outputs += rows_held(s);
     }
-    for (auto& part : p.parts) part.w.data = take(packed_bytes(part.w));
-    for (auto& [source, place] : places) request_rows(*source, p.parts[place.first].w, place.second);
+    for (size_t i = 0; i < p.parts.size(); i++) place(p.parts[i].w, std::move(held[i]));
     return p;
   }
 
@@ -77,8 +70,7 @@ class Layout {
     const TensorInfo& t = expect(name, rows, columns, UnitAxis::none, 1);
     PackedView w = packed_form(t.format, Numerics::exact);
     w.n = rows, w.k = columns;
-    w.data = take(packed_bytes(w));
-    request_rows({&t, {0, 1}}, w, 0);
+    place(w, {{&t, {0, 1}}});
     return w;
   }
 
@@ -87,14 +79,7 @@ class Layout {
     PackedView w = form_of(t);
     w.n = rows;
     w.k = std::min(units.end * t.unit_columns, columns) - units.begin * t.unit_columns;
-    w.data = take(packed_bytes(w));
-    requests_.push_back({&t, units, [&t, w, units](UnitRange run, auto values, auto scales, auto minimums) {
-                           for (int u = run.begin; u < run.end; u++) {
-                             StoredBlock b = block(t, u - run.begin, values, scales, minimums);
-                             b.columns = std::min(t.unit_columns, t.columns - u * t.unit_columns);
-                             pack_block(b, w, 0, (u - units.begin) * t.unit_columns);
-                           }
-                         }});
+    place(w, {{&t, units}});
     return w;
   }
 
@@ -119,17 +104,6 @@ class Layout {
     return t;
   }
 
-  void request_floats(const TensorInfo& t, UnitRange units, float* data) {
-    if (units.size() == 0) return;
-    const int64_t unit = t.unit_rows * t.unit_columns, first = units.begin * unit;
-    const int64_t last = std::min(units.end * unit, t.rows * t.columns);
-    requests_.push_back({&t, units, [data, unit, first, last](UnitRange run, auto values, auto, auto) {
-                           const int64_t begin = run.begin * unit, end = std::min(run.end * unit, last);
-                           std::memcpy(data + (begin - first), values.data(),
-                                       static_cast<size_t>(end - begin) * sizeof(float));
-                         }});
-  }
-
   PackedView form_of(const TensorInfo& t) const {
     // Groups of 16 allow units that end inside a packed group. By the unit alone, so that all layouts agree.
     const bool cut =
@@ -142,41 +116,25 @@ class Layout {
     return std::min(s.units.end * t.unit_rows, t.rows) - std::min(s.units.begin * t.unit_rows, t.rows);
   }
 
-  void request_rows(const Source& s, PackedView w, int64_t first_row) {
-    if (s.units.size() == 0) return;
-    const TensorInfo& t = *s.tensor;
-    UnitRange units = s.units;
-    requests_.push_back({&t, units, [&t, w, units, first_row](UnitRange run, auto values, auto scales, auto minimums) {
-                           for (int u = run.begin; u < run.end; u++) {
-                             StoredBlock b = block(t, u - run.begin, values, scales, minimums);
-                             b.rows = std::min(t.unit_rows, t.rows - u * t.unit_rows);
-                             pack_block(b, w, first_row + (u - units.begin) * t.unit_rows, 0);
-                           }
-                         }});
+  std::span<const float> floats(std::vector<Source> sources, int64_t size) {
+    PackedView w{.n = size, .k = 1};
+    place(w, std::move(sources));
+    return {reinterpret_cast<const float*>(w.data), static_cast<size_t>(size)};
   }
 
-  static StoredBlock block(const TensorInfo& t, int index, std::span<const std::byte> values,
-                           std::span<const std::byte> scales, std::span<const std::byte> minimums) {
-    auto unit = [&](std::span<const std::byte> part, int which) {
-      return part.empty() ? nullptr : part.data() + static_cast<size_t>(index) * t.parts[which].unit_bytes;
-    };
-    StoredBlock b{t.format,         t.unit_rows,     std::min(t.unit_columns, t.columns),
-                  t.unit_columns,   unit(values, 0), unit(scales, 1),
-                  unit(minimums, 2)};
-    return b;
-  }
-
-  std::byte* take(int64_t bytes) {
-    std::byte* place = memory_ ? memory_ + used_ : nullptr;
-    used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    return place;
+  // Gives a matrix its memory.
+  void place(PackedView& w, std::vector<Source> sources) {
+    w.data = memory_ ? memory_ + used_ : nullptr;
+    used_ += (packed_bytes(w) + kAlignment - 1) / kAlignment * kAlignment;
+    std::erase_if(sources, [](const Source& s) { return s.units.size() == 0; });
+    if (!sources.empty()) matrices_.push_back({w, std::move(sources)});
   }
 
   const WeightSource& source_;
   Numerics numerics_;
   std::byte* memory_;
   int64_t used_ = 0;
-  std::vector<WeightSource::Request> requests_;
+  std::vector<WeightMatrix> matrices_;
 };
 
 // What the layers of a stage are made from.
@@ -266,13 +224,10 @@ StageWeights::StageWeights(const WeightSource& source, const ModelConfig& config
                            const StagePlace& place, Numerics numerics, Device& device) {
   Layout size(source, numerics, nullptr);
   lay_out(*this, size, config, units, place);
-  Buffer packed(static_cast<size_t>(size.bytes()), "the weights");
-  Layout layout(source, numerics, packed.data());
+  memory_ = device.allocate(static_cast<size_t>(size.bytes()), "the weights");
+  Layout layout(source, numerics, memory_.data());
   lay_out(*this, layout, config, units, place);
-  source.read(std::move(layout.requests()));
-  memory_ = device.upload(std::move(packed), "the weights");
-  Layout in_place(source, numerics, memory_.data());
-  lay_out(*this, in_place, config, units, place);
+  load_weights(source, std::move(layout.matrices()), device);
 }
 
 int64_t StageWeights::packed_bytes_of(const WeightSource& source, const ModelConfig& config, const UnitTable& units,

@@ -88,6 +88,48 @@ TEST_CASE("a long request comes in pieces of whole units, in order") {
   CHECK(runs == std::vector<UnitRange>{{1, 4}, {4, 7}, {7, 10}, {10, 13}});
 }
 
+TEST_CASE("requests are consumed in the order given, and what comes after one before the next") {
+  TempFolder folder;
+  Sample sample;
+  sample.write(folder / "a.h5");
+  Checkpoint checkpoint(folder / "a.h5");
+  std::vector<std::string> seen, expected;
+  std::vector<Checkpoint::Request> requests;
+  for (size_t i = 0; i < 300; i++) {
+    const TensorInfo& t = checkpoint.tensors()[i * 7 % checkpoint.tensors().size()];
+    requests.push_back({&t, {0, t.units}, [&](UnitRange run, auto...) {
+                          if (run.begin == 0) seen.push_back(t.name);
+                        }});
+    expected.push_back(t.name);
+    if (i % 3 != 0) continue;
+    requests.back().after = [&] { seen.push_back("after"); };
+    expected.push_back("after");
+  }
+  checkpoint.read(std::move(requests));
+  CHECK(seen == expected);
+}
+
+TEST_CASE("of several faults the first in order is told, whichever is read first") {
+  TempFolder folder;
+  Sample sample;
+  sample.add("long", {}, 1000, 1000, UnitAxis::rows, 13, 80, 1000);  // in several batches
+  sample.write(folder / "a.h5");
+  Checkpoint checkpoint(folder / "a.h5");
+  const TensorInfo& t = checkpoint.get_tensor("long");
+  std::string file = read_file(folder / "a.h5");
+  file[t.parts[0].offset + 4 * t.parts[0].unit_bytes] ^= 1;
+  write_file(folder / "a.h5", file.substr(0, t.parts[0].offset + 7 * t.parts[0].unit_bytes));
+  for (int i = 0; i < 30; i++) {
+    int consumed = 0;
+    std::string text = error_of([&] {
+      checkpoint.read({{&t, {0, 13}, [&](UnitRange run, auto...) { consumed += run.size(); }}});
+    });
+    CHECK(contains(text, "65: "));
+    CHECK(contains(text, "unit 4 of long"));
+    CHECK(consumed == 3);
+  }
+}
+
 TEST_CASE("the same content makes the same file, at another time too") {
   TempFolder folder;
   Sample sample;

@@ -74,6 +74,37 @@ TEST_CASE("a GPU without room for a graph does the operations all the same") {
   CHECK(step.run(7, {5, 5, 5}).front() == 20);
 }
 
+TEST_CASE("launches, copies and graphs never find the queue full; a GPU that hangs ends them within the deadline") {
+  auto gpu = CudaDevice::open(0, kWait);
+  Step step(*gpu);
+  step.run(7, {1, 1, 1});
+  MatrixView<float> x(step.middle.as<float>(), 1, 3);
+  auto launch = [&](CudaDevice& on, int times) {
+    for (int i = 0; i < times; i++) {
+      on.launch(on.kernels().scale, Scale{x, 1, 0});
+      on.copy(step.out.data(), step.middle.data(), sizeof(float));
+      on.copy_runs(step.out.data(), 4, step.middle.data(), 4, 4, 2);
+      on.repeat(9, [&] { on.launch(on.kernels().scale, Scale{x, 1, 0}); });
+    }
+  };
+  launch(*gpu, 3000);
+  gpu->synchronize();
+  CHECK(step.out[0] == 4);
+
+  auto hanging = CudaDevice::open(0, std::chrono::milliseconds(200));
+  setenv("TRIREME_EMULATED_GPU_HANGS", "1", 1);
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    launch(*hanging, 3000);
+    FAIL("it hangs");
+  } catch (const Error& e) {
+    CHECK(e.code() == ExitCode::stuck);
+    CHECK(std::string(e.what()).find("has not finished its operations for") != std::string::npos);
+  }
+  unsetenv("TRIREME_EMULATED_GPU_HANGS");
+  CHECK(std::chrono::steady_clock::now() - start < kWait);
+}
+
 TEST_CASE("no room says who asked for how much, and how much is free") {
   auto gpu = CudaDevice::open(0, kWait);
   try {

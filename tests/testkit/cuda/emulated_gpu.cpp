@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/must.h"
 #include "testkit/cuda/cuda_emulation.h"
 
 namespace trireme::testkit {
@@ -36,6 +37,8 @@ int number_on_host(int device) {
   for (int i = 0; i <= device; i++) std::getline(visible, number, ',');
   return std::atoi(number.c_str());
 }
+
+constexpr size_t kQueueEntries = 1000;  // of a stream, as measured on real ones
 
 size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
@@ -103,6 +106,7 @@ bool gpu_reaches(const void* data, size_t bytes) {
 
 void enqueue(void* stream, std::function<void()> work) {
   auto* s = static_cast<Stream*>(stream);
+  must(s->captured || s->work.size() < kQueueEntries, "a launch finds room in the queue, or it would block for good");
   (s->captured ? *s->captured : s->work).push_back(std::move(work));
 }
 
@@ -172,9 +176,10 @@ cudaError_t cudaIpcOpenMemHandle(void** data, cudaIpcMemHandle_t handle, unsigne
   Shared shared;
   std::memcpy(&shared, &handle, sizeof shared);
   if (setting("TRIREME_EMULATED_GPU_ALONE", 0)) return last_error = cudaErrorPeerAccessUnsupported;
+  const bool elsewhere = setting("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE", 0);
   const std::string path = "/proc/" + std::to_string(shared.process) + "/fd/" + std::to_string(shared.file);
   const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, file))) return cudaErrorInvalidValue;
+  if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, elsewhere ? -1 : file))) return cudaErrorInvalidValue;
   close(file);
   gpu.own[static_cast<std::byte*>(*data)] = shared.bytes;
   return cudaSuccess;
@@ -251,7 +256,9 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  for (const auto& work : *static_cast<Work*>(exec)) enqueue(stream, work);
+  enqueue(stream, [exec] {
+    for (const auto& work : *static_cast<Work*>(exec)) work();
+  });
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -278,15 +285,15 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   }
   return cudaSuccess;
 }
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                              size_t height, cudaMemcpyKind, cudaStream_t stream) {
-  auto* target = static_cast<std::byte*>(to);
-  auto* source = static_cast<const std::byte*>(from);
-  if (height == 0 || width > to_pitch || width > from_pitch) return cudaErrorInvalidValue;
-  if (!gpu_reaches(to, (height - 1) * to_pitch + width) || !gpu_reaches(from, (height - 1) * from_pitch + width))
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_stride, const void* from, size_t from_stride, size_t bytes,
+                              size_t count, cudaMemcpyKind, cudaStream_t stream) {
+  if (bytes > to_stride || bytes > from_stride) return cudaErrorInvalidValue;
+  if (!gpu_reaches(to, (count - 1) * to_stride + bytes) || !gpu_reaches(from, (count - 1) * from_stride + bytes))
     return cudaErrorInvalidValue;
   enqueue(stream, [=] {
-    for (size_t row = 0; row < height; row++) std::memcpy(target + row * to_pitch, source + row * from_pitch, width);
+    for (size_t i = 0; i < count; i++)
+      std::memcpy(static_cast<std::byte*>(to) + i * to_stride, static_cast<const std::byte*>(from) + i * from_stride,
+                  bytes);
   });
   return cudaSuccess;
 }

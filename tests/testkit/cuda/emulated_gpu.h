@@ -4,7 +4,8 @@
 // memory that the GPU cannot, and work that is not done before somebody asks whether it is. Of the environment:
 // TRIREME_EMULATED_GPUS (1), TRIREME_EMULATED_GPU_MIB (8192), TRIREME_EMULATED_GPU_SM (80),
 // TRIREME_EMULATED_GPU_1_SM (80; the second GPU's), TRIREME_EMULATED_GPU_HANGS (0), TRIREME_EMULATED_GPU_ALONE (0): it
-// reaches no other process's memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): it has no room for graphs.
+// reaches no other process's memory, TRIREME_EMULATED_GPU_OPENS_ELSEWHERE (0): what it opens of another process is
+// other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): it has no room for graphs. Its queue is as long as a real one's.
 #include <cstddef>
 #include <functional>
 

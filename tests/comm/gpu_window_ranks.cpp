@@ -1,0 +1,56 @@
+// Where the windows of a group on an emulated GPU come to lie: on the device where its ranks prove that they reach each
+// other's memory, else in the host's, also where what they open is not what the other has.
+#include <cstdlib>
+#include <cstring>
+
+#include "comm/collective.h"
+#include "device/cuda.h"
+#include "device/pinned_vector.h"
+#include "tests/comm/ranks.h"
+
+using namespace trireme;
+using namespace trireme::testing;
+
+namespace {
+
+// By the device, for either place: my rank to all, all ranks from the others.
+void show(Ranks& ranks, Collective& group, Device& device) {
+  const std::vector<Collective::Piece> all(static_cast<size_t>(group.size()), Collective::Piece{0, sizeof(int), 0, 1});
+  PinnedVector<int> values(device, static_cast<size_t>(group.size()), "ranks");
+  values.resize(static_cast<size_t>(group.size()));
+  for (int turn = 0; turn < 3; turn++) {
+    values[0] = group.rank() + 10 * turn;
+    device.copy(group.window(), values.data(), sizeof(int));
+    device.synchronize();
+    group.exchange(all, all);
+    for (int r = 0; r < group.size(); r++) device.copy(&values[static_cast<size_t>(r)], group.shown(r), sizeof(int));
+    device.synchronize();
+    for (int r = 0; r < group.size(); r++)
+      ranks.check(values[static_cast<size_t>(r)] == r + 10 * turn, "what another rank showed");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_ranks(argc, argv, std::chrono::seconds(20), [&](Ranks& ranks) {
+    auto fabric = Fabric::create(ranks.world);
+    std::vector<int> members;
+    for (int r = 0; r < ranks.world.size(); r++) members.push_back(r);
+    auto gpu = CudaDevice::open(0, std::chrono::seconds(20));
+    auto placed = [&](const char* setting, const std::string& where) {
+      if (setting && ranks.world.rank() == 0) setenv(setting, "1", 1);  // one that does not reach is enough
+      auto group = fabric->collective(members, 1 << 16);
+      group->place_windows(*gpu);
+      if (setting) unsetenv(setting);
+      ranks.check(group->transport() == where, std::string("it is ") + group->transport());
+      show(ranks, *group, *gpu);
+    };
+    ranks.test("GPUs that reach each other's memory", [&] { placed(nullptr, "device"); });
+    ranks.test("a GPU that does not", [&] { placed("TRIREME_EMULATED_GPU_ALONE", "shm"); });
+    ranks.test("a GPU that opens other memory", [&] {
+      placed("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE",
+             "shm (what a GPU opened of another's memory was not what that one wrote)");
+    });
+  });
+}
