@@ -10,6 +10,7 @@
 #include "comm/communicator.h"
 #include "device/cuda.h"
 #include "engine/engine.h"
+#include "launch/motion.h"
 #include "launch/options.h"
 #include "launch/sampling_defaults.h"
 #include "model/stage.h"
@@ -54,6 +55,7 @@ class Session {
 
   // The numerics fingerprint, agreed by all ranks: runs with the same one may be joined and compared.
   const std::string& fingerprint() const { return fingerprint_; }
+  const Motion& motion() const { return *motion_; }  // after load()
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;
@@ -61,6 +63,7 @@ class Session {
  private:
   Machine gather_machine(RankProbe probe) const;
   void open_gpu(const Machine& machine);
+  std::vector<std::string> gather_chips(const Machine& machine) const;
   void choose_layout();
   ModelNeed model_need() const;
   void choose_kernels();
@@ -69,6 +72,7 @@ class Session {
   void check_equal_gpus();
   int64_t room_for_cache() const;
   void agree_on_cache();
+  void build_motion();
   void build_stage();
 
   Options options_;
@@ -98,9 +102,8 @@ class Session {
   int64_t rope_positions_ = 0;
   int64_t kv_blocks_ = 0;
   std::unique_ptr<KvCache> cache_;
-  std::unique_ptr<Collective> group_;
-  std::unique_ptr<Collective> sampling_group_;  // the same ranks, for results that the host reads; else `group_` serves
-  std::unique_ptr<Channel> previous_, next_;
+  std::vector<std::string> chips_;  // [ranks] equal where ranks share a GPU's chip; of CPUs empty
+  std::unique_ptr<Motion> motion_;
   std::unique_ptr<Stage> stage_;
   std::unique_ptr<Sampler> sampler_;
   std::unique_ptr<Runner> runner_;

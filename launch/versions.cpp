@@ -19,9 +19,11 @@
 #include <boost/version.hpp>
 #include <nlohmann/json.hpp>
 
+#include "comm/nccl.h"
 #include "device/cuda.h"
 #include "kernels/select.h"
 #include "launch/build_commit.h"
+#include "launch/motion.h"
 
 namespace trireme {
 
@@ -46,14 +48,23 @@ std::string hwloc_version() {
   return fmt::format("{}.{}.{}", v >> 16, (v >> 8) & 255, v & 255);
 }
 
+// "2.28.9"; or why there is none.
+std::string nccl_version(const Nccl& nccl, const std::string& choice) {
+  if (choice == "off") return "off";
+  return nccl.missing().empty() ? nccl.version() : "none: " + nccl.missing();
+}
+
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> versions() {
+std::vector<std::pair<std::string, std::string>> versions(const std::string& nccl_choice) {
+  const Nccl nccl(nccl_files(nccl_choice, Environment::read()));
   return {{"trireme", TRIREME_VERSION},
           {"commit", kBuildCommit},
           {"compiler", __VERSION__},
           {"kernel levels", fmt::format("{}", fmt::join(available_levels(), " "))},
           {"CUDA", cuda_build()},
+          {"NCCL", nccl_version(nccl, nccl_choice)},
+          {"NCCL's file", nccl.path().empty() ? "none" : nccl.path()},
           {"MPI", mpi_version()},
           {"UCX", ucp_get_version_string()},
           {"HDF5", hdf5_version()},
@@ -73,10 +84,10 @@ std::vector<std::pair<std::string, std::string>> versions() {
                                  XXH_versionNumber() % 100)}};
 }
 
-std::string version_text(bool verbose) {
+std::string version_text(bool verbose, const std::string& nccl) {
   if (!verbose) return fmt::format("trireme {}\n", TRIREME_VERSION);
   std::string text;
-  for (auto& [name, version] : versions()) text += fmt::format("{:<14} {}\n", name, version);
+  for (auto& [name, version] : versions(nccl)) text += fmt::format("{:<14} {}\n", name, version);
   return text;
 }
 

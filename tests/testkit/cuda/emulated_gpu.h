@@ -16,4 +16,7 @@ bool gpu_reaches(const void* data, size_t bytes);
 // Does `work` when the host next asks for the stream, with GPU memory within reach.
 void enqueue(void* stream, std::function<void()> work);
 
+// Work that may have to wait for others: it is asked again, whenever the host asks for the stream, until it says true.
+void enqueue_waiting(void* stream, std::function<bool()> work);
+
 }  // namespace trireme::testkit
