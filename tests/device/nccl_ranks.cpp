@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <thread>
 
 #include "comm/nccl_channels.h"
 #include "comm/nccl_collective.h"
@@ -41,6 +42,14 @@ std::vector<float> counting(size_t count, float first) {
   return numbers;
 }
 
+// As long as lanes may get on, but the GPU's own stream does not: who did not order one behind the other is seen.
+void linger(Waiter& waiter) {
+  for (int i = 0; i < 20; i++) {
+    waiter.progress();
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+}
+
 void test(testing::Ranks& ranks, CudaDevice& gpu, const Nccl& nccl) {
   std::vector<int> all(static_cast<size_t>(ranks.world.size()));
   std::iota(all.begin(), all.end(), 0);
@@ -75,10 +84,12 @@ void test(testing::Ranks& ranks, CudaDevice& gpu, const Nccl& nccl) {
     for (int step = 0; step < 7; step++) {
       const size_t count = step % 2 ? 3 : most, bytes = count * sizeof(float);
       if (from && step != 4) from->expect(bytes);
+      linger(ranks.world.waiter());
       gpu.synchronize();
       if (from) from->receive({stream.memory.data(), bytes});
       if (!from) stream.fill(static_cast<float>(step));
       if (to) to->send({stream.memory.data(), bytes});
+      linger(ranks.world.waiter());
       if (!to) {
         auto seen = stream.read();
         seen.resize(count);
