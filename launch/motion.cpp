@@ -81,7 +81,7 @@ bool Motion::open_nccl() {
   if (!missing_.empty() && need_.nccl != "auto")
     fail(ExitCode::configuration, "--nccl {}: {}; leave it out to look elsewhere, or --nccl off", need_.nccl, missing_);
   if (!missing_.empty()) return false;
-  nccl->keep_log();
+  if (need_.keep_nccl_log) nccl->keep_log();
   nccl_ = std::move(nccl);
   return true;
 }

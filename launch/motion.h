@@ -21,6 +21,7 @@ struct MotionNeed {
   size_t hop_bytes;                    // of the largest message between stages
   std::vector<std::string> chips;      // [ranks] equal where ranks share a GPU's chip
   std::string nccl;                    // --nccl: "auto", "off" or a file
+  bool keep_nccl_log;                  // the user does not ask NCCL for it
   std::vector<std::string> files;      // where NCCL may be, for dlopen
   std::chrono::milliseconds deadline;  // for all ranks to meet in NCCL
 };

@@ -271,14 +271,16 @@ void Session::build_motion() {
   const Coordinates me = here();
   replica_ranks_ = world_.split(me.dp, me.pp * layout_.tp + me.tp);
   result_rank_ = (layout_.pp - 1) * layout_.tp;
+  const Environment environment = Environment::read();
   const MotionNeed need{.layout = layout_,
                         .window_bytes = Stage::window_bytes(config_, units_, layout_.tp, limits_),
                         .result_bytes = place_.last ? Sampler::window_bytes(config_, units_, layout_.tp, limits_) : 0,
                         .hop_bytes = Runner::hop_bytes(config_, limits_),
                         .chips = chips_,
                         .nccl = options_.nccl,
-                        .files = nccl_files(options_.nccl, Environment::read()),
-      .deadline = std::chrono::milliseconds(static_cast<int64_t>(options_.deadline_s * 1000))};
+                        .keep_nccl_log = !environment.find("NCCL_DEBUG") && !environment.find("NCCL_DEBUG_FILE"),
+                        .files = nccl_files(options_.nccl, environment),
+                        .deadline = std::chrono::milliseconds(static_cast<int64_t>(options_.deadline_s * 1000))};
   motion_ = std::make_unique<Motion>(world_, *fabric_, *device_, gpu_, need);
 }
 

@@ -86,7 +86,7 @@ std::string Nccl::take_functions(void* handle, const std::string& file) {
 
 // The library reads its environment once, and opens the file by its name.
 void Nccl::keep_log() {
-  if (log_ >= 0 || std::getenv("NCCL_DEBUG") || std::getenv("NCCL_DEBUG_FILE")) return;
+  if (log_ >= 0) return;
   log_ = memfd_create("NCCL's log", MFD_CLOEXEC);
   if (log_ < 0) return;
   setenv("NCCL_DEBUG", "INFO", 1);

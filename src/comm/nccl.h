@@ -38,8 +38,8 @@ class Nccl {
   const std::string& version() const { return version_; }  // "2.28.9"; "" where none serves
   const std::string& path() const { return path_; }        // of the file that serves
 
-  // Lets the library write what it chooses into memory of ours, unless the user wants its log elsewhere
-  // (NCCL_DEBUG). Before its first call.
+  // Lets the library write what it chooses into memory of ours: where the user does not want its log elsewhere
+  // (NCCL_DEBUG, NCCL_DEBUG_FILE), and before its first call.
   void keep_log();
   // Bytes of that log so far; and the transports that stand in it from there on ("P2P/IPC", "NET/Socket"), sorted and
   // joined by "+". "": nothing is known.
