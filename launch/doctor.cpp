@@ -35,10 +35,10 @@ std::string host_block(const std::vector<const ordered_json*>& ranks) {
 
 }  // namespace
 
-int doctor_command(const Options&, const Environment& environment) {
-  std::vector<ordered_json> reports = gather_reports(node_report(environment), environment);
+int doctor_command(const Options& options, const Environment& environment) {
+  std::vector<ordered_json> reports = gather_reports(node_report(options, environment), environment);
   if (reports.empty()) return 0;  // not rank 0
-  fmt::print("{}\n", version_text(true, environment.library_prefixes()));
+  fmt::print("{}\n", version_text(true, options));
   fmt::print("launcher       {}, {} rank{}\n\n", reports[0]["launcher"].get<std::string>(), reports.size(),
              reports.size() == 1 ? "" : "s");
 

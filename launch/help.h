@@ -9,6 +9,5 @@ namespace trireme {
 std::string general_help();
 std::string command_help(const Command& command, bool verbose);  // verbose: test hooks too
 std::string printed_config(const Options& options);  // lines `name = value  # origin`, themselves a config file
-std::string version_text(bool verbose);
 
 }  // namespace trireme

@@ -34,7 +34,7 @@ bool answered(const Options& options, const Environment& environment) {
   if (options.help)
     text = command ? command_help(*command, options.verbose) : general_help();
   else if (options.version)
-    text = version_text(options.verbose, options.library_prefixes);
+    text = version_text(options.verbose, options);
   else if (options.print_config && command)
     text = printed_config(options);
   else if (!command)

@@ -71,7 +71,7 @@ std::string visible_gpu_list(const GpuProbe& probe, const Environment& environme
   return list.empty() ? "none" : list;
 }
 
-ordered_json node_report(const Environment& environment) {
+ordered_json node_report(const Options& options, const Environment& environment) {
   Host host = probe_host();
   ordered_json r;
   r["host"] = host.name;
@@ -92,7 +92,8 @@ ordered_json node_report(const Environment& environment) {
                  {"open files", limit_of(RLIMIT_NOFILE)},
                  {"address space", limit_of(RLIMIT_AS)},
                  {"core files", limit_of(RLIMIT_CORE)}};
-  for (auto& [name, version] : versions(environment.library_prefixes())) r["versions"][name] = version;
+  for (auto& [name, version] : versions(options)) r["versions"][name] = version;
+  r["versions"].erase("NCCL's file");  // it may lie elsewhere on another host
   r["versions"]["the GPU driver"] = gpus.driver.empty() ? "none" : gpus.driver;
   return r;
 }

@@ -5,13 +5,14 @@
 #include <vector>
 
 #include "launch/environment.h"
+#include "launch/options.h"
 #include "topology/gpu.h"
 
 namespace trireme {
 
 // What `doctor` wants to know of one rank and its machine: {"host", "rank", "cpus", "machine", "versions": {...},
-// "limits": {...}, "launcher", "levels"}.
-nlohmann::ordered_json node_report(const Environment& environment);
+// "limits": {...}, "launcher", "levels"}. options: of versions().
+nlohmann::ordered_json node_report(const Options& options, const Environment& environment);
 
 // "0,1": the GPUs that CUDA would show to this rank, as NVML counts; "none".
 std::string visible_gpu_list(const GpuProbe& probe, const Environment& environment);

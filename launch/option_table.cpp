@@ -33,6 +33,7 @@ const OptionSpec kTable[] = {
   {"engine", "kv-gib", 0, "X|auto", "auto", kEngine, &Options::kv_gib, "KV cache of a rank in GiB", 0, 1 << 20, true},
   {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs"},
   {"engine", "cuda-graphs", 0, "on|off", "on", kEngine, &Options::cuda_graphs, "replay decode steps from CUDA graphs; the bits are the same"},
+  {"engine", "nccl", 0, "FILE|off|auto", "auto", kEngine | kDoctor, &Options::nccl, "motion between GPUs: auto looks for NCCL, off does without, FILE is its library"},
   {"engine", "numerics", 0, "exact|standard|fast", "standard", kEngine, &Options::numerics, "precision of products and KV cache (docs/numerics.md)"},
   {"engine", "level", 0, "auto|reference|avx2|avx512", "auto", kEngine, &Options::level, "highest kernel level to use"},
   {"engine", "deadline-s", 0, "X", "120", kRun | kBench | kConvert, &Options::deadline_s, "seconds that a step may take before the job ends with 71", 0, 1e6, true},

@@ -32,7 +32,7 @@ struct Options {
   int64_t max_seqs = 0;         // sequences in flight on a replica
   int64_t max_step_tokens = 0;  // of one step: the prefill chunk
   double kv_gib = 0;            // of a rank, 0: auto
-  std::string device, cuda_graphs, numerics;
+  std::string device, cuda_graphs, nccl, numerics;
   std::string level;  // the highest kernel level to use, "auto": what the CPU has
   double deadline_s = 0;
 

@@ -307,10 +307,12 @@ PhaseSeconds mean_phases(Session& session, double total) {
           .waiting = mean(t.waiting)};
 }
 
-nlohmann::ordered_json all_ranks(Communicator& world, const Environment& environment, const GpuMonitor& gpu) {
+nlohmann::ordered_json all_ranks(Session& session, const Environment& environment, const GpuMonitor& gpu) {
+  Communicator& world = session.world();
   nlohmann::ordered_json me = {
       {"rank", world.rank()}, {"host", environment.host}, {"peak_memory_bytes", peak_memory_bytes()}};
   add_gpu(me, gpu);
+  if (auto motion = session.motion().report(); !motion.is_null()) me["motion"] = std::move(motion);
   const std::string mine = me.dump();
   auto ranks = nlohmann::ordered_json::array();
   for (const auto& bytes : world.all_gather(std::as_bytes(std::span(mine))))
@@ -347,6 +349,7 @@ int run_command(const Options& options, const Environment& environment) {
     log.info("{}; {}", session.layout_text(), session.memory_text());
     for (const std::string& text : session.gpu_memory_texts()) log.info("{}", text);
     if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());
+    session.motion().say(log);
     const SamplingDefaults& defaults = session.sampling_defaults();
     if (!defaults.taken.empty()) log.info("from generation_config.json: {}", defaults.taken);
     if (!defaults.left_out.empty())
@@ -360,7 +363,7 @@ int run_command(const Options& options, const Environment& environment) {
       work(session, job ? &*job : nullptr, day, gpu);
       gpu.stop();
       phases = mean_phases(session, job ? job->seconds() : 0);
-      ranks = all_ranks(world, environment, gpu);
+      ranks = all_ranks(session, environment, gpu);
     }
     together(world, [&] {
       if (job) code = job->finish(phases, ranks);

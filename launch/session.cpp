@@ -65,10 +65,11 @@ void Session::load() {
     Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
     weights_ = std::make_unique<StageWeights>(*source_, config_, units_, place_, numerics_, holder);
   });
-  together(world_, [this] {  // all weights are where they belong
+  if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
+  build_motion();
+  together(world_, [this] {  // all weights are where they belong, and NCCL has taken what it takes
     if (gpu_) gpu_free_bytes_ = gpu_->available_bytes();
   });
-  if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
   agree_on_cache();
   // No sequence gets past the cache.
   rope_positions_ = std::min(config_.max_positions, kv_blocks_ * kBlockTokens);
@@ -127,6 +128,15 @@ void Session::take_fast_kernels() {
                                  std::string_view(reinterpret_cast<const char*>(lacking->data()), lacking->size()));
 }
 
+// One host counts its chips by their PCI addresses.
+std::vector<std::string> Session::gather_chips(const Machine& machine) const {
+  const std::string mine = fmt::format("{}/{}", machine.host_of[static_cast<size_t>(world_.rank())], gpu_->chip());
+  std::vector<std::string> chips;
+  for (const auto& bytes : world_.all_gather(std::as_bytes(std::span(mine))))
+    chips.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return chips;
+}
+
 // The map of the machine and this rank's place on it.
 void Session::choose_layout() {
   const RankProbe probe = probe_rank();
@@ -136,6 +146,7 @@ void Session::choose_layout() {
     machine = gather_machine(probe);
     gpu_ranks_ = static_cast<int>(machine.sharing_memory_with(world_.rank()).size());
     gpus_ = count_gpus(machine);
+    chips_ = gather_chips(machine);
   }
 
   std::vector<RankSite> sites;
@@ -284,41 +295,37 @@ void Session::agree_on_cache() {
   });
 }
 
-// Groups, channels and the stage. Every rank makes them in the same order: replica by replica, stage by stage.
-void Session::build_stage() {
+// Groups and channels. Every rank makes them in the same order: replica by replica, stage by stage.
+void Session::build_motion() {
   const Coordinates me = here();
-  const int tp = layout_.tp, pp = layout_.pp;
-  replica_ranks_ = world_.split(me.dp, me.pp * tp + me.tp);
-  result_rank_ = (pp - 1) * tp;
+  replica_ranks_ = world_.split(me.dp, me.pp * layout_.tp + me.tp);
+  result_rank_ = (layout_.pp - 1) * layout_.tp;
+  const Environment environment = Environment::read();
+  const MotionNeed need{.layout = layout_,
+                        .window_bytes = Stage::window_bytes(config_, units_, layout_.tp, limits_),
+                        .result_bytes = place_.last ? Sampler::window_bytes(config_, units_, layout_.tp, limits_) : 0,
+                        .hop_bytes = Runner::hop_bytes(config_, limits_),
+                        .chips = chips_,
+                        .nccl = options_.nccl,
+                        .keep_nccl_log = !environment.find("NCCL_DEBUG") && !environment.find("NCCL_DEBUG_FILE"),
+                        .files = nccl_files(options_),
+                        .deadline = std::chrono::milliseconds(static_cast<int64_t>(options_.deadline_s * 1000))};
+  motion_ = std::make_unique<Motion>(world_, *fabric_, *device_, gpu_, need);
+}
 
-  std::vector<int> members;
-  for (int t = 0; t < tp; t++) members.push_back(layout_.rank_at({t, me.pp, me.dp}));
-  const size_t window = Stage::window_bytes(config_, units_, tp, limits_);
-  const size_t results = place_.last ? Sampler::window_bytes(config_, units_, tp, limits_) : 0;
-  group_ = fabric_->collective(members, gpu_ ? window : std::max(window, results));
-  group_->place_windows(*device_);
-  if (gpu_ && place_.last) {
-    sampling_group_ = fabric_->collective(members, results);
-    sampling_group_->pin_windows(*device_);
-  }
-
-  const size_t hop = Runner::hop_bytes(config_, limits_);
-  const int slots = pp + 1;  // a stage can finish a step while the next still has its last
-  if (me.pp > 0) previous_ = fabric_->receiver(layout_.rank_at({me.tp, me.pp - 1, me.dp}), hop, slots);
-  if (me.pp + 1 < pp) next_ = fabric_->sender(layout_.rank_at({me.tp, me.pp + 1, me.dp}), hop, slots);
-
+void Session::build_stage() {
   together(world_, [&] {
-    stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, ropes_, *group_, *device_, kernels_,
-                                     limits_);
+    stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, ropes_, motion_->group(), *device_,
+                                     kernels_, limits_);
     const int max_seqs = static_cast<int>(options_.max_seqs);
     if (place_.last) {
       std::vector<RankShare> shares;
-      for (int t = 0; t < tp; t++) shares.push_back(RankShare::of(config_, units_, tp, t));
-      sampler_ = std::make_unique<Sampler>(config_, *stage_, sampling_group_ ? *sampling_group_ : *group_, shares,
-                                           *device_, kernels_, host_kernels_, limits_, max_seqs);
+      for (int t = 0; t < layout_.tp; t++) shares.push_back(RankShare::of(config_, units_, layout_.tp, t));
+      sampler_ = std::make_unique<Sampler>(config_, *stage_, motion_->sampling_group(), shares, *device_, kernels_,
+                                           host_kernels_, limits_, max_seqs);
     }
-    runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), *group_, previous_.get(), next_.get(),
-                                       *device_, world_.waiter(), limits_, max_seqs, rope_positions_);
+    runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), motion_->group(), motion_->previous(),
+                                       motion_->next(), *device_, world_.waiter(), limits_, max_seqs, rope_positions_);
   });
 }
 
@@ -338,8 +345,8 @@ std::string Session::layout_text() const {
 }
 
 std::string Session::memory_text() const {
-  return fmt::format("rank 0: weights {} MiB, KV cache {} MiB ({} blocks of {} positions), group by {}",
-                     weights_->bytes() >> 20, cache_->bytes() >> 20, kv_blocks_, kBlockTokens, group_->transport());
+  return fmt::format("rank 0: weights {} MiB, KV cache {} MiB ({} blocks of {} positions), {}", weights_->bytes() >> 20,
+                     cache_->bytes() >> 20, kv_blocks_, kBlockTokens, motion_->text());
 }
 
 std::vector<std::string> Session::gpu_memory_texts() {

@@ -10,6 +10,7 @@
 #include "comm/communicator.h"
 #include "device/cuda.h"
 #include "engine/engine.h"
+#include "launch/motion.h"
 #include "launch/options.h"
 #include "launch/sampling_defaults.h"
 #include "model/stage.h"
@@ -57,6 +58,7 @@ class Session {
   const std::string& fingerprint() const { return fingerprint_; }
   // Why these are not the numerics that were asked for, in one line on rank 0; "" when they are.
   const std::string& numerics_remark() const { return numerics_remark_; }
+  const Motion& motion() const { return *motion_; }  // after load()
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;
@@ -67,6 +69,7 @@ class Session {
   Machine gather_machine(RankProbe probe) const;
   void open_gpu(const Machine& machine);
   void take_fast_kernels();
+  std::vector<std::string> gather_chips(const Machine& machine) const;
   void choose_layout();
   ModelNeed model_need() const;
   void choose_kernels();
@@ -76,6 +79,7 @@ class Session {
   int64_t room_for_cache() const;
   int64_t workspace_bytes() const;
   void agree_on_cache();
+  void build_motion();
   void build_stage();
 
   Options options_;
@@ -106,9 +110,8 @@ class Session {
   int64_t rope_positions_ = 0;
   int64_t kv_blocks_ = 0;
   std::unique_ptr<KvCache> cache_;
-  std::unique_ptr<Collective> group_;
-  std::unique_ptr<Collective> sampling_group_;  // the same ranks, for results that the host reads; else `group_` serves
-  std::unique_ptr<Channel> previous_, next_;
+  std::vector<std::string> chips_;  // [ranks] equal where ranks share a GPU's chip; of CPUs empty
+  std::unique_ptr<Motion> motion_;
   std::unique_ptr<Stage> stage_;
   std::unique_ptr<Sampler> sampler_;
   std::unique_ptr<Runner> runner_;

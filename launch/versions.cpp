@@ -19,10 +19,12 @@
 #include <boost/version.hpp>
 #include <nlohmann/json.hpp>
 
+#include "comm/nccl.h"
 #include "device/cublaslt.h"
 #include "device/cuda.h"
 #include "kernels/select.h"
 #include "launch/build_commit.h"
+#include "launch/motion.h"
 
 namespace trireme {
 
@@ -47,15 +49,24 @@ std::string hwloc_version() {
   return fmt::format("{}.{}.{}", v >> 16, (v >> 8) & 255, v & 255);
 }
 
+// "2.28.9"; or why there is none.
+std::string nccl_version(const Nccl& nccl, const std::string& choice) {
+  if (choice == "off") return "off";
+  return nccl.missing().empty() ? nccl.version() : "none: " + nccl.missing();
+}
+
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> versions(std::span<const std::string> library_prefixes) {
+std::vector<std::pair<std::string, std::string>> versions(const Options& options) {
+  const Nccl nccl(nccl_files(options));
   return {{"trireme", TRIREME_VERSION},
           {"commit", kBuildCommit},
           {"compiler", __VERSION__},
           {"kernel levels", fmt::format("{}", fmt::join(available_levels(), " "))},
           {"CUDA", cuda_build()},
-          {"cuBLASLt", CublasLt::search_installed(library_prefixes).text()},
+          {"cuBLASLt", CublasLt::search_installed(options.library_prefixes).text()},
+          {"NCCL", nccl_version(nccl, options.nccl)},
+          {"NCCL's file", nccl.path().empty() ? "none" : nccl.path()},
           {"MPI", mpi_version()},
           {"UCX", ucp_get_version_string()},
           {"HDF5", hdf5_version()},
@@ -75,10 +86,10 @@ std::vector<std::pair<std::string, std::string>> versions(std::span<const std::s
                                  XXH_versionNumber() % 100)}};
 }
 
-std::string version_text(bool verbose, std::span<const std::string> library_prefixes) {
+std::string version_text(bool verbose, const Options& options) {
   if (!verbose) return fmt::format("trireme {}\n", TRIREME_VERSION);
   std::string text;
-  for (auto& [name, version] : versions(library_prefixes)) text += fmt::format("{:<14} {}\n", name, version);
+  for (auto& [name, version] : versions(options)) text += fmt::format("{:<14} {}\n", name, version);
   return text;
 }
 

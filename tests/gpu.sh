@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What needs a GPU, in one call of minutes: the CUDA kernels against the reference, bit for bit, and whole runs on the GPU against
 # one CPU rank, byte by byte. A GPU's tensor cores add BF16 in an order of their own: there kernels are held near the reference,
-# and runs against one rank on the GPU without graphs.
+# and runs against one rank on the GPU without graphs. With two GPUs and NCCL: the same runs with bytes between GPUs moved by it.
 #   tests/gpu.sh             builds what is missing and runs it here
 #   tests/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made, on a machine with nothing else
 #   tests/gpu.sh --emulated  the same on a GPU that does not exist (docs/cuda.md): shows that this script works
@@ -9,7 +9,7 @@
 # TRIREME_TEST_MODEL: a real model to run, too. The last line: N passed, N failed, N skipped. Without a GPU it says why it skips.
 set -uo pipefail
 checkout="$(dirname "${BASH_SOURCE[0]}")/.."
-passed=0 failed=0 skipped=0 emulated=no end=$((SECONDS + 480))
+passed=0 failed=0 skipped=0 emulated=no end=$((SECONDS + 480)) nccl=auto
 case "${1:-}" in
   "" | --emulated)
     cd "$checkout"
@@ -18,11 +18,12 @@ case "${1:-}" in
     if [ "${1:-}" = --emulated ]; then
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
       emulated=yes fake=tests/testkit/cublaslt/libcublasLt.so.13 kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
+      nccl=build/tests/testkit/nccl/libnccl.so.2
     else
       command -v nvcc > /dev/null || { echo "skipped: kernels on a GPU: no nvcc"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }
       kernels=build/tests/kernels/kernels_gpu_test on_gpu=$trireme
     fi
-    BUILD_TARGETS="trireme ${kernels#build/} ${on_gpu#build/} ${maker#build/} ${fake:-}" build build || exit 1
+    BUILD_TARGETS="trireme ${kernels#build/} ${on_gpu#build/} ${maker#build/} ${fake:-} tests/testkit/nccl/libnccl.so.2" build build || exit 1
     ;;
   -*) echo "usage: $0 [--emulated | BUNDLE]" >&2; exit 64 ;;
   *)
@@ -66,7 +67,7 @@ same() {
       read -r tp pp dp <<< "$layout"
       ranks=$((tp * pp * dp)) launcher=()
       if [ "$ranks" -gt 1 ]; then launcher=("$mpirun" -n "$ranks"); fi
-      if "${launcher[@]}" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/gpu.jsonl" "${options[@]}" --device cuda --tp "$tp" --pp "$pp" --dp "$dp" \
+      if "${launcher[@]}" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/gpu.jsonl" "${options[@]}" --device cuda --nccl "$nccl" --tp "$tp" --pp "$pp" --dp "$dp" \
         && cmp "$work/reference.jsonl" "$work/gpu.jsonl"; then
         passed=$((passed + 1)) verdict=equal
       else
@@ -122,6 +123,28 @@ sanitized() {
   esac
 }
 
+# by_nccl NAME MODEL VOCABULARY: stages, and groups of ranks that do not see each other's GPUs, each rank on its own.
+by_nccl() {
+  local alone='CUDA_VISIBLE_DEVICES=$OMPI_COMM_WORLD_LOCAL_RANK exec "$0" "$@"'
+  if [ $emulated = yes ]; then alone='TRIREME_EMULATED_GPU_ALONE=1 exec "$0" "$@"'; fi
+  rows "$3" > "$work/$1.jsonl"
+  local options=(--tokens --digest --logprobs 2 --prompt-logprobs 1 --restart)
+  "$trireme" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" --log-level error || { failed=$((failed + 1)); return; }
+  for layout in "1 2" "2 1" "2 2"; do
+    read -r tp pp <<< "$layout"
+    ranks=$((tp * pp))
+    if [ "$ranks" -gt "$gpus" ]; then continue; fi
+    if "$mpirun" -n "$ranks" bash -c "$alone" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/gpu.jsonl" "${options[@]}" --device cuda \
+        --tp "$tp" --pp "$pp" --nccl "$nccl" 2> "$work/log" && cmp "$work/reference.jsonl" "$work/gpu.jsonl" && grep -q "by NCCL" "$work/log"; then
+      passed=$((passed + 1)) verdict=equal
+    else
+      failed=$((failed + 1)) verdict=DIFFERS
+      tail -n 5 "$work/log"
+    fi
+    echo "$verdict $1 by NCCL tp $tp, pp $pp"
+  done
+}
+
 for type in q4_1 bf16 q8_0 f16 q4_k_m; do
   shape=(--layers 3 --heads 9 --kv-heads 3 --head-dim 32 --hidden 288 --intermediate 416 --vocab 259)
   if [ "$type" = q4_k_m ]; then shape=(--layers 3 --heads 16 --kv-heads 1 --head-dim 16 --hidden 256 --intermediate 512 --vocab 261); fi
@@ -129,6 +152,16 @@ for type in q4_1 bf16 q8_0 f16 q4_k_m; do
   same "$type" "$work/$type.gguf" 259
 done
 if "$trireme" convert "$work/bf16.gguf" -o "$work/fp8.h5" --dtype fp8; then same fp8 "$work/fp8.h5" 259; else failed=$((failed + 1)); fi
+if [ $emulated = yes ]; then export TRIREME_EMULATED_GPUS=4; fi
+doctor="$("$on_gpu" doctor --nccl "$nccl")"
+gpus=$([ $emulated = yes ] && echo 4 || sed -nE 's/.*rank 0 .*GPUs ([0-9,]+)$/\1/p' <<< "$doctor" | tr , '\n' | grep -c .)
+version="$(sed -nE 's/^NCCL +//p' <<< "$doctor")"
+if [ "$gpus" -ge 2 ] && [[ "$version" = [0-9]* ]]; then
+  by_nccl q4_1 "$work/q4_1.gguf" 259
+else
+  skipped=$((skipped + 1))
+  echo "skipped: NCCL between GPUs: $gpus GPUs, NCCL $version"
+fi
 if [ -n "${TRIREME_TEST_MODEL:-}" ]; then same "$(basename "$TRIREME_TEST_MODEL")" "$TRIREME_TEST_MODEL" 1000; fi
 fast bf16 "$work/bf16.gguf" 259
 for tool in memcheck racecheck synccheck; do sanitized "$tool"; done

@@ -66,6 +66,7 @@ stage "forms" 300 tests/inputs/forms.py build/trireme
 stage "batch requests" 300 tests/inputs/batch.py build/trireme
 stage "mistakes" 300 tests/mistakes/mistakes.py build/trireme
 stage "families" 600 tests/golden/families/check.py build/trireme $([ -n "$fast" ] || echo --switched-off)
+stage "NCCL" 600 tests/device/nccl_runs.py build/trireme
 stage "bundle" 300 tests/bundle/bundle.sh ${OFFLINE:+--offline}
 stage "goldens" 600 tests/golden/check.py build/trireme
 stage "quality" 300 tests/golden/quality.py check build/trireme

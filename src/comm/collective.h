@@ -48,7 +48,7 @@ class Collective {
   virtual void place_windows(Device& device) = 0;
   // Pins the windows where they are, for a host that reads them.
   virtual void pin_windows(Device& device) = 0;
-  virtual const char* transport() const = 0;   // "self", "shm", "ucx", "shm+ucx", "device" or "p2p", for people
+  virtual const char* transport() const = 0;   // "self", "shm", "ucx", "shm+ucx", "device", "p2p" or "NCCL", for people
   double seconds() const { return seconds_; }  // the host's, in exchanges since the start, waiting included
 
  private:
@@ -56,15 +56,20 @@ class Collective {
   double seconds_ = 0;
 };
 
-// One direction between two ranks of neighbouring pipeline stages. Messages keep their order.
+// One direction between two ranks of neighbouring pipeline stages. Messages keep their order. Their memory is the
+// host's, or the device's that the channel was made for; then a message is sent in order with the device's operations,
+// and what is launched after a receive() sees it.
 class Channel {
  public:
   virtual ~Channel() = default;
   // Copies the message and returns; waits only while all slots are full.
   virtual void send(std::span<const std::byte> message) = 0;
+  // The next message will have this size: a channel that can takes it in while the device is busy. Once before its
+  // receive(), or not at all.
+  virtual void expect(size_t) {}
   // Waits for the next message, which must have exactly this size.
   virtual void receive(std::span<std::byte> message) = 0;
-  virtual const char* transport() const = 0;  // "shm" or "ucx"
+  virtual const char* transport() const = 0;  // "shm", "ucx", or of a GPU: "shm by the host", ..., "NCCL"
 };
 
 // Makes the data planes: shared memory between ranks that prove by a handshake that they share it, UCX between others.

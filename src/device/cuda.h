@@ -19,6 +19,21 @@ CudaProbe probe_cuda();
 // What this build computes with on GPUs, for people: "13.0, for sm_80, sm_90a and later"; "none".
 std::string cuda_build();
 
+// A second stream of a GPU, for what may wait for other ranks: its operations run in their own order, beside the
+// device's. Belongs to the device, which outlives it.
+class Lane {
+ public:
+  virtual ~Lane() = default;
+  Lane() = default;
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+
+  virtual void* stream() = 0;      // the cudaStream_t, for a library that enqueues on it
+  virtual void follow() = 0;       // what comes next here waits for all that the device has been given so far
+  virtual void mark(int i) = 0;    // this point gets the number i, in place of an earlier one
+  virtual bool passed(int i) = 0;  // whether all before mark i is done; never waits. Throws when the GPU has failed.
+};
+
 // A GPU: operations and copies are enqueued on one stream, in their order. Pinned memory is the host's, page-locked;
 // the GPU reads and writes it over its link.
 class CudaDevice : public Device {
@@ -36,7 +51,11 @@ class CudaDevice : public Device {
   virtual const Kernels* fast_kernels(std::span<const std::string> prefixes, std::string& missing) = 0;
   virtual std::string name() const = 0;         // "GPU 0 (NVIDIA H200, sm_90)"
   virtual std::string uuid() const = 0;         // of the GPU, or of its MIG instance: equal where ranks share it
+  virtual std::string chip() const = 0;         // PCI address: on one host, equal where ranks share it, under MIG, too
   virtual int64_t available_bytes() const = 0;  // free now
+
+  // marks: numbers from 0 on that the lane has.
+  virtual std::unique_ptr<Lane> open_lane(int marks) = 0;
 };
 
 }  // namespace trireme

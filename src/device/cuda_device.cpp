@@ -7,6 +7,7 @@
 #include <exception>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "device/cuda.h"
@@ -50,6 +51,49 @@ std::string text_of(const cudaUUID_t& uuid) {
   return text;
 }
 
+// On a failing device the lane's stream may never end, and is left to the process's end.
+class EventLane final : public Lane {
+ public:
+  EventLane(cudaStream_t device, std::string name, int marks)
+      : device_(device), name_(std::move(name)), marks_(static_cast<size_t>(marks)) {
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a second stream");
+    check(cudaEventCreateWithFlags(&followed_, cudaEventDisableTiming), "an event");
+    for (cudaEvent_t& mark : marks_) check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "an event");
+  }
+  ~EventLane() override {
+    if (failing()) return;
+    for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
+    cudaEventDestroy(followed_);
+    cudaStreamDestroy(stream_);
+  }
+
+  void* stream() override { return stream_; }
+  void follow() override {
+    check(cudaEventRecord(followed_, device_), "an event");
+    check(cudaStreamWaitEvent(stream_, followed_, 0), "one stream to follow another");
+  }
+  void mark(int i) override { check(cudaEventRecord(marks_.at(static_cast<size_t>(i)), stream_), "an event"); }
+  bool passed(int i) override {
+    const cudaError_t state = cudaEventQuery(marks_.at(static_cast<size_t>(i)));
+    if (state == cudaSuccess) return true;
+    if (state != cudaErrorNotReady) check(state, "the messages of other ranks");
+    cudaGetLastError();  // "not ready" is no error of the next launch
+    return false;
+  }
+
+ private:
+  void check(cudaError_t error, const char* what) const {
+    if (error == cudaSuccess) return;
+    cudaGetLastError();
+    fail(ExitCode::internal, "{}, asked for {}: {}", name_, what, cudaGetErrorString(error));
+  }
+
+  cudaStream_t device_, stream_ = nullptr;
+  std::string name_;
+  cudaEvent_t followed_ = nullptr;
+  std::vector<cudaEvent_t> marks_;
+};
+
 class OneStream final : public CudaDevice {
  public:
   OneStream(int gpu, std::chrono::nanoseconds wait, bool graphs) : wait_(wait), most_graphs_(graphs ? kMostGraphs : 0) {
@@ -58,6 +102,7 @@ class OneStream final : public CudaDevice {
     name_ = fmt::format("GPU {} ({}, sm_{}{})", gpu, properties.name, properties.major, properties.minor);
     std::copy_n(properties.uuid.bytes, device_.size(), device_.begin());
     uuid_ = text_of(properties.uuid);
+    chip_ = fmt::format("{:08x}:{:02x}:{:02x}", properties.pciDomainID, properties.pciBusID, properties.pciDeviceID);
     if (properties.major < kOldestArchitecture)
       fail(ExitCode::configuration, "--device cuda: {} is older than sm_80; leave --device out to run on the CPU",
            name_);
@@ -203,7 +248,9 @@ class OneStream final : public CudaDevice {
     return &products_->kernels();
   }
   std::string uuid() const override { return uuid_; }
+  std::string chip() const override { return chip_; }
   int64_t available_bytes() const override { return static_cast<int64_t>(memory().first); }
+  std::unique_ptr<Lane> open_lane(int marks) override { return std::make_unique<EventLane>(stream_, name_, marks); }
 
  private:
   void launch_erased(Thunk thunk, const void* call) override {
@@ -277,7 +324,7 @@ class OneStream final : public CudaDevice {
   static size_t mib(size_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
 
   std::chrono::nanoseconds wait_;
-  std::string name_, uuid_, level_;
+  std::string name_, uuid_, chip_, level_;
   std::array<char, 16> device_{};
   const Meeting* met_ = nullptr;  // the last one
   cudaStream_t stream_ = nullptr;

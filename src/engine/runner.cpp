@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <numeric>
 
 #include "base/error.h"
 
@@ -41,8 +42,6 @@ Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collec
       spans_(device, static_cast<size_t>(slots), "spans of rows"),
       residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
   block_tables_.resize(static_cast<size_t>(slots * table_blocks_));
-  if ((previous || next) && !device.works_in_host_memory())
-    hop_ = device.allocate_pinned(hop_bytes(config, limits), "messages between stages");
 }
 
 size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
@@ -50,30 +49,32 @@ size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
 }
 
 std::optional<StepResult> Runner::run(const StepPlan& plan) {
+  const int64_t rows = std::accumulate(plan.items.begin(), plan.items.end(), int64_t{0},
+                                       [](int64_t n, const PlanItem& item) { return n + std::ssize(item.tokens); });
   std::optional<StepResult> result;
-  StepBatch batch;
   const double waited = waiter_.waited_seconds(), exchanged = group_.seconds();
   double hops = 0;
-  const double seconds = timed([&] {
-    device_.synchronize();  // a step that brought no result may still read what stands in the arrays
-    batch = lay_out(plan);
-    if (!batch.tokens.empty()) result = run(plan, batch, hops);
-  });
-  if (batch.tokens.empty()) return std::nullopt;
+  const double seconds = timed([&] { result = run(plan, rows, hops); });
+  if (rows == 0) return std::nullopt;
 
-  const bool prefill = batch.tokens.size() > plan.items.size();
+  const bool prefill = rows > std::ssize(plan.items);
   (prefill ? times_.prefill : times_.decode) += seconds;
-  (prefill ? times_.prefill_tokens : times_.decode_tokens) += std::ssize(batch.tokens);
+  (prefill ? times_.prefill_tokens : times_.decode_tokens) += rows;
   times_.communication += group_.seconds() - exchanged + hops;
   times_.waiting += waiter_.waited_seconds() - waited;
   return result;
 }
 
-// hops: grows by the seconds between stages.
-std::optional<StepResult> Runner::run(const StepPlan& plan, const StepBatch& batch, double& hops) {
-  MatrixView<float> x(residual_.as<float>(), std::ssize(batch.tokens), config_.hidden_size);
-  const size_t bytes = batch.tokens.size() * static_cast<size_t>(config_.hidden_size) * sizeof(float);
-  if (previous_) hops += timed([&] { receive(bytes); });
+// hops: grows by the seconds between stages. A device that passes its rows on may still be at the step before, which
+// reads the small arrays of then: meanwhile this step's rows may come.
+std::optional<StepResult> Runner::run(const StepPlan& plan, int64_t rows, double& hops) {
+  MatrixView<float> x(residual_.as<float>(), rows, config_.hidden_size);
+  const std::span<std::byte> message(residual_.data(), static_cast<size_t>(rows * config_.hidden_size) * sizeof(float));
+  if (previous_ && rows > 0) previous_->expect(message.size());
+  device_.synchronize();
+  const StepBatch batch = lay_out(plan);
+  if (rows == 0) return std::nullopt;
+  if (previous_) hops += timed([&] { previous_->receive(message); });
   stage_.prepare(batch);
   auto forward = [&] { stage_.forward(batch, x); };
   const bool decode = batch.tokens.size() == plan.items.size();
@@ -82,25 +83,10 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, const StepBatch& bat
   else
     forward();
   std::optional<StepResult> result;
-  if (next_) hops += timed([&] { send(bytes); });
+  if (next_) hops += timed([&] { next_->send(message); });
   if (sampler_) result = sampler_->run(plan, x);
   if (result && result->items.empty()) result.reset();
   return result;
-}
-
-void Runner::receive(size_t bytes) {
-  const Buffer& at = hop_.data() ? hop_ : residual_;
-  previous_->receive({at.data(), bytes});
-  if (hop_.data()) device_.copy(residual_.data(), hop_.data(), bytes);
-}
-
-void Runner::send(size_t bytes) {
-  const Buffer& at = hop_.data() ? hop_ : residual_;
-  if (hop_.data()) {
-    device_.copy(hop_.data(), residual_.data(), bytes);
-    device_.synchronize();
-  }
-  next_->send({at.data(), bytes});
 }
 
 StepBatch Runner::lay_out(const StepPlan& plan) {

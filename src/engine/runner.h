@@ -26,8 +26,8 @@ struct StepTimes {
 // plans extend; turns a plan into rows; passes the residual stream from stage to stage.
 class Runner {
  public:
-  // previous / next: the neighbouring stages' channels, null at the ends. sampler: last stage only. rope_positions: of
-  // the RoPE tables.
+  // previous / next: the neighbouring stages' channels for memory of `device`, null at the ends. sampler: last stage
+  // only. rope_positions: of the RoPE tables.
   Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous, Channel* next,
          Device& device, Waiter& waiter, const StepLimits& limits, int slots, int64_t rope_positions);
 
@@ -40,10 +40,8 @@ class Runner {
   const StepTimes& times() const { return times_; }
 
  private:
-  std::optional<StepResult> run(const StepPlan& plan, const StepBatch& batch, double& hops);
+  std::optional<StepResult> run(const StepPlan& plan, int64_t rows, double& hops);
   StepBatch lay_out(const StepPlan& plan);
-  void receive(size_t bytes);
-  void send(size_t bytes);
   int32_t angle_of(int32_t position, int32_t prompt_tokens) const;
 
   const ModelConfig& config_;
@@ -65,7 +63,6 @@ class Runner {
   PinnedVector<int64_t> kv_slots_;         // [rows]
   PinnedVector<AttentionSpan> spans_;      // [slots]
   Buffer residual_;                        // [rows, hidden] FP32
-  Buffer hop_;                             // the same where the host reads it, if `residual_` is not
 };
 
 }  // namespace trireme

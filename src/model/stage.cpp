@@ -129,7 +129,7 @@ int64_t Stage::scratch_bytes(const ModelConfig& config, const UnitTable& units, 
                              const StepLimits& limits) {
   const ScratchShape shape(config, RankShare::of(config, units, place.tp, place.tp_rank));
   int64_t bytes = limits.rows * shape.row_bytes();
-  if (place.tp > 1) return bytes + 2 * static_cast<int64_t>(window_bytes(config, units, place.tp, limits));
+  if (place.tp > 1) return bytes;  // the group has windows
   for (int count : {units.attention_units, units.mlp_units})
     bytes += static_cast<int64_t>(TreeReduce::window_bytes(count, ranges(count, 1), config.hidden_size, limits.rows));
   return bytes;

@@ -40,8 +40,8 @@ class Stage {
   // Window bytes that the group needs: none for a group of one.
   static size_t window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits);
 
-  // Bytes that a stage takes of the device beside weights and cache, about: its activations and partial
-  // sums, the group's windows included.
+  // Bytes that a stage takes of the device beside weights and cache, about: its activations, and the partial sums of a
+  // group of one. Those of others lie in the group's windows.
   static int64_t scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
                                const StepLimits& limits);
 

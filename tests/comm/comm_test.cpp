@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "comm/mpi_check.h"
+#include "comm/nccl.h"
 #include "comm/shared_window.h"
 #include "comm/ucx.h"
 #include "comm/wait.h"
@@ -110,4 +111,37 @@ TEST_CASE("tags of different senders, streams and sequences never meet") {
   CHECK(UcxTag{1, 2, 3}.packed() != UcxTag{2, 1, 3}.packed());
   CHECK(UcxTag{0, 0x8001, 0}.packed() != UcxTag{0, 1, 0}.packed());
   CHECK(UcxTag{1, 2, 1u << 24}.packed() == UcxTag{1, 2, 0}.packed());
+}
+
+namespace {
+
+Nccl nccl_of(std::vector<std::string> files, const char* words = "") {
+  setenv("TRIREME_TEST_NCCL", words, 1);
+  return Nccl(files);
+}
+
+}  // namespace
+
+TEST_CASE("the first NCCL that serves is taken; one that does not says why") {
+  CHECK(nccl_of({"/nowhere/libnccl.so.2", TRIREME_FAKE_NCCL}).version() == "2.28.9");
+  CHECK(nccl_of({TRIREME_LACKING_NCCL, TRIREME_FAKE_NCCL}).path() == TRIREME_FAKE_NCCL);
+  CHECK(nccl_of({TRIREME_FAKE_NCCL}, "version=21801").missing().empty());
+  CHECK(nccl_of({TRIREME_FAKE_NCCL}, "version=21800").missing().ends_with("is NCCL 2.18.0, 2.18.1 or later is needed"));
+  CHECK(nccl_of({TRIREME_FAKE_NCCL}, "version=2708").missing().find("is NCCL 2.7.8,") != std::string::npos);
+  CHECK(nccl_of({TRIREME_LACKING_NCCL, "/nowhere"}).missing().ends_with("(NCCL 2.28.9) has no ncclCommFinalize"));
+  CHECK(nccl_of({"/nowhere/libnccl.so.2"}).missing().starts_with("it does not open: /nowhere/libnccl.so.2"));
+  CHECK(nccl_of({"/nowhere/a", "/nowhere/b"}).missing() == "there is no libnccl.so.2");
+  CHECK(nccl_of({}).missing() == "there is no libnccl.so.2");
+}
+
+TEST_CASE("transports are read from NCCL's own log") {
+  CHECK(nccl_transports("").empty());
+  CHECK(nccl_transports("n1:7:9 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.2<0>\n").empty());
+  CHECK(nccl_transports("n1:7:9 [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM/read\n"
+                        "n1:7:9 [0] NCCL INFO Channel 01/0 : 0[0] -> 1[1] via P2P/CUMEM/read\n") == "P2P/CUMEM");
+  CHECK(nccl_transports("Channel 00/0 : 0[d6] -> 2[de] via P2P/IPC comm 0x9bbf3b0 nRanks 40\n"
+                        "Channel 02/0 : 0[6] -> 1[6] [send] via NET/IB/1/GDRDMA\nChannel 00 : 1 -> 0 [receive] via "
+                        "NET/AWS Libfabric/5/GDRDMA/Shared") == "NET/AWS Libfabric/GDRDMA+NET/IB/GDRDMA+P2P/IPC");
+  CHECK(nccl_transports("Channel 00/0 : 0[0] -> 1[1] [send] via NET/Socket/0\nChannel 00/1 : 0[0] -> 1[1] via "
+                        "SHM/direct/direct\n") == "NET/Socket+SHM/direct");
 }

@@ -62,7 +62,8 @@ class Law:
         if run.get("device"):
             trireme += ["--device", run["device"]]
             reach = {"shared": "GPUS=1", "own": f"GPUS={tp * pp * dp}", "alone": "GPU_ALONE=1"}[run["gpus"]]
-            trireme = ["env", f"TRIREME_EMULATED_{reach}", *trireme]
+            nccl = os.path.join(self.build, "tests/testkit/nccl/libnccl.so.2") if run["nccl"] else "off"
+            trireme = ["env", f"TRIREME_EMULATED_{reach}", *trireme, "--nccl", nccl]
             if not run["graphs"]:
                 trireme += ["--cuda-graphs", "off"]
         if run.get("level"):
@@ -235,7 +236,8 @@ def emulated_gpu(law, models, each):
         possible = [layout for layout in layouts[i % 6:] + layouts[:i % 6] if few.allows({"layout": layout})]
         for layout in possible[:each]:
             law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda",
-                                gpus=rng.choice(("own", "own", "shared", "alone")), graphs=rng.random() < 0.7))
+                                gpus=rng.choice(("own", "own", "shared", "alone")), graphs=rng.random() < 0.7,
+                                nccl=rng.random() < 0.5))
 
 
 def refusals(law, models):

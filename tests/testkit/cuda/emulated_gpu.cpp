@@ -62,27 +62,37 @@ struct Gpu {
 Gpu gpu;
 cudaError_t last_error = cudaSuccess;
 
-using Work = std::deque<std::function<void()>>;
+using Work = std::deque<std::function<bool()>>;  // each says whether it is done
 
 struct Stream {
   Work work;
   std::optional<Work> captured;  // while a graph is recorded
 
   void run() {
-    gpu.let(PROT_READ | PROT_WRITE);
     try {
-      for (; !work.empty(); work.pop_front()) work.front()();
-    } catch (const cuda::StillWaiting&) {
+      while (!work.empty() && work.front()()) work.pop_front();
+    } catch (const cuda::StillWaiting&) {  // a kernel, which begins anew
     }
-    gpu.let(PROT_NONE);
   }
 };
 std::vector<Stream*> streams;
 
+void run(Stream& stream) {
+  gpu.let(PROT_READ | PROT_WRITE);
+  stream.run();
+  gpu.let(PROT_NONE);
+}
+
+// What it marks is counted: an event that is recorded again has a later point.
+struct Event {
+  Stream* stream = nullptr;  // of the last record
+  uint64_t recorded = 0, passed = 0;
+};
+
 // Memory is given back when nothing uses it any more, as the runtime has it.
 void run_all() {
   for (Stream* stream : streams)
-    for (; !stream->work.empty(); sched_yield()) stream->run();
+    for (; !stream->work.empty(); sched_yield()) run(*stream);
 }
 
 void* map(size_t bytes, int protection, int file = -1) {
@@ -105,6 +115,10 @@ bool gpu_reaches(const void* data, size_t bytes) {
 }
 
 void enqueue(void* stream, std::function<void()> work) {
+  enqueue_waiting(stream, [work = std::move(work)] { return work(), true; });
+}
+
+void enqueue_waiting(void* stream, std::function<bool()> work) {
   auto* s = static_cast<Stream*>(stream);
   must(s->captured || s->work.size() < kQueueEntries, "a launch finds room in the queue, or it would block for good");
   (s->captured ? *s->captured : s->work).push_back(std::move(work));
@@ -120,6 +134,14 @@ bool is_recording() {
 
 using namespace trireme::testkit;
 
+// For a library that comes later and enqueues on streams, as NCCL does (tests/testkit/nccl).
+extern "C" {
+void emulated_gpu_enqueue(void* stream, bool (*work)(void*), void* context) {
+  enqueue_waiting(stream, [=] { return work(context); });
+}
+bool emulated_gpu_reaches(const void* data, size_t bytes) { return gpu_reaches(data, bytes); }
+}
+
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = setting("TRIREME_EMULATED_GPUS", 1);
   return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
@@ -131,6 +153,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->major = sm / 10, properties->minor = sm % 10;
   const unsigned char uuid[] = {0xab, 0xc0, 0x00, static_cast<unsigned char>(number_on_host(device))};
   std::memcpy(properties->uuid.bytes, uuid, sizeof uuid);  // as tests/testkit/nvml counts them
+  properties->pciBusID = 0x1a + number_on_host(device);
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
@@ -232,8 +255,39 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (static_cast<Stream*>(stream)->captured) return last_error = cudaErrorStreamCaptureUnsupported;
   if (setting("TRIREME_EMULATED_GPU_HANGS", 0)) return cudaErrorNotReady;
   if (work.empty()) return cudaSuccess;
-  static_cast<Stream*>(stream)->run();    // as far as it gets
+  run(*static_cast<Stream*>(stream));     // as far as it gets
   return last_error = cudaErrorNotReady;  // the next to ask hears that all is done
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new Event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  run_all();
+  delete static_cast<Event*>(event);
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  auto* e = static_cast<Event*>(event);
+  e->stream = static_cast<Stream*>(stream);
+  enqueue(stream, [e, point = ++e->recorded] { e->passed = point; });
+  return cudaSuccess;
+}
+// Only the streams that somebody waits for get on: a wait that was left out shows.
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  auto* e = static_cast<Event*>(event);
+  enqueue_waiting(stream, [e, on = e->stream, point = e->recorded] {
+    if (e->passed < point && on) on->run();
+    return e->passed >= point;
+  });
+  return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  auto* e = static_cast<Event*>(event);
+  if (e->passed == e->recorded) return cudaSuccess;
+  if (!setting("TRIREME_EMULATED_GPU_HANGS", 0)) run(*e->stream);
+  return last_error = cudaErrorNotReady;
 }
 
 // A graph holds what was enqueued, with the arguments of then.
@@ -256,8 +310,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  enqueue(stream, [exec] {
-    for (const auto& work : *static_cast<Work*>(exec)) work();
+  enqueue_waiting(stream, [exec, next = size_t{0}]() mutable {
+    const Work& works = *static_cast<Work*>(exec);
+    while (next < works.size() && works[next]()) next++;
+    return next == works.size();
   });
   return cudaSuccess;
 }

@@ -19,5 +19,7 @@ void enqueue(void* stream, std::function<void()> work);
 
 // Whether a stream's work is recorded for a graph.
 bool is_recording();
+// Work that may have to wait for others: it is asked again, whenever the host asks for the stream, until it says true.
+void enqueue_waiting(void* stream, std::function<bool()> work);
 
 }  // namespace trireme::testkit

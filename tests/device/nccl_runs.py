@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Whole runs on GPUs that do not exist, with a NCCL that does not exist either (tests/testkit): their bytes are those of one CPU
+rank, their faults end with the documented exit code and in time, and what is missing or slow is said.
+
+    tests/device/nccl_runs.py build/trireme"""
+import json
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testkit"))
+from tiny_runs import Checks, Tiny
+
+OUTPUTS = ["--tokens", "--digest", "--logprobs", "2", "--prompt-logprobs", "1"]
+DEADLINE_S = 2
+
+
+def rows():
+    lengths = [1, 3, 33, 64, 70, 5, 17, 40]
+    return "".join(json.dumps({"token_ids": [(37 * i + k) % 250 for i in range(n)], "max_tokens": 6, "temperature": k % 2}) + "\n"
+                   for k, n in enumerate(lengths)).encode()
+
+
+class Runs:
+    def __init__(self, checks, tiny):
+        self.checks, self.tiny = checks, tiny
+        self.program = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+        self.fakes = os.path.join(tiny.build, "tests", "testkit", "nccl")
+        self.model = tiny.model("nccl", "--layers", "4")
+        self.rows = tiny.put("rows.jsonl", rows())
+        self.out = tiny.path("out.jsonl")
+
+    def run(self, layout, *options, gpus=None, words="", library=None, **env):
+        """(exit code, output or None, what it said, status.json, seconds)"""
+        tp, pp, dp = layout
+        ranks = tp * pp * dp
+        env = self.tiny.environment(TRIREME_EMULATED_GPUS=str(gpus or ranks), TRIREME_TEST_NCCL=words, **env)
+        nccl = [] if library == "" else ["--nccl", library or os.path.join(self.fakes, "libnccl.so.2")]
+        command = ["mpirun", "-n", str(ranks), self.program, "run", self.rows, "-m", self.model, "-o", self.out, "--restart", "--device",
+                   "cuda", "--tp", str(tp), "--pp", str(pp), "--dp", str(dp), "--max-seqs", "3", *OUTPUTS, *nccl, *options]
+        if os.path.exists(self.out):
+            os.remove(self.out)
+        start = time.monotonic()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=env)
+        except subprocess.TimeoutExpired as late:
+            return "no end", None, str(late.stderr), {}, 100
+        output = None
+        if os.path.exists(self.out):
+            with open(self.out, "rb") as file:
+                output = file.read()
+        with open(f"{self.out}.run/status.json", encoding="utf-8") as file:
+            status = json.load(file)
+        return done.returncode, output, done.stderr, status, time.monotonic() - start
+
+    def same(self, name, reference, says, layout, *options, ways=None, **more):
+        code, output, said, status, _ = self.run(layout, *options, **more)
+        self.checks.equal(f"{name}: exit code", code, 0) or print(said[-1500:])
+        self.checks.check(f"{name}: the bytes of one CPU rank", output == reference, said[-600:])
+        for words in says:
+            self.checks.check(f"{name}: says {words!r}", words in said, said[-1500:])
+        if ways is not None:
+            motion = status.get("ranks", [{}])[0].get("motion", {})
+            self.checks.equal(f"{name}: status.json", {k: v for k, v in motion.items() if k != "nccl"}, ways)
+        return said
+
+    def ends(self, name, code, says, layout, words="", *options, **more):
+        seen, _, said, _, seconds = self.run(layout, "--deadline-s", str(DEADLINE_S), *options, words=words, **more)
+        self.checks.equal(f"{name}: exit code", seen, code) or print(said[-1500:])
+        for text in says:
+            self.checks.check(f"{name}: says {text!r}", text in said, said[-1500:])
+        self.checks.check(f"{name}: within the deadline", seconds < 5 * DEADLINE_S + 10, f"{seconds:.1f} s")
+
+
+def layouts(runs, reference):
+    nccl = "NCCL 2.28.9 (P2P/IPC)"
+    runs.same("stages", reference, [f"hops by {nccl}"], (1, 2, 1), ways={"group": "self", "next_stage": nccl})
+    runs.same("three stages, small steps", reference, [nccl], (1, 3, 1), "--max-step-tokens", "7")
+    runs.same("a group that cannot share", reference, [f"group by {nccl}"], (2, 1, 1), ways={"group": nccl}, TRIREME_EMULATED_GPU_ALONE="1")
+    runs.same("three in a group", reference, [f"group by {nccl}"], (3, 1, 1), TRIREME_EMULATED_GPU_ALONE="1")
+    runs.same("groups and stages", reference, [f"group by {nccl}, hops by {nccl}"], (2, 2, 1), TRIREME_EMULATED_GPU_ALONE="1")
+    runs.same("groups that share, and stages", reference, [f"group by device, hops by {nccl}"], (2, 2, 1))
+    runs.same("replicas of stages", reference, [f"hops by {nccl}"], (1, 2, 2))
+    said = runs.same("stages on one GPU", reference, ["hops by shm by the host"], (1, 2, 1), gpus=1)
+    runs.checks.check("stages on one GPU: nothing of NCCL", "NCCL" not in said, said)
+    said = runs.same("off", reference, ["hops by shm by the host"], (1, 2, 1), library="off")
+    runs.checks.check("off: nothing of NCCL", "NCCL" not in said, said)
+
+
+def paths(runs, reference):
+    """Where the library is, and what is said of the network."""
+    nowhere = {"CUDA_HOME": "/nowhere", "LD_LIBRARY_PATH": runs.fakes}
+    runs.same("on the loader's path", reference, ["hops by NCCL 2.28.9"], (1, 2, 1), library="", **nowhere)
+    old = "NCCL is not used, GPUs reach each other through the host's memory: rank 0: "
+    runs.same("too old", reference, [old, "is NCCL 2.10.3, 2.18.1 or later is needed", "hops by shm by the host"], (1, 2, 1),
+              words="version=21003", library="", **nowhere)
+    nowhere["LD_LIBRARY_PATH"] = os.path.join(runs.fakes, "lacking")
+    runs.same("incomplete", reference, [old, "has no ncclCommFinalize"], (1, 2, 1), library="", **nowhere)
+    runs.same("two versions", reference, ["rank 0 has NCCL 2.28.9, rank 1 has 2.27.3"], (1, 2, 1), words="version=22703@1", library="",
+              CUDA_HOME="/nowhere", LD_LIBRARY_PATH=runs.fakes)
+    runs.same("sockets", reference, ["W NCCL moves slowly between GPUs of ranks 0-1 by NET/Socket;"], (1, 2, 1), words="via=NET/Socket/0")
+    runs.same("a log of the user's own", reference, ["hops by NCCL 2.28.9 (unknown)"], (1, 2, 1), NCCL_DEBUG="WARN")
+    runs.ends("a library that is not there", 78, ["--nccl /nowhere/libnccl.so.2: rank 0: it does not open"], (1, 2, 1), library="/nowhere/libnccl.so.2")
+
+
+def faults(runs):
+    runs.ends("it does not start", 78, ["asked to start", "no network interface was found", "--nccl off"], (1, 2, 1), "init-error")
+    runs.ends("a rank never comes", 71, ["waited 2 s for NCCL to start of the group of world ranks 0, 1"], (1, 2, 1), "init-hang@1")
+    runs.ends("a send hangs", 71, ["waited 2 s for"], (1, 2, 1), "hang=3@0")  # rank 0 waits for the result, rank 1 for the message
+    runs.ends("a group hangs", 71, ["waited 2 s for exchange", "(NCCL)"], (2, 1, 1), "hang=5@1", TRIREME_EMULATED_GPU_ALONE="1")
+    runs.ends("a link goes down", 69, ["reports: remote process exited", "a link went down"], (1, 2, 1), "error=4@0")
+    runs.ends("an abort never returns", 69, ["a link went down"], (1, 2, 1), "error=4@1 abort-hang")
+    runs.ends("a rank dies", 137, [], (1, 2, 1), "die=4@1")
+
+
+def shown(runs):
+    library = os.path.join(runs.fakes, "libnccl.so.2")
+    env = runs.tiny.environment(LD_LIBRARY_PATH=runs.fakes)
+    for arguments in (["doctor"], ["--version", "--verbose"], ["doctor", "--nccl", library]):
+        said = subprocess.run([runs.tiny.trireme, *arguments], capture_output=True, text=True, timeout=60, env=env).stdout
+        lines = {line[:14].strip(): line[14:].strip() for line in said.splitlines()}
+        runs.checks.equal(f"{arguments}: version", lines.get("NCCL"), "2.28.9")
+        runs.checks.check(f"{arguments}: file", os.path.samefile(lines.get("NCCL's file", "/"), library), said)
+
+
+def main():
+    checks = Checks()
+    with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
+        if not os.path.exists(os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")):
+            checks.skip("NCCL", "this build has no emulated GPU")
+            checks.end()
+        runs = Runs(checks, tiny)
+        _, reference = tiny.corpus("reference", runs.rows, runs.model, *OUTPUTS)
+        checks.check("the reference", reference is not None)
+        layouts(runs, reference)
+        paths(runs, reference)
+        faults(runs)
+        shown(runs)
+    checks.end()
+
+
+main()
