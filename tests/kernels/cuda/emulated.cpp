@@ -5,3 +5,5 @@
 #include "kernels/cuda/experts.cu"
 #include "kernels/cuda/matmul.cu"
 #include "kernels/cuda/rows.cu"
+#include "kernels/cuda/stream_matmul.cu"
+#include "kernels/cuda/tile_matmul.cu"

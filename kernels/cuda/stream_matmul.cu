@@ -1,0 +1,150 @@
+// Products with few rows, which are as fast as weights come from memory. A block has 32 or 64 outputs, each of its warps
+// every eighth unit of the contraction; the units' sums meet in shared memory, where their tree runs.
+//
+// A warp keeps copies of the next steps under way while it multiplies, in a ring of its own: no other warp waits for it
+// within a unit. Little's law says how many bytes must be under way: docs/cuda.md.
+#include "kernels/cuda/matmul.cuh"
+#include "kernels/cuda/step.cuh"
+
+namespace trireme::cuda {
+
+namespace {
+
+constexpr int kStreams = kThreads / kWarp;  // warps of a block, and units that it sums at a time
+
+// Steps that a ring holds: at least 4 KiB of weights under way beside the one in use.
+__host__ __device__ constexpr int ring_steps(PackedForm form) {
+  return form == PackedForm::bf16 || form == PackedForm::q8 ? 6 : 8;
+}
+// Units whose sums wait for the tree, a multiple of kStreams.
+__host__ __device__ constexpr int waiting_units(int rows) { return rows <= kTensorRows ? 32 : 8; }
+// Floats from one row of a unit's sums to the next: 4 more, so that the four lanes of a quad write to different banks.
+__host__ __device__ constexpr int sums_stride(int panels) { return panels * kPanel + 4; }
+
+// Of shared memory, in this order: rings, sums that wait for the tree, its stacks.
+struct Places {
+  int64_t ring, sums, stacks;
+};
+template <int kPanels, int kRows>
+Places places_of(const PackedView& w, const Units& units) {
+  return {int64_t{ring_steps(w.form)} * step_bytes(w, kPanels, kRows),
+          int64_t{waiting_units(kRows)} * kRows * sums_stride(kPanels) * 4,
+          int64_t{units.max_depth} * kRows * kPanels * kPanel * 4};
+}
+
+template <PackedForm kForm, int kPanels, int kRows>
+__global__ void __launch_bounds__(kThreads) stream_matmul_kernel(MatMul a, Units units, Places places) {
+  constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm), kWaiting = waiting_units(kRows);
+  constexpr int kStride = sums_stride(kPanels), kOutputs = kPanels * kPanel;
+  const int64_t groups = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / groups * kRows;
+  const int64_t first_panel = blockIdx.x % groups * kPanels;
+  const int quad = lane() / 4, member = lane() % 4, step = step_bytes(a.w, kPanels, kRows), panel = panel_bytes(a.w);
+  const int within = static_cast<int>(min(int64_t{kRows}, a.x.rows - first_row));
+  std::byte* ring = block_memory() + warp() * places.ring;
+  float* waiting = reinterpret_cast<float*>(block_memory() + kStreams * places.ring);  // [kWaiting][kRows][kStride]
+  float* stacks = waiting + places.sums / 4;                                           // [depth][kRows][kOutputs]
+
+  Steps<kForm> coming(units, warp(), kStreams);
+  auto copy_next = [&](std::byte* to) {
+    if (!coming.done()) {
+      UNROLL
+      for (int p = 0; p < kPanels; p++)
+        if ((first_panel + p) * kPanel < a.w.n)
+          copy_panel<kForm>(a.w, first_panel + p, coming.k, coming.end, to + p * panel, lane(), kWarp);
+      copy_rows<kForm>(a.x, first_row, kRows, coming.k, coming.end, to + kPanels * panel, lane(), kWarp);
+      coming.next();
+    }
+    end_copies();
+  };
+  for (int i = 0; i < kRing - 1; i++) copy_next(ring + i * step);
+
+  int at = 0, depth = 0;  // step of the ring in use; of the trees
+  for (int first = 0; first < units.tree.nodes; first += kWaiting) {
+    const int last = min(first + kWaiting, units.tree.nodes);
+    for (int u = first + warp(); u < last; u += kStreams) {
+      Sums<kTiles> sums[kPanels] = {};
+      float4 scales[kPanels];
+      UNROLL
+      for (int p = 0; p < kPanels; p++)
+        scales[p] = (first_panel + p) * kPanel < a.w.n ? unit_scales<kForm>(a.w, first_panel + p, units.begin(u)) : float4{};
+      for (int64_t k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
+        wait_for_copies<kRing - 2>();
+        __syncwarp();  // all lanes' copies are here, and nobody reads the step before this one any more
+        copy_next(ring + (at == 0 ? kRing - 1 : at - 1) * step);
+        UNROLL
+        for (int p = 0; p < kPanels; p++)
+          multiply<kForm, kTiles>(a.w, ring + at * step + p * panel, ring + at * step + kPanels * panel, sums[p]);
+        at = at + 1 < kRing ? at + 1 : 0;
+      }
+      UNROLL
+      for (int p = 0; p < kPanels; p++) {
+        scale_unit<kForm, kTiles>(scales[p], sums[p]);
+        UNROLL
+        for (int row = 0; row < 2 * kTiles; row++) {  // those of this lane
+          const auto& of = sums[p][row / 2];
+          const int tile_row = row / 2 * kTensorRows + 2 * member + row % 2;
+          *reinterpret_cast<float4*>(waiting + ((u - first) * kRows + tile_row) * kStride + p * kPanel + 4 * quad) = {
+              of[0][row % 2], of[0][2 + row % 2], of[1][row % 2], of[1][2 + row % 2]};
+        }
+      }
+    }
+    __syncthreads();
+    int all = depth;
+    for (int item = warp(); item < within * kPanels; item += kStreams) {
+      const int row = item / kPanels, output = item % kPanels * kPanel + lane();
+      all = depth;
+      for (int u = first; u < last; u++) {
+        float sum = waiting[((u - first) * kRows + row) * kStride + output];
+        for (int pops = units.tree.pops[u]; pops > 0; pops--) sum = stacks[(--all * kRows + row) * kOutputs + output] + sum;
+        stacks[(all++ * kRows + row) * kOutputs + output] = sum;
+      }
+    }
+    depth = all;
+    __syncthreads();
+  }
+  for (int item = warp(); item < within * kPanels; item += kStreams) {
+    const int row = item / kPanels, output = item % kPanels * kPanel + lane();
+    const int64_t n = first_panel * kPanel + output;
+    if (n >= a.w.n) continue;
+    for (int root = 0; root < depth; root++)
+      a.y[root * a.root_stride + (first_row + row) * a.y_stride + n] = stacks[(root * kRows + row) * kOutputs + output];
+  }
+}
+
+template <PackedForm kForm, int kPanels, int kRows>
+bool enqueue_stream(const Launch& launch, const MatMul& a, const Units& units) {
+  const Places places = places_of<kPanels, kRows>(a.w, units);
+  const int64_t shared = kStreams * places.ring + places.sums + places.stacks;
+  if (shared > most_shared()) return false;
+  enqueue_shared(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kPanels * kPanel), kThreads, shared,
+                 stream_matmul_kernel<kForm, kPanels, kRows>, a, units, places);
+  return true;
+}
+
+// More rows, more outputs beside them: all blocks read all rows, from L2.
+template <PackedForm kForm>
+bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Units& units) {
+  if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, units)) return true;
+  if (a.x.rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, units)) return true;
+  return enqueue_stream<kForm, 1, 8>(launch, a, units);
+}
+
+}  // namespace
+
+bool stream_matmul(const Launch& launch, const MatMul& a, const Units& units) {
+  switch (a.w.form) {
+    case PackedForm::bf16:
+      return enqueue_stream_form<PackedForm::bf16>(launch, a, units);
+    case PackedForm::e4m3:
+      return enqueue_stream_form<PackedForm::e4m3>(launch, a, units);
+    case PackedForm::q8:
+      return enqueue_stream_form<PackedForm::q8>(launch, a, units);
+    case PackedForm::q4:
+      return enqueue_stream_form<PackedForm::q4>(launch, a, units);
+    case PackedForm::f32:
+      break;
+  }
+  return false;
+}
+
+}  // namespace trireme::cuda
