@@ -17,8 +17,10 @@
 
 #ifdef __CUDACC__
 #define UNROLL _Pragma("unroll")  // small arrays stay in registers
+#define NO_UNROLL _Pragma("unroll 1")
 #else
 #define UNROLL
+#define NO_UNROLL
 #endif
 
 namespace trireme::cuda {
@@ -116,8 +118,8 @@ struct Units {
   Tree tree;
   int columns = 0, last_columns = 0, max_depth = 0;
 
-  __device__ int64_t begin(int unit) const { return int64_t{unit} * columns; }
-  __device__ int64_t end(int unit) const { return begin(unit) + (unit + 1 < tree.nodes ? columns : last_columns); }
+  __device__ int begin(int unit) const { return unit * columns; }
+  __device__ int end(int unit) const { return begin(unit) + (unit + 1 < tree.nodes ? columns : last_columns); }
 };
 inline constexpr int kTreeDepth = 40;  // 22 roots of a rank and 11 nodes on the way down to a leaf, at most, of 2^11
 
@@ -129,6 +131,7 @@ __device__ inline void push(float* stack, int& depth, float sum, int pops) {
 
 void fill_rows(Kernels& kernels);
 void fill_matmul(Kernels& kernels);
+void fill_rope(Kernels& kernels);
 void fill_attention(Kernels& kernels);
 void fill_experts(Kernels& kernels);
 

@@ -271,6 +271,7 @@ void fill_cuda(Kernels& kernels) {
   kernels.level = "cuda";
   cuda::fill_rows(kernels);
   cuda::fill_matmul(kernels);
+  cuda::fill_rope(kernels);
   cuda::fill_attention(kernels);
   cuda::fill_experts(kernels);
 }

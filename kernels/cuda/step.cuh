@@ -26,16 +26,27 @@ __host__ __device__ constexpr int step_columns(PackedForm form) { return has_cod
 __host__ __device__ constexpr int step_lines(PackedForm form) {
   return form == PackedForm::bf16 || form == PackedForm::q8 ? 8 : 4;
 }
+__host__ __device__ constexpr int step_columns_of_line(PackedForm form) {
+  return step_columns(form) / step_lines(form);
+}
 __host__ __device__ constexpr int row_pieces(PackedForm form) { return has_codes(form) ? sizeof(Int8Group) / kPiece : 2; }
 
-// Scales and minimums that stand behind a group's codes.
-TRIREME_HD inline int values_bytes(const PackedView& w) {
-  return has_codes(w.form) ? static_cast<int>(group_bytes(w) - code_bytes(w.form)) : 0;
-}
-// Of shared memory: panels, each of lines and values, then rows.
-TRIREME_HD inline int panel_bytes(const PackedView& w) { return step_lines(w.form) * kLine + values_bytes(w); }
-TRIREME_HD inline int step_bytes(const PackedView& w, int panels, int rows) {
-  return panels * panel_bytes(w) + rows * row_pieces(w.form) * kPiece;
+// Bytes of a weight matrix's step, reckoned once by the host.
+struct StepShape {
+  int panel = 0;             // of shared memory: lines, then values
+  int values = 0;            // scales and minimums that stand behind a group's codes
+  int minimums = 0;          // where these begin among them
+  int group = 0;             // codes and values of a group of 32 columns
+  int64_t panel_stride = 0;  // from a packed panel to the next: of 64 outputs, with codes 32
+
+  int step(int panels, int rows, int pieces) const { return panels * panel + rows * pieces * kPiece; }
+};
+inline StepShape step_shape(const PackedView& w) {
+  const int lines = step_lines(w.form) * kLine;
+  if (w.form == PackedForm::bf16) return {lines, 0, 0, 0, (w.k + 1) / 2 * 2 * kWidePanel * int64_t{sizeof(BF16)}};
+  if (w.form == PackedForm::e4m3) return {lines, 0, 0, 0, e4m3_panel_bytes(w)};
+  const int group = static_cast<int>(group_bytes(w)), values = group - lines;
+  return {lines + values, values, static_cast<int>(scales_bytes(w)), group, blocks_of(w.k, kGroupColumns) * group};
 }
 
 // Where a piece of a line stands. The lanes that read at once want pieces 2 apart of four lines (or pairs of lines), one
@@ -46,55 +57,90 @@ __device__ inline int piece_offset(int line, int piece) {
   return line * kLine + (piece ^ 2 * member) * kPiece;
 }
 
-// The first bytes of columns [k, end) of a panel; columns past the end are zeros. Thread `index` of `team` copies its part.
-template <PackedForm kForm>
-__device__ inline void copy_panel(const PackedView& w, int64_t panel, int64_t k, int64_t end, std::byte* to, int index,
-                                  int team) {
-  const std::byte* group = has_codes(kForm) ? group_data(w, panel * kPanel, k) : nullptr;
-  for (int i = index; i < step_lines(kForm) * kPieces; i += team) {
-    const int line = i / kPieces, piece = i % kPieces;
-    const std::byte* from = group + line * kLine + piece * kPiece;
-    bool within = true;
-    if constexpr (kForm == PackedForm::bf16) {
-      within = k + 2 * line < end;
-      from = w.data + ((panel / 2 * ((w.k + 1) / 2) + k / 2 + line) * 2 + panel % 2) * kLine + piece * kPiece;
-    }
-    if constexpr (kForm == PackedForm::e4m3) {
-      const int64_t column = k + 4 * line + piece / 2;
-      within = column < end;
-      from = w.data + panel / 2 * e4m3_panel_bytes(w) + column * kWidePanel + panel % 2 * kPanel + piece % 2 * kPiece;
-    }
-    copy_once(to + piece_offset<kForm>(line, piece), within ? from : w.data, within ? kPiece : 0);
-  }
-  for (int i = index; i < values_bytes(w) / kPiece; i += team)
-    copy_once(to + step_lines(kForm) * kLine + i * kPiece, group + code_bytes(kForm) + i * kPiece, kPiece);
-}
+// Copies a panel's steps, thread `index` of kTeam its part of each. All that does not change from step to step is
+// reckoned before: a step costs an address and a comparison.
+template <PackedForm kForm, int kTeam>
+struct PanelCopy {
+  static constexpr int kCopies = (step_lines(kForm) * kPieces + kTeam - 1) / kTeam;
+  static constexpr int kLinesApart = kTeam / kPieces;  // of a thread's copies
+  // From a line to the next in the packed matrix, and from a column to the next.
+  static constexpr int kLineStride = has_codes(kForm) ? kLine : 2 * kLine, kColumn = kLineStride / step_columns_of_line(kForm);
+  const std::byte *from, *values_from;
+  int to[kCopies], values_to, column, group;
+  bool copies, has_values;
 
-// The same of rows [row, row + rows) of x; those past its end are left as they are, and come to no sum that is written.
-template <PackedForm kForm>
-__device__ inline void copy_rows(const Activations& x, int64_t row, int rows, int64_t k, int64_t end, std::byte* to,
-                                 int index, int team) {
-  constexpr int kRowPieces = row_pieces(kForm);
-  const int within = static_cast<int>(min(int64_t{rows}, x.rows - row));
-  for (int i = index; i < within * kRowPieces; i += team) {
-    const std::byte* from = x.data + (row + i / kRowPieces) * x.row_bytes;
-    if constexpr (has_codes(kForm)) {
-      copy_shared<kPiece>(to + i * kPiece, from + k / kGroupColumns * int64_t{sizeof(Int8Group)} + i % kRowPieces * kPiece,
-                          kPiece);
-    } else {
-      const int64_t begin = 2 * k + i % kRowPieces * kPiece;
-      const int bytes = static_cast<int>(max(int64_t{0}, min(int64_t{kPiece}, 2 * end - begin)));
-      if (begin % kPiece == 0) {
-        copy_shared<kPiece>(to + i * kPiece, from + (bytes > 0 ? begin : 0), bytes);
-        continue;
-      }
-      for (int word = 0; word < kPiece; word += 4) {  // units that begin anywhere: heads of 20 values
-        const int left = max(0, min(4, bytes - word));
-        copy_shared<4>(to + i * kPiece + word, from + (left > 0 ? begin + word : 0), left);
+  __device__ PanelCopy(const PackedView& w, const StepShape& shape, int64_t panel, int index) : group(shape.group) {
+    const int line = index / kPieces, piece = index % kPieces;
+    copies = panel * kPanel < w.n && line < step_lines(kForm);
+    has_values = panel * kPanel < w.n && index < shape.values / kPiece;
+    from = w.data + (has_codes(kForm) ? panel : panel / 2) * shape.panel_stride + line * kLineStride;
+    values_from = from - line * kLineStride + step_lines(kForm) * kLine + index * kPiece;
+    values_to = step_lines(kForm) * kLine + index * kPiece;
+    if constexpr (kForm == PackedForm::e4m3)  // a quarter of a line a column
+      from += piece / 2 * kWidePanel + panel % 2 * kPanel + piece % 2 * kPiece;
+    else
+      from += (has_codes(kForm) ? 0 : panel % 2 * kLine) + piece * kPiece;
+    column = line * step_columns_of_line(kForm) + (kForm == PackedForm::e4m3 ? piece / 2 : 0);
+    UNROLL
+    for (int i = 0; i < kCopies; i++) to[i] = piece_offset<kForm>(line + i * kLinesApart, piece);
+  }
+
+  // Columns [k, end) of a step; past the end come zeros.
+  __device__ void copy(int k, int end, std::byte* panel) const {
+    const int64_t offset = has_codes(kForm) ? int64_t{k / kGroupColumns} * group : int64_t{k} * kColumn;
+    if (copies) {
+      UNROLL
+      for (int i = 0; i < kCopies; i++) {
+        const bool within = has_codes(kForm) || k + column + i * kLinesApart * step_columns_of_line(kForm) < end;
+        copy_once(panel + to[i], from + offset + i * kLinesApart * kLineStride, within ? kPiece : 0);
       }
     }
+    if constexpr (has_codes(kForm))
+      if (has_values) copy_once(panel + values_to, values_from + offset, kPiece);
   }
-}
+};
+
+// The same of kRows rows of x from `row`; those past its end are left as they are, and come to no sum that is written.
+template <PackedForm kForm, int kRows, int kTeam>
+struct RowCopy {
+  static constexpr int kRowPieces = row_pieces(kForm), kCopies = (kRows * kRowPieces + kTeam - 1) / kTeam;
+  const std::byte* rows;
+  int from[kCopies], to, piece[kCopies];  // from < 0: none
+  bool aligned;                           // all units begin at whole pieces
+
+  __device__ RowCopy(const Activations& x, int64_t row, int index, const Units& units)
+      : rows(x.data + row * x.row_bytes), to(index * kPiece), aligned(units.columns % (kPiece / 2) == 0) {
+    UNROLL
+    for (int i = 0; i < kCopies; i++) {
+      const int at = index + i * kTeam, of_tile = at / kRowPieces;
+      piece[i] = at % kRowPieces * kPiece;
+      from[i] = of_tile < kRows && row + of_tile < x.rows ? of_tile * static_cast<int>(x.row_bytes) + piece[i] : -1;
+    }
+  }
+
+  __device__ void copy(int k, int end, std::byte* step_rows) const {
+    const int64_t offset = has_codes(kForm) ? int64_t{k / kGroupColumns} * int64_t{sizeof(Int8Group)} : 2 * int64_t{k};
+    UNROLL
+    for (int i = 0; i < kCopies; i++) {
+      if (from[i] < 0) continue;
+      std::byte* there = step_rows + to + i * kTeam * kPiece;
+      const std::byte* here = rows + from[i] + offset;
+      const int bytes = has_codes(kForm) ? kPiece : max(0, min(kPiece, 2 * (end - k) - piece[i]));
+      if (has_codes(kForm) || aligned)
+        copy_shared<kPiece>(there, here, bytes);
+      else
+        copy_words(there, here, bytes);
+    }
+  }
+
+ private:
+  // Units that begin anywhere: heads of 20 values.
+  __device__ static void copy_words(std::byte* there, const std::byte* here, int bytes) {
+    NO_UNROLL
+    for (int word = 0; word < kPiece; word += 4)
+      copy_shared<4>(there + word, here + word, max(0, min(4, bytes - word)));
+  }
+};
 
 __device__ inline uint4 four_words(const std::byte* at) { return *reinterpret_cast<const uint4*>(at); }
 
@@ -181,17 +227,17 @@ struct RowScales {
 };
 
 template <PackedForm kForm, int kTiles>
-__device__ inline void multiply_codes(const PackedView& w, const std::byte* panel, const std::byte* rows,
-                                      Sums<kTiles>& sums) {
+__device__ inline void multiply_codes(const PackedView& w, const StepShape& shape, const std::byte* panel,
+                                      const std::byte* rows, Sums<kTiles>& sums) {
   const int quad = lane() / 4, member = lane() % 4, zero = w.has_minimum ? 0 : w.zero;
-  const int halves = kGroupColumns / w.scale_columns;
+  const int halves = w.scale_columns == kGroupColumns ? 1 : 2;
   const std::byte* values = panel + step_lines(kForm) * kLine;
   unsigned weights[2][4];
   load_panel<kForm>(panel, weights);
   for (int half = 0; half < halves; half++) {
     const int64_t at = (half * kPanel + 4 * quad) * dtype_bytes(w.scale_type);
     const float4 scales = four_values(w.scale_type, values + at);
-    const float4 minimums = w.has_minimum ? four_values(w.scale_type, values + scales_bytes(w) + at) : float4{};
+    const float4 minimums = w.has_minimum ? four_values(w.scale_type, values + shape.minimums + at) : float4{};
     const float scale[4] = {scales.x, scales.y, scales.z, scales.w};
     const float minimum[4] = {minimums.x, minimums.y, minimums.z, minimums.w};
     UNROLL
@@ -236,18 +282,21 @@ __device__ inline void multiply_codes(const PackedView& w, const std::byte* pane
 
 // sums += a panel times rows, by a warp. Both are what the copies left of a step.
 template <PackedForm kForm, int kTiles>
-__device__ inline void multiply(const PackedView& w, const std::byte* panel, const std::byte* rows, Sums<kTiles>& sums) {
+__device__ inline void multiply(const PackedView& w, const StepShape& shape, const std::byte* panel,
+                                const std::byte* rows, Sums<kTiles>& sums) {
   if constexpr (has_codes(kForm))
-    multiply_codes<kForm, kTiles>(w, panel, rows, sums);
+    multiply_codes<kForm, kTiles>(w, shape, panel, rows, sums);
   else
     multiply_bf16<kForm, kTiles>(panel, rows, sums);
 }
 
 // The scales that wait for a unit's sums, of the lane's four outputs. The panel's memory goes to whole panels.
 template <PackedForm kForm>
-__device__ inline float4 unit_scales(const PackedView& w, int64_t panel, int64_t begin) {
+__device__ inline float4 unit_scales(const PackedView& w, const StepShape& shape, int64_t panel, int begin) {
   if constexpr (kForm != PackedForm::e4m3) return {1, 1, 1, 1};
-  return *reinterpret_cast<const float4*>(&e4m3_scale(w, panel * kPanel + lane() / 4 * 4, begin));
+  const std::byte* scales = w.data + panel / 2 * shape.panel_stride + e4m3_code_bytes(w.k);
+  const int output = static_cast<int>(panel % 2) * kPanel + lane() / 4 * 4;
+  return *reinterpret_cast<const float4*>(scales + (begin / w.scale_columns * kWidePanel + output) * int64_t{sizeof(float)});
 }
 template <PackedForm kForm, int kTiles>
 __device__ inline void scale_unit(float4 scales, Sums<kTiles>& sums) {
@@ -266,7 +315,7 @@ template <PackedForm kForm>
 struct Steps {
   const Units& units;
   int unit, stride;
-  int64_t k = 0, end = 0;
+  int k = 0, end = 0;
 
   __device__ Steps(const Units& all, int first, int every) : units(all), unit(first), stride(every) { enter(); }
   __device__ bool done() const { return unit >= units.tree.nodes; }

@@ -12,46 +12,57 @@ namespace {
 
 constexpr int kStreams = kThreads / kWarp;  // warps of a block, and units that it sums at a time
 
-// Steps that a ring holds: at least 4 KiB of weights under way beside the one in use.
-__host__ __device__ constexpr int ring_steps(PackedForm form) {
-  return form == PackedForm::bf16 || form == PackedForm::q8 ? 6 : 8;
+// Steps that a ring holds, one of them in use: of 32 outputs' weights 5 KiB are under way beside it, of 64 outputs' 6
+// (less with codes of 4 bits). A block of two panels and 32 rows still fits 227 KiB.
+__host__ __device__ constexpr int ring_steps(PackedForm form, int panels) {
+  const bool long_step = form == PackedForm::bf16 || form == PackedForm::q8;
+  if (panels == 1) return long_step ? 6 : 8;
+  return form == PackedForm::q8 ? 3 : 4;
 }
 // Units whose sums wait for the tree, a multiple of kStreams.
-__host__ __device__ constexpr int waiting_units(int rows) { return rows <= kTensorRows ? 32 : 8; }
+__host__ __device__ constexpr int waiting_units(int panels) { return panels == 1 ? 32 : 8; }
 // Floats from one row of a unit's sums to the next: 4 more, so that the four lanes of a quad write to different banks.
 __host__ __device__ constexpr int sums_stride(int panels) { return panels * kPanel + 4; }
 
 // Of shared memory, in this order: rings, sums that wait for the tree, its stacks.
 struct Places {
-  int64_t ring, sums, stacks;
+  StepShape shape;
+  int step, ring;
+  int64_t sums, stacks;
 };
-template <int kPanels, int kRows>
+template <PackedForm kForm, int kPanels, int kRows>
 Places places_of(const PackedView& w, const Units& units) {
-  return {int64_t{ring_steps(w.form)} * step_bytes(w, kPanels, kRows),
-          int64_t{waiting_units(kRows)} * kRows * sums_stride(kPanels) * 4,
+  const StepShape shape = step_shape(w);
+  const int step = shape.step(kPanels, kRows, row_pieces(kForm));
+  return {shape,
+          step,
+          ring_steps(kForm, kPanels) * step,
+          int64_t{waiting_units(kPanels)} * kRows * sums_stride(kPanels) * 4,
           int64_t{units.max_depth} * kRows * kPanels * kPanel * 4};
 }
 
 template <PackedForm kForm, int kPanels, int kRows>
-__global__ void __launch_bounds__(kThreads) stream_matmul_kernel(MatMul a, Units units, Places places) {
-  constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm), kWaiting = waiting_units(kRows);
+__global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
+    stream_matmul_kernel(MatMul a, Units units, Places places) {
+  constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm, kPanels), kWaiting = waiting_units(kPanels);
   constexpr int kStride = sums_stride(kPanels), kOutputs = kPanels * kPanel;
   const int64_t groups = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / groups * kRows;
   const int64_t first_panel = blockIdx.x % groups * kPanels;
-  const int quad = lane() / 4, member = lane() % 4, step = step_bytes(a.w, kPanels, kRows), panel = panel_bytes(a.w);
+  const int quad = lane() / 4, member = lane() % 4, step = places.step, panel = places.shape.panel;
   const int within = static_cast<int>(min(int64_t{kRows}, a.x.rows - first_row));
   std::byte* ring = block_memory() + warp() * places.ring;
   float* waiting = reinterpret_cast<float*>(block_memory() + kStreams * places.ring);  // [kWaiting][kRows][kStride]
   float* stacks = waiting + places.sums / 4;                                           // [depth][kRows][kOutputs]
 
+  const PanelCopy<kForm, kWarp> first_copy(a.w, places.shape, first_panel, lane());
+  const PanelCopy<kForm, kWarp> second_copy(a.w, places.shape, first_panel + 1, lane());
+  const RowCopy<kForm, kRows, kWarp> row_copy(a.x, first_row, lane(), units);
   Steps<kForm> coming(units, warp(), kStreams);
   auto copy_next = [&](std::byte* to) {
     if (!coming.done()) {
-      UNROLL
-      for (int p = 0; p < kPanels; p++)
-        if ((first_panel + p) * kPanel < a.w.n)
-          copy_panel<kForm>(a.w, first_panel + p, coming.k, coming.end, to + p * panel, lane(), kWarp);
-      copy_rows<kForm>(a.x, first_row, kRows, coming.k, coming.end, to + kPanels * panel, lane(), kWarp);
+      first_copy.copy(coming.k, coming.end, to);
+      if constexpr (kPanels == 2) second_copy.copy(coming.k, coming.end, to + panel);
+      row_copy.copy(coming.k, coming.end, to + kPanels * panel);
       coming.next();
     }
     end_copies();
@@ -66,14 +77,14 @@ __global__ void __launch_bounds__(kThreads) stream_matmul_kernel(MatMul a, Units
       float4 scales[kPanels];
       UNROLL
       for (int p = 0; p < kPanels; p++)
-        scales[p] = (first_panel + p) * kPanel < a.w.n ? unit_scales<kForm>(a.w, first_panel + p, units.begin(u)) : float4{};
-      for (int64_t k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
+        scales[p] = (first_panel + p) * kPanel < a.w.n ? unit_scales<kForm>(a.w, places.shape, first_panel + p, units.begin(u)) : float4{};
+      for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
         wait_for_copies<kRing - 2>();
         __syncwarp();  // all lanes' copies are here, and nobody reads the step before this one any more
         copy_next(ring + (at == 0 ? kRing - 1 : at - 1) * step);
         UNROLL
         for (int p = 0; p < kPanels; p++)
-          multiply<kForm, kTiles>(a.w, ring + at * step + p * panel, ring + at * step + kPanels * panel, sums[p]);
+          multiply<kForm, kTiles>(a.w, places.shape, ring + at * step + p * panel, ring + at * step + kPanels * panel, sums[p]);
         at = at + 1 < kRing ? at + 1 : 0;
       }
       UNROLL
@@ -113,19 +124,22 @@ __global__ void __launch_bounds__(kThreads) stream_matmul_kernel(MatMul a, Units
 
 template <PackedForm kForm, int kPanels, int kRows>
 bool enqueue_stream(const Launch& launch, const MatMul& a, const Units& units) {
-  const Places places = places_of<kPanels, kRows>(a.w, units);
-  const int64_t shared = kStreams * places.ring + places.sums + places.stacks;
+  const Places places = places_of<kForm, kPanels, kRows>(a.w, units);
+  const int64_t shared = int64_t{kStreams} * places.ring + places.sums + places.stacks;
   if (shared > most_shared()) return false;
   enqueue_shared(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kPanels * kPanel), kThreads, shared,
                  stream_matmul_kernel<kForm, kPanels, kRows>, a, units, places);
   return true;
 }
 
+constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for 132 SMs
+
 // More rows, more outputs beside them: all blocks read all rows, from L2.
 template <PackedForm kForm>
 bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Units& units) {
   if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, units)) return true;
   if (a.x.rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, units)) return true;
+  if (a.w.n >= kManyOutputs && enqueue_stream<kForm, 2, 8>(launch, a, units)) return true;
   return enqueue_stream<kForm, 1, 8>(launch, a, units);
 }
 

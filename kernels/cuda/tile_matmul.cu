@@ -27,6 +27,14 @@ struct Place {
   const MatMul& a;
   int64_t row, n;  // of sums[0][0][0]
 
+  // The same, of which the compiler knows nothing: else it keeps all addresses in registers from the start.
+  __device__ Place here() const {
+    Place place = *this;
+#ifdef __CUDACC__
+    asm volatile("" : "+l"(place.row), "+l"(place.n));
+#endif
+    return place;
+  }
   __device__ float* at(int root, int tile, int h, int i) const {
     const int64_t r = row + tile * kTensorRows + i % 2, output = n + 2 * h + i / 2;
     return r < a.x.rows && output < a.w.n ? a.y + root * a.root_stride + r * a.y_stride + output : nullptr;
@@ -40,23 +48,25 @@ struct Waiting {
   Place place;
 
   __device__ void put(int depth, const Sums<kTiles>& sums) const {
+    const Place y_place = place.here();
     UNROLL
     for (int j = 0; j < kTiles * 8; j++) {
       const float sum = sums[j / 8][j / 4 % 2][j % 4];
       if (depth < kSharedSums)
         shared[(depth * kTiles * 8 + j) * kThreads + threadIdx.x] = sum;
-      else if (float* y = place.at(0, j / 8, j / 4 % 2, j % 4))
+      else if (float* y = y_place.at(0, j / 8, j / 4 % 2, j % 4))
         *y = sum;
     }
   }
   // sums = the waiting one + sums.
   __device__ void add(int depth, Sums<kTiles>& sums) const {
+    const Place y_place = place.here();
     UNROLL
     for (int j = 0; j < kTiles * 8; j++) {
       float& sum = sums[j / 8][j / 4 % 2][j % 4];
       if (depth < kSharedSums)
         sum = shared[(depth * kTiles * 8 + j) * kThreads + threadIdx.x] + sum;
-      else if (const float* y = place.at(0, j / 8, j / 4 % 2, j % 4))
+      else if (const float* y = y_place.at(0, j / 8, j / 4 % 2, j % 4))
         sum = *y + sum;
     }
   }
@@ -73,26 +83,27 @@ __device__ TileIndex tile_of(int64_t i, int64_t row_tiles, int64_t output_tiles)
 }
 
 template <PackedForm kForm, int kRows>
-__global__ void __launch_bounds__(kThreads, 1) tile_matmul_kernel(MatMul a, Units units, int64_t row_tiles) {
+__global__ void __launch_bounds__(kThreads, 1) tile_matmul_kernel(MatMul a, Units units, StepShape shape, int step,
+                                                                     int64_t row_tiles) {
   constexpr int kTiles = kRows / 2 / kTensorRows, kRing = ring_of_tile(kForm);
   const TileIndex tile = tile_of(blockIdx.x, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
   const int64_t first_row = tile.rows * kRows, first_panel = tile.outputs * kTilePanels;
   const int me = static_cast<int>(threadIdx.x), of_tile = warp() % kTilePanels, half = warp() / kTilePanels;
-  const int step = step_bytes(a.w, kTilePanels, kRows), panel = panel_bytes(a.w);
   const int64_t my_panel = first_panel + of_tile;
   const bool exists = my_panel * kPanel < a.w.n;
   std::byte* ring = block_memory();
   const Waiting<kTiles> waiting{reinterpret_cast<float*>(ring + kRing * step),
                                 {a, first_row + half * kRows / 2 + lane() % 4 * 2, my_panel * kPanel + lane() / 4 * 4}};
 
+  constexpr int kTeam = kThreads / kTilePanels;  // threads that copy a panel
+  const int copied = me / kTeam;
+  const PanelCopy<kForm, kTeam> panel_copy(a.w, shape, first_panel + copied, me % kTeam);
+  const RowCopy<kForm, kRows, kThreads> row_copy(a.x, first_row, me, units);
   Steps<kForm> coming(units, 0, 1);
   auto copy_next = [&](std::byte* to) {
     if (!coming.done()) {
-      // A quarter of the threads a panel.
-      const int p = me / (kThreads / kTilePanels), index = me % (kThreads / kTilePanels);
-      if ((first_panel + p) * kPanel < a.w.n)
-        copy_panel<kForm>(a.w, first_panel + p, coming.k, coming.end, to + p * panel, index, kThreads / kTilePanels);
-      copy_rows<kForm>(a.x, first_row, kRows, coming.k, coming.end, to + kTilePanels * panel, me, kThreads);
+      panel_copy.copy(coming.k, coming.end, to + copied * shape.panel);
+      row_copy.copy(coming.k, coming.end, to + kTilePanels * shape.panel);
       coming.next();
     }
     end_copies();
@@ -104,14 +115,14 @@ __global__ void __launch_bounds__(kThreads, 1) tile_matmul_kernel(MatMul a, Unit
   int at = 0, depth = 0;
   for (int u = 0; u < units.tree.nodes; u++) {
     Sums<kTiles> sums = {};
-    const float4 scales = exists ? unit_scales<kForm>(a.w, my_panel, units.begin(u)) : float4{};
-    for (int64_t k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
+    const float4 scales = exists ? unit_scales<kForm>(a.w, shape, my_panel, units.begin(u)) : float4{};
+    for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
       wait_for_copies<kRing - 2>();
       __syncthreads();  // all copies of this step are here, and nobody reads the step before it any more
       copy_next(ring + (at == 0 ? kRing - 1 : at - 1) * step);
       const std::byte* now = ring + at * step;
-      multiply<kForm, kTiles>(a.w, now + of_tile * panel,
-                              now + kTilePanels * panel + half * kRows / 2 * row_pieces(kForm) * kPiece, sums);
+      multiply<kForm, kTiles>(a.w, shape, now + of_tile * shape.panel,
+                              now + kTilePanels * shape.panel + half * kRows / 2 * row_pieces(kForm) * kPiece, sums);
       at = at + 1 < kRing ? at + 1 : 0;
     }
     scale_unit<kForm, kTiles>(scales, sums);
@@ -131,9 +142,10 @@ __global__ void __launch_bounds__(kThreads, 1) tile_matmul_kernel(MatMul a, Unit
     for (int j = 0; j < kTiles * 8; j++) newest[j / 8][j / 4 % 2][j % 4] = sums[j / 8][j / 4 % 2][j % 4];
   }
   for (int root = depth;; root--) {
+    const Place place = waiting.place.here();
     UNROLL
     for (int j = 0; j < kTiles * 8; j++)
-      if (float* y = waiting.place.at(root, j / 8, j / 4 % 2, j % 4)) *y = newest[j / 8][j / 4 % 2][j % 4];
+      if (float* y = place.at(root, j / 8, j / 4 % 2, j % 4)) *y = newest[j / 8][j / 4 % 2][j % 4];
     if (root == 0) return;
     UNROLL
     for (int j = 0; j < kTiles * 8; j++)
@@ -143,11 +155,14 @@ __global__ void __launch_bounds__(kThreads, 1) tile_matmul_kernel(MatMul a, Unit
 
 template <PackedForm kForm, int kRows>
 bool enqueue_tile(const Launch& launch, const MatMul& a, const Units& units) {
-  const int64_t shared = ring_of_tile(kForm) * step_bytes(a.w, kTilePanels, kRows) + kSharedSums * sums_bytes<kRows>();
+  const StepShape shape = step_shape(a.w);
+  const int step = shape.step(kTilePanels, kRows, row_pieces(kForm));
+  const int64_t shared = ring_of_tile(kForm) * step + kSharedSums * sums_bytes<kRows>();
   if (shared > most_shared()) return false;
   const int64_t row_tiles = blocks_of(a.x.rows, kRows);
   enqueue_shared(launch, row_tiles * blocks_of(a.w.n, kTilePanels * kPanel), kThreads, shared,
-                 tile_matmul_kernel<kForm, kRows>, a, units, row_tiles);
+                 tile_matmul_kernel<kForm, kRows>, a, units, shape, step,
+                 row_tiles);
   return true;
 }
 
