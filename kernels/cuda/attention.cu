@@ -14,6 +14,7 @@ constexpr int kMostWarps = 8;
 // weights and results. A result is the largest score, the sum of weights, and the values summed with them.
 struct AttentionPlaces {
   int rows = 0;             // of a block
+  int parts = 1;            // blocks that share a KV head's queries of these rows
   int tile = 0;             // bytes of K or V of a block of positions
   int result = 0;           // floats of a query's result
   int64_t queries, shared;  // bytes of the queries and of all
@@ -26,6 +27,7 @@ AttentionPlaces places_of(const Attention& a, int queries, int warps) {
   const bool decode = a.spans.size() == static_cast<size_t>(a.q.rows);  // a row a span
   const int64_t group = max(int64_t{1}, blocks_of(heads, a.pages.kv_heads));
   places.rows = decode ? 1 : static_cast<int>(max(int64_t{1}, queries / group));
+  places.parts = decode ? static_cast<int>(blocks_of(group, queries)) : 1;
   places.tile = a.pages.head_dim * kBlockTokens * dtype_bytes(a.pages.type);
   places.result = static_cast<int>(blocks_of(a.pages.head_dim + 2, 4)) * 4;
   places.queries = int64_t{queries} * places.result * 4;
@@ -49,7 +51,7 @@ __device__ void copy_tile(std::byte* to, const std::byte* from, int bytes) {
 struct Seen {
   int first, end;
 
-  __device__ bool any(int block) const { return first / kBlockTokens <= block && block * kBlockTokens < end; }
+  __device__ int blocks() const { return (end + kBlockTokens - 1) / kBlockTokens; }
   __device__ bool has(int block, int of_block) const {
     return block * kBlockTokens + of_block >= first && block * kBlockTokens + of_block < end;
   }
@@ -118,18 +120,36 @@ __device__ void sum_seen_values(const std::byte* v, const float* weights, int he
     }
 }
 
-// all = all and then a block, both results of one query, by a warp. The first block is all there is.
-__device__ void join(float* all, const float* block, int head_dim, bool first) {
-  const float before = all[0], here = block[0], largest = here > before ? here : before;
-  const float old_factor = exp_float(before - largest), new_factor = exp_float(here - largest);
-  const float sum = std::fma(all[1], old_factor, block[1] * new_factor);
-  __syncwarp();  // all lanes have read
-  for (int d = lane(); d < head_dim; d += kWarp)
-    all[2 + d] = first ? block[2 + d] : std::fma(all[2 + d], old_factor, block[2 + d] * new_factor);
-  if (lane() == 0) {
-    all[0] = first ? here : largest;
-    all[1] = first ? block[1] : sum;
+// all = all, then blocks [begin, end) of a round one after the other, by a warp: results of one query, a block's behind
+// the other's by `stride`. first: the first of them is all there is before. Lane i has block i's factors; the chains
+// then take them in order.
+template <int kValues>
+__device__ void join(float* all, const float* blocks, int stride, int begin, int end, bool first, int head_dim) {
+  const float* before_all = first ? blocks + begin++ * stride : all;
+  float before = before_all[0], largest = before, sum = before_all[1], out[kValues];
+  for (int i = begin; i < end && i <= lane(); i++) {
+    before = largest;
+    const float here = blocks[i * stride];
+    largest = here > before ? here : before;
   }
+  const float old_factor = exp_float(before - largest);
+  const float new_factor = exp_float((lane() < end ? blocks[lane() * stride] : largest) - largest);
+  UNROLL
+  for (int c = 0; c < kValues; c++)
+    if (const int d = c * kWarp + lane(); d < head_dim) out[c] = before_all[2 + d];
+  for (int i = begin; i < end; i++) {
+    const float* block = blocks + i * stride;
+    const float old = __shfl_sync(kAllLanes, old_factor, i), fresh = __shfl_sync(kAllLanes, new_factor, i);
+    sum = std::fma(sum, old, block[1] * fresh);
+    UNROLL
+    for (int c = 0; c < kValues; c++)
+      if (const int d = c * kWarp + lane(); d < head_dim) out[c] = std::fma(out[c], old, block[2 + d] * fresh);
+  }
+  __syncwarp();  // all lanes have read
+  UNROLL
+  for (int c = 0; c < kValues; c++)
+    if (const int d = c * kWarp + lane(); d < head_dim) all[2 + d] = out[c];
+  if (lane() == kWarp - 1) all[0] = largest, all[1] = sum;
   __syncwarp();
 }
 
@@ -207,16 +227,17 @@ struct Attend {
       seen[n] = {a.window > 0 ? max(0, end - a.window) : 0, end};
     }
     __syncthreads();
-    const int first_block = seen[0].first / kBlockTokens, last_block = (seen[count - 1].end - 1) / kBlockTokens;
+    const int first_block = seen[0].first / kBlockTokens, last_block = seen[count - 1].blocks() - 1;
     start(first_block + warp(), last_block);
     for (int round = first_block; round <= last_block; round += warps) {
       if (round + warp() <= last_block) attend_block(round + warp(), last_block, count);
       __syncthreads();
-      for (int n = warp(); n < count; n += warps)
-        for (int i = 0; i < warps && round + i <= last_block; i++)
-          if (seen[n].any(round + i))
-            join(all + n * places.result, results + (i * kQueries + n) * places.result, head_dim,
-                 round + i == seen[n].first / kBlockTokens);
+      for (int n = warp(); n < count; n += warps) {
+        const int before = seen[n].first / kBlockTokens - round, end = min(warps, seen[n].blocks() - round);
+        if (before < end)
+          join<kValues>(all + n * places.result, results + n * places.result, kQueries * places.result, max(0, before),
+                        end, before >= 0, head_dim);
+      }
       __syncthreads();
     }
     for (int n = warp(); n < count; n += warps) {
@@ -277,15 +298,16 @@ struct Attend {
 
 template <DType kType, int kQueries, int kValues>
 __global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
-  const int kv_head = static_cast<int>(blockIdx.x) % a.pages.kv_heads;
-  const int first_row = static_cast<int>(blockIdx.x) / a.pages.kv_heads * places.rows;
+  const int part = static_cast<int>(blockIdx.x) % places.parts, of_rows = static_cast<int>(blockIdx.x) / places.parts;
+  const int kv_head = of_rows % a.pages.kv_heads, first_row = of_rows / a.pages.kv_heads * places.rows;
   const int end_row = min(first_row + places.rows, static_cast<int>(a.q.rows));
   const HeadRun heads = heads_of(a, kv_head);
   for (int row = first_row; row < end_row;) {
     const AttentionSpan& span = span_of(a, row);
     const int rows = min(end_row, span.first_row + span.rows) - row, queries = rows * heads.count;
     Attend<kType, kQueries, kValues> attend(a, places, span, kv_head, heads);
-    for (int begin = 0; begin < queries; begin += kQueries) attend.run(row, begin, min(kQueries, queries - begin));
+    for (int begin = part * kQueries; begin < queries; begin += places.parts * kQueries)
+      attend.run(row, begin, min(kQueries, queries - begin));
     row += rows;
   }
 }
@@ -296,17 +318,22 @@ void enqueue_attention(const Launch& launch, const Attention& a) {
   const int64_t most = most_shared();
   while (places.shared > most && places.warps > 1) places = places_of(a, kQueries, places.warps / 2);
   must(places.shared <= most, "a block of positions fits shared memory");
-  enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads, places.warps * kWarp, places.shared,
+  enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads * places.parts, places.warps * kWarp, places.shared,
                  attention_kernel<kType, kQueries, kValues>, a, places);
 }
 
-// As many queries as registers hold sums for; four where there are no more: heads of single rows.
+constexpr int64_t kFewBlocks = 64;  // that leave more than half of 132 SMs idle
+
+// As many queries as registers hold sums for; four where there are no more: heads of single rows. With few sequences
+// each head has a block, so that more SMs have work, and L2 gives them the same K and V.
 template <DType kType>
 void enqueue_type(const Launch& launch, const Attention& a) {
-  const int64_t values = blocks_of(a.pages.head_dim, kWarp);
-  const bool few = a.spans.size() == static_cast<size_t>(a.q.rows) &&
-                   static_cast<int64_t>(a.kv_head_of.size()) <= 4 * int64_t{a.pages.kv_heads};
+  const int64_t values = blocks_of(a.pages.head_dim, kWarp), kv_heads = a.pages.kv_heads;
+  const bool decode = a.spans.size() == static_cast<size_t>(a.q.rows);
+  const bool alone = decode && a.q.rows * kv_heads < kFewBlocks;
+  const bool few = decode && static_cast<int64_t>(a.kv_head_of.size()) <= 4 * kv_heads;
   must(values <= 16, "a head has at most 512 values");
+  if (values <= 4 && alone) return enqueue_attention<kType, 1, 4>(launch, a);
   if (values <= 4) return few ? enqueue_attention<kType, 4, 4>(launch, a) : enqueue_attention<kType, 16, 4>(launch, a);
   if (values <= 8) return few ? enqueue_attention<kType, 4, 8>(launch, a) : enqueue_attention<kType, 8, 8>(launch, a);
   enqueue_attention<kType, 4, 16>(launch, a);
