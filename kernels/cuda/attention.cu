@@ -1,7 +1,8 @@
-// Attention over the cache's pages. A block has some queries that share a KV head: of a sequence's next row all its heads,
-// of a prompt some rows of them, so that K and V of 32 positions are read once for all. Its warps take the blocks of
-// positions in turn and bring them to shared memory, K of the next while they sum V of this one; then the results are
-// joined one after the other. Orders are the reference's (kernels/cpu/reference_attention.cpp): no tensor cores.
+// Attention over the cache's pages. A block has some queries that share a KV head: of a sequence's next row all its
+// heads, of a prompt some rows of them, so that K and V of 32 positions are read once for all. Its warps take the
+// blocks of positions in turn and bring them to shared memory, K of the next while they sum V of this one; then the
+// results are joined one after the other. Orders are the reference's (kernels/cpu/reference_attention.cpp): no tensor
+// cores.
 #include "kernels/cuda/tensor.cuh"
 
 namespace trireme::cuda {
@@ -44,7 +45,7 @@ __device__ float page_value(const std::byte* tile, int i) {
 }
 
 __device__ void copy_tile(std::byte* to, const std::byte* from, int bytes) {
-  for (int i = lane() * 16; i < bytes; i += kWarp * 16) copy_once(to + i, from + i, 16);
+  for (int i = lane() * 16; i < bytes; i += kWarp * 16) copy_once(to + i, from + i);
 }
 
 // The positions that a query sees.
@@ -85,12 +86,11 @@ __device__ void sum_values(const std::byte* v, const float* weights, int head_di
   for (int j = 0; j < kBlockTokens; j += 4) {
     float value[4][kValues];
     UNROLL
-    for (int i = 0; i < 4; i++)
-      UNROLL
-      for (int c = 0; c < kValues; c++) {
-        const int d = c * kWarp + lane();
-        value[i][c] = d < head_dim ? page_value<kType>(v, (j + i) * head_dim + d) : 0;
-      }
+    for (int i = 0; i < 4; i++) UNROLL
+    for (int c = 0; c < kValues; c++) {
+      const int d = c * kWarp + lane();
+      value[i][c] = d < head_dim ? page_value<kType>(v, (j + i) * head_dim + d) : 0;
+    }
     UNROLL
     for (int n = 0; n < kQueries; n++) {
       const float4 weight = *reinterpret_cast<const float4*>(weights + n * kBlockTokens + j);
@@ -109,15 +109,14 @@ __device__ void sum_values(const std::byte* v, const float* weights, int head_di
 template <DType kType, int kQueries, int kValues>
 __device__ void sum_seen_values(const std::byte* v, const float* weights, int head_dim, const Seen* seen, int block,
                                 float (&out)[kQueries][kValues]) {
-  for (int j = 0; j < kBlockTokens; j++)
+  for (int j = 0; j < kBlockTokens; j++) UNROLL
+  for (int c = 0; c < kValues; c++) {
+    const int d = c * kWarp + lane();
+    const float value = d < head_dim ? page_value<kType>(v, j * head_dim + d) : 0;
     UNROLL
-    for (int c = 0; c < kValues; c++) {
-      const int d = c * kWarp + lane();
-      const float value = d < head_dim ? page_value<kType>(v, j * head_dim + d) : 0;
-      UNROLL
-      for (int n = 0; n < kQueries; n++)
-        if (seen[n].has(block, j)) out[n][c] = std::fma(weights[n * kBlockTokens + j], value, out[n][c]);
-    }
+    for (int n = 0; n < kQueries; n++)
+      if (seen[n].has(block, j)) out[n][c] = std::fma(weights[n * kBlockTokens + j], value, out[n][c]);
+  }
 }
 
 // all = all, then blocks [begin, end) of a round one after the other, by a warp: results of one query, a block's behind
@@ -192,7 +191,8 @@ struct Attend {
   std::byte *k, *v;
   float *weights, *results;  // of this warp; of all warps, [warp][query]
 
-  __device__ Attend(const Attention& attention, const AttentionPlaces& at, const AttentionSpan& of, int head, HeadRun run)
+  __device__ Attend(const Attention& attention, const AttentionPlaces& at, const AttentionSpan& of, int head,
+                    HeadRun run)
       : a(attention), places(at), span(of), kv_head(head), warps(at.warps), heads(run) {
     std::byte* next = block_memory();
     auto take = [&](int64_t bytes) {
@@ -203,7 +203,8 @@ struct Attend {
     q = reinterpret_cast<float*>(take(at.queries));
     all = reinterpret_cast<float*>(take(at.queries));
     results = reinterpret_cast<float*>(take(at.queries * warps));
-    weights = reinterpret_cast<float*>(take(int64_t{kQueries} * kBlockTokens * 4 * warps)) + warp() * kQueries * kBlockTokens;
+    weights =
+        reinterpret_cast<float*>(take(int64_t{kQueries} * kBlockTokens * 4 * warps)) + warp() * kQueries * kBlockTokens;
     k = take(int64_t{2} * at.tile * warps) + 2 * at.tile * warp();
     v = k + at.tile;
     seen = reinterpret_cast<Seen*>(take(0));
@@ -223,7 +224,8 @@ struct Attend {
       q[i / head_dim * places.result + i % head_dim] = a.q.row(row_of(row, query))[head * head_dim + i % head_dim];
     }
     for (int n = me; n < kQueries; n += threads) {
-      const int end = span.first_position + static_cast<int>(row_of(row, begin + min(n, count - 1))) - span.first_row + 1;
+      const int end =
+          span.first_position + static_cast<int>(row_of(row, begin + min(n, count - 1))) - span.first_row + 1;
       seen[n] = {a.window > 0 ? max(0, end - a.window) : 0, end};
     }
     __syncthreads();
@@ -289,10 +291,9 @@ struct Attend {
     if (next <= last_block) copy_tile(v, a.pages.v + tile_of(next), places.tile);
     end_copies();
     UNROLL
-    for (int n = 0; n < kQueries; n++)
-      UNROLL
-      for (int c = 0; c < kValues; c++)
-        if (const int d = c * kWarp + lane(); n < count && d < head_dim) result[n * places.result + 2 + d] = out[n][c];
+    for (int n = 0; n < kQueries; n++) UNROLL
+    for (int c = 0; c < kValues; c++)
+      if (const int d = c * kWarp + lane(); n < count && d < head_dim) result[n * places.result + 2 + d] = out[n][c];
   }
 };
 
@@ -318,8 +319,8 @@ void enqueue_attention(const Launch& launch, const Attention& a) {
   const int64_t most = most_shared();
   while (places.shared > most && places.warps > 1) places = places_of(a, kQueries, places.warps / 2);
   must(places.shared <= most, "a block of positions fits shared memory");
-  enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads * places.parts, places.warps * kWarp, places.shared,
-                 attention_kernel<kType, kQueries, kValues>, a, places);
+  enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads * places.parts, places.warps * kWarp,
+                 places.shared, attention_kernel<kType, kQueries, kValues>, a, places);
 }
 
 constexpr int64_t kFewBlocks = 64;  // that leave more than half of 132 SMs idle

@@ -50,7 +50,8 @@ __global__ void matmul_f32_kernel(MatMul a, Units units) {
 
 template <int kRows>
 void enqueue_f32(const Launch& launch, const MatMul& a, const Units& units) {
-  enqueue(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kOutputs), kThreads, matmul_f32_kernel<kRows>, a, units);
+  enqueue(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kOutputs), kThreads, matmul_f32_kernel<kRows>, a,
+          units);
 }
 
 // Rows from which tiles are worth their fixed size.

@@ -1,10 +1,11 @@
-// Products with few rows, which are as fast as weights come from memory. A block has 32 or 64 outputs, each of its warps
-// every eighth unit of the contraction; the units' sums meet in shared memory, where their tree runs.
+// Products with few rows, which are as fast as weights come from memory. A block has 32 or 64 outputs, each of its
+// warps every eighth unit of the contraction; the units' sums meet in shared memory, where their tree runs.
 //
 // A warp keeps copies of the next steps under way while it multiplies, in a ring of its own: no other warp waits for it
 // within a unit. Little's law says how many bytes must be under way: docs/cuda.md.
 #include "kernels/cuda/matmul.cuh"
-#include "kernels/cuda/step.cuh"
+#include "kernels/cuda/step_copy.cuh"
+#include "kernels/cuda/step_multiply.cuh"
 
 namespace trireme::cuda {
 
@@ -34,9 +35,7 @@ template <PackedForm kForm, int kPanels, int kRows>
 Places places_of(const PackedView& w, const Units& units) {
   const StepShape shape = step_shape(w);
   const int step = shape.step(kPanels, kRows, row_pieces(kForm));
-  return {shape,
-          step,
-          ring_steps(kForm, kPanels) * step,
+  return {shape, step, ring_steps(kForm, kPanels) * step,
           int64_t{waiting_units(kPanels)} * kRows * sums_stride(kPanels) * 4,
           int64_t{units.max_depth} * kRows * kPanels * kPanel * 4};
 }
@@ -77,14 +76,17 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
       float4 scales[kPanels];
       UNROLL
       for (int p = 0; p < kPanels; p++)
-        scales[p] = (first_panel + p) * kPanel < a.w.n ? unit_scales<kForm>(a.w, places.shape, first_panel + p, units.begin(u)) : float4{};
+        scales[p] = (first_panel + p) * kPanel < a.w.n
+                        ? unit_scales<kForm>(a.w, places.shape, first_panel + p, units.begin(u))
+                        : float4{};
       for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
         wait_for_copies<kRing - 2>();
         __syncwarp();  // all lanes' copies are here, and nobody reads the step before this one any more
         copy_next(ring + (at == 0 ? kRing - 1 : at - 1) * step);
         UNROLL
         for (int p = 0; p < kPanels; p++)
-          multiply<kForm, kTiles>(a.w, places.shape, ring + at * step + p * panel, ring + at * step + kPanels * panel, sums[p]);
+          multiply<kForm, kTiles>(a.w, places.shape, ring + at * step + p * panel, ring + at * step + kPanels * panel,
+                                  sums[p]);
         at = at + 1 < kRing ? at + 1 : 0;
       }
       UNROLL
@@ -106,7 +108,8 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
       all = depth;
       for (int u = first; u < last; u++) {
         float sum = waiting[((u - first) * kRows + row) * kStride + output];
-        for (int pops = units.tree.pops[u]; pops > 0; pops--) sum = stacks[(--all * kRows + row) * kOutputs + output] + sum;
+        for (int pops = units.tree.pops[u]; pops > 0; pops--)
+          sum = stacks[(--all * kRows + row) * kOutputs + output] + sum;
         stacks[(all++ * kRows + row) * kOutputs + output] = sum;
       }
     }

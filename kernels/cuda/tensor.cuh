@@ -22,13 +22,25 @@ __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Copies the first `bytes` of 16 and zeros for the rest, past L1 (weights, which come once); both ends are aligned to 16.
+// Copies 16 bytes past L1 (weights, which come once); both ends are aligned to them.
+__device__ inline void copy_once(std::byte* shared, const std::byte* global) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global));
+}
+// The first `bytes` of them and zeros for the rest; of none the address may be any.
 __device__ inline void copy_once(std::byte* shared, const std::byte* global, int bytes) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(
                    static_cast<unsigned>(__cvta_generic_to_shared(shared))),
                "l"(global), "r"(bytes));
 }
 // The same through L1, for what other warps of the SM read, too; kSize: 4 or 16.
+template <int kSize>
+__device__ inline void copy_shared(std::byte* shared, const std::byte* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global), "n"(kSize));
+}
 template <int kSize>
 __device__ inline void copy_shared(std::byte* shared, const std::byte* global, int bytes) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(

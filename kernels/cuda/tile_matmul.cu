@@ -3,16 +3,17 @@
 // has 32 outputs and half of the rows. Units' sums run the tree in place: the newest stays in registers, those below it
 // in shared memory, the deepest in y itself.
 #include "kernels/cuda/matmul.cuh"
-#include "kernels/cuda/step.cuh"
+#include "kernels/cuda/step_copy.cuh"
+#include "kernels/cuda/step_multiply.cuh"
 
 namespace trireme::cuda {
 
 namespace {
 
 constexpr int kTilePanels = 4;
-constexpr int kSharedSums = 3;           // sums of an output that wait in shared memory: with two in registers and one
+constexpr int kSharedSums = 3;  // sums of an output that wait in shared memory: with two in registers and one
 constexpr int kMostSums = kSharedSums + 3;  // in y enough for 32 units
-constexpr int kRowTilesTogether = 8;     // that blocks take beside each other: these rows and weights fit L2
+constexpr int kRowTilesTogether = 8;        // that blocks take beside each other: these rows and weights fit L2
 
 __host__ __device__ constexpr int ring_of_tile(PackedForm form) {
   return form == PackedForm::q8 ? 2 : form == PackedForm::q4 ? 3 : 4;
@@ -83,8 +84,8 @@ __device__ TileIndex tile_of(int64_t i, int64_t row_tiles, int64_t output_tiles)
 }
 
 template <PackedForm kForm, int kRows>
-__global__ void __launch_bounds__(kThreads, 1) tile_matmul_kernel(MatMul a, Units units, StepShape shape, int step,
-                                                                     int64_t row_tiles) {
+__global__ void __launch_bounds__(kThreads, 1)
+    tile_matmul_kernel(MatMul a, Units units, StepShape shape, int step, int64_t row_tiles) {
   constexpr int kTiles = kRows / 2 / kTensorRows, kRing = ring_of_tile(kForm);
   const TileIndex tile = tile_of(blockIdx.x, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
   const int64_t first_row = tile.rows * kRows, first_panel = tile.outputs * kTilePanels;
@@ -161,8 +162,7 @@ bool enqueue_tile(const Launch& launch, const MatMul& a, const Units& units) {
   if (shared > most_shared()) return false;
   const int64_t row_tiles = blocks_of(a.x.rows, kRows);
   enqueue_shared(launch, row_tiles * blocks_of(a.w.n, kTilePanels * kPanel), kThreads, shared,
-                 tile_matmul_kernel<kForm, kRows>, a, units, shape, step,
-                 row_tiles);
+                 tile_matmul_kernel<kForm, kRows>, a, units, shape, step, row_tiles);
   return true;
 }
 

@@ -117,8 +117,9 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
                           {4, 64, 320, 32, {1, 10}},
                           {70, 33, 288, 32, {2, 9}},
                           {1, 200, 1536, 128},
-                          {65, 140, 1024, 32},    // a GPU's tile with all sums that may wait at once
-                          {130, 97, 1088, 32},    // one more
+                          {65, 140, 1024, 32},  // a GPU's tile with all sums that may wait at once
+                          {34, 20, 2048, 32},   // one more
+                          {130, 97, 160, 32},
                           {34, 33, 1024, 32, {1, 32}},
                           {12, 129, 96, 32}};
   Kernels reference = select_kernels("reference");

@@ -35,8 +35,8 @@ struct alignas(16) float4 {
   float x, y, z, w;
 };
 
-// threads: a multiple of 32. shared: bytes of block_memory(). Rethrows what a thread threw. stream: the kernel runs when
-// its stream does (emulated_gpu.h); null: now.
+// threads: a multiple of 32. shared: bytes of block_memory(). Rethrows what a thread threw. stream: the kernel runs
+// when its stream does (emulated_gpu.h); null: now.
 void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, std::function<void()> kernel);
 
 // NaNs, in whatever type, when a block begins.
@@ -54,9 +54,11 @@ void copy_async(std::byte* shared, const std::byte* global, int size, int bytes)
 void end_copies();
 void wait_until_pending(int groups);
 
-inline void copy_once(std::byte* shared, const std::byte* global, int bytes) { copy_async(shared, global, 16, bytes); }
+inline void copy_once(std::byte* shared, const std::byte* global, int bytes = 16) {
+  copy_async(shared, global, 16, bytes);
+}
 template <int kSize>
-void copy_shared(std::byte* shared, const std::byte* global, int bytes) {
+void copy_shared(std::byte* shared, const std::byte* global, int bytes = kSize) {
   copy_async(shared, global, kSize, bytes);
 }
 template <int kPending>
