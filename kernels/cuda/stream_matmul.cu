@@ -13,15 +13,21 @@ namespace {
 
 constexpr int kStreams = kThreads / kWarp;  // warps of a block, and units that it sums at a time
 
-// Steps that a ring holds, one of them in use: of 32 outputs' weights 5 KiB are under way beside it, of 64 outputs' 6
-// (less with codes of 4 bits). A block of two panels and 32 rows still fits 227 KiB.
+// Steps that a ring holds, one of them in use. With one panel every GPU of sm_80 and later has the shared memory
+// (99 KiB), with two panels and 32 rows sm_90 (227 KiB).
 __host__ __device__ constexpr int ring_steps(PackedForm form, int panels) {
-  const bool long_step = form == PackedForm::bf16 || form == PackedForm::q8;
-  if (panels == 1) return long_step ? 6 : 8;
-  return form == PackedForm::q8 ? 3 : 4;
+  const bool two = panels == 2;
+  switch (form) {
+    case PackedForm::bf16:
+      return two ? 4 : 6;
+    case PackedForm::e4m3:
+      return two ? 4 : 8;
+    case PackedForm::q8:
+      return two ? 3 : 5;
+    default:
+      return two ? 4 : 7;
+  }
 }
-// Units whose sums wait for the tree, a multiple of kStreams.
-__host__ __device__ constexpr int waiting_units(int panels) { return panels == 1 ? 32 : 8; }
 // Floats from one row of a unit's sums to the next: 4 more, so that the four lanes of a quad write to different banks.
 __host__ __device__ constexpr int sums_stride(int panels) { return panels * kPanel + 4; }
 
@@ -35,22 +41,45 @@ template <PackedForm kForm, int kPanels, int kRows>
 Places places_of(const PackedView& w, const Units& units) {
   const StepShape shape = step_shape(w);
   const int step = shape.step(kPanels, kRows, row_pieces(kForm));
-  return {shape, step, ring_steps(kForm, kPanels) * step,
-          int64_t{waiting_units(kPanels)} * kRows * sums_stride(kPanels) * 4,
+  return {shape, step, ring_steps(kForm, kPanels) * step, int64_t{kStreams} * kRows * sums_stride(kPanels) * 4,
           int64_t{units.max_depth} * kRows * kPanels * kPanel * 4};
+}
+
+// A lane's sums of a panel, to a unit's [kRows][kStride].
+template <int kTiles>
+__device__ void put_sums(const Sums<kTiles>& sums, float* unit, int stride) {
+  UNROLL
+  for (int row = 0; row < 2 * kTiles; row++) {  // those of this lane
+    const int of_block = row / 2 * kTensorRows + lane() % 4 * 2 + row % 2;
+    *reinterpret_cast<float4*>(unit + of_block * stride + lane() / 4 * 4) = {
+        sums[row / 2][0][row % 2], sums[row / 2][0][2 + row % 2], sums[row / 2][1][row % 2],
+        sums[row / 2][1][2 + row % 2]};
+  }
+}
+
+// Pushes units [first, last) of an output and row: their sums stand `apart` floats behind each other, the tree's open
+// sums likewise. Gives the new depth.
+__device__ int push_units(const Tree& tree, int first, int last, const float* sums, int apart, float* stack,
+                          int stack_apart, int depth) {
+  for (int u = first; u < last; u++, sums += apart) {
+    float sum = *sums;
+    for (int pops = tree.pops[u]; pops > 0; pops--) sum = stack[--depth * stack_apart] + sum;
+    stack[depth++ * stack_apart] = sum;
+  }
+  return depth;
 }
 
 template <PackedForm kForm, int kPanels, int kRows>
 __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
     stream_matmul_kernel(MatMul a, Units units, Places places) {
-  constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm, kPanels), kWaiting = waiting_units(kPanels);
+  constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm, kPanels);
   constexpr int kStride = sums_stride(kPanels), kOutputs = kPanels * kPanel;
   const int64_t groups = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / groups * kRows;
   const int64_t first_panel = blockIdx.x % groups * kPanels;
-  const int quad = lane() / 4, member = lane() % 4, step = places.step, panel = places.shape.panel;
+  const int step = places.step, panel = places.shape.panel;
   const int within = static_cast<int>(min(int64_t{kRows}, a.x.rows - first_row));
   std::byte* ring = block_memory() + warp() * places.ring;
-  float* waiting = reinterpret_cast<float*>(block_memory() + kStreams * places.ring);  // [kWaiting][kRows][kStride]
+  float* waiting = reinterpret_cast<float*>(block_memory() + kStreams * places.ring);  // [kStreams][kRows][kStride]
   float* stacks = waiting + places.sums / 4;                                           // [depth][kRows][kOutputs]
 
   const PanelCopy<kForm, kWarp> first_copy(a.w, places.shape, first_panel, lane());
@@ -69,9 +98,9 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
   for (int i = 0; i < kRing - 1; i++) copy_next(ring + i * step);
 
   int at = 0, depth = 0;  // step of the ring in use; of the trees
-  for (int first = 0; first < units.tree.nodes; first += kWaiting) {
-    const int last = min(first + kWaiting, units.tree.nodes);
-    for (int u = first + warp(); u < last; u += kStreams) {
+  for (int first = 0; first < units.tree.nodes; first += kStreams) {
+    const int last = min(first + kStreams, units.tree.nodes);
+    if (const int u = first + warp(); u < last) {
       Sums<kTiles> sums[kPanels] = {};
       float4 scales[kPanels];
       UNROLL
@@ -92,28 +121,17 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
       UNROLL
       for (int p = 0; p < kPanels; p++) {
         scale_unit<kForm, kTiles>(scales[p], sums[p]);
-        UNROLL
-        for (int row = 0; row < 2 * kTiles; row++) {  // those of this lane
-          const auto& of = sums[p][row / 2];
-          const int tile_row = row / 2 * kTensorRows + 2 * member + row % 2;
-          *reinterpret_cast<float4*>(waiting + ((u - first) * kRows + tile_row) * kStride + p * kPanel + 4 * quad) = {
-              of[0][row % 2], of[0][2 + row % 2], of[1][row % 2], of[1][2 + row % 2]};
-        }
+        put_sums<kTiles>(sums[p], waiting + warp() * kRows * kStride + p * kPanel, kStride);
       }
     }
     __syncthreads();
-    int all = depth;
+    int deeper = depth;
     for (int item = warp(); item < within * kPanels; item += kStreams) {
       const int row = item / kPanels, output = item % kPanels * kPanel + lane();
-      all = depth;
-      for (int u = first; u < last; u++) {
-        float sum = waiting[((u - first) * kRows + row) * kStride + output];
-        for (int pops = units.tree.pops[u]; pops > 0; pops--)
-          sum = stacks[(--all * kRows + row) * kOutputs + output] + sum;
-        stacks[(all++ * kRows + row) * kOutputs + output] = sum;
-      }
+      deeper = push_units(units.tree, first, last, waiting + row * kStride + output, kRows * kStride,
+                          stacks + row * kOutputs + output, kRows * kOutputs, depth);
     }
-    depth = all;
+    depth = deeper;
     __syncthreads();
   }
   for (int item = warp(); item < within * kPanels; item += kStreams) {
