@@ -155,12 +155,16 @@ bool enqueue_stream(const Launch& launch, const MatMul& a, const Units& units) {
 
 constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for 132 SMs
 
-// More rows, more outputs beside them: all blocks read all rows, from L2.
+// More rows, more outputs beside them: all blocks read all rows, from L2. But weights that take many instructions to
+// decode want all SMs, so that a narrow layer's blocks stay small.
 template <PackedForm kForm>
 bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Units& units) {
+  const bool wide = a.w.n >= kManyOutputs;
   if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, units)) return true;
+  if constexpr (kForm != PackedForm::bf16)
+    if (a.x.rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, units)) return true;
   if (a.x.rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, units)) return true;
-  if (a.w.n >= kManyOutputs && enqueue_stream<kForm, 2, 8>(launch, a, units)) return true;
+  if (wide && enqueue_stream<kForm, 2, 8>(launch, a, units)) return true;
   return enqueue_stream<kForm, 1, 8>(launch, a, units);
 }
 

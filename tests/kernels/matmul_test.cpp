@@ -146,6 +146,21 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
     }
 }
 
+TEST_CASE("every level gives the reference's bits: layers so wide that a GPU takes larger blocks") {
+  for (const WeightFormat& format : {plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128), fp8(64)})
+    for (int64_t rows : {1, 9}) {
+      const Contraction c = contraction(64, 32);
+      Weights w = random_weights(format, false, 16390, 64, 6);
+      Rows x = encode_rows(w.view.form, Source(7).values(static_cast<size_t>(rows * 64)), rows, 64);
+      const std::vector<float> expected = product(select_kernels("reference"), x, w, c, 1);
+      for (auto level : available_levels()) {
+        CAPTURE(std::string(level) + ", " + format_name(format));
+        CAPTURE(rows);
+        check_level(level, x, w, c, product(select_kernels(level), x, w, c, 1), expected);
+      }
+    }
+}
+
 TEST_CASE("BF16 and FP8: units that begin at any even column") {
   for (const WeightFormat& format : {plain(DType::bf16), fp8(20), fp8(6)})
     for (int64_t rows : {1, 9, 20, 40, 70})
