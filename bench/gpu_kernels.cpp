@@ -1,11 +1,15 @@
-// gpu_kernels: the CUDA kernels on the shapes of an 8B model (Llama 3.1), beside the bandwidth of copies measured in
-// the same run. First and last row of every product are checked against the reference, bit for bit, before it is timed.
-// Exit code 77 without a GPU.
+// gpu_kernels: the CUDA kernels on the shapes of an 8B model (Llama 3.1), beside their limits measured in the same run:
+// the bandwidth of copies, and the products of cuBLAS where that library is. Rows of every product are checked before
+// it is timed: against the reference (bit for bit where that is promised), and the first row's bits for all numbers of
+// rows. Exit code 77 without a GPU.
 #include <cuda_runtime.h>
+#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -75,12 +79,46 @@ double copy_bandwidth() {
   return 2.0 * kCopyBytes / seconds;
 }
 
+// The BF16 products of cuBLAS at 8192^3, in FLOP/s; 0 where there is no cuBLAS. Its numbers for types and modes are
+// those of library_types.h and cublas_api.h.
+double cublas_flops() {
+  constexpr int kSize = 8192, kBf16 = 14, kF32 = 0, kComputeF32 = 68, kTransposed = 1, kPlain = 0, kDefault = -1;
+  using Create = int (*)(void**);
+  using Gemm = int (*)(void*, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int,
+                       const void*, void*, int, int, int, int);
+  void* library = nullptr;
+  for (const char* name : {"libcublas.so.13", "libcublas.so.12", "libcublas.so"})
+    if (!library) library = dlopen(name, RTLD_NOW);
+  if (!library) return 0;
+  const auto create = reinterpret_cast<Create>(dlsym(library, "cublasCreate_v2"));
+  const auto multiply = reinterpret_cast<Gemm>(dlsym(library, "cublasGemmEx"));
+  void* handle = nullptr;
+  if (!create || !multiply || create(&handle) != 0) return 0;
+  std::mt19937 random(3);
+  std::vector<uint32_t> words(size_t{kSize} * kSize / 2);
+  for (uint32_t& u : words) u = static_cast<uint32_t>(random()) & 0xbfffbfffu;  // below 2: random signs and sizes
+  const DeviceMemory a(words), b(words), c(size_t{kSize} * kSize * sizeof(float));
+  const float one = 1, zero = 0;
+  int status = 0;
+  const double seconds = seconds_of([&](int) {
+    status |= multiply(handle, kTransposed, kPlain, kSize, kSize, kSize, &one, a.as<void>(), kBf16, kSize, b.as<void>(),
+                       kBf16, kSize, &zero, c.as<void>(), kF32, kSize, kComputeF32, kDefault);
+  });
+  return status == 0 ? 2.0 * kSize * kSize * kSize / seconds : 0;
+}
+
+struct Limits {
+  double bandwidth;  // bytes/s
+  double flops;      // 0: unknown
+};
+
 struct Format {
   const char* name;
   PackedView view;
 };
 constexpr Format kFormats[] = {{"f32", {.form = PackedForm::f32}},
                                {"bf16", {.form = PackedForm::bf16}},
+                               {"fp8", {.form = PackedForm::e4m3, .scale_type = DType::f32}},
                                {"q8", {.form = PackedForm::q8, .zero = 128}},
                                {"q4", {.form = PackedForm::q4, .has_minimum = true}},
                                {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}}};
@@ -90,80 +128,114 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {
     {"qkv", 6144, 4096, 128}, {"o", 4096, 4096, 128}, {"gate_up", 28672, 4096, 128}, {"down", 4096, 14336, 448}};
-constexpr int64_t kRows[] = {1, 4, 16, 64};
+constexpr int64_t kRows[] = {1, 4, 16, 64, 512, 4096}, kMostF32Rows = 64;
 
 // Bytes that are finite numbers of every format.
 std::vector<uint32_t> some_weights(size_t bytes) {
   std::mt19937 random(1);
   std::vector<uint32_t> words((bytes + 3) / 4);
-  for (uint32_t& u : words) u = static_cast<uint32_t>(random()) & 0xbfffbfffu & 0x3f7f3f7fu;
+  for (uint32_t& u : words) u = static_cast<uint32_t>(random()) & 0x3f7e3f7eu;
   return words;
 }
 
+struct Product {
+  const Kernels& reference;
+  const Kernels& gpu;
+  PackedView w;
+  Contraction tree;
+  std::vector<uint32_t> words;  // the weights
+};
+
+Activations encoded(const Product& p, const std::vector<float>& x, int64_t rows, std::vector<std::byte>& bytes) {
+  const ActivationForm form = activation_form(p.w.form);
+  const int64_t row_bytes = activation_row_bytes(form, p.w.k);
+  bytes.resize(static_cast<size_t>(rows * row_bytes));
+  const Activations out{form, bytes.data(), rows, p.w.k, row_bytes};
+  if (form == ActivationForm::f32)
+    std::copy_n(reinterpret_cast<const std::byte*>(x.data()), bytes.size(), bytes.data());
+  else
+    p.reference.encode({}, {MatrixView<const float>(x.data(), rows, p.w.k), out});
+  return out;
+}
+
+// A row of y against the reference's: its bits, or near it where tensor cores add in an order of their own.
+void check_row(const Product& p, const char* name, Activations x, int64_t row, const float* y) {
+  std::vector<float> expected(static_cast<size_t>(p.w.n));
+  PackedView w = p.w;
+  w.data = const_cast<std::byte*>(reinterpret_cast<const std::byte*>(p.words.data()));
+  x.data += row * x.row_bytes, x.rows = 1;
+  p.reference.matmul({}, {x, w, &p.tree, expected.data(), w.n, 0});
+  double distance = 0, size = 0;
+  bool same = true;
+  for (size_t n = 0; n < expected.size(); n++) {
+    same = same && std::bit_cast<uint32_t>(expected[n]) == std::bit_cast<uint32_t>(y[n]);
+    distance += (double{y[n]} - expected[n]) * (double{y[n]} - expected[n]);
+    size += double{expected[n]} * expected[n];
+  }
+  constexpr double kNear = 1e-5;  // FP32 sums of BF16 products, some of them cut off: errors of 2^-22 or so
+  const bool good = x.form == ActivationForm::bf16 ? std::sqrt(distance / size) < kNear : same;
+  if (!good)
+    fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name, row,
+         std::sqrt(distance / size));
+}
+
 void time_product(const Kernels& reference, const Kernels& gpu, const Format& format, const Shape& shape,
-                  double bandwidth) {
+                  const Limits& limits) {
   PackedView view = format.view;
   view.n = shape.n, view.k = shape.k;
+  if (view.form == PackedForm::e4m3) view.scale_columns = static_cast<int>(shape.k);
   const auto bytes = static_cast<size_t>(packed_bytes(view));
-  std::vector<uint32_t> words = some_weights(bytes);
+  const Product p{reference, gpu, view, contraction(shape.k, shape.unit), some_weights(bytes)};
   std::vector<DeviceMemory> copies;  // by turns, so that no cache holds the weights of the time before
-  for (size_t held = 0; held < kPastCaches || copies.size() < 2; held += bytes) copies.emplace_back(words);
-  const Contraction tree = contraction(shape.k, shape.unit);
-  const ActivationForm form = activation_form(view.form);
+  for (size_t held = 0; held < kPastCaches || copies.size() < 2; held += bytes) copies.emplace_back(p.words);
 
+  std::vector<float> first_row;
   for (int64_t rows : kRows) {
+    if (view.form == PackedForm::f32 && rows > kMostF32Rows) continue;
     std::mt19937 random(2);
     std::vector<float> x(static_cast<size_t>(rows * shape.k));
     for (float& v : x) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
-    const int64_t row_bytes = activation_row_bytes(form, shape.k);
-    std::vector<std::byte> encoded(static_cast<size_t>(rows * row_bytes));
-    const MatrixView<const float> plain(x.data(), rows, shape.k);
-    Activations in{form, encoded.data(), rows, shape.k, row_bytes};
-    if (form == ActivationForm::f32)
-      std::copy_n(reinterpret_cast<const std::byte*>(x.data()), encoded.size(), encoded.data());
-    else
-      reference.encode({}, {plain, in});
-    const DeviceMemory inputs(encoded), outputs(static_cast<size_t>(rows * shape.n) * sizeof(float));
-    Activations there = in;
+    std::vector<std::byte> in;
+    const Activations here = encoded(p, x, rows, in);
+    const DeviceMemory inputs(in), outputs(static_cast<size_t>(rows * shape.n) * sizeof(float));
+    Activations there = here;
     there.data = inputs.as<std::byte>();
     auto product = [&](int i) {
       PackedView w = view;
       w.data = copies[static_cast<size_t>(i) % copies.size()].as<std::byte>();
-      gpu.matmul({}, {there, w, &tree, outputs.as<float>(), shape.n, 0});
+      gpu.matmul({}, {there, w, &p.tree, outputs.as<float>(), shape.n, 0});
     };
 
     product(0);
     check(cudaGetLastError(), "a product");
-    std::vector<float> got(static_cast<size_t>(rows * shape.n)), expected(static_cast<size_t>(shape.n));
-    check(cudaMemcpy(got.data(), outputs.as<void>(), got.size() * sizeof(float), cudaMemcpyDeviceToHost), "a product");
-    view.data = reinterpret_cast<std::byte*>(words.data());
-    for (int64_t row : {int64_t{0}, rows - 1}) {
-      Activations one = in;
-      one.rows = 1;
-      one.data += row * row_bytes;
-      reference.matmul({}, {one, view, &tree, expected.data(), shape.n, 0});
-      for (size_t n = 0; n < expected.size(); n++)
-        if (const float y = got[static_cast<size_t>(row * shape.n) + n];
-            std::bit_cast<uint32_t>(expected[n]) != std::bit_cast<uint32_t>(y))
-          fail(ExitCode::internal, "{} {}, {} rows: output {} of row {} is {}, the reference's {}", format.name,
-               shape.name, rows, n, row, y, expected[n]);
+    std::vector<float> y(static_cast<size_t>(rows * shape.n));
+    check(cudaMemcpy(y.data(), outputs.as<void>(), y.size() * sizeof(float), cudaMemcpyDeviceToHost), "a product");
+    if (first_row.empty()) {
+      first_row.assign(y.begin(), y.begin() + shape.n);
+      check_row(p, format.name, here, 0, y.data());
     }
+    if (std::memcmp(first_row.data(), y.data(), first_row.size() * sizeof(float)) != 0)
+      fail(ExitCode::internal, "{} {}: the first of {} rows has other bits than alone", format.name, shape.name, rows);
+    if (rows == kMostF32Rows || rows == kRows[std::size(kRows) - 1])
+      check_row(p, format.name, here, rows - 1, y.data() + (rows - 1) * shape.n);
 
-    const double seconds = seconds_of(product);
-    fmt::print("{:<5} {:<8} {:>3} rows {:>10.1f} us {:>8.1f} GB/s of weights, {:>5.1f} % of copies; {:>7.2f} TFLOP/s\n",
-               format.name, shape.name, rows, seconds * 1e6, static_cast<double>(bytes) / seconds * 1e-9,
-               100 * static_cast<double>(bytes) / seconds / bandwidth,
-               2e-12 * static_cast<double>(rows * shape.n * shape.k) / seconds);
+    const double seconds = seconds_of(product), flops = 2.0 * static_cast<double>(rows * shape.n * shape.k);
+    const double moved = static_cast<double>(bytes + in.size() + y.size() * sizeof(float));
+    const double limit = std::max(moved / limits.bandwidth, limits.flops > 0 ? flops / limits.flops : 0);
+    fmt::print(
+        "{:<5} {:<8} {:>4} rows {:>10.1f} us {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, {}\n",
+        format.name, shape.name, rows, seconds * 1e6, static_cast<double>(bytes) / seconds * 1e-9,
+        flops / seconds * 1e-12, 100 * limit / seconds, limit > moved / limits.bandwidth ? "cuBLAS in BF16" : "copies");
   }
 }
 
-// One position more for sequences of 2048, in BF16.
+// In BF16: one position more for sequences of 2048, or a prompt of so many.
 void time_attention(const Kernels& gpu, double bandwidth) {
   constexpr int kHeads = 32, kKvHeads = 8, kHeadDim = 128, kContext = 2048, kBlocks = kContext / kBlockTokens;
   std::vector<int32_t> kv_head_of;
   for (int h = 0; h < kHeads; h++) kv_head_of.push_back(h / (kHeads / kKvHeads));
   const DeviceMemory heads(kv_head_of);
-  for (int64_t rows : {1, 16}) {
+  for (int64_t rows : {1, 16, 64}) {
     const size_t page_bytes = static_cast<size_t>(rows) * kBlocks * kKvHeads * kHeadDim * kBlockTokens * 2;
     const std::vector<uint32_t> words = some_weights(page_bytes);
     const DeviceMemory k(words), v(words), q(some_weights(static_cast<size_t>(rows) * kHeads * kHeadDim * 4));
@@ -186,6 +258,17 @@ void time_attention(const Kernels& gpu, double bandwidth) {
     const double bytes = 2.0 * static_cast<double>(page_bytes);
     fmt::print("attention, {} of 2048 {:>10.1f} us {:>8.1f} GB/s of pages, {:>5.1f} % of copies (caches help)\n", rows,
                seconds * 1e6, bytes / seconds * 1e-9, 100 * bytes / seconds / bandwidth);
+    if (rows > 1) continue;
+    const DeviceMemory queries(some_weights(size_t{kContext} * kHeads * kHeadDim * 4)),
+        outputs(size_t{kContext} * kHeads * kHeadDim * 4);
+    const DeviceMemory prompt(std::vector<AttentionSpan>{{0, kContext, 0, tables.as<int32_t>()}});
+    Attention whole = call;
+    whole.q = {queries.as<float>(), kContext, kHeads * kHeadDim},
+    whole.out = {outputs.as<float>(), kContext, kHeads * kHeadDim};
+    whole.spans = {prompt.as<AttentionSpan>(), 1};
+    const double of_prompt = seconds_of([&](int) { gpu.attention({}, whole); });
+    fmt::print("attention, a prompt of 2048 {:>10.1f} us {:>7.2f} TFLOP/s in FP32\n", of_prompt * 1e6,
+               2e-12 * kContext * kContext * kHeads * kHeadDim / of_prompt);
   }
 }
 
@@ -201,14 +284,16 @@ int main() try {
   }
   cudaDeviceProp device{};
   check(cudaGetDeviceProperties(&device, 0), "the GPU's properties");
-  const double bandwidth = copy_bandwidth();
-  fmt::print("{}, sm_{}{}; copies {:.0f} GB/s\n", device.name, device.major, device.minor, bandwidth * 1e-9);
+  const Limits limits{copy_bandwidth(), cublas_flops()};
+  fmt::print("{}, sm_{}{}; copies {:.0f} GB/s; cuBLAS {}\n", device.name, device.major, device.minor,
+             limits.bandwidth * 1e-9,
+             limits.flops > 0 ? fmt::format("{:.0f} TFLOP/s at 8192^3 in BF16", limits.flops * 1e-12) : "not found");
   const Kernels reference = select_kernels("reference");
   Kernels gpu;
   fill_cuda(gpu);
   for (const Format& format : kFormats)
-    for (const Shape& shape : kShapes) time_product(reference, gpu, format, shape, bandwidth);
-  time_attention(gpu, bandwidth);
+    for (const Shape& shape : kShapes) time_product(reference, gpu, format, shape, limits);
+  time_attention(gpu, limits.bandwidth);
   return 0;
 } catch (const Error& e) {
   fmt::print("FAILED: {}\n", e.what());

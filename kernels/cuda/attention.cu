@@ -1,92 +1,41 @@
-// RoPE with the append to the cache, and attention over its pages: a warp a query, a lane a position of a block, then a
-// lane some values of the output. Orders are the reference's (kernels/cpu/reference_attention.cpp).
-#include "kernels/cuda/device.cuh"
+// Attention over the cache's pages. A block has some queries that share a KV head: of a sequence's next row all its
+// heads, of a prompt some rows of them, so that K and V of 32 positions are read once for all. Its warps take the
+// blocks of positions in turn and bring them to shared memory, K of the next while they sum V of this one; then the
+// results are joined one after the other. Orders are the reference's (kernels/cpu/reference_attention.cpp): no tensor
+// cores.
+#include "kernels/cuda/attend_block.cuh"
 
 namespace trireme::cuda {
 
 namespace {
 
-__device__ void write_page(DType type, std::byte* page, int64_t index, float value) {
-  if (type == DType::bf16)
-    reinterpret_cast<BF16*>(page)[index] = to_bf16(value);
-  else
-    reinterpret_cast<float*>(page)[index] = value;
-}
+constexpr int kMostWarps = 8;
 
-__device__ float read_page(DType type, const std::byte* page, int64_t index) {
-  return type == DType::bf16 ? to_float(reinterpret_cast<const BF16*>(page)[index])
-                             : reinterpret_cast<const float*>(page)[index];
-}
-
-// Value d of a head, turned by the angles of a row of the table.
-__device__ float rotated(const RopeTable& rope, int64_t angles, const float* x, int d) {
-  const int half = rope.rotary / 2, i = d < half ? d : d - half;
-  if (d >= rope.rotary) return x[d];
-  const float cosine = rope.cosine[angles * half + i], sine = rope.sine[angles * half + i];
-  const float a = x[i], b = x[i + half];
-  return d < half ? std::fma(a, cosine, -(b * sine)) : std::fma(b, cosine, a * sine);
-}
-
-// A block a row. Both values of a pair of q are the same thread's, as q is turned in place.
-__global__ void rope_append_kernel(RopeAppend a) {
-  const int64_t row = blockIdx.x, angles = a.angles[row], slot = a.slots[row], place = slot % kBlockTokens;
-  const int head_dim = a.pages.head_dim, half = a.rope.rotary / 2, threads = static_cast<int>(blockDim.x);
-  for (int64_t item = threadIdx.x; item < a.q.columns / head_dim * half; item += threads) {
-    float* q = a.q.row(row) + item / half * head_dim;
-    const int i = static_cast<int>(item % half);
-    const float first = rotated(a.rope, angles, q, i), second = rotated(a.rope, angles, q, i + half);
-    q[i] = first;
-    q[i + half] = second;
-  }
-  for (int item = static_cast<int>(threadIdx.x); item < a.pages.kv_heads * head_dim; item += threads) {
-    const int head = item / head_dim, d = item % head_dim;
-    const int64_t tile = (slot / kBlockTokens * a.pages.kv_heads + head) * head_dim * kBlockTokens;
-    write_page(a.pages.type, a.pages.k, tile + d * kBlockTokens + place,
-               rotated(a.rope, angles, a.k.row(row) + head * head_dim, d));
-    write_page(a.pages.type, a.pages.v, tile + place * head_dim + d, a.v.row(row)[item]);
-  }
-}
-
-// What a block of positions, or a run of blocks, says about one query: the largest score and the sum of exp(score -
-// largest) on every lane; the values summed with these weights, lane + 32 c of them.
-template <int kValues>
-struct Softmax {
-  float largest, sum, out[kValues];
+// Of shared memory, in this order: the queries, what they see, joined results, and for each warp a block's K and V,
+// weights and results. A result is the largest score, the sum of weights, and the values summed with them.
+struct AttentionPlaces {
+  int rows = 0;             // of a block
+  int parts = 1;            // blocks that share a KV head's queries of these rows
+  int tile = 0;             // bytes of K or V of a block of positions
+  int result = 0;           // floats of a query's result
+  int64_t queries, shared;  // bytes of the queries and of all
+  int warps = kMostWarps;
 };
 
-// The block's positions [begin, end); the others are never read.
-template <int kValues>
-__device__ Softmax<kValues> attend_block(const Attention& a, const float* q, int64_t tile, int begin, int end) {
-  const KvPages& pages = a.pages;
-  const bool seen = lane() >= begin && lane() < end;
-  float p = -INFINITY;
-  if (seen) {
-    float dot = 0;
-    for (int d = 0; d < pages.head_dim; d++)
-      dot = std::fma(q[d], read_page(pages.type, pages.k, tile + d * kBlockTokens + lane()), dot);
-    p = dot * a.scale;
-    if (a.softcap > 0) p = soft_cap(p, a.softcap);
-  }
-  Softmax<kValues> block{};
-  block.largest = largest_of(p > -INFINITY ? p : -INFINITY);  // a NaN is nobody's largest
-  p = seen ? exp_float(p - block.largest) : 0.0f;
-  block.sum = sum_lanes(p, kBlockTokens);
-  for (int j = begin; j < end; j++) {
-    const float weight = __shfl_sync(kAllLanes, p, j);
-    for (int c = 0; c < kValues; c++)
-      if (const int d = c * kWarp + lane(); d < pages.head_dim)
-        block.out[c] = std::fma(weight, read_page(pages.type, pages.v, tile + j * pages.head_dim + d), block.out[c]);
-  }
-  return block;
-}
-
-template <int kValues>
-__device__ void join(Softmax<kValues>& all, const Softmax<kValues>& block) {
-  const float largest = block.largest > all.largest ? block.largest : all.largest;
-  const float old_factor = exp_float(all.largest - largest), new_factor = exp_float(block.largest - largest);
-  all.sum = std::fma(all.sum, old_factor, block.sum * new_factor);
-  for (int c = 0; c < kValues; c++) all.out[c] = std::fma(all.out[c], old_factor, block.out[c] * new_factor);
-  all.largest = largest;
+AttentionPlaces places_of(const Attention& a, int queries, int warps) {
+  AttentionPlaces places;
+  const int64_t heads = static_cast<int64_t>(a.kv_head_of.size());
+  const bool decode = a.spans.size() == static_cast<size_t>(a.q.rows);  // a row a span
+  const int64_t group = max(int64_t{1}, blocks_of(heads, a.pages.kv_heads));
+  places.rows = decode ? 1 : static_cast<int>(max(int64_t{1}, queries / group));
+  places.parts = decode ? static_cast<int>(blocks_of(group, queries)) : 1;
+  places.tile = a.pages.head_dim * kBlockTokens * dtype_bytes(a.pages.type);
+  places.result = static_cast<int>(blocks_of(a.pages.head_dim + 2, 4)) * 4;
+  places.queries = int64_t{queries} * places.result * 4;
+  const int64_t of_warp = 2 * places.tile + queries * kBlockTokens * 4 + places.queries;
+  places.warps = warps;
+  places.shared = 2 * places.queries + queries * 8 + warps * of_warp;
+  return places;
 }
 
 // The last span that does not begin behind the row: first of [begin, end) that does, less one.
@@ -102,56 +51,189 @@ __device__ const AttentionSpan& span_of(const Attention& a, int64_t row) {
   return a.spans[begin - 1];
 }
 
-template <int kValues>
-__global__ void attention_kernel(Attention a) {
-  const int64_t heads = static_cast<int64_t>(a.kv_head_of.size()), item = warp_item();
-  if (item >= a.q.rows * heads) return;
-  const int64_t row = item / heads, head = item % heads;
-  const AttentionSpan& span = span_of(a, row);
-  const int head_dim = a.pages.head_dim, kv_head = a.kv_head_of[head];
-  const int64_t positions = int64_t{span.first_position} + row - span.first_row + 1;
-  const int64_t first = a.window > 0 ? max(int64_t{0}, positions - a.window) : 0, first_block = first / kBlockTokens;
-  const float* q = a.q.row(row) + head * head_dim;
-  Softmax<kValues> all{};
-  for (int64_t b = first_block; b * kBlockTokens < positions; b++) {
-    const int64_t tile = (int64_t{span.block_table[b]} * a.pages.kv_heads + kv_head) * head_dim * kBlockTokens;
-    const int begin = static_cast<int>(max(int64_t{0}, first - b * kBlockTokens));
-    const int end = static_cast<int>(min(int64_t{kBlockTokens}, positions - b * kBlockTokens));
-    const Softmax<kValues> block = attend_block<kValues>(a, q, tile, begin, end);
-    if (b == first_block)
-      all = block;
-    else
-      join(all, block);
+// The heads of a KV head, which stand side by side.
+struct HeadRun {
+  int first = 0, count = 0;
+};
+__device__ HeadRun heads_of(const Attention& a, int kv_head) {
+  int before = 0, count = 0;
+  for (int h = lane(); h < static_cast<int>(a.kv_head_of.size()); h += kWarp) {
+    before += a.kv_head_of[h] < kv_head;
+    count += a.kv_head_of[h] == kv_head;
   }
-  float* out = a.out.row(row) + head * head_dim;
-  for (int c = 0; c < kValues; c++)
-    if (const int d = c * kWarp + lane(); d < head_dim) out[d] = all.out[c] / all.sum;
+  return {sum_of(before), sum_of(count)};
 }
 
-void rope_append(const Launch& launch, const RopeAppend& a) {
-  enqueue(launch, a.q.rows, kThreads, rope_append_kernel, a);
+template <DType kType, int kQueries, int kValues>
+struct Attend {
+  const Attention& a;
+  const AttentionPlaces& places;
+  const AttentionSpan& span;
+  int kv_head, warps;
+  HeadRun heads;
+  // Shared memory.
+  float *q, *all;
+  Seen* seen;
+  std::byte *k, *v;
+  float *weights, *results;  // of this warp; of all warps, [warp][query]
+
+  __device__ Attend(const Attention& attention, const AttentionPlaces& at, const AttentionSpan& of, int head,
+                    HeadRun run)
+      : a(attention), places(at), span(of), kv_head(head), warps(at.warps), heads(run) {
+    std::byte* next = block_memory();
+    auto take = [&](int64_t bytes) {
+      std::byte* place = next;
+      next += bytes;
+      return place;
+    };
+    q = reinterpret_cast<float*>(take(at.queries));
+    all = reinterpret_cast<float*>(take(at.queries));
+    results = reinterpret_cast<float*>(take(at.queries * warps));
+    weights =
+        reinterpret_cast<float*>(take(int64_t{kQueries} * kBlockTokens * 4 * warps)) + warp() * kQueries * kBlockTokens;
+    k = take(int64_t{2} * at.tile * warps) + 2 * at.tile * warp();
+    v = k + at.tile;
+    seen = reinterpret_cast<Seen*>(take(0));
+  }
+
+  __device__ int64_t row_of(int first_row, int query) const { return first_row + query / heads.count; }
+  __device__ int64_t tile_of(int block) const {
+    return (int64_t{span.block_table[block]} * a.pages.kv_heads + kv_head) * places.tile;
+  }
+
+  // Queries [begin, begin + count) of the span's rows from `row`, a row's heads side by side.
+  __device__ void run(int row, int begin, int count) {
+    const int head_dim = a.pages.head_dim, me = static_cast<int>(threadIdx.x), threads = warps * kWarp;
+    __syncthreads();  // nobody uses the queries before these any more
+    for (int i = me; i < count * head_dim; i += threads) {
+      const int query = begin + i / head_dim, head = heads.first + query % heads.count;
+      q[i / head_dim * places.result + i % head_dim] = a.q.row(row_of(row, query))[head * head_dim + i % head_dim];
+    }
+    for (int n = me; n < kQueries; n += threads) {
+      const int end =
+          span.first_position + static_cast<int>(row_of(row, begin + min(n, count - 1))) - span.first_row + 1;
+      seen[n] = {a.window > 0 ? max(0, end - a.window) : 0, end};
+    }
+    __syncthreads();
+    const int first_block = seen[0].first / kBlockTokens, last_block = seen[count - 1].blocks() - 1;
+    start(first_block + warp(), last_block);
+    for (int round = first_block; round <= last_block; round += warps) {
+      if (round + warp() <= last_block) attend_block(round + warp(), last_block, count);
+      __syncthreads();
+      for (int n = warp(); n < count; n += warps) {
+        const int before = seen[n].first / kBlockTokens - round, end = min(warps, seen[n].blocks() - round);
+        if (before < end)
+          join<kValues>(all + n * places.result, results + n * places.result, kQueries * places.result, max(0, before),
+                        end, before >= 0, head_dim);
+      }
+      __syncthreads();
+    }
+    for (int n = warp(); n < count; n += warps) {
+      const int query = begin + n, head = heads.first + query % heads.count;
+      const float* result = all + n * places.result;
+      float* out = a.out.row(row_of(row, query)) + head * head_dim;
+      for (int d = lane(); d < head_dim; d += kWarp) out[d] = result[2 + d] / result[1];
+    }
+  }
+
+  // Always two groups of copies are open: K and V of the block to come.
+  __device__ void start(int block, int last_block) {
+    if (block <= last_block) copy_tile(k, a.pages.k + tile_of(block), places.tile);
+    end_copies();
+    if (block <= last_block) copy_tile(v, a.pages.v + tile_of(block), places.tile);
+    end_copies();
+  }
+
+  __device__ void attend_block(int block, int last_block, int count) {
+    const int next = block + warps, head_dim = a.pages.head_dim;
+    float* result = results + warp() * kQueries * places.result;
+    float dot[kQueries] = {}, out[kQueries][kValues] = {};
+    wait_for_copies<1>();
+    __syncwarp();
+    score<kType, kQueries>(k, q, places.result, head_dim, dot);
+    __syncwarp();
+    if (next <= last_block) copy_tile(k, a.pages.k + tile_of(next), places.tile);
+    end_copies();
+    UNROLL
+    for (int n = 0; n < kQueries; n++) {
+      if (n >= count) continue;
+      const bool sees = seen[n].has(block, lane());
+      float p = dot[n] * a.scale;
+      if (a.softcap > 0) p = soft_cap(p, a.softcap);
+      const float largest = largest_of(sees && p > -INFINITY ? p : -INFINITY);  // a NaN is nobody's largest
+      p = sees ? exp_float(p - largest) : 0.0f;
+      weights[n * kBlockTokens + lane()] = p;
+      const float sum = sum_lanes(p, kBlockTokens);
+      if (lane() == 0) result[n * places.result] = largest, result[n * places.result + 1] = sum;
+    }
+    wait_for_copies<1>();
+    __syncwarp();
+    const bool full = seen[count - 1].first <= block * kBlockTokens && (block + 1) * kBlockTokens <= seen[0].end;
+    if (full)
+      sum_values<kType, kQueries, kValues>(v, weights, head_dim, out);
+    else
+      sum_seen_values<kType, kQueries, kValues>(v, weights, head_dim, seen, block, out);
+    __syncwarp();
+    if (next <= last_block) copy_tile(v, a.pages.v + tile_of(next), places.tile);
+    end_copies();
+    UNROLL
+    for (int n = 0; n < kQueries; n++) UNROLL
+    for (int c = 0; c < kValues; c++)
+      if (const int d = c * kWarp + lane(); n < count && d < head_dim) result[n * places.result + 2 + d] = out[n][c];
+  }
+};
+
+template <DType kType, int kQueries, int kValues>
+__global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
+  const int part = static_cast<int>(blockIdx.x) % places.parts, of_rows = static_cast<int>(blockIdx.x) / places.parts;
+  const int kv_head = of_rows % a.pages.kv_heads, first_row = of_rows / a.pages.kv_heads * places.rows;
+  const int end_row = min(first_row + places.rows, static_cast<int>(a.q.rows));
+  const HeadRun heads = heads_of(a, kv_head);
+  for (int row = first_row; row < end_row;) {
+    const AttentionSpan& span = span_of(a, row);
+    const int rows = min(end_row, span.first_row + span.rows) - row, queries = rows * heads.count;
+    Attend<kType, kQueries, kValues> attend(a, places, span, kv_head, heads);
+    for (int begin = part * kQueries; begin < queries; begin += places.parts * kQueries)
+      attend.run(row, begin, min(kQueries, queries - begin));
+    row += rows;
+  }
 }
 
-template <int kValues>
+template <DType kType, int kQueries, int kValues>
 void enqueue_attention(const Launch& launch, const Attention& a) {
-  const int64_t heads = static_cast<int64_t>(a.kv_head_of.size());
-  enqueue(launch, blocks_of(a.q.rows * heads, kThreads / kWarp), kThreads, attention_kernel<kValues>, a);
+  AttentionPlaces places = places_of(a, kQueries, kMostWarps);
+  const int64_t most = most_shared();
+  while (places.shared > most && places.warps > 1) places = places_of(a, kQueries, places.warps / 2);
+  must(places.shared <= most, "a block of positions fits shared memory");
+  enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads * places.parts, places.warps * kWarp,
+                 places.shared, attention_kernel<kType, kQueries, kValues>, a, places);
+}
+
+constexpr int64_t kFewBlocks = 64;  // that leave more than half of 132 SMs idle
+
+// As many queries as registers hold sums for; four where there are no more: heads of single rows. With few sequences
+// each head has a block, so that more SMs have work, and L2 gives them the same K and V.
+template <DType kType>
+void enqueue_type(const Launch& launch, const Attention& a) {
+  const int64_t values = blocks_of(a.pages.head_dim, kWarp), kv_heads = a.pages.kv_heads;
+  const bool decode = a.spans.size() == static_cast<size_t>(a.q.rows);
+  const bool alone = decode && a.q.rows * kv_heads < kFewBlocks;
+  const bool few = decode && static_cast<int64_t>(a.kv_head_of.size()) <= 4 * kv_heads;
+  must(values <= 16, "a head has at most 512 values");
+  if (values <= 4 && alone) return enqueue_attention<kType, 1, 4>(launch, a);
+  if (values <= 4) return few ? enqueue_attention<kType, 4, 4>(launch, a) : enqueue_attention<kType, 16, 4>(launch, a);
+  if (values <= 8) return few ? enqueue_attention<kType, 4, 8>(launch, a) : enqueue_attention<kType, 8, 8>(launch, a);
+  enqueue_attention<kType, 4, 16>(launch, a);
 }
 
 void attention(const Launch& launch, const Attention& a) {
-  const int64_t values = blocks_of(a.pages.head_dim, kWarp);
-  must(values <= 16, "a head has at most 512 values");
-  if (values <= 2) return enqueue_attention<2>(launch, a);
-  if (values <= 4) return enqueue_attention<4>(launch, a);
-  if (values <= 8) return enqueue_attention<8>(launch, a);
-  enqueue_attention<16>(launch, a);
+  if (a.q.rows == 0) return;
+  if (a.pages.type == DType::bf16) return enqueue_type<DType::bf16>(launch, a);
+  enqueue_type<DType::f32>(launch, a);
 }
 
 }  // namespace
 
-void fill_attention(Kernels& kernels) {
-  kernels.rope_append = rope_append;
-  kernels.attention = attention;
-}
+void fill_attention(Kernels& kernels) { kernels.attention = attention; }
 
 }  // namespace trireme::cuda

@@ -17,8 +17,10 @@
 
 #ifdef __CUDACC__
 #define UNROLL _Pragma("unroll")  // small arrays stay in registers
+#define NO_UNROLL _Pragma("unroll 1")
 #else
 #define UNROLL
+#define NO_UNROLL
 #endif
 
 namespace trireme::cuda {
@@ -27,20 +29,48 @@ inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 inline constexpr int kThreads = 256;  // of a block, unless a kernel says otherwise
 
+inline constexpr int64_t kSharedUnasked = 48 << 10;  // bytes of shared memory that every block may have
+
 // Blocks that hold `items`.
 TRIREME_HD inline int64_t blocks_of(int64_t items, int64_t each) { return (items + each - 1) / each; }
+
+// Blocks with `shared` bytes of block_memory().
+template <typename... Parameters, typename... Arguments>
+void enqueue_shared(const Launch& launch, int64_t blocks, int threads, int64_t shared, void (*kernel)(Parameters...),
+                    const Arguments&... arguments) {
+  if (launch.part != 0 || blocks == 0) return;
+#ifdef __CUDACC__
+  if (shared > kSharedUnasked)  // a failure shows at the launch
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<size_t>(shared),
+           static_cast<cudaStream_t>(launch.stream)>>>(arguments...);
+#else
+  emulate_kernel(launch.stream, blocks, threads, shared, [=] { kernel(arguments...); });
+#endif
+}
 
 template <typename... Parameters, typename... Arguments>
 void enqueue(const Launch& launch, int64_t blocks, int threads, void (*kernel)(Parameters...),
              const Arguments&... arguments) {
-  if (launch.part != 0 || blocks == 0) return;
-#ifdef __CUDACC__
-  kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), 0,
-           static_cast<cudaStream_t>(launch.stream)>>>(arguments...);
-#else
-  emulate_kernel(launch.stream, blocks, threads, [=] { kernel(arguments...); });
-#endif
+  enqueue_shared(launch, blocks, threads, 0, kernel, arguments...);
 }
+
+#ifdef __CUDACC__
+// The bytes that enqueue_shared() asked for.
+__device__ inline std::byte* block_memory() {
+  extern __shared__ uint4 memory[];
+  return reinterpret_cast<std::byte*>(memory);
+}
+
+// The most that a block may ask for: 227 KiB of sm_90, 163 of sm_80.
+inline int64_t most_shared() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+    return kSharedUnasked;
+  return bytes;
+}
+#endif
 
 // One of `items` for every thread of the grid; -1: none is left for it.
 __device__ inline int64_t item_of(int64_t items) {
@@ -83,23 +113,17 @@ inline Tree tree_of(const TreeProgram& program) {
   for (size_t i = 0; i < program.pops.size(); i++) tree.pops[i] = static_cast<uint8_t>(program.pops[i]);
   return tree;
 }
+// All units of a contraction have `columns`, the last `last_columns`.
+struct Units {
+  Tree tree;
+  int columns = 0, last_columns = 0, max_depth = 0;
+
+  __device__ int begin(int unit) const { return unit * columns; }
+  __device__ int end(int unit) const { return begin(unit) + (unit + 1 < tree.nodes ? columns : last_columns); }
+};
 inline constexpr int kTreeDepth = 40;  // 22 roots of a rank and 11 nodes on the way down to a leaf, at most, of 2^11
 
 #ifdef __CUDACC__
-// sum += a b on tensor cores, by a warp: a is [16, 16], b [16, 8], both BF16 (PTX: mma.m16n8k16).
-__device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
-// sum += a b on tensor cores, by a warp: a is [16, 32] unsigned bytes, b [32, 8] signed ones (PTX: mma.m16n8k32).
-__device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
-  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
 // Between GPUs. What a thread (or what ran before its kernel) wrote before the one is seen by who reads it by the other.
 __device__ inline void store_release(uint32_t* at, uint32_t value) {
   asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(at), "r"(value) : "memory");
@@ -119,6 +143,7 @@ __device__ inline void push(float* stack, int& depth, float sum, int pops) {
 
 void fill_rows(Kernels& kernels);
 void fill_matmul(Kernels& kernels);
+void fill_rope(Kernels& kernels);
 void fill_attention(Kernels& kernels);
 void fill_experts(Kernels& kernels);
 

@@ -56,14 +56,27 @@ __device__ void encode_column(const Activations& out, int64_t row, int64_t k, fl
 // Columns that warps walk for it.
 __device__ int64_t encoded_columns(const Activations& out) { return blocks_of(out.columns, kWarp) * kWarp; }
 
-// A block a run.
+constexpr int kNormPart = 4096;  // columns that a norm holds at a time; a multiple of 16
+
+// A block a run. The chains read shared memory: from L2, one column behind the other, they would take longer than a
+// product of a layer.
 __global__ void rms_norm_kernel(RmsNorm a) {
   const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
   const int64_t row = blockIdx.x / runs, first = blockIdx.x % runs * columns;
   const float* x = a.x.row(row) + first;
+  __shared__ float part[kNormPart];
   __shared__ float factor;
+  float sum = 0;
+  for (int64_t begin = 0; begin < columns; begin += kNormPart) {
+    const int count = static_cast<int>(min(int64_t{kNormPart}, columns - begin));
+    __syncthreads();  // nobody reads the part before this one any more
+    for (int k = static_cast<int>(threadIdx.x); k < count; k += kThreads) part[k] = x[begin + k];
+    __syncthreads();
+    if (threadIdx.x < 16)
+      for (int k = lane(); k < count; k += 16) sum = std::fma(part[k], part[k], sum);
+  }
   if (warp() == 0) {
-    const float sum = squares(x, columns);
+    sum = sum_lanes(sum, 16);
     if (lane() == 0) factor = norm_factor(sum, columns, a.epsilon);
   }
   __syncthreads();
@@ -294,6 +307,7 @@ void fill_cuda(Kernels& kernels) {
   kernels.level = "cuda";
   cuda::fill_rows(kernels);
   cuda::fill_matmul(kernels);
+  cuda::fill_rope(kernels);
   cuda::fill_attention(kernels);
   cuda::fill_experts(kernels);
 }

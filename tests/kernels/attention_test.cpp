@@ -166,7 +166,13 @@ const Model kModels[] = {{9, 3, 64, DType::bf16},       {4, 4, 16, DType::f32}, 
                          {2, 2, 80, DType::f32},        {14, 2, 96, DType::bf16},       {2, 1, 160, DType::bf16},
                          {4, 2, 64, DType::bf16, 2.5f}, {7, 1, 20, DType::f32, 50, 33}, {9, 3, 64, DType::bf16, 0, 7},
                          {8, 1, 40, DType::bf16, 0, 1}, {2, 2, 256, DType::f32, 0, 64}};
-const std::vector<Length> kLengths[] = {{{0, 1}}, {{0, 37}}, {{31, 1}, {32, 1}, {100, 1}}, {{5, 28}, {60, 9}, {0, 3}}};
+const std::vector<Length> kLengths[] = {{{0, 1}},
+                                        {{0, 37}},
+                                        {{31, 1}, {32, 1}, {100, 1}},
+                                        {{5, 28}, {60, 9}, {0, 3}},
+                                        {{600, 1}},
+                                        {{257, 5}, {511, 1}},
+                                        std::vector<Length>(33, {40, 1})};
 
 }  // namespace
 
@@ -193,7 +199,7 @@ TEST_CASE("a window of two positions and a softcap, by hand") {
 TEST_CASE("a window that no sequence fills changes no bit") {
   for (const auto& lengths : kLengths) {
     Sequences all = make(kModels[0], lengths, 0), wide = make(kModels[0], lengths, 0);
-    for (int32_t window : {101, 0x7fffffff}) {
+    for (int32_t window : {601, 0x7fffffff}) {
       wide.model.window = window;
       for (auto level : available_levels()) CHECK(attend(wide, level, 2) == attend(all, level, 2));
     }

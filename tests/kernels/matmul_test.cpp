@@ -116,7 +116,12 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
                           {2, 97, 992, 32, {3, 17}},
                           {4, 64, 320, 32, {1, 10}},
                           {70, 33, 288, 32, {2, 9}},
-                          {1, 200, 1536, 128}};
+                          {1, 200, 1536, 128},
+                          {65, 140, 1024, 32},  // a GPU's tile with all sums that may wait at once
+                          {34, 20, 2048, 32},   // one more
+                          {130, 97, 160, 32},
+                          {34, 33, 1024, 32, {1, 32}},
+                          {12, 129, 96, 32}};
   Kernels reference = select_kernels("reference");
   uint32_t seed = 10;
   for (const Shape& s : shapes)
@@ -139,6 +144,40 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
           check_level(level, x, w, c, y, expected);
         }
     }
+}
+
+TEST_CASE("every level gives the reference's bits: layers so wide that a GPU takes larger blocks") {
+  for (const WeightFormat& format : {plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128), fp8(64)})
+    for (int64_t rows : {1, 9}) {
+      const Contraction c = contraction(64, 32);
+      Weights w = random_weights(format, false, 16390, 64, 6);
+      Rows x = encode_rows(w.view.form, Source(7).values(static_cast<size_t>(rows * 64)), rows, 64);
+      const std::vector<float> expected = product(select_kernels("reference"), x, w, c, 1);
+      for (auto level : available_levels()) {
+        CAPTURE(std::string(level) + ", " + format_name(format));
+        CAPTURE(rows);
+        check_level(level, x, w, c, product(select_kernels(level), x, w, c, 1), expected);
+      }
+    }
+}
+
+TEST_CASE("BF16 and FP8: units that begin at any even column") {
+  for (const WeightFormat& format : {plain(DType::bf16), fp8(20), fp8(6)})
+    for (int64_t rows : {1, 9, 20, 40, 70})
+      for (const int64_t unit : {20, 6}) {
+        if (format.e4m3 && format.group != unit) continue;
+        const int64_t k = 3 * unit + 2;
+        const Contraction c = contraction(k, unit);
+        Weights w = random_weights(format, false, 35, k, 4);
+        Rows x = encode_rows(w.view.form, Source(5).values(static_cast<size_t>(rows * k)), rows, k);
+        const std::vector<float> expected = product(select_kernels("reference"), x, w, c, 1);
+        for (auto level : available_levels()) {
+          CAPTURE(std::string(level) + ", " + format_name(format));
+          CAPTURE(rows);
+          CAPTURE(unit);
+          check_level(level, x, w, c, product(select_kernels(level), x, w, c, 1), expected);
+        }
+      }
 }
 
 TEST_CASE("every level holds the largest codes: all, or one half of each, against x of one size") {

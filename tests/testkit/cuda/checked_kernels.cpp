@@ -7,7 +7,10 @@
 #include "kernels/cuda/experts.cu"
 #include "kernels/cuda/matmul.cu"
 #include "kernels/cuda/meet.cu"
+#include "kernels/cuda/rope.cu"
 #include "kernels/cuda/rows.cu"
+#include "kernels/cuda/stream_matmul.cu"
+#include "kernels/cuda/tile_matmul.cu"
 #undef fill_cuda
 
 #include "testkit/cuda/emulated_gpu.h"

@@ -4,6 +4,7 @@
 #include <ucontext.h>
 
 #include <cmath>
+#include <deque>
 #include <exception>
 #include <memory>
 #include <vector>
@@ -17,6 +18,7 @@ EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 
 namespace {
 
+constexpr int64_t kSharedOfSm80 = 163 << 10, kSharedOfSm90 = 227 << 10;  // bytes (CUDA programming guide)
 constexpr size_t kStackBytes = size_t{64} << 10;
 constexpr int kWarpLanes = 32;
 
@@ -40,8 +42,16 @@ struct Warp {
   uint64_t words[2][kWarpLanes] = {};  // by turns: a lane may be one operation ahead of one that still reads
 };
 
+struct Copy {
+  std::byte* to;
+  const std::byte* from;
+  int size, bytes;
+};
+using Copies = std::vector<Copy>;
+
 // It lives for many blocks: entered once by a context of its own, then by jumps, which ask nothing of the kernel.
 struct Fiber {
+  std::deque<Copies> copies{1};  // the last group is not ended
   jmp_buf place;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   uint64_t warp_operations = 0;
@@ -54,6 +64,7 @@ struct Block {
   std::vector<Warp> warps;
   Barrier barrier;
   const std::function<void()>* kernel = nullptr;
+  std::vector<uint4> memory;
   std::exception_ptr thrown;
   bool asleep = false;  // whether a thread waited for another GPU
 };
@@ -110,10 +121,12 @@ void run_threads() {
 void run_block(int threads) {
   stalled = 0;
   block.barrier = {threads, 0, 0};
+  std::fill(block.memory.begin(), block.memory.end(), uint4{~0u, ~0u, ~0u, ~0u});
   for (Warp& warp : block.warps) warp.barrier = {kWarpLanes, 0, 0};
   for (int i = 0; i < threads; i++) {
     block.fibers[static_cast<size_t>(i)]->done = false;
     block.fibers[static_cast<size_t>(i)]->warp_operations = 0;
+    block.fibers[static_cast<size_t>(i)]->copies.assign(1, {});
   }
   for (int left = threads; left > 0;)
     for (int i = 0; i < threads; i++) {
@@ -130,10 +143,11 @@ void run_block(int threads) {
     }
 }
 
-void run_kernel(int64_t blocks, int threads, const std::function<void()>& kernel) {
+void run_kernel(int64_t blocks, int threads, int64_t shared, const std::function<void()>& kernel) {
   must(threads > 0 && threads % kWarpLanes == 0, "a block has whole warps");
   while (static_cast<int>(block.fibers.size()) < threads) block.fibers.push_back(std::make_unique<Fiber>());
   block.warps.resize(static_cast<size_t>(threads / kWarpLanes));
+  block.memory.resize(static_cast<size_t>(shared + 15) / sizeof(uint4));
   block.kernel = &kernel;
   block.thrown = nullptr;
   block.asleep = false;
@@ -150,8 +164,9 @@ void run_kernel(int64_t blocks, int threads, const std::function<void()>& kernel
 
 void (*enqueue_on_stream)(void* stream, std::function<void()> work) = nullptr;
 
-void emulate_kernel(void* stream, int64_t blocks, int threads, std::function<void()> kernel) {
-  auto run = [blocks, threads, kernel = std::move(kernel)] { run_kernel(blocks, threads, kernel); };
+void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, std::function<void()> kernel) {
+  must(shared <= kSharedOfSm90, "a block has the shared memory that it asks for");
+  auto run = [blocks, threads, shared, kernel = std::move(kernel)] { run_kernel(blocks, threads, shared, kernel); };
   stream ? enqueue_on_stream(stream, run) : run();
 }
 
@@ -161,6 +176,37 @@ void __nanosleep(unsigned) {
   block.asleep = true;
   stalled++;
   yield();
+}
+
+std::byte* block_memory() { return reinterpret_cast<std::byte*>(block.memory.data()); }
+int64_t most_shared() {
+  static int asked = 0;
+  return asked++ % 2 == 0 ? kSharedOfSm90 : kSharedOfSm80;
+}
+
+namespace {
+
+void do_copy(const Copy& c) {
+  std::memset(c.to, 0, static_cast<size_t>(c.size));
+  std::memcpy(c.to, c.from, static_cast<size_t>(c.bytes));
+}
+
+}  // namespace
+
+void copy_async(std::byte* shared, const std::byte* global, int size, int bytes) {
+  must(reinterpret_cast<uintptr_t>(shared) % static_cast<size_t>(size) == 0 &&
+           reinterpret_cast<uintptr_t>(global) % static_cast<size_t>(size) == 0 && bytes >= 0 && bytes <= size,
+       "both ends of a copy are aligned to its size");
+  if (blockIdx.x % 2 == 0)
+    do_copy({shared, global, size, bytes});
+  else
+    this_fiber().copies.back().push_back({shared, global, size, bytes});
+}
+void end_copies() { this_fiber().copies.emplace_back(); }
+void wait_until_pending(int groups) {
+  auto& copies = this_fiber().copies;
+  for (; static_cast<int>(copies.size()) > groups + 1; copies.pop_front())
+    for (const Copy& c : copies.front()) do_copy(c);
 }
 
 const uint64_t* exchange_in_warp(uint64_t word) {
@@ -223,7 +269,8 @@ float odd_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair >>
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
   const TensorOperands all(a, b);
   for (int i = 0; i < 4; i++)
-    for (int k = 0; k < kTensorSteps; k++) {
+    for (int pair = 0; pair < kTensorSteps; pair++) {
+      const int k = pair / 2 + pair % 2 * 4;
       const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
       sum[i] = fused_flushed(odd_of(x), odd_of(w), sum[i]);
       sum[i] = fused_flushed(even_of(x), even_of(w), sum[i]);

@@ -9,10 +9,13 @@
 #include <functional>
 #include <type_traits>
 
+#include "base/dtype.h"
+
 #define __global__
 #define __device__
 #define __host__
 #define __shared__ static
+#define __launch_bounds__(...)
 
 namespace trireme::cuda {
 
@@ -21,14 +24,47 @@ struct EmulatedIndex {
 };
 extern EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;  // of the fiber that runs
 
-// threads: a multiple of 32. Rethrows what a thread threw. stream: the kernel runs when its stream does
-// (emulated_gpu.h); null: now.
-void emulate_kernel(void* stream, int64_t blocks, int threads, std::function<void()> kernel);
+// Vectors that are loaded at once: at addresses that are multiples of their size.
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+
+// threads: a multiple of 32. shared: bytes of block_memory(). Rethrows what a thread threw. stream: the kernel runs
+// when its stream does (emulated_gpu.h); null: now.
+void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, std::function<void()> kernel);
+
+// NaNs, in whatever type, when a block begins.
+std::byte* block_memory();
+int64_t most_shared();  // of sm_90, or of sm_80 in every second kernel that asks
 
 // Set by a program that has streams.
 extern void (*enqueue_on_stream)(void* stream, std::function<void()> work);
 
 void __syncthreads();
+
+// Asynchronous copies (PTX: cp.async). Blocks with even numbers see them at once, the others as late as they may, so
+// that both a wait left out and memory used again too early show.
+void copy_async(std::byte* shared, const std::byte* global, int size, int bytes);
+void end_copies();
+void wait_until_pending(int groups);
+
+inline void copy_once(std::byte* shared, const std::byte* global, int bytes = 16) {
+  copy_async(shared, global, 16, bytes);
+}
+template <int kSize>
+void copy_shared(std::byte* shared, const std::byte* global, int bytes = kSize) {
+  copy_async(shared, global, kSize, bytes);
+}
+template <int kPending>
+void wait_for_copies() {
+  wait_until_pending(kPending);
+}
 
 // Every lane of the warp must call it; gives all lanes' words.
 const uint64_t* exchange_in_warp(uint64_t word);
@@ -63,14 +99,26 @@ inline int __all_sync(unsigned, int predicate) {
   return 1;
 }
 
-// Four products of signed bytes, added.
-inline int __dp4a(int a, int b, int sum) {
-  for (int i = 0; i < 4; i++) sum += static_cast<int8_t>(a >> 8 * i) * static_cast<int8_t>(b >> 8 * i);
-  return sum;
+inline void __syncwarp() { exchange_in_warp(0); }
+
+// Bytes of b and a (above and below), four of them chosen by the nibbles of `select`.
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned select) {
+  const uint64_t both = a | uint64_t{b} << 32;
+  unsigned out = 0;
+  for (unsigned i = 0; i < 4; i++) out |= static_cast<unsigned>(both >> (select >> 4 * i & 7) * 8 & 255) << 8 * i;
+  return out;
+}
+
+inline float half_value(unsigned bits) { return to_float(F16{static_cast<uint16_t>(bits)}); }
+inline unsigned scaled_up(unsigned pair) {
+  const BF16 low = to_bf16(to_float(BF16{static_cast<uint16_t>(pair)}) * 0x1p120f),
+             high = to_bf16(to_float(BF16{static_cast<uint16_t>(pair >> 16)}) * 0x1p120f);
+  return low.bits | unsigned{high.bits} << 16;
 }
 
 // mma.m16n8k16 of PTX, BF16: where the lanes of a warp hold what. In which order a GPU adds is its own; here it is that
-// of the CPU's levels, so that whatever stands around it can be compared bit by bit.
+// of the CPU's levels, given that a lane's two registers are neighbouring columns (kernels/cuda/step.cuh), so that
+// whatever stands around it can be compared bit by bit.
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]);
 
 // mma.m16n8k32 of PTX, u8 by s8: where the lanes of a warp hold what.

@@ -1,0 +1,189 @@
+// Products with few rows, which are as fast as weights come from memory. A block has 32 or 64 outputs, each of its
+// warps every eighth unit of the contraction; the units' sums meet in shared memory, where their tree runs.
+//
+// A warp keeps copies of the next steps under way while it multiplies, in a ring of its own: no other warp waits for it
+// within a unit. Little's law says how many bytes must be under way: docs/cuda.md.
+#include "kernels/cuda/matmul.cuh"
+#include "kernels/cuda/step_copy.cuh"
+#include "kernels/cuda/step_multiply.cuh"
+
+namespace trireme::cuda {
+
+namespace {
+
+constexpr int kStreams = kThreads / kWarp;  // warps of a block, and units that it sums at a time
+
+// Steps that a ring holds, one of them in use. With one panel every GPU of sm_80 and later has the shared memory
+// (99 KiB), with two panels and 32 rows sm_90 (227 KiB).
+__host__ __device__ constexpr int ring_steps(PackedForm form, int panels) {
+  const bool two = panels == 2;
+  switch (form) {
+    case PackedForm::bf16:
+      return two ? 4 : 6;
+    case PackedForm::e4m3:
+      return two ? 4 : 8;
+    case PackedForm::q8:
+      return two ? 3 : 5;
+    default:
+      return two ? 4 : 7;
+  }
+}
+// Floats from one row of a unit's sums to the next: 4 more, so that the four lanes of a quad write to different banks.
+__host__ __device__ constexpr int sums_stride(int panels) { return panels * kPanel + 4; }
+
+// Of shared memory, in this order: rings, sums that wait for the tree, its stacks.
+struct Places {
+  StepShape shape;
+  int step, ring;
+  int64_t sums, stacks;
+};
+template <PackedForm kForm, int kPanels, int kRows>
+Places places_of(const PackedView& w, const Units& units) {
+  const StepShape shape = step_shape(w);
+  const int step = shape.step(kPanels, kRows, row_pieces(kForm));
+  return {shape, step, ring_steps(kForm, kPanels) * step, int64_t{kStreams} * kRows * sums_stride(kPanels) * 4,
+          int64_t{units.max_depth} * kRows * kPanels * kPanel * 4};
+}
+
+// A lane's sums of a panel, to a unit's [kRows][kStride].
+template <int kTiles>
+__device__ void put_sums(const Sums<kTiles>& sums, float* unit, int stride) {
+  UNROLL
+  for (int row = 0; row < 2 * kTiles; row++) {  // those of this lane
+    const int of_block = row / 2 * kTensorRows + lane() % 4 * 2 + row % 2;
+    *reinterpret_cast<float4*>(unit + of_block * stride + lane() / 4 * 4) = {
+        sums[row / 2][0][row % 2], sums[row / 2][0][2 + row % 2], sums[row / 2][1][row % 2],
+        sums[row / 2][1][2 + row % 2]};
+  }
+}
+
+// Pushes units [first, last) of an output and row: their sums stand `apart` floats behind each other, the tree's open
+// sums likewise. Gives the new depth.
+__device__ int push_units(const Tree& tree, int first, int last, const float* sums, int apart, float* stack,
+                          int stack_apart, int depth) {
+  for (int u = first; u < last; u++, sums += apart) {
+    float sum = *sums;
+    for (int pops = tree.pops[u]; pops > 0; pops--) sum = stack[--depth * stack_apart] + sum;
+    stack[depth++ * stack_apart] = sum;
+  }
+  return depth;
+}
+
+template <PackedForm kForm, int kPanels, int kRows>
+__global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
+    stream_matmul_kernel(MatMul a, Units units, Places places) {
+  constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm, kPanels);
+  constexpr int kStride = sums_stride(kPanels), kOutputs = kPanels * kPanel;
+  const int64_t groups = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / groups * kRows;
+  const int64_t first_panel = blockIdx.x % groups * kPanels;
+  const int step = places.step, panel = places.shape.panel;
+  const int within = static_cast<int>(min(int64_t{kRows}, a.x.rows - first_row));
+  std::byte* ring = block_memory() + warp() * places.ring;
+  float* waiting = reinterpret_cast<float*>(block_memory() + kStreams * places.ring);  // [kStreams][kRows][kStride]
+  float* stacks = waiting + places.sums / 4;                                           // [depth][kRows][kOutputs]
+
+  const PanelCopy<kForm, kWarp> first_copy(a.w, places.shape, first_panel, lane());
+  const PanelCopy<kForm, kWarp> second_copy(a.w, places.shape, first_panel + 1, lane());
+  const RowCopy<kForm, kRows, kWarp> row_copy(a.x, first_row, lane(), units);
+  Steps<kForm> coming(units, warp(), kStreams);
+  auto copy_next = [&](std::byte* to) {
+    if (!coming.done()) {
+      first_copy.copy(coming.k, coming.end, to);
+      if constexpr (kPanels == 2) second_copy.copy(coming.k, coming.end, to + panel);
+      row_copy.copy(coming.k, coming.end, to + kPanels * panel);
+      coming.next();
+    }
+    end_copies();
+  };
+  for (int i = 0; i < kRing - 1; i++) copy_next(ring + i * step);
+
+  int at = 0, depth = 0;  // step of the ring in use; of the trees
+  for (int first = 0; first < units.tree.nodes; first += kStreams) {
+    const int last = min(first + kStreams, units.tree.nodes);
+    if (const int u = first + warp(); u < last) {
+      Sums<kTiles> sums[kPanels] = {};
+      float4 scales[kPanels];
+      UNROLL
+      for (int p = 0; p < kPanels; p++)
+        scales[p] = (first_panel + p) * kPanel < a.w.n
+                        ? unit_scales<kForm>(a.w, places.shape, first_panel + p, units.begin(u))
+                        : float4{};
+      for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
+        wait_for_copies<kRing - 2>();
+        __syncwarp();  // all lanes' copies are here, and nobody reads the step before this one any more
+        copy_next(ring + (at == 0 ? kRing - 1 : at - 1) * step);
+        UNROLL
+        for (int p = 0; p < kPanels; p++)
+          multiply<kForm, kTiles>(a.w, places.shape, ring + at * step + p * panel, ring + at * step + kPanels * panel,
+                                  sums[p]);
+        at = at + 1 < kRing ? at + 1 : 0;
+      }
+      UNROLL
+      for (int p = 0; p < kPanels; p++) {
+        scale_unit<kForm, kTiles>(scales[p], sums[p]);
+        put_sums<kTiles>(sums[p], waiting + warp() * kRows * kStride + p * kPanel, kStride);
+      }
+    }
+    __syncthreads();
+    int deeper = depth;
+    for (int item = warp(); item < within * kPanels; item += kStreams) {
+      const int row = item / kPanels, output = item % kPanels * kPanel + lane();
+      deeper = push_units(units.tree, first, last, waiting + row * kStride + output, kRows * kStride,
+                          stacks + row * kOutputs + output, kRows * kOutputs, depth);
+    }
+    depth = deeper;
+    __syncthreads();
+  }
+  for (int item = warp(); item < within * kPanels; item += kStreams) {
+    const int row = item / kPanels, output = item % kPanels * kPanel + lane();
+    const int64_t n = first_panel * kPanel + output;
+    if (n >= a.w.n) continue;
+    for (int root = 0; root < depth; root++)
+      a.y[root * a.root_stride + (first_row + row) * a.y_stride + n] = stacks[(root * kRows + row) * kOutputs + output];
+  }
+}
+
+template <PackedForm kForm, int kPanels, int kRows>
+bool enqueue_stream(const Launch& launch, const MatMul& a, const Units& units) {
+  const Places places = places_of<kForm, kPanels, kRows>(a.w, units);
+  const int64_t shared = int64_t{kStreams} * places.ring + places.sums + places.stacks;
+  if (shared > most_shared()) return false;
+  enqueue_shared(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kPanels * kPanel), kThreads, shared,
+                 stream_matmul_kernel<kForm, kPanels, kRows>, a, units, places);
+  return true;
+}
+
+constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for 132 SMs
+
+// More rows, more outputs beside them: all blocks read all rows, from L2. But weights that take many instructions to
+// decode want all SMs, so that a narrow layer's blocks stay small.
+template <PackedForm kForm>
+bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Units& units) {
+  const bool wide = a.w.n >= kManyOutputs;
+  if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, units)) return true;
+  if constexpr (kForm != PackedForm::bf16)
+    if (a.x.rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, units)) return true;
+  if (a.x.rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, units)) return true;
+  if (wide && enqueue_stream<kForm, 2, 8>(launch, a, units)) return true;
+  return enqueue_stream<kForm, 1, 8>(launch, a, units);
+}
+
+}  // namespace
+
+bool stream_matmul(const Launch& launch, const MatMul& a, const Units& units) {
+  switch (a.w.form) {
+    case PackedForm::bf16:
+      return enqueue_stream_form<PackedForm::bf16>(launch, a, units);
+    case PackedForm::e4m3:
+      return enqueue_stream_form<PackedForm::e4m3>(launch, a, units);
+    case PackedForm::q8:
+      return enqueue_stream_form<PackedForm::q8>(launch, a, units);
+    case PackedForm::q4:
+      return enqueue_stream_form<PackedForm::q4>(launch, a, units);
+    case PackedForm::f32:
+      break;
+  }
+  return false;
+}
+
+}  // namespace trireme::cuda

@@ -1,0 +1,74 @@
+#pragma once
+
+// What only some GPUs' instructions do: products on tensor cores, and copies to shared memory that no register waits
+// for. tests/testkit/cuda/cuda_emulation.h has the same for a CPU.
+#include "kernels/cuda/device.cuh"
+
+namespace trireme::cuda {
+
+#ifdef __CUDACC__
+// sum += a b by a warp: a is [16, 16], b [16, 8], both BF16 (PTX: mma.m16n8k16).
+__device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// sum += a b by a warp: a is [16, 32] unsigned bytes, b [32, 8] signed ones (PTX: mma.m16n8k32).
+__device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Copies 16 bytes past L1 (weights, which come once); both ends are aligned to them.
+__device__ inline void copy_once(std::byte* shared, const std::byte* global) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global));
+}
+// The first `bytes` of them and zeros for the rest; of none the address may be any.
+__device__ inline void copy_once(std::byte* shared, const std::byte* global, int bytes) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global), "r"(bytes));
+}
+// The same through L1, for what other warps of the SM read, too; kSize: 4 or 16.
+template <int kSize>
+__device__ inline void copy_shared(std::byte* shared, const std::byte* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global), "n"(kSize));
+}
+template <int kSize>
+__device__ inline void copy_shared(std::byte* shared, const std::byte* global, int bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(global), "n"(kSize), "r"(bytes));
+}
+// Ends a group of this thread's copies, which may be empty.
+__device__ inline void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits for all groups of this thread but the last kPending; other threads' are seen behind a barrier.
+template <int kPending>
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// Exact.
+__device__ inline float half_value(unsigned bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(static_cast<unsigned short>(bits)));
+  return value;
+}
+
+// Both BF16 of a pair times 2^120, rounded where they must be; subnormals are numbers here.
+__device__ inline unsigned scaled_up(unsigned pair) {
+  constexpr unsigned kScale = 0x7b807b80, kMinusZero = 0x80008000;
+  unsigned out;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(out) : "r"(pair), "r"(kScale), "r"(kMinusZero));
+  return out;
+}
+#endif
+
+}  // namespace trireme::cuda

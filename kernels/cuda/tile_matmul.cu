@@ -1,0 +1,195 @@
+// Products with many rows, which are as fast as tensor cores multiply. A block has a tile of 128 outputs and 128 or 64
+// rows and walks all units of the contraction; steps come through shared memory, where all its warps read them. A warp
+// has 32 outputs and half of the rows. Units' sums run the tree in place: the newest stays in registers, those below it
+// in shared memory, the deepest in y itself.
+#include "kernels/cuda/matmul.cuh"
+#include "kernels/cuda/step_copy.cuh"
+#include "kernels/cuda/step_multiply.cuh"
+
+namespace trireme::cuda {
+
+namespace {
+
+constexpr int kTilePanels = 4;
+constexpr int kSharedSums = 3;  // sums of an output that wait in shared memory: with two in registers and one
+constexpr int kMostSums = kSharedSums + 3;  // in y enough for 32 units
+constexpr int kRowTilesTogether = 8;        // that blocks take beside each other: these rows and weights fit L2
+
+__host__ __device__ constexpr int ring_of_tile(PackedForm form) {
+  return form == PackedForm::q8 ? 2 : form == PackedForm::q4 ? 3 : 4;
+}
+template <int kRows>
+constexpr int64_t sums_bytes() {
+  return int64_t{kRows} * kTilePanels * kPanel * sizeof(float);
+}
+
+// Where a thread's sums of a tile end: y or, past y's edges, nowhere.
+struct Place {
+  const MatMul& a;
+  int64_t row, n;  // of sums[0][0][0]
+
+  // The same, of which the compiler knows nothing: else it keeps all addresses in registers from the start.
+  __device__ Place here() const {
+    Place place = *this;
+#ifdef __CUDACC__
+    asm volatile("" : "+l"(place.row), "+l"(place.n));
+#endif
+    return place;
+  }
+  __device__ float* at(int root, int tile, int h, int i) const {
+    const int64_t r = row + tile * kTensorRows + i % 2, output = n + 2 * h + i / 2;
+    return r < a.x.rows && output < a.w.n ? a.y + root * a.root_stride + r * a.y_stride + output : nullptr;
+  }
+};
+
+// Sums of a thread that wait, the first kSharedSums of them in shared memory.
+template <int kTiles>
+struct Waiting {
+  float* shared;  // [kSharedSums][kTiles * 8][kThreads]
+  Place place;
+
+  __device__ void put(int depth, const Sums<kTiles>& sums) const {
+    const Place y_place = place.here();
+    UNROLL
+    for (int j = 0; j < kTiles * 8; j++) {
+      const float sum = sums[j / 8][j / 4 % 2][j % 4];
+      if (depth < kSharedSums)
+        shared[(depth * kTiles * 8 + j) * kThreads + threadIdx.x] = sum;
+      else if (float* y = y_place.at(0, j / 8, j / 4 % 2, j % 4))
+        *y = sum;
+    }
+  }
+  // sums = the waiting one + sums.
+  __device__ void add(int depth, Sums<kTiles>& sums) const {
+    const Place y_place = place.here();
+    UNROLL
+    for (int j = 0; j < kTiles * 8; j++) {
+      float& sum = sums[j / 8][j / 4 % 2][j % 4];
+      if (depth < kSharedSums)
+        sum = shared[(depth * kTiles * 8 + j) * kThreads + threadIdx.x] + sum;
+      else if (const float* y = y_place.at(0, j / 8, j / 4 % 2, j % 4))
+        sum = *y + sum;
+    }
+  }
+};
+
+// Block i's tile: rows of kRowTilesTogether tiles first, then outputs, then the next rows.
+struct TileIndex {
+  int64_t rows, outputs;
+};
+__device__ TileIndex tile_of(int64_t i, int64_t row_tiles, int64_t output_tiles) {
+  const int64_t band = i / (kRowTilesTogether * output_tiles), first = band * kRowTilesTogether;
+  const int64_t height = min(int64_t{kRowTilesTogether}, row_tiles - first), of_band = i - first * output_tiles;
+  return {first + of_band % height, of_band / height};
+}
+
+template <PackedForm kForm, int kRows>
+__global__ void __launch_bounds__(kThreads, 1)
+    tile_matmul_kernel(MatMul a, Units units, StepShape shape, int step, int64_t row_tiles) {
+  constexpr int kTiles = kRows / 2 / kTensorRows, kRing = ring_of_tile(kForm);
+  const TileIndex tile = tile_of(blockIdx.x, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
+  const int64_t first_row = tile.rows * kRows, first_panel = tile.outputs * kTilePanels;
+  const int me = static_cast<int>(threadIdx.x), of_tile = warp() % kTilePanels, half = warp() / kTilePanels;
+  const int64_t my_panel = first_panel + of_tile;
+  const bool exists = my_panel * kPanel < a.w.n;
+  std::byte* ring = block_memory();
+  const Waiting<kTiles> waiting{reinterpret_cast<float*>(ring + kRing * step),
+                                {a, first_row + half * kRows / 2 + lane() % 4 * 2, my_panel * kPanel + lane() / 4 * 4}};
+
+  constexpr int kTeam = kThreads / kTilePanels;  // threads that copy a panel
+  const int copied = me / kTeam;
+  const PanelCopy<kForm, kTeam> panel_copy(a.w, shape, first_panel + copied, me % kTeam);
+  const RowCopy<kForm, kRows, kThreads> row_copy(a.x, first_row, me, units);
+  Steps<kForm> coming(units, 0, 1);
+  auto copy_next = [&](std::byte* to) {
+    if (!coming.done()) {
+      panel_copy.copy(coming.k, coming.end, to + copied * shape.panel);
+      row_copy.copy(coming.k, coming.end, to + kTilePanels * shape.panel);
+      coming.next();
+    }
+    end_copies();
+  };
+  for (int i = 0; i < kRing - 1; i++) copy_next(ring + i * step);
+
+  Sums<kTiles> newest = {};  // that waits for a right neighbour, where `has_newest`
+  bool has_newest = false;
+  int at = 0, depth = 0;
+  for (int u = 0; u < units.tree.nodes; u++) {
+    Sums<kTiles> sums = {};
+    const float4 scales = exists ? unit_scales<kForm>(a.w, shape, my_panel, units.begin(u)) : float4{};
+    for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
+      wait_for_copies<kRing - 2>();
+      __syncthreads();  // all copies of this step are here, and nobody reads the step before it any more
+      copy_next(ring + (at == 0 ? kRing - 1 : at - 1) * step);
+      const std::byte* now = ring + at * step;
+      multiply<kForm, kTiles>(a.w, shape, now + of_tile * shape.panel,
+                              now + kTilePanels * shape.panel + half * kRows / 2 * row_pieces(kForm) * kPiece, sums);
+      at = at + 1 < kRing ? at + 1 : 0;
+    }
+    scale_unit<kForm, kTiles>(scales, sums);
+    for (int pops = units.tree.pops[u]; pops > 0; pops--) {
+      if (!has_newest) {
+        waiting.add(--depth, sums);
+        continue;
+      }
+      has_newest = false;
+      UNROLL
+      for (int j = 0; j < kTiles * 8; j++)
+        sums[j / 8][j / 4 % 2][j % 4] = newest[j / 8][j / 4 % 2][j % 4] + sums[j / 8][j / 4 % 2][j % 4];
+    }
+    if (has_newest) waiting.put(depth++, newest);
+    has_newest = true;
+    UNROLL
+    for (int j = 0; j < kTiles * 8; j++) newest[j / 8][j / 4 % 2][j % 4] = sums[j / 8][j / 4 % 2][j % 4];
+  }
+  for (int root = depth;; root--) {
+    const Place place = waiting.place.here();
+    UNROLL
+    for (int j = 0; j < kTiles * 8; j++)
+      if (float* y = place.at(root, j / 8, j / 4 % 2, j % 4)) *y = newest[j / 8][j / 4 % 2][j % 4];
+    if (root == 0) return;
+    UNROLL
+    for (int j = 0; j < kTiles * 8; j++)
+      newest[j / 8][j / 4 % 2][j % 4] = waiting.shared[((root - 1) * kTiles * 8 + j) * kThreads + threadIdx.x];
+  }
+}
+
+template <PackedForm kForm, int kRows>
+bool enqueue_tile(const Launch& launch, const MatMul& a, const Units& units) {
+  const StepShape shape = step_shape(a.w);
+  const int step = shape.step(kTilePanels, kRows, row_pieces(kForm));
+  const int64_t shared = ring_of_tile(kForm) * step + kSharedSums * sums_bytes<kRows>();
+  if (shared > most_shared()) return false;
+  const int64_t row_tiles = blocks_of(a.x.rows, kRows);
+  enqueue_shared(launch, row_tiles * blocks_of(a.w.n, kTilePanels * kPanel), kThreads, shared,
+                 tile_matmul_kernel<kForm, kRows>, a, units, shape, step, row_tiles);
+  return true;
+}
+
+template <PackedForm kForm>
+bool enqueue_tile_form(const Launch& launch, const MatMul& a, const Units& units) {
+  if (a.x.rows > 64 && enqueue_tile<kForm, 128>(launch, a, units)) return true;
+  return enqueue_tile<kForm, 64>(launch, a, units);
+}
+
+}  // namespace
+
+bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units) {
+  // y holds one sum only, and only where it is the last that is written.
+  if (units.max_depth > (a.contraction->program.roots == 1 ? kMostSums : kMostSums - 1)) return false;
+  switch (a.w.form) {
+    case PackedForm::bf16:
+      return enqueue_tile_form<PackedForm::bf16>(launch, a, units);
+    case PackedForm::e4m3:
+      return enqueue_tile_form<PackedForm::e4m3>(launch, a, units);
+    case PackedForm::q8:
+      return enqueue_tile_form<PackedForm::q8>(launch, a, units);
+    case PackedForm::q4:
+      return enqueue_tile_form<PackedForm::q4>(launch, a, units);
+    case PackedForm::f32:
+      break;
+  }
+  return false;
+}
+
+}  // namespace trireme::cuda
