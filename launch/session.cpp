@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "device/cpu_device.h"
 #include "kernels/select.h"
+#include "launch/environment.h"
 #include "launch/together.h"
 #include "topology/machine.h"
 #include "topology/threads.h"

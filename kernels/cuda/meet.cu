@@ -10,13 +10,13 @@ namespace {
 // Of a rank's page: how often it came, and from kCame on, how often each rank told it that it came.
 constexpr int kCount = 0, kCame = 32;
 
-struct Places {
+struct MeetingPlaces {
   uint32_t* of[kMostRanksMeet];
   int rank = 0, ranks = 0;
 };
 
 // Thread r speaks with rank r. A number is never told before its time, and may be told twice.
-__global__ void meet_kernel(Places places) {
+__global__ void meet_kernel(MeetingPlaces places) {
   uint32_t* mine = places.of[places.rank];
   const int other = static_cast<int>(threadIdx.x);
   const uint32_t number = mine[kCount] + 1;
@@ -34,7 +34,7 @@ __global__ void meet_kernel(Places places) {
 
 void enqueue_meet(const Launch& launch, const Meet& meet) {
   must(meet.places.size() <= kMostRanksMeet, "the ranks of a group fit a kernel's parameters");
-  cuda::Places places;
+  cuda::MeetingPlaces places;
   places.rank = meet.rank;
   for (uint32_t* place : meet.places) places.of[places.ranks++] = place;
   cuda::enqueue(launch, 1, kMostRanksMeet, cuda::meet_kernel, places);

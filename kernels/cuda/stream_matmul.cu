@@ -181,6 +181,7 @@ bool stream_matmul(const Launch& launch, const MatMul& a, const Units& units) {
     case PackedForm::q4:
       return enqueue_stream_form<PackedForm::q4>(launch, a, units);
     case PackedForm::f32:
+    case PackedForm::bf16_rows:
       break;
   }
   return false;

@@ -187,6 +187,7 @@ bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units) {
     case PackedForm::q4:
       return enqueue_tile_form<PackedForm::q4>(launch, a, units);
     case PackedForm::f32:
+    case PackedForm::bf16_rows:
       break;
   }
   return false;

@@ -51,13 +51,13 @@ TEST_CASE("weights that pass to a GPU in pieces are the bytes that a CPU packs i
     const SyntheticWeights source("small", small(1), choice);
     const ModelConfig config = ModelConfig::from_json(source.config(), source.path());
     const UnitTable units = UnitTable::of(config, row_parallel_group(source));
-    for (bool exact : {false, true})
+    for (Numerics numerics : {Numerics::standard, Numerics::exact, Numerics::fast})
       for (StagePlace place : {StagePlace{1, 0, 0, 1}, StagePlace{3, 1, 0, 1}}) {
         CAPTURE(static_cast<int>(choice));
-        CAPTURE(exact);
+        CAPTURE(static_cast<int>(numerics));
         CAPTURE(place.tp);
-        const StageWeights packed(source, config, units, place, exact, cpu);
-        const StageWeights passed(source, config, units, place, exact, *gpu);
+        const StageWeights packed(source, config, units, place, numerics, cpu);
+        const StageWeights passed(source, config, units, place, numerics, *gpu);
         CHECK((bytes_of(packed, cpu) == bytes_of(passed, *gpu)));
       }
   }
@@ -82,7 +82,7 @@ TEST_CASE("a GPU's weights take no more of the host's memory than their way to i
   size_t held = 0;
   std::string refused;
   try {
-    const StageWeights weights(source, config, units, {1, 0, 0, 12}, false, *gpu);
+    const StageWeights weights(source, config, units, {1, 0, 0, 12}, Numerics::standard, *gpu);
     held = weights.bytes();
     Buffer too_much(2 * held, "a test");
   } catch (const Error& e) {

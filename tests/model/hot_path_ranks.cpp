@@ -44,7 +44,7 @@ int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoi
   const RankShare share = RankShare::of(config, units, world.size(), world.rank());
   CpuDevice device(1, {});
   const Kernels kernels = select_kernels(level);
-  const StageWeights weights(checkpoint, config, units, place, exact, device);
+  const StageWeights weights(checkpoint, config, units, place, exact ? Numerics::exact : Numerics::standard, device);
   std::vector<Rope> ropes;
   for (const RopeConfig& rope : config.ropes) ropes.emplace_back(rope, 128);
   const KvCache cache(device, config.num_layers, share.num_kv_heads, config.head_dim, exact ? DType::f32 : DType::bf16,
