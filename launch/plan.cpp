@@ -58,18 +58,20 @@ void print_heading(const ModelWork& model, const Cluster& cluster, const EngineP
 void print_row(const LayoutPlan& l, bool chosen) {
   const Performance& p = l.performance;
   const double per_device = l.tokens_per_s / l.devices();
-  fmt::print("{} {:<18} {:<4} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10.0f} {:>9.0f} {:>9.2f} {:>7.0f}%\n",
-             chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, l.max_sequences,
-             l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms, l.tokens_per_s,
-             per_device, rounded(l.cost_per_million, 0.01), 100 * l.bound_decode_ms / p.decode_ms);
+  fmt::print(
+      "{} {:<18} {:<4} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10.0f} {:>9.0f} {:>9.2f} {:>7.0f}% {:>6}\n",
+      chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, l.max_sequences,
+      l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms, l.tokens_per_s, per_device,
+      rounded(l.cost_per_million, 0.01), 100 * l.bound_decode_ms / p.decode_ms,
+      l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
 }
 
 void print_table(const Plan& plan, const PlanRequest& r) {
-  fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8}\n", "layout", "fits", "weights",
-             "sequences", "in flight", "decode", "TTFT p50", "output", "a device",
-             r.gpu_hour > 0 ? "cost per" : "hours per", "share of");
-  fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8}\n", "", "", "GB", "that fit", "",
-             "ms/token", "ms", "tok/s", "tok/s", "M tokens", "bound");
+  fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n", "layout", "fits",
+             "weights", "sequences", "in flight", "decode", "TTFT p50", "output", "a device",
+             r.gpu_hour > 0 ? "cost per" : "hours per", "share of", "error");
+  fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n", "", "", "GB", "that fit",
+             "", "ms/token", "ms", "tok/s", "tok/s", "M tokens", "bound", "");
   for (size_t i = 0; i < plan.layouts.size(); i++) print_row(plan.layouts[i], static_cast<int>(i) == plan.choice);
 }
 

@@ -22,7 +22,8 @@ double peak_flops(const DeviceSheet& device, Precision precision) {
   double own = 0;
   if (precision == Precision::fp8) own = device.fp8_flops;
   if (precision == Precision::fp4) own = device.fp4_flops;
-  if (precision == Precision::int8 && device.cpu) own = device.int8_ops;  // on GPUs INT8 is a format of weights alone
+  // On GPUs integers are a format of weights alone; CPUs multiply them as they are.
+  if (device.cpu && (precision == Precision::int8 || precision == Precision::int4)) own = device.int8_ops;
   return std::max(own, device.bf16_flops);
 }
 

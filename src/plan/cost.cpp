@@ -71,6 +71,7 @@ StepCost CostModel::decode_step(double sequences, double position) const {
     cost.cache_ms += rows * seen / (profile_.kv_share * cluster_.device.memory_bytes_per_s) * 1e3;
   }
   add_motion(cost, rows);
+  cost = cost.times(1 + profile_.bubble * (micro_batches - 1) / micro_batches);
   cost.fixed_ms = (profile_.step_us + profile_.sequence_us * sequences) * 1e-3;
   cost.bound_ms = decode_bound(model_, cluster_, tp_, pp_, rows, position, profile_.sum_bytes).total_ms();
   return cost;

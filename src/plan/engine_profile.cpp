@@ -43,7 +43,8 @@ constexpr Field kConstants[] = {{"weight_share", &EngineProfile::weight_share},
                                 {"reduce_us", &EngineProfile::reduce_us},
                                 {"request_ms", &EngineProfile::request_ms},
                                 {"interference", &EngineProfile::interference},
-                                {"clump", &EngineProfile::clump}};
+                                {"clump", &EngineProfile::clump},
+                                {"bubble", &EngineProfile::bubble}};
 
 const nlohmann::json& get(const nlohmann::json& object, const char* field, const std::string& source) {
   if (!object.is_object() || !object.contains(field))
@@ -83,6 +84,12 @@ EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string
   for (int i = 0; i < kPrecisions; i++) p.bits[i] = number(bits, kPrecisionNames[i], source);
   const nlohmann::json& constants = get(json, "constants", source);
   for (const Field& f : kConstants) p.*f.member = number(constants, f.name, source);
+  if (!json.contains("errors")) return p;
+  const nlohmann::json& errors = json.at("errors");
+  p.decode_error = number(get(errors, "decode", source), "median", source);
+  p.decode_error_p90 = number(get(errors, "decode", source), "p90", source);
+  p.throughput_error = number(get(errors, "throughput", source), "median", source);
+  p.throughput_error_p90 = number(get(errors, "throughput", source), "p90", source);
   return p;
 }
 

@@ -49,6 +49,11 @@ struct EngineProfile {
   double request_ms = 0;     // of a request before its first token: framework, tokenizer
   double interference = 0;   // of a prefill's time that other sequences' decoding waits for
   double clump = 0;          // prefills that a new request waits for, per sequence in flight
+  double bubble = 0;         // of a full pipeline's time that its stages wait for each other, times (pp - 1) / pp
+
+  // How far predictions are off on measurements that the constants were not fitted to: medians and 90th percentiles of
+  // the relative error; 0: nobody knows.
+  double decode_error = 0, decode_error_p90 = 0, throughput_error = 0, throughput_error_p90 = 0;
 
   bool own() const { return bits[0] == 0; }  // this engine, whose memory is known to the byte
 

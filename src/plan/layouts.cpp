@@ -70,11 +70,19 @@ class Planner {
     l.bound_ttft_ms = l.performance.prefill.bound_ms;
     const double device_hours = l.tokens_per_s > 0 ? l.devices() / l.tokens_per_s * 1e6 / 3600 : 0;
     l.cost_per_million = device_hours * (request_.gpu_hour > 0 ? request_.gpu_hour : 1);
+    l.expected_error = expected_error(l);
     l.limiting_factor = limiting_factor(l);
     return l;
   }
 
  private:
+  // Few have measured pipelines and groups over hosts: there the error is that of the worst tenth of the others.
+  double expected_error(const LayoutPlan& l) const {
+    const bool rare = l.pp > 1 || l.tp > cluster_.devices;
+    if (request_.objective == Objective::latency) return rare ? profile_.decode_error_p90 : profile_.decode_error;
+    return rare ? profile_.throughput_error_p90 : profile_.throughput_error;
+  }
+
   Workload load(double sequences, double capacity) const {
     return {request_.input_tokens, request_.output_tokens, request_.position, sequences, std::max(1.0, capacity)};
   }
@@ -125,9 +133,9 @@ class Planner {
   const PlanRequest& request_;
 };
 
-// Less is better. Fewer devices a replica win ties of 2 %.
+// Less is better. A wider replica and, more so, a deeper one must be worth its trouble.
 double badness(const LayoutPlan& l, Objective objective) {
-  const double size = 1 + 0.02 * std::log2(static_cast<double>(l.tp) * l.pp) / 8;
+  const double size = 1 + 0.01 * std::log2(l.tp) + 0.05 * std::log2(l.pp);
   switch (objective) {
     case Objective::latency:
       return l.performance.decode_ms * size;
@@ -168,7 +176,7 @@ Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EnginePr
                   : a.memory.cache_bytes > b.memory.cache_bytes;
   });
   if (!plan.layouts.empty() && plan.layouts.front().acceptable()) plan.choice = 0;
-  give_reasons(plan, cluster, request);
+  give_reasons(plan, model, cluster, request);
   return plan;
 }
 

@@ -37,6 +37,7 @@ struct LayoutPlan {
   double tokens_per_s = 0;  // of output, of all replicas; 0 where not one sequence fits
   double bound_decode_ms = 0, bound_ttft_ms = 0;
   double cost_per_million = 0;  // output tokens; device hours where no price was given
+  double expected_error = 0;    // of the figure that the objective asks for; 0: nobody knows
   std::string limiting_factor;  // one of a few words
   std::string reason;           // why it was chosen, or was not, with figures
 

@@ -9,8 +9,6 @@ namespace trireme {
 
 namespace {
 
-constexpr int64_t kLogitRows = 32;  // as launch/session.cpp computes at once
-
 double rope_bytes(const ModelConfig& c) {
   double bytes = 0;
   for (const RopeConfig& rope : c.ropes) bytes += static_cast<double>(c.max_positions) * rope.rotary * sizeof(float);
@@ -32,7 +30,9 @@ MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, const Engine
   m.weight_bytes = stage.weight_bytes;
   m.workspace_bytes = profile.own() ? own_workspace(model, stage, step_rows) : profile.workspace_bytes;
   m.position_bytes = stage.layers * model.position_bytes(stage.kv_heads);
-  const double rest = m.device_bytes - m.weight_bytes - m.workspace_bytes;
+  // The rest of a host's memory is room enough for this engine's workspace.
+  const double beside = profile.own() && cluster.device.cpu ? 0 : m.workspace_bytes;
+  const double rest = m.device_bytes - m.weight_bytes - beside;
   const double share = cluster.device.cpu ? profile.host_cache_share : profile.cache_share;
   m.cache_bytes = rest > 0 ? rest * share : rest;
   m.margin_bytes = std::max(0.0, rest) * (1 - share);

@@ -35,6 +35,12 @@ std::string slo_reason(const LayoutPlan& l, const PlanRequest& r) {
   return fmt::format("{:.1f} requests/s wanted, {:.1f} possible", r.rate, l.tokens_per_s / r.output_tokens);
 }
 
+struct Question {
+  const ModelWork& model;
+  const Cluster& cluster;
+  const PlanRequest& request;
+};
+
 // Where the links are, when a group's all-reduce is what costs.
 std::string where(const LayoutPlan& l, const Cluster& c) {
   const GroupPlace group = GroupPlace::of(c, l.tp);
@@ -53,20 +59,23 @@ std::string figures(const LayoutPlan& l, const LayoutPlan& best, const PlanReque
                      best.tokens_per_s / l.tokens_per_s);
 }
 
-std::string slower_reason(const LayoutPlan& l, const LayoutPlan& best, const Cluster& c, const PlanRequest& r) {
+std::string slower_reason(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
   const StepCost& step = l.performance.step;
   const double reduce = step.reduce_ms / step.total_ms();
-  const std::string figure = figures(l, best, r);
-  if (l.tp > best.tp && reduce > 0.2)
-    return fmt::format("TP {}{}: all-reduce is {:.0f} % of the step; {}", l.tp, where(l, c), reduce * 100, figure);
+  const std::string figure = figures(l, best, q.request), links = where(l, q.cluster);
+  const std::string all_reduce =
+      fmt::format("TP {}{}: all-reduce is {:.0f} % of the step; {}", l.tp, links, reduce * 100, figure);
+  if (l.tp > best.tp && reduce > 0.2 && !links.empty()) return all_reduce;
   if (best.dp > l.dp && best.pp == l.pp)
-    return fmt::format("the model fits {} device{}: {} replicas give {:.1f}x {}; {}", best.tp * best.pp,
+    return fmt::format("{} fits {} device{}: {} replicas give {:.1f}x {}; {}", q.model.name(), best.tp * best.pp,
                        best.tp * best.pp == 1 ? "" : "s", best.dp, best.tokens_per_s / l.tokens_per_s, layout_name(l),
                        figure);
+  if (l.tp > best.tp && reduce > 0.2) return all_reduce;
   if (l.pp > best.pp)
     return fmt::format("a token passes {} stages one after the other, whose weights are read in turn; {}", l.pp,
                        figure);
-  if (l.max_sequences < best.max_sequences && r.objective != Objective::latency && r.batch == 0)
+  const bool many = q.request.objective != Objective::latency && q.request.batch == 0;
+  if (l.max_sequences < best.max_sequences && many)
     return fmt::format("room for {} sequences, {} has {}; {}", l.max_sequences, layout_name(best), best.max_sequences,
                        figure);
   if (l.tp < best.tp) return fmt::format("fewer devices read the weights of each token; {}", figure);
@@ -107,7 +116,8 @@ std::string limiting_factor(const LayoutPlan& l) {
   return std::max_element(parts.begin(), parts.end())->second;
 }
 
-void give_reasons(Plan& plan, const Cluster& cluster, const PlanRequest& request) {
+void give_reasons(Plan& plan, const ModelWork& model, const Cluster& cluster, const PlanRequest& request) {
+  const Question question{model, cluster, request};
   for (size_t i = 0; i < plan.layouts.size(); i++) {
     LayoutPlan& l = plan.layouts[i];
     if (!l.memory.weights_fit())
@@ -119,7 +129,7 @@ void give_reasons(Plan& plan, const Cluster& cluster, const PlanRequest& request
     else if (static_cast<int>(i) == plan.choice)
       l.reason = chosen_reason(l, request);
     else
-      l.reason = slower_reason(l, plan.layouts[static_cast<size_t>(plan.choice)], cluster, request);
+      l.reason = slower_reason(l, plan.layouts[static_cast<size_t>(plan.choice)], question);
   }
 }
 

@@ -11,7 +11,7 @@ namespace trireme {
 std::string limiting_factor(const LayoutPlan& layout);
 
 // Fills the reasons of all layouts, each beside the chosen one.
-void give_reasons(Plan& plan, const Cluster& cluster, const PlanRequest& request);
+void give_reasons(Plan& plan, const ModelWork& model, const Cluster& cluster, const PlanRequest& request);
 
 // "TP 4 x PP 2 x DP 2"; ones are left out, but "1 device" where all are one.
 std::string layout_name(const LayoutPlan& layout);
