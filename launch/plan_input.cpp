@@ -41,7 +41,7 @@ std::unique_ptr<WeightSource> source_of(const std::string& model) {
 }
 
 // The data sheet of a GPU by the name that its driver has for it: "NVIDIA H100 80GB HBM3".
-const DeviceSheet* sheet_of_gpu(const Gpu& gpu) {
+std::optional<DeviceSheet> sheet_of_gpu(const Gpu& gpu) {
   constexpr std::pair<std::string_view, std::string_view> kNames[] = {{"GB200", "gb200"},
                                                                       {"B200", "b200"},
                                                                       {"H200", "h200"},
@@ -52,12 +52,12 @@ const DeviceSheet* sheet_of_gpu(const Gpu& gpu) {
   constexpr uint64_t kLarge = uint64_t{60} << 30;  // an A100 of 80 GB
   for (auto [part, name] : kNames)
     if (gpu.name.find(part) != std::string::npos) return find_device_sheet(name);
-  if (gpu.name.find("A100") == std::string::npos) return nullptr;
+  if (gpu.name.find("A100") == std::string::npos) return std::nullopt;
   return find_device_sheet(gpu.memory_bytes > kLarge ? "a100-80gb" : "a100-40gb");
 }
 
 Cluster gpus_here(const std::vector<Gpu>& gpus) {
-  const DeviceSheet* sheet = sheet_of_gpu(gpus.front());
+  const auto sheet = sheet_of_gpu(gpus.front());
   if (!sheet)
     fail(ExitCode::configuration,
          "there is no data sheet of this host's {}; give --machine a JSON file with its figures", gpus.front().name);

@@ -73,9 +73,8 @@ bool parse_nic(std::string_view text, Nic* nic) {
 }
 
 std::string unknown_device(std::string_view name) {
-  std::vector<std::string> names;
-  for (const DeviceSheet& sheet : device_sheets()) names.push_back(sheet.name);
-  return fmt::format("a device{}: {}", did_you_mean(name, names), device_sheet_names());
+  const std::vector<std::string> names = device_sheet_names();
+  return fmt::format("a device{}: {}", did_you_mean(name, names), fmt::join(names, ", "));
 }
 
 bool parse_link(std::string_view word, Link* link) {
@@ -199,7 +198,7 @@ Cluster Cluster::parse(std::string_view spec) {
   } else {
     cluster.devices = first;
   }
-  const DeviceSheet* sheet = find_device_sheet(words.next());
+  const auto sheet = find_device_sheet(words.next());
   if (!sheet) words.refuse(unknown_device(words.next()));
   words.take();
   cluster.device = *sheet;
@@ -230,7 +229,7 @@ Cluster Cluster::from_json(const nlohmann::json& json, const std::string& source
   cluster.hosts = fields.count("hosts", 1);
   cluster.devices = fields.count("devices", 1);
   if (const nlohmann::json& device = fields.at("device"); device.is_string()) {
-    const DeviceSheet* sheet = find_device_sheet(device.get<std::string>());
+    const auto sheet = find_device_sheet(device.get<std::string>());
     if (!sheet) fields.refuse("device", "is no " + unknown_device(device.get<std::string>()));
     cluster.device = *sheet;
   } else {

@@ -1,9 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace trireme {
 
@@ -26,12 +27,12 @@ struct DeviceSheet {
   double pcie_bytes_per_s = 0;    // to its host; of a CPU: to the next socket
   Link link = Link::pcie;         // of a host of these, when nobody says otherwise
   int link_domain = 0;            // devices that one NVSwitch fabric joins, over hosts too; 0: those of a host
+  double flops_reach = 1;         // of that arithmetic, what engines are known to reach where it is a small part
   std::string nic;                // of each device in a cluster, when nobody says otherwise: "ib400"; "": none
   std::string family;             // of whose all-reduce measurements hold for it (plan/collectives.cpp); "": none
 };
 
-std::span<const DeviceSheet> device_sheets();
-const DeviceSheet* find_device_sheet(std::string_view name);
-std::string device_sheet_names();  // "a100-40gb, a100-80gb, ...": for errors and help
+std::optional<DeviceSheet> find_device_sheet(std::string_view name);
+std::vector<std::string> device_sheet_names();  // GPUs first: for errors and help
 
 }  // namespace trireme

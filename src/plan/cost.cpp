@@ -41,7 +41,8 @@ void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows
   const double weights =
       stage.layer_bytes * model_.read_share(rows) / (profile_.weight_share_of(precision, cpu) * bandwidth) +
       stage.head_bytes / (profile_.weight_share_of(Precision::bf16, cpu) * bandwidth);
-  const double flops = profile_.flops_share_of(precision) * peak_flops(cluster_.device, precision);
+  const double flops =
+      profile_.flops_share_of(precision) * cluster_.device.flops_reach * peak_flops(cluster_.device, precision);
   const double arithmetic =
       2 * (stage.layer_parameters * model_.used_share() * rows + stage.head_parameters * head_rows) / flops;
   cost.weights_ms += weights * 1e3;
@@ -81,7 +82,7 @@ StepCost CostModel::decode_step(double sequences, double position) const {
 StepCost CostModel::prefill(double tokens, double sequences) const {
   const double pieces = std::max(std::ceil(tokens * sequences / kChunkTokens), std::min<double>(pp_, sequences));
   const double rows = tokens * sequences / pieces;
-  const double flops = profile_.flops_share * cluster_.device.bf16_flops;
+  const double flops = profile_.flops_share * cluster_.device.flops_reach * cluster_.device.bf16_flops;
   const double heads = static_cast<double>(model_.config().num_heads) / tp_ * model_.config().head_dim;
   StepCost piece;
   for (const StageWork& stage : stages_) {

@@ -75,6 +75,14 @@ class Planner {
     return l;
   }
 
+  // As many replicas as there is room for; or, when a rate of requests is to cost little, as few as answer it.
+  LayoutPlan with_replicas(int tp, int pp, int most) const {
+    const bool few = request_.objective == Objective::cost && request_.rate > 0;
+    for (int dp = 1; few && dp < most; dp++)
+      if (LayoutPlan l = evaluate(tp, pp, dp); l.acceptable()) return l;
+    return evaluate(tp, pp, most);
+  }
+
  private:
   // Few have measured pipelines and groups over hosts: there the error is that of the worst tenth of the others.
   double expected_error(const LayoutPlan& l) const {
@@ -165,7 +173,8 @@ Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EnginePr
     const std::vector<int> depths = request.pp > 0 ? std::vector<int>{request.pp} : divisors(groups);
     for (int pp : depths) {
       if (pp > model.config().num_layers || groups / pp < std::max(1, request.dp)) continue;
-      plan.layouts.push_back(planner.evaluate(tp, pp, request.dp > 0 ? request.dp : groups / pp));
+      plan.layouts.push_back(request.dp > 0 ? planner.evaluate(tp, pp, request.dp)
+                                            : planner.with_replicas(tp, pp, groups / pp));
     }
   }
   std::stable_sort(plan.layouts.begin(), plan.layouts.end(), [&](const LayoutPlan& a, const LayoutPlan& b) {

@@ -116,6 +116,17 @@ TEST_CASE("a rate of requests keeps so many in flight, up to what the machine ca
   CHECK(contains(flooded.layouts[0].reason, "10000.0 requests/s wanted, "));
 }
 
+TEST_CASE("a rate at the least cost takes no more replicas than answer it") {
+  Question q("llama-3.1-8b", Precision::bf16, "8 h100");
+  q.request.rate = 2;
+  q.request.objective = Objective::cost;
+  const Plan plan = q.plan();
+  REQUIRE(plan.choice == 0);
+  CHECK(plan.layouts[0].devices() == 1);
+  q.request.objective = Objective::throughput;
+  CHECK(q.plan().layouts[0].devices() == 8);
+}
+
 TEST_CASE("nothing fits: what would is named") {
   Question q("llama-3.1-405b", Precision::bf16, "2 h100");
   const Plan plan = q.plan();
