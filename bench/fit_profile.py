@@ -46,8 +46,9 @@ class Planner:
         return json.loads(self.process.stdout.readline())
 
 
-def starts_up(case):
-    """TTFT that falls as concurrency rises is the benchmark's own warm-up: TensorRT-LLM's 8B rows are 550, 308 and 226 ms for 8, 16 and 32."""
+def waits_for_slot(case):
+    """TTFT that falls as concurrency rises: 550, 308 and 226 ms for 8, 16 and 32 in flight (TensorRT-LLM, 8B, TP 1). All twelve are output / concurrency
+    * TPOT, the time until the next sequence ends, and 40 to 75 ms: that server had no more slots than clients, and a new request waited for one."""
     return case["metric"] == TTFT and case["id"].startswith("sil_8b_h100_trt")
 
 
@@ -67,7 +68,7 @@ def is_scored(case):
 
 def is_fitted(case):
     gpu = cases.DEVICES[case["gpu"]] in ("a100-80gb", "h100", "h200", "b200")
-    return is_scored(case) and gpu and not starts_up(case) and not poor_kernels(case) and not old_engine(case)
+    return is_scored(case) and gpu and not waits_for_slot(case) and not poor_kernels(case) and not old_engine(case)
 
 
 class Fit:
@@ -86,6 +87,11 @@ class Fit:
 
     def predict(self, x):
         return [p["value"] for p in self.planner.predict(self.profile_of(x))]
+
+    def with_wait(self, x):
+        """TTFT of those that wait for a slot, by the planner's own decode: until the next sequence ends."""
+        return [(p["value"] + q["output"] / q["batch"] * p["decode"], case["value"])
+                for p, (case, q) in zip(self.planner.predict(self.profile_of(x)), self.rows) if waits_for_slot(case)]
 
     def residuals(self, x):
         return np.log(self.predict(x)) - self.measured
@@ -166,8 +172,8 @@ def report(data, rows, predictions):
     line("  without INT8 kernels slower than FP16", lambda c, q: c["metric"] == DECODE and on_gpu(q) and not poor_kernels(c))
     line("  CPUs, small clusters", lambda c, q: c["metric"] == DECODE and not on_gpu(q), "decode_cpu")
     line(f"TTFT, at most {LOW_LOAD} sequences in flight, GPUs", lambda c, q: c["metric"] == TTFT and on_gpu(q) and low(c), "ttft")
-    line("  more in flight, without start-up", lambda c, q: c["metric"] == TTFT and on_gpu(q) and not low(c) and not starts_up(c), "ttft_loaded")
-    line("  the start-up rows", lambda c, q: starts_up(c))
+    line("  more in flight", lambda c, q: c["metric"] == TTFT and on_gpu(q) and not low(c) and not waits_for_slot(c), "ttft_loaded")
+    line("  of a server without a free slot (not fitted)", lambda c, q: waits_for_slot(c))
     line("throughput, tokens a second", lambda c, q: c["metric"] == THROUGHPUT, "throughput")
     for gpu in sorted({case["gpu"] for case, _ in rows}):
         line(f"    decode on {gpu}", lambda c, q: c["metric"] == DECODE and c["gpu"] == gpu)
@@ -212,6 +218,7 @@ def main():
     print("\n== all rows fitted (in sample)")
     in_sample = fit.predict(everything)
     report(data, rows, in_sample)
+    print(error_line("  and the time until the next sequence ends", [abs(p - m) / m for p, m in fit.with_wait(everything)]))
     print(fit.profile_of(everything)["constants"])
     if args.rows:
         for (case, _), left_out, own in zip(rows, worst, in_sample):

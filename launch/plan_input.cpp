@@ -121,6 +121,8 @@ Cluster planned_cluster(const Options& o) {
   }
   if (std::filesystem::is_regular_file(o.machine, error))
     return Cluster::from_json(read_json_file(o.machine), o.machine);
+  if (o.machine.ends_with(".json") || o.machine.find('/') != std::string::npos)
+    fail(ExitCode::no_input, "there is no file '{}'; check --machine", o.machine);
   return Cluster::parse(o.machine);
 }
 

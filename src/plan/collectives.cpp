@@ -108,7 +108,7 @@ NetworkCost network_cost(const Nic& nic, bool best) {
   if (nic.kind != Nic::Kind::ethernet) return best ? NetworkCost{6, 4} : NetworkCost{12, 14};
   const double share = best ? 0.25 : 1;
   if (nic.gbit_per_s > 2.5) return {60 * share, 60 * share, 0};
-  return {0, 0, 100 * share};
+  return {0, 0, 90 * share};
 }
 
 double across_us(const Cluster& c, const GroupPlace& g, double bytes, bool best) {

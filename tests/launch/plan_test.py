@@ -54,6 +54,7 @@ full, err = plan_json("--shape", "llama-3.1-70b", "--machine", "8 h100", "--prec
 check(full["layouts"][0]["ttft_ms"] > 10000 and "KV for 64 x 9216 does not" in full["layouts"][0]["reason"], full)
 for arguments, code, words in [
         (["--shape", "llama-3.1-8b", "--machine", "8 h1000"], 64, "column 3"),
+        (["--shape", "llama-3.1-8b", "--machine", "nowhere.json"], 66, "there is no file 'nowhere.json'"),
         (["--machine", "8 h100"], 64, "no model was given; give one of -m MODEL, --config config.json and --shape NAME"),
         (["--shape", "llama-9", "--machine", "8 h100"], 64, "there is no shape 'llama-9'"),
         (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--precision", "fp9"], 64, "it takes one of auto, bf16, fp8, fp4, int8, int4"),
