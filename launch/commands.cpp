@@ -41,6 +41,13 @@ constexpr Command kCommands[] = {
      "  trireme topology --synthetic 'package:2 numa:1 core:8 pu:2'\n"
      "  mpirun -n 4 trireme topology\n",
      topology_command},
+    {"plan", kPlan, MpiUse::never, "", "which layouts fit a machine, what each will do, which to take and why",
+     "  trireme plan --shape llama-3.1-70b --machine '2 hosts x 8 h100 nvswitch, 8 ib400' --precision fp8\n"
+     "  trireme plan -m model.h5 --machine '1 host x 4 l40s' --context 8192 --batch 24\n"
+     "  trireme plan --shape llama-3.1-8b --machine '8 h100' --objective latency --input-len 2048 --output-len 256\n"
+     "  trireme plan --config config.json --machine '8 a100-80gb' --objective cost --gpu-hour 2.5 --slo-tpot 50\n"
+     "  trireme plan --shape llama-3.1-70b --machine '8 h100' --tp 4 --pp 1 --dp 2 --batch 16 --json\n",
+     plan_command},
     {"bench", kBench, MpiUse::always, "WHAT [TEXT]",
      "decode, prefill, collective, load or limits, each beside its limit; quality on a text",
      "  trireme bench decode -m smollm2.h5 --batch 16\n"

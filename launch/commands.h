@@ -19,7 +19,8 @@ enum CommandBit : uint32_t {
   kBench = 64,
   kDoctor = 128,
   kStatus = 256,
-  kAllCommands = 511
+  kPlan = 512,
+  kAllCommands = 1023
 };
 
 enum class MpiUse : uint8_t { never, if_launched, always };
@@ -47,6 +48,7 @@ int tokenize_command(const Options& options, const Environment& environment);
 int render_command(const Options& options, const Environment& environment);
 int bench_command(const Options& options, const Environment& environment);
 int doctor_command(const Options& options, const Environment& environment);
+int plan_command(const Options& options, const Environment& environment);
 int status_command(const Options& options, const Environment& environment);
 
 }  // namespace trireme

@@ -7,7 +7,8 @@ namespace trireme {
 namespace {
 
 constexpr uint32_t kEngine = kRun | kBench;
-constexpr uint32_t kModel = kRun | kTokenize | kRender | kBench;
+constexpr uint32_t kModel = kRun | kTokenize | kRender | kBench | kPlan;
+constexpr uint32_t kLayout = kEngine | kPlan;
 constexpr double kMany = 1e15;
 constexpr double kRanks = 1 << 24;
 
@@ -16,15 +17,16 @@ const OptionSpec kTable[] = {
   {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5), GGUF file or Hugging Face folder"},
   {"files", "output", 'o', "FILE", "", kRun | kConvert, &Options::output, "where results (JSON lines) or the checkpoint go"},
   {"files", "dtype", 0, "keep|bf16|fp32|int8|int4|fp8", "keep", kConvert | kBench, &Options::dtype, "what matrices are stored as; norms and biases are always FP32"},
-  {"files", "shape", 0, "NAME", "", kBench, &Options::shape, "a well-known model's shape (llama-3.1-8b) in place of -m, with --synthetic"},
-  {"files", "synthetic", 0, "", "", kBench, &Options::synthetic_weights, "make the weights up, as --dtype says (keep: bf16): no file is needed"},
+  {"files", "shape", 0, "NAME", "", kBench | kPlan, &Options::shape, "a well-known model's shape (llama-3.1-8b) in place of -m"},
+  {"files", "config", 0, "config.json", "", kPlan, &Options::model_config, "a model's published config.json in place of -m"},
+  {"files", "synthetic", 0, "", "", kBench, &Options::synthetic_weights, "make the weights of --shape up, as --dtype says (keep: bf16): no file is needed"},
   {"files", "follow-links", 0, "", "", kConvert, &Options::follow_links, "files of a folder may be links to anywhere"},
   {"files", "restart", 0, "", "", kRun, &Options::restart, "throw away the run that stands at the output and begin anew"},
   {"files", "allow-errors", 0, "", "", kRun, &Options::allow_errors, "exit 0 even when some rows are errors"},
 
-  {"layout", "tp", 0, "N|auto", "auto", kEngine, &Options::tp, "tensor parallel: ranks that share every layer", 1, kRanks},
-  {"layout", "pp", 0, "N|auto", "auto", kEngine, &Options::pp, "pipeline parallel: stages of layers", 1, kRanks},
-  {"layout", "dp", 0, "N|auto", "auto", kEngine, &Options::dp, "data parallel: replicas; tp * pp * dp = ranks", 1, kRanks},
+  {"layout", "tp", 0, "N|auto", "auto", kLayout, &Options::tp, "tensor parallel: ranks that share every layer", 1, kRanks},
+  {"layout", "pp", 0, "N|auto", "auto", kLayout, &Options::pp, "pipeline parallel: stages of layers", 1, kRanks},
+  {"layout", "dp", 0, "N|auto", "auto", kLayout, &Options::dp, "data parallel: replicas; tp * pp * dp = ranks", 1, kRanks},
   {"layout", "stage-split", 0, "N,N,...", "", kEngine, &Options::stage_split, "layers of each stage, first stage first", 1, kRanks},
 
   {"engine", "threads", 0, "N|auto", "auto", kEngine, &Options::threads, "threads of a rank (auto: the CPUs its mask allows)", 1, 4096},
@@ -60,6 +62,20 @@ const OptionSpec kTable[] = {
 
   {"machine", "synthetic", 0, "SPEC", "", kTopology, &Options::synthetic, "show an invented machine: package:2 numa:1 core:8 pu:2"},
 
+  {"plan", "machine", 0, "FILE|SPEC|here", "here", kPlan, &Options::machine, "what to plan for: '2 hosts x 8 h100 nvswitch, 8 ib400', or a JSON file of one"},
+  {"plan", "precision", 0, "auto|bf16|fp8|fp4|int8|int4", "auto", kPlan, &Options::precision, "of the weights (auto: what -m has; bf16)"},
+  {"plan", "kv", 0, "auto|bf16|fp8", "auto", kPlan, &Options::kv_type, "of keys and values (auto: docs/operations.md)"},
+  {"plan", "context", 0, "N|auto", "auto", kPlan, &Options::context, "positions that a sequence may need (auto: input and output)", 1, kMany},
+  {"plan", "input-len", 0, "N|auto", "auto", kPlan, &Options::input_len, "tokens of a prompt (auto: 1024, or the context)", 1, kMany},
+  {"plan", "output-len", 0, "N|auto", "auto", kPlan, &Options::output_len, "tokens that a request generates (auto: 256)", 1, kMany},
+  {"plan", "batch", 0, "N|auto", "auto", kPlan, &Options::batch, "sequences in flight on a replica (auto: 1 for latency, else all that fit)", 1, 1 << 20},
+  {"plan", "rate", 0, "X", "", kPlan, &Options::rate, "requests a second, of all replicas, in place of --batch", 0, 1e9, true},
+  {"plan", "objective", 0, "latency|throughput|cost", "throughput", kPlan, &Options::objective, "what to choose by"},
+  {"plan", "slo-ttft", 0, "MS", "", kPlan, &Options::slo_ttft, "milliseconds to the first token, at most", 0, 1e9, true},
+  {"plan", "slo-tpot", 0, "MS", "", kPlan, &Options::slo_tpot, "milliseconds for each further token, at most", 0, 1e9, true},
+  {"plan", "gpu-hour", 0, "PRICE", "", kPlan, &Options::gpu_hour, "of one device; without it costs are device hours", 0, 1e9, true},
+  {"plan", "engine-profile", 0, "NAME", "published", kPlan, &Options::engine_profile, "what the engine reaches: published (vLLM, TensorRT-LLM), trireme"},
+
   {"bench", "prompt-tokens", 0, "N", "512", kBench, &Options::prompt_tokens, "length of every prompt (decode: 16 unless given)", 1, 1 << 20},
   {"bench", "batch", 0, "N", "1", kBench, &Options::batch, "sequences that decode together", 1, 65536},
   {"bench", "steps", 0, "N", "64", kBench, &Options::steps, "decode steps of one sample", 1, 1 << 20},
@@ -70,8 +86,8 @@ const OptionSpec kTable[] = {
   {"quality", "window", 0, "N", "512", kBench, &Options::window, "tokens that the model reads at once", 2, 1 << 24},
   {"quality", "unscored", 0, "N", "", kBench, &Options::unscored, "of these, the first that are context only; when not given, an eighth", 0, 1 << 24},
 
-  {"general", "json", 0, "", "", kBench | kInspect | kStatus | kTopology, &Options::json, "print JSON lines"},
-  {"general", "config", 0, "FILE", "", kAllCommands, &Options::config, "read options from FILE: lines `name = value`"},
+  {"general", "json", 0, "", "", kBench | kInspect | kPlan | kStatus | kTopology, &Options::json, "print JSON lines"},
+  {"general", "config", 0, "FILE", "", kAllCommands & ~kPlan, &Options::config, "read options from FILE: lines `name = value`"},
   {"general", "log-level", 0, "debug|info|warn|error", "info", kAllCommands, &Options::log_level, "what goes to stderr"},
   {"general", "print-config", 0, "", "", kAllCommands, &Options::print_config, "print every option, its value and origin, and end"},
   {"general", "help", 'h', "", "", kAllCommands, &Options::help, "print this"},

@@ -20,7 +20,7 @@ struct Options {
 
   std::string model, output;
   std::string dtype;               // convert and made-up weights: "keep", "bf16", "fp32", "int8", "int4" or "fp8"
-  std::string shape;               // bench: a name of model/shapes.h
+  std::string shape;               // bench, plan: a name of model/shapes.h
   bool synthetic_weights = false;  // bench
   bool follow_links = false;       // convert
   bool restart = false, allow_errors = false;
@@ -51,7 +51,11 @@ struct Options {
 
   std::string synthetic;  // topology
 
-  int64_t prompt_tokens = 0, batch = 0, steps = 0, repeats = 0, bytes = 0;  // bench
+  std::string model_config, machine, precision, kv_type, objective, engine_profile;  // plan
+  int64_t context = 0, input_len = 0, output_len = 0;                                // plan: tokens, 0: auto
+  double rate = 0, slo_ttft = 0, slo_tpot = 0, gpu_hour = 0;                         // plan: 0: not asked
+
+  int64_t prompt_tokens = 0, batch = 0, steps = 0, repeats = 0, bytes = 0;  // bench; batch: plan too
   std::string against, against_numerics;  // bench quality: the reference; "" is the model's own
   int64_t window = 0, unscored = -1;      // bench quality: tokens; -1: auto
   bool json = false;

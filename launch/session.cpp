@@ -12,6 +12,7 @@
 #include "kernels/select.h"
 #include "launch/environment.h"
 #include "launch/together.h"
+#include "plan/own_memory.h"
 #include "topology/machine.h"
 #include "topology/threads.h"
 
@@ -20,12 +21,7 @@ namespace trireme {
 namespace {
 
 constexpr int kNumericsRevision = 2;        // raised whenever a change of ours changes bits
-constexpr int64_t kLogitRows = 32;          // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
-constexpr double kCacheShare = 0.5;         // of the memory left after the weights, when --kv-gib is auto
-constexpr double kGpuCacheShare = 0.95;     // of a GPU's memory left after weights, activations and kRankBytes
 constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer does not fit
-constexpr int64_t kRankBytes = int64_t{256}
-                               << 20;  // of a rank beside weights and cache: libraries, activations, windows
 
 const char* name_of(Numerics numerics) {
   constexpr const char* kNames[] = {"exact", "standard", "fast"};

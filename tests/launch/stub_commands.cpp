@@ -11,6 +11,7 @@ int tokenize_command(const Options&, const Environment&) { return 0; }
 int render_command(const Options&, const Environment&) { return 0; }
 int bench_command(const Options&, const Environment&) { return 0; }
 int doctor_command(const Options&, const Environment&) { return 0; }
+int plan_command(const Options&, const Environment&) { return 0; }
 int status_command(const Options&, const Environment&) { return 0; }
 
 }  // namespace trireme

@@ -1,0 +1,121 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "launch/commands.h"
+#include "launch/plan_input.h"
+#include "plan/advice.h"
+#include "plan/reasons.h"
+
+namespace trireme {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+double rounded(double value, double step) { return std::round(value / step) * step; }
+
+ordered_json json_of(const LayoutPlan& l, const PlanRequest& r) {
+  const double sequences = r.batch > 0 ? r.batch : std::max(1.0, l.performance.running);
+  return {{"tp", l.tp},
+          {"pp", l.pp},
+          {"dp", l.dp},
+          {"fits", l.fits},
+          {"weight_bytes_per_device", static_cast<int64_t>(l.memory.weight_bytes)},
+          {"kv_bytes_per_device", static_cast<int64_t>(sequences * r.context * l.memory.position_bytes)},
+          {"max_sequences", static_cast<int64_t>(l.max_sequences)},
+          {"decode_ms_per_token", l.performance.decode_ms},
+          {"ttft_ms", l.performance.ttft_ms},
+          {"output_tokens_per_s", l.tokens_per_s},
+          {"bound_decode_ms", l.bound_decode_ms},
+          {"bound_ttft_ms", l.bound_ttft_ms},
+          {"limiting_factor", l.limiting_factor},
+          {"reason", l.reason}};
+}
+
+void print_json(const Plan& plan, const PlanRequest& request) {
+  ordered_json all = {{"choice", nullptr}, {"layouts", ordered_json::array()}};
+  if (plan.choice >= 0) all["choice"] = plan.choice;
+  for (const LayoutPlan& l : plan.layouts) all["layouts"].push_back(json_of(l, request));
+  fmt::print("{}\n", all.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+}
+
+void print_heading(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile, const PlanRequest& r) {
+  fmt::print("{}, {:.1f} billion parameters, {:.3g} bits a weight, {}-byte keys and values\n", model.name(),
+             model.parameters() / 1e9, model.bits(), model.kv_bytes());
+  fmt::print("{}{}\n", cluster.text(), cluster.nics_assumed ? " (adapters assumed)" : "");
+  fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n\n", r.input_tokens,
+             r.output_tokens, r.context,
+             r.batch > 0  ? fmt::format("{:.0f} in flight a replica", r.batch)
+             : r.rate > 0 ? fmt::format("{} requests/s", r.rate)
+                          : "as many in flight as the objective likes",
+             profile.name, profile.about);
+}
+
+void print_row(const LayoutPlan& l, bool chosen) {
+  const Performance& p = l.performance;
+  const double per_device = l.tokens_per_s / l.devices();
+  fmt::print(
+      "{} {:<18} {:<4} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10.0f} {:>9.0f} {:>9.2f} {:>7.0f}% {:>6}\n",
+      chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, l.max_sequences,
+      l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms, l.tokens_per_s, per_device,
+      rounded(l.cost_per_million, 0.01), 100 * l.bound_decode_ms / p.decode_ms,
+      l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
+}
+
+void print_table(const Plan& plan, const PlanRequest& r) {
+  fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n", "layout", "fits",
+             "weights", "sequences", "in flight", "decode", "TTFT p50", "output", "a device",
+             r.gpu_hour > 0 ? "cost per" : "hours per", "share of", "error");
+  fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n", "", "", "GB", "that fit",
+             "", "ms/token", "ms", "tok/s", "tok/s", "M tokens", "bound", "");
+  for (size_t i = 0; i < plan.layouts.size(); i++) print_row(plan.layouts[i], static_cast<int>(i) == plan.choice);
+}
+
+// The line that starts a run so, bare and under Slurm.
+void print_launch(const LayoutPlan& l, const Cluster& c, const Options& o, const PlanRequest& r) {
+  const std::string layout = fmt::format("--tp {} --pp {} --dp {}", l.tp, l.pp, l.dp);
+  const int64_t sequences = std::max<int64_t>(1, static_cast<int64_t>(r.batch > 0 ? r.batch : l.performance.running));
+  const std::string run =
+      fmt::format("trireme run INPUT -m {} -o OUT.jsonl {} {}--max-seqs {}", o.model.empty() ? "MODEL" : o.model,
+                  layout, c.device.cpu ? "" : "--device cuda ", sequences);
+  const int hosts = (l.devices() + c.devices - 1) / c.devices, per_host = std::min(l.devices(), c.devices);
+  fmt::print("\nstart it:\n  mpirun -n {} --map-by ppr:{}:node {}\n", l.devices(), per_host, run);
+  fmt::print("  sbatch --nodes={} --ntasks-per-node={} {}--wrap \"srun --mpi=pmix --kill-on-bad-exit=1 {}\"\n", hosts,
+             per_host, c.device.cpu ? "" : fmt::format("--gpus-per-node={} ", per_host), run);
+}
+
+void print_text(const Plan& plan, const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
+                const PlanRequest& request, const Options& options) {
+  print_heading(model, cluster, profile, request);
+  print_table(plan, request);
+  for (size_t i = 0; i < plan.layouts.size(); i++)
+    fmt::print("{}{}{}: {}\n", i == 0 ? "\n" : "", static_cast<int>(i) == plan.choice ? "take " : "not ",
+               layout_name(plan.layouts[i]), plan.layouts[i].reason);
+  const std::vector<std::string> advice = give_advice(plan, model, cluster, profile, request);
+  for (size_t i = 0; i < advice.size(); i++) fmt::print("{}{}\n", i == 0 ? "\n" : "", advice[i]);
+  if (plan.choice >= 0) print_launch(plan.layouts[static_cast<size_t>(plan.choice)], cluster, options, request);
+}
+
+}  // namespace
+
+int plan_command(const Options& options, const Environment&) {
+  const EngineProfile profile = get_engine_profile(options.engine_profile);
+  const PlannedModel model = PlannedModel::of(options, profile);
+  const Cluster cluster = planned_cluster(options);
+  const PlanRequest request = plan_request(options);
+  const Plan plan = plan_layouts(*model.work, cluster, profile, request);
+  if (options.json)
+    print_json(plan, request);
+  else
+    print_text(plan, *model.work, cluster, profile, request, options);
+  if (plan.choice < 0)
+    fail(ExitCode::configuration, "nothing fits: {}; {}", plan.layouts.front().reason,
+         nearest_fit(plan, *model.work, cluster, profile, request));
+  return 0;
+}
+
+}  // namespace trireme

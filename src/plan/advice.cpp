@@ -1,0 +1,171 @@
+#include "plan/advice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "base/error.h"
+#include "plan/reasons.h"
+
+namespace trireme {
+
+namespace {
+
+using Advice = std::vector<std::string>;
+
+// Of those that fit, the one with the least of something; null when none fits.
+template <typename Measure>
+const LayoutPlan* least(const Plan& plan, const Measure& measure) {
+  const LayoutPlan* found = nullptr;
+  for (const LayoutPlan& l : plan.layouts)
+    if (l.acceptable() && (!found || measure(l) < measure(*found))) found = &l;
+  return found;
+}
+
+const LayoutPlan* smallest(const Plan& plan) {
+  return least(plan, [](const LayoutPlan& l) { return l.tp * l.pp * 1000 + l.pp; });
+}
+
+const LayoutPlan* find(const Plan& plan, int tp, int pp) {
+  for (const LayoutPlan& l : plan.layouts)
+    if (l.tp == tp && l.pp == pp && l.fits) return &l;
+  return nullptr;
+}
+
+bool is_free(const PlanRequest& r) { return r.tp == 0 && r.pp == 0 && r.dp == 0; }
+
+std::string layout_of_replica(const LayoutPlan& l) {
+  LayoutPlan one = l;
+  one.dp = 1;
+  return layout_name(one);
+}
+
+void smallest_that_fits(Advice& advice, const Plan& plan, const PlanRequest& r) {
+  const LayoutPlan* l = smallest(plan);
+  if (!l) return;
+  advice.push_back(fmt::format("smallest that fits: {}, {:.1f} GB of weights a device and room for {} x {}",
+                               layout_of_replica(*l), l->memory.weight_bytes / 1e9, l->max_sequences, r.context));
+}
+
+// The precisions below the model's that the device computes, or that save reading.
+std::vector<Precision> lower_precisions(const ModelWork& model, const Cluster& c, const EngineProfile& profile) {
+  std::vector<Precision> lower;
+  if (model.precision() == Precision::bf16)
+    lower.push_back(c.device.fp8_flops > 0 && !profile.own() ? Precision::fp8 : Precision::int8);
+  if (precision_bits(model.precision()) > 4)
+    lower.push_back(c.device.fp4_flops > 0 && !profile.own() ? Precision::fp4 : Precision::int4);
+  return lower;
+}
+
+void quantize_first(Advice& advice, const Plan& plan, const ModelWork& model, const Cluster& cluster,
+                    const EngineProfile& profile, const PlanRequest& request) {
+  const LayoutPlan* now = plan.choice < 0 ? nullptr : &plan.layouts[static_cast<size_t>(plan.choice)];
+  for (Precision p : lower_precisions(model, cluster, profile)) {
+    const ModelWork quantized(model.name(), model.config(), p, model.kv_bytes(), profile);
+    const Plan lower = plan_layouts(quantized, cluster, profile, request);
+    const LayoutPlan* best = lower.choice < 0 ? nullptr : &lower.layouts[static_cast<size_t>(lower.choice)];
+    const LayoutPlan* least_devices = smallest(lower);
+    if (!best || !least_devices) continue;
+    const LayoutPlan* own = smallest(plan);
+    std::string line = fmt::format("at {} it fits {}", precision_name(p), layout_of_replica(*least_devices));
+    if (own && own->tp * own->pp == least_devices->tp * least_devices->pp)
+      line = fmt::format("{} needs no fewer devices", precision_name(p));
+    else if (own)
+      line += fmt::format(" where {} needs {}", precision_name(model.precision()), layout_of_replica(*own));
+    if (now && request.objective == Objective::latency)
+      line += fmt::format("; {}: {:.1f} ms a token in place of {:.1f}", layout_name(*best), best->performance.decode_ms,
+                          now->performance.decode_ms);
+    else
+      line += fmt::format("; {}: {:.0f} tok/s{}", layout_name(*best), best->tokens_per_s,
+                          now ? fmt::format(" in place of {:.0f}", now->tokens_per_s) : "");
+    advice.push_back(line);
+  }
+}
+
+void replicas_or_tp(Advice& advice, const Plan& plan) {
+  const LayoutPlan* small = smallest(plan);
+  const LayoutPlan* wide = least(plan, [](const LayoutPlan& l) { return l.pp * 1e6 - l.tp; });
+  if (!small || !wide || small == wide || small->dp == wide->dp) return;
+  advice.push_back(fmt::format("{} gives {:.1f}x the tokens of {}, and {:.1f}x its time for a token",
+                               layout_name(*small), small->tokens_per_s / wide->tokens_per_s, layout_name(*wide),
+                               small->performance.decode_ms / wide->performance.decode_ms));
+}
+
+void over_hosts(Advice& advice, const Plan& plan, const Cluster& c) {
+  if (c.hosts == 1) return;
+  const LayoutPlan *staged = find(plan, c.devices, c.hosts), *wide = find(plan, c.size(), 1);
+  if (!staged || !wide) return;
+  advice.push_back(fmt::format("over hosts: {} takes {:.1f} ms a token and gives {:.0f} tok/s, {} {:.1f} and {:.0f}",
+                               layout_name(*staged), staged->performance.decode_ms, staged->tokens_per_s,
+                               layout_name(*wide), wide->performance.decode_ms, wide->tokens_per_s));
+}
+
+void interactive_or_offline(Advice& advice, const ModelWork& model, const Cluster& cluster,
+                            const EngineProfile& profile, PlanRequest request) {
+  request.batch = request.rate = request.slo_ttft_ms = request.slo_tpot_ms = 0;
+  request.objective = Objective::latency;
+  const Plan one = plan_layouts(model, cluster, profile, request);
+  request.objective = Objective::throughput;
+  const Plan many = plan_layouts(model, cluster, profile, request);
+  if (one.choice < 0 || many.choice < 0) return;
+  const LayoutPlan &a = one.layouts.front(), &b = many.layouts.front();
+  advice.push_back(
+      fmt::format("interactive, one user a replica: {}, {:.1f} ms a token, TTFT {:.0f} ms; offline: {}, {:.0f} tok/s "
+                  "at {:.1f} ms a token",
+                  layout_of_replica(a), a.performance.decode_ms, a.performance.ttft_ms, layout_name(b), b.tokens_per_s,
+                  b.performance.decode_ms));
+}
+
+}  // namespace
+
+std::vector<std::string> give_advice(const Plan& plan, const ModelWork& model, const Cluster& cluster,
+                                     const EngineProfile& profile, const PlanRequest& request) {
+  Advice advice;
+  if (!is_free(request)) return advice;
+  smallest_that_fits(advice, plan, request);
+  quantize_first(advice, plan, model, cluster, profile, request);
+  replicas_or_tp(advice, plan);
+  over_hosts(advice, plan, cluster);
+  interactive_or_offline(advice, model, cluster, profile, request);
+  return advice;
+}
+
+std::string nearest_fit(const Plan& plan, const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
+                        const PlanRequest& request) {
+  std::vector<std::string> ways;
+  PlanRequest free = request;
+  free.tp = free.pp = free.dp = 0;
+  if (!is_free(request))
+    if (const Plan others = plan_layouts(model, cluster, profile, free); others.choice >= 0)
+      ways.push_back(layout_name(others.layouts.front()));
+  for (Precision p : lower_precisions(model, cluster, profile)) {
+    const ModelWork quantized(model.name(), model.config(), p, model.kv_bytes(), profile);
+    const Plan lower = plan_layouts(quantized, cluster, profile, request);
+    if (lower.choice < 0) continue;
+    ways.push_back(fmt::format("--precision {} with {}", precision_name(p), layout_name(lower.layouts.front())));
+    break;
+  }
+  const LayoutPlan* nearest = plan.layouts.empty() ? nullptr : &plan.layouts.front();
+  if (nearest && nearest->max_sequences >= 1 && request.batch > 0)
+    ways.push_back(fmt::format("--batch {} with {}", nearest->max_sequences, layout_name(*nearest)));
+  else if (nearest && nearest->memory.positions() >= 1)
+    ways.push_back(
+        fmt::format("--context {:.0f} with {}", std::floor(nearest->memory.positions()), layout_name(*nearest)));
+  if (ways.empty() && is_free(request)) {
+    Cluster more = cluster;
+    for (more.hosts *= 2; more.hosts <= 64 * cluster.hosts; more.hosts *= 2) {
+      if (more.nics == 0)
+        more = Cluster::parse(
+            fmt::format("{} hosts x {} {} {}", more.hosts, more.devices, more.device.name, link_name(more.link)));
+      const Plan larger = plan_layouts(model, more, profile, request);
+      if (larger.choice < 0) continue;
+      ways.push_back(fmt::format("{} with {}", more.text(), layout_name(larger.layouts.front())));
+      break;
+    }
+  }
+  return ways.empty() ? "a device with more memory would" : fmt::format("{} would fit", fmt::join(ways, ", or "));
+}
+
+}  // namespace trireme

@@ -1,0 +1,122 @@
+#include "plan/cost.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "plan/collectives.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr double kChunkTokens = 8192;  // of a prompt that engines compute at once (vLLM's and TensorRT-LLM's default)
+
+double overlapped(double a, double b, double exponent) {
+  return std::pow(std::pow(a, exponent) + std::pow(b, exponent), 1 / exponent);
+}
+
+}  // namespace
+
+double StepCost::total_ms() const {
+  return std::max(bound_ms, products_ms + cache_ms + layers_ms + reduce_ms + hops_ms + fixed_ms);
+}
+
+StepCost StepCost::times(double factor) const {
+  StepCost c = *this;
+  for (double StepCost::*part : {&StepCost::weights_ms, &StepCost::arithmetic_ms, &StepCost::products_ms,
+                                 &StepCost::cache_ms, &StepCost::layers_ms, &StepCost::reduce_ms, &StepCost::hops_ms})
+    c.*part *= factor;
+  return c;
+}
+
+CostModel::CostModel(const ModelWork& model, std::vector<StageWork> stages, const Cluster& cluster,
+                     const EngineProfile& profile, int tp, int pp)
+    : model_(model), stages_(std::move(stages)), cluster_(cluster), profile_(profile), tp_(tp), pp_(pp) {}
+
+// Of one stage: its layers over `rows` rows, and the head over `head_rows`.
+void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const {
+  const Precision precision = model_.precision();
+  const double bandwidth = cluster_.device.memory_bytes_per_s;
+  const bool cpu = cluster_.device.cpu;
+  const double weights =
+      stage.layer_bytes * model_.read_share(rows) / (profile_.weight_share_of(precision, cpu) * bandwidth) +
+      stage.head_bytes / (profile_.weight_share_of(Precision::bf16, cpu) * bandwidth);
+  const double flops =
+      profile_.flops_share_of(precision) * cluster_.device.flops_reach * peak_flops(cluster_.device, precision);
+  const double arithmetic =
+      2 * (stage.layer_parameters * model_.used_share() * rows + stage.head_parameters * head_rows) / flops;
+  cost.weights_ms += weights * 1e3;
+  cost.arithmetic_ms += arithmetic * 1e3;
+  cost.products_ms += overlapped(weights, arithmetic, profile_.overlap) * 1e3;
+}
+
+void CostModel::add_motion(StepCost& cost, double rows) const {
+  const double layers = model_.config().num_layers;
+  const double eight = precision_bits(model_.precision()) <= 8 ? profile_.layer_8_us : 0;
+  cost.layers_ms += layers * (profile_.layer_us + eight) * 1e-3;
+  const double bytes = rows * static_cast<double>(model_.config().hidden_size) * profile_.sum_bytes;
+  if (tp_ > 1) {
+    const double us = usual_all_reduce_us(cluster_, GroupPlace::of(cluster_, tp_), bytes);
+    cost.reduce_ms += 2 * layers * (profile_.reduce_factor * us + profile_.reduce_us) * 1e-3;
+  }
+  cost.hops_ms += (pp_ - 1) * hop_us(cluster_, tp_, bytes) * 1e-3;
+}
+
+StepCost CostModel::decode_step(double sequences, double position) const {
+  const double micro_batches = std::min<double>(pp_, std::max(1.0, sequences));
+  const double rows = sequences / micro_batches;
+  StepCost cost;
+  for (const StageWork& stage : stages_) {
+    add_products(cost, stage, rows, rows);
+    const double seen = stage.layers * model_.position_bytes(stage.kv_heads) * model_.seen_positions(position);
+    cost.cache_ms += rows * seen / (profile_.kv_share * cluster_.device.memory_bytes_per_s) * 1e3;
+  }
+  add_motion(cost, rows);
+  cost = cost.times(1 + profile_.bubble * (micro_batches - 1) / micro_batches);
+  cost.fixed_ms = (profile_.step_us + profile_.sequence_us * sequences) * 1e-3;
+  cost.bound_ms = decode_bound(model_, cluster_, tp_, pp_, rows, position, profile_.sum_bytes).total_ms();
+  return cost;
+}
+
+// Prompts pass a pipeline in pieces: chunks of a long one, or some of many.
+StepCost CostModel::prefill(double tokens, double sequences) const {
+  const double pieces = std::max(std::ceil(tokens * sequences / kChunkTokens), std::min<double>(pp_, sequences));
+  const double rows = tokens * sequences / pieces;
+  const double flops = profile_.flops_share * cluster_.device.flops_reach * cluster_.device.bf16_flops;
+  const double heads = static_cast<double>(model_.config().num_heads) / tp_ * model_.config().head_dim;
+  StepCost piece;
+  for (const StageWork& stage : stages_) {
+    add_products(piece, stage, rows, sequences / pieces);
+    piece.cache_ms += 2 * rows * model_.seen_positions(tokens) * heads * stage.layers / flops * 1e3;
+  }
+  add_motion(piece, rows);
+  StepCost cost = piece.times(1 + (pieces - 1) / pp_);
+  cost.fixed_ms = profile_.step_us * 1e-3;
+  cost.bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
+  return cost;
+}
+
+Performance CostModel::steady(const Workload& load) const {
+  Performance p;
+  p.running = std::max(1.0, std::min({load.sequences, load.capacity, profile_.most_sequences}));
+  p.step = decode_step(p.running, load.position);
+  p.prefill = prefill(load.input_tokens);
+  const double together = std::max(1.0, std::floor(kChunkTokens / load.input_tokens));
+  p.prompt_ms = prefill(load.input_tokens, together).total_ms() / together;
+  const double others = p.running - 1;
+  // A pipeline's stages compute other sequences' prompts and tokens at once.
+  p.decode_ms = p.step.total_ms() + others / load.output_tokens * profile_.interference * p.prompt_ms / pp_;
+  p.ttft_ms = profile_.request_ms + p.prefill.total_ms();
+  const double decoding_ms = (load.output_tokens - 1) * p.decode_ms;
+  if (load.sequences > p.running) {  // others wait for each place, and their prefill begins when it is free
+    const double cycle_ms = p.ttft_ms + decoding_ms;
+    p.queue_ms = (load.sequences - p.running) / p.running * cycle_ms;
+    p.tokens_per_s = p.running * load.output_tokens / cycle_ms * 1e3;
+  }
+  p.ttft_ms += profile_.clump * others * p.prompt_ms;
+  if (load.sequences <= p.running) p.tokens_per_s = p.running * load.output_tokens / (p.ttft_ms + decoding_ms) * 1e3;
+  p.ttft_ms += p.queue_ms;
+  return p;
+}
+
+}  // namespace trireme

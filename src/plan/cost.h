@@ -1,0 +1,73 @@
+#pragma once
+
+#include <vector>
+
+#include "plan/bound.h"
+#include "plan/engine_profile.h"
+#include "plan/model_work.h"
+#include "topology/cluster.h"
+
+namespace trireme {
+
+// Where the time of a step, or of a prefill, goes: milliseconds over all stages of a pipeline.
+struct StepCost {
+  double weights_ms = 0;                // reading weights
+  double arithmetic_ms = 0;             // multiplying by them
+  double products_ms = 0;               // both, as far as they overlap
+  double cache_ms = 0;                  // reading keys and values; in prefill the arithmetic of attention
+  double layers_ms = 0;                 // launches and gaps
+  double reduce_ms = 0;                 // all-reduces
+  double hops_ms = 0;                   // between stages
+  double fixed_ms = 0;                  // scheduling, sampling, the running sequences
+  double bound_ms = 0;                  // what it cannot beat
+  double total_ms() const;              // never below the bound
+  StepCost times(double factor) const;  // all but what is fixed
+};
+
+// What a stream of requests asks, per replica.
+struct Workload {
+  double input_tokens = 0, output_tokens = 0;
+  double position = 0;   // of the sequences while they decode, a mean
+  double sequences = 0;  // in flight, or that want to be
+  double capacity = 0;   // that the cache holds
+};
+
+struct Performance {
+  double running = 0;       // sequences
+  double decode_ms = 0;     // per token of a sequence, prefills of others included
+  double ttft_ms = 0;       // from a request's arrival, queueing included
+  double queue_ms = 0;      // of it, until the cache has room
+  double tokens_per_s = 0;  // of output, of one replica
+  double prompt_ms = 0;     // a prompt's share of a step
+  StepCost step, prefill;
+};
+
+// A replica of `tp` x `pp` devices under an engine's profile. Keeps references: they outlive it.
+//   products = (weights^p + arithmetic^p)^(1/p); step = products + cache + layers + all-reduces + hops + fixed
+//   decode   = step + (running - 1) / output * interference * share          (every other sequence's prefill, once)
+//   TTFT     = request + prefill + clump * (running - 1) * share + queue
+// share: a prompt's part of a step that is full of prompts, for its weights are read and its kernels launched anyway.
+class CostModel {
+ public:
+  // stages: model.stages(tp, pp).
+  CostModel(const ModelWork& model, std::vector<StageWork> stages, const Cluster& cluster, const EngineProfile& profile,
+            int tp, int pp);
+
+  const std::vector<StageWork>& stages() const { return stages_; }
+  // A pipeline has as many micro-batches in flight as stages, if there are as many sequences.
+  StepCost decode_step(double sequences, double position) const;
+  StepCost prefill(double tokens, double sequences = 1) const;
+  Performance steady(const Workload& load) const;
+
+ private:
+  void add_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const;
+  void add_motion(StepCost& cost, double rows) const;
+
+  const ModelWork& model_;
+  std::vector<StageWork> stages_;
+  const Cluster& cluster_;
+  const EngineProfile& profile_;
+  int tp_, pp_;
+};
+
+}  // namespace trireme

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace trireme {
+
+// What weights are stored as.
+enum class Precision : uint8_t { bf16, fp8, fp4, int8, int4 };
+inline constexpr int kPrecisions = 5;
+const char* precision_name(Precision precision);
+double precision_bits(Precision precision);      // of a weight's value, without scales
+Precision get_precision(std::string_view name);  // throws Error(usage)
+
+// What an engine reaches of a machine's data sheet, and what it spends beside the arithmetic: src/plan/profiles/*.json,
+// which say where each number is from. `published` is fitted by bench/fit_profile.py.
+struct EngineProfile {
+  std::string name, about;
+
+  // Memory.
+  double workspace_bytes = 0;     // activations, graphs, libraries, communicators; 0: as the engine's own code has it
+  double cache_share = 0;         // of what is left after weights and workspace; the rest is a margin
+  double host_cache_share = 0;    // the same where the device is a CPU
+  double bits[kPrecisions] = {};  // of a weight of the layers, scales included; 0: as the engine's own packing has it
+  double vocabulary_bits = 0;     // of a weight of embedding and head; 0: as the layers'
+  double kv_bytes = 0;            // of a key's or value's element
+  double sum_bytes = 0;           // of an element of the partial sums that all-reduces move
+  double most_sequences = 0;      // that one replica runs at once
+
+  // Shares of the data sheet.
+  double weight_share = 0;       // of memory bandwidth, reading weights of 16 bits in a decode step
+  double weight_share_8 = 0;     // of 8 bits
+  double weight_share_4 = 0;     // of 4 bits
+  double host_weight_share = 0;  // the same on CPUs, of what streaming reads reach, whatever the bits
+  double kv_share = 0;           // reading keys and values
+  double flops_share = 0;        // of dense FLOP/s in prefill, 16 bits
+  double flops_share_8 = 0;      // 8 bits and fewer
+  double overlap = 0;            // exponent p of (memory^p + arithmetic^p)^(1/p): 1 none, large: all
+
+  // Spent beside it.
+  double layer_us = 0;       // of every layer: launches and gaps between kernels
+  double layer_8_us = 0;     // more of it where activations are quantized too
+  double step_us = 0;        // of every step: scheduling, sampling, the head's launch
+  double sequence_us = 0;    // of every running sequence of a step
+  double reduce_factor = 0;  // of the measured all-reduce
+  double reduce_us = 0;      // of every all-reduce, more
+  double request_ms = 0;     // of a request before its first token: framework, tokenizer
+  double interference = 0;   // of a prefill's time that other sequences' decoding waits for
+  double clump = 0;          // prefills that a new request waits for, per sequence in flight
+  double bubble = 0;         // of a full pipeline's time that its stages wait for each other, times (pp - 1) / pp
+
+  // How far predictions are off on measurements that the constants were not fitted to: medians and 90th percentiles of
+  // the relative error; 0: nobody knows.
+  double decode_error = 0, decode_error_p90 = 0, throughput_error = 0, throughput_error_p90 = 0;
+
+  bool own() const { return bits[0] == 0; }  // this engine, whose memory is known to the byte
+
+  // Throws Error(bad_data) naming the field.
+  static EngineProfile parse(const nlohmann::json& json, const std::string& source);
+  double weight_share_of(Precision precision, bool cpu) const;
+  double flops_share_of(Precision precision) const;
+};
+
+std::string engine_profile_names();                       // "published, trireme"
+EngineProfile get_engine_profile(std::string_view name);  // embedded; throws Error(usage)
+
+}  // namespace trireme

@@ -1,0 +1,192 @@
+#include "plan/layouts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+#include "plan/reasons.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr const char* kObjectives[] = {"latency", "throughput", "cost"};
+constexpr int64_t kOwnStepRows = 256;  // --max-step-tokens' default
+
+std::vector<int> divisors(int n) {
+  std::vector<int> found;
+  for (int d = 1; d <= n; d++)
+    if (n % d == 0) found.push_back(d);
+  return found;
+}
+
+// Widths that use hosts evenly: a part of one, or whole ones.
+std::vector<int> tp_candidates(const Cluster& cluster, const ModelWork& model, const EngineProfile& profile,
+                               int asked) {
+  if (asked > 0) return {asked};
+  std::set<int> widths;
+  for (int d : divisors(cluster.devices)) widths.insert(d);
+  for (int h : divisors(cluster.hosts)) widths.insert(h * cluster.devices);
+  std::vector<int> possible;
+  for (int tp : widths) {
+    const bool even = model.config().num_heads % tp == 0;  // other engines cut heads evenly
+    if (tp <= model.most_tp() && (even || profile.own())) possible.push_back(tp);
+  }
+  return possible;
+}
+
+void check_asked(const PlanRequest& r, const ModelWork& model, const Cluster& cluster) {
+  if (r.tp > model.most_tp())
+    fail(ExitCode::configuration, "--tp {}: a layer of {} has {} units; at most that many ranks can share it", r.tp,
+         model.name(), model.most_tp());
+  if (r.pp > model.config().num_layers)
+    fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", r.pp, model.name(),
+         model.config().num_layers);
+  const int64_t asked = int64_t{std::max(r.tp, 1)} * std::max(r.pp, 1) * std::max(r.dp, 1);
+  if (asked > cluster.size())
+    fail(ExitCode::configuration, "tp {} x pp {} x dp {} = {} devices; {} has {}", std::max(r.tp, 1), std::max(r.pp, 1),
+         std::max(r.dp, 1), asked, cluster.text(), cluster.size());
+}
+
+class Planner {
+ public:
+  Planner(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile, const PlanRequest& request)
+      : model_(model), cluster_(cluster), profile_(profile), request_(request) {}
+
+  LayoutPlan evaluate(int tp, int pp, int dp) const {
+    LayoutPlan l;
+    l.tp = tp, l.pp = pp, l.dp = dp;
+    const CostModel cost(model_, model_.stages(tp, pp), cluster_, profile_, tp, pp);
+    l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, kOwnStepRows);
+    l.max_sequences = l.memory.sequences(request_.context);
+    l.wanted = wanted_sequences(cost, l);
+    l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);
+    l.performance = cost.steady(load(l.wanted, l.max_sequences));
+    if (l.max_sequences >= 1) l.tokens_per_s = l.performance.tokens_per_s * dp;
+    if (request_.rate > 0) l.tokens_per_s = std::min(l.tokens_per_s, request_.rate * request_.output_tokens);
+    l.meets_slo = within(l.performance) && keeps_up(l);
+    l.bound_decode_ms = l.performance.step.bound_ms;
+    l.bound_ttft_ms = l.performance.prefill.bound_ms;
+    const double device_hours = l.tokens_per_s > 0 ? l.devices() / l.tokens_per_s * 1e6 / 3600 : 0;
+    l.cost_per_million = device_hours * (request_.gpu_hour > 0 ? request_.gpu_hour : 1);
+    l.expected_error = expected_error(l);
+    l.limiting_factor = limiting_factor(l);
+    return l;
+  }
+
+  // As many replicas as there is room for; or, when a rate of requests is to cost little, as few as answer it.
+  LayoutPlan with_replicas(int tp, int pp, int most) const {
+    const bool few = request_.objective == Objective::cost && request_.rate > 0;
+    for (int dp = 1; few && dp < most; dp++)
+      if (LayoutPlan l = evaluate(tp, pp, dp); l.acceptable()) return l;
+    return evaluate(tp, pp, most);
+  }
+
+ private:
+  // Few have measured pipelines and groups over hosts: there the error is that of the worst tenth of the others.
+  double expected_error(const LayoutPlan& l) const {
+    const bool rare = l.pp > 1 || l.tp > cluster_.devices;
+    if (request_.objective == Objective::latency) return rare ? profile_.decode_error_p90 : profile_.decode_error;
+    return rare ? profile_.throughput_error_p90 : profile_.throughput_error;
+  }
+
+  Workload load(double sequences, double capacity) const {
+    return {request_.input_tokens, request_.output_tokens, request_.position, sequences, std::max(1.0, capacity)};
+  }
+
+  bool within(const Performance& p) const {
+    return (request_.slo_ttft_ms == 0 || p.ttft_ms <= request_.slo_ttft_ms) &&
+           (request_.slo_tpot_ms == 0 || p.decode_ms <= request_.slo_tpot_ms);
+  }
+
+  // Requests do not come faster than they are answered.
+  bool keeps_up(const LayoutPlan& l) const {
+    return request_.rate == 0 || l.tokens_per_s >= request_.rate * request_.output_tokens * 0.999;
+  }
+
+  double wanted_sequences(const CostModel& cost, const LayoutPlan& l) const {
+    if (request_.batch > 0) return request_.batch;
+    const double most = std::max(1.0, std::min(l.max_sequences, profile_.most_sequences));
+    if (request_.rate > 0) return sequences_at_rate(cost, request_.rate / l.dp, most);
+    if (request_.objective == Objective::latency) return 1;
+    if (request_.slo_ttft_ms == 0 && request_.slo_tpot_ms == 0) return most;
+    return most_within(cost, most);
+  }
+
+  // By Little's law: as many as come in while one is served.
+  double sequences_at_rate(const CostModel& cost, double rate, double most) const {
+    double few = 1, many = most;
+    for (int i = 0; i < 40 && many - few > 0.01; i++) {
+      const double middle = (few + many) / 2;
+      const bool enough = cost.steady(load(middle, most)).tokens_per_s >= rate * request_.output_tokens;
+      (enough ? many : few) = middle;
+    }
+    return many;
+  }
+
+  // The largest batch that keeps the promises: times only grow with it.
+  double most_within(const CostModel& cost, double most) const {
+    double few = 1, many = most + 1;
+    while (many - few > 1) {
+      const double middle = std::floor((few + many) / 2);
+      (within(cost.steady(load(middle, most))) ? few : many) = middle;
+    }
+    return few;
+  }
+
+  const ModelWork& model_;
+  const Cluster& cluster_;
+  const EngineProfile& profile_;
+  const PlanRequest& request_;
+};
+
+// Less is better. A wider replica and, more so, a deeper one must be worth its trouble.
+double badness(const LayoutPlan& l, Objective objective) {
+  const double size = 1 + 0.01 * std::log2(l.tp) + 0.05 * std::log2(l.pp);
+  switch (objective) {
+    case Objective::latency:
+      return l.performance.decode_ms * size;
+    case Objective::throughput:
+      return size / l.tokens_per_s;
+    case Objective::cost:
+      return size * l.cost_per_million;
+  }
+  return 0;
+}
+
+}  // namespace
+
+Objective get_objective(std::string_view name) {
+  for (size_t i = 0; i < std::size(kObjectives); i++)
+    if (name == kObjectives[i]) return static_cast<Objective>(i);
+  fail(ExitCode::usage, "there is no objective '{}'; there are {}", name, fmt::join(kObjectives, ", "));
+}
+
+Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
+                  const PlanRequest& request) {
+  check_asked(request, model, cluster);
+  const Planner planner(model, cluster, profile, request);
+  Plan plan;
+  for (int tp : tp_candidates(cluster, model, profile, request.tp)) {
+    const int groups = cluster.size() / tp;
+    const std::vector<int> depths = request.pp > 0 ? std::vector<int>{request.pp} : divisors(groups);
+    for (int pp : depths) {
+      if (pp > model.config().num_layers || groups / pp < std::max(1, request.dp)) continue;
+      plan.layouts.push_back(request.dp > 0 ? planner.evaluate(tp, pp, request.dp)
+                                            : planner.with_replicas(tp, pp, groups / pp));
+    }
+  }
+  std::stable_sort(plan.layouts.begin(), plan.layouts.end(), [&](const LayoutPlan& a, const LayoutPlan& b) {
+    if (a.acceptable() != b.acceptable()) return a.acceptable();
+    if (a.fits != b.fits) return a.fits;
+    if (a.memory.weights_fit() != b.memory.weights_fit()) return a.memory.weights_fit();
+    return a.fits ? badness(a, request.objective) < badness(b, request.objective)
+                  : a.memory.cache_bytes > b.memory.cache_bytes;
+  });
+  if (!plan.layouts.empty() && plan.layouts.front().acceptable()) plan.choice = 0;
+  give_reasons(plan, model, cluster, request);
+  return plan;
+}
+
+}  // namespace trireme

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""trireme plan as people and scripts call it: fields of --json, exit codes, words, sizes of a real checkpoint, under a second.
+
+    plan_test.py TRIREME MAKE_TINY_MODEL"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+trireme, make_tiny_model = sys.argv[1:]
+FIELDS = ["tp", "pp", "dp", "fits", "weight_bytes_per_device", "kv_bytes_per_device", "max_sequences", "decode_ms_per_token", "ttft_ms",
+          "output_tokens_per_s", "bound_decode_ms", "bound_ttft_ms", "limiting_factor", "reason"]
+
+
+def plan(*arguments, code=0):
+    start = time.monotonic()
+    done = subprocess.run([trireme, "plan", *arguments], capture_output=True, text=True)
+    seconds = time.monotonic() - start
+    assert done.returncode == code, f"{arguments}: exit {done.returncode}, not {code}: {done.stderr}"
+    return done.stdout, done.stderr, seconds
+
+
+def plan_json(*arguments, code=0):
+    out, err, _ = plan(*arguments, "--json", code=code)
+    return json.loads(out), err
+
+
+def check(truth, *what):
+    if not truth:
+        sys.exit(f"plan_test: {what}")
+
+
+# The fields, the choice, one layout alone.
+all70, _ = plan_json("--shape", "llama-3.1-70b", "--machine", "2 hosts x 8 h100 nvswitch, 8 ib400", "--precision", "fp8", "--batch", "16", "--context", "8192")
+check(set(all70) == {"choice", "layouts"} and all70["choice"] == 0, all70["choice"])
+for layout in all70["layouts"]:
+    check(list(layout) == FIELDS, list(layout))
+    check(layout["tp"] * layout["pp"] * layout["dp"] == 16, layout)
+    check(layout["decode_ms_per_token"] >= layout["bound_decode_ms"] > 0 and layout["ttft_ms"] >= layout["bound_ttft_ms"] > 0, layout)
+    check(layout["fits"] == (layout["max_sequences"] >= 16), layout)
+    check(layout["kv_bytes_per_device"] * layout["pp"] * min(layout["tp"], 8) == 16 * 8192 * 327680, layout)
+one, _ = plan_json("--shape", "llama-3.1-70b", "--machine", "8 h100", "--tp", "2", "--pp", "2", "--dp", "2", "--objective", "latency")
+check([(l["tp"], l["pp"], l["dp"]) for l in one["layouts"]] == [(2, 2, 2)], one)
+
+# What cannot be.
+none, err = plan_json("--shape", "llama-3.1-405b", "--machine", "8 h100", code=78)
+check(none["choice"] is None and all(not l["fits"] for l in none["layouts"]), none)
+check("nothing fits: weights do not fit" in err and "--precision fp8 with " in err and "would fit" in err, err)
+full, err = plan_json("--shape", "llama-3.1-70b", "--machine", "8 h100", "--precision", "fp8", "--tp", "2", "--pp", "1", "--dp", "1", "--input-len", "8192",
+                      "--output-len", "1024", "--batch", "64", code=78)
+check(full["layouts"][0]["ttft_ms"] > 10000 and "KV for 64 x 9216 does not" in full["layouts"][0]["reason"], full)
+for arguments, code, words in [
+        (["--shape", "llama-3.1-8b", "--machine", "8 h1000"], 64, "column 3"),
+        (["--shape", "llama-3.1-8b", "--machine", "nowhere.json"], 66, "there is no file 'nowhere.json'"),
+        (["--machine", "8 h100"], 64, "no model was given; give one of -m MODEL, --config config.json and --shape NAME"),
+        (["--shape", "llama-9", "--machine", "8 h100"], 64, "there is no shape 'llama-9'"),
+        (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--precision", "fp9"], 64, "it takes one of auto, bf16, fp8, fp4, int8, int4"),
+        (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--batch", "0"], 64, "--batch is '0'"),
+        (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--tp", "16"], 78, "tp 16 x pp 1 x dp 1 = 16 devices; 1 host x 8 h100 nvswitch has 8"),
+        (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--batch", "4", "--rate", "2"], 64, "keep one"),
+        (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--context", "100", "--input-len", "90", "--output-len", "20"], 64, "raise it"),
+        (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--engine-profile", "vllm"], 64, "there are published, trireme"),
+        (["--config", "/nowhere/config.json", "--machine", "8 h100"], 66, "/nowhere/config.json"),
+        (["-m", "/nowhere.h5", "--machine", "8 h100"], 66, "there is no model '/nowhere.h5'")]:
+    _, err, _ = plan(*arguments, code=code)
+    check(words in err and err.count("\n") == 1, arguments, err)
+
+# Words, the launch lines, a second at most (of a loaded machine).
+out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--gpu-hour", "2.5")
+for words in ("> DP 8", "take DP 8: the most tokens a second", "8 replicas give", "mpirun -n 8 ", "sbatch --nodes=1", "interactive, one user a replica", "cost per"):
+    check(words in out, words, out)
+fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
+check(fastest < 1, fastest)
+
+# A machine in a file; a model's own sizes.
+with tempfile.TemporaryDirectory() as folder:
+    machine = os.path.join(folder, "machine.json")
+    with open(machine, "w", encoding="utf-8") as file:
+        json.dump({"hosts": 2, "devices": 4, "device": {"name": "x1", "memory_gb": 64, "memory_gbps": 1000, "bf16_tflops": 200}, "nics": 1, "nic": "roce100"}, file)
+    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", machine)
+    check("2 hosts x 4 x1 pcie, 1 roce100" in out, out)
+    config = os.path.join(folder, "config.json")
+    with open(config, "w", encoding="utf-8") as file:
+        json.dump({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+                   "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "tie_word_embeddings": False}, file)
+    same, _ = plan_json("--config", config, "--machine", "8 h100", "--tp", "4", "--pp", "1", "--dp", "1")
+    shape, _ = plan_json("--shape", "llama-3.1-8b", "--machine", "8 h100", "--tp", "4", "--pp", "1", "--dp", "1")
+    check(same["layouts"][0]["weight_bytes_per_device"] == shape["layouts"][0]["weight_bytes_per_device"], same, shape)
+    gguf, h5 = os.path.join(folder, "tiny.gguf"), os.path.join(folder, "tiny.h5")
+    subprocess.run([make_tiny_model, gguf, "--type", "q4_k_m", "--hidden", "256", "--intermediate", "512", "--heads", "4", "--kv-heads", "2", "--head-dim", "64"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([trireme, "convert", gguf, "-o", h5], check=True, capture_output=True)
+    weights = [plan_json("-m", m, "--machine", "2 h100", "--tp", "2", "--pp", "1", "--dp", "1", "--context", "64")[0]["layouts"][0]["weight_bytes_per_device"]
+               for m in (gguf, h5)]
+    check(weights[0] == weights[1] > 0, weights)
+print("plan: ok")

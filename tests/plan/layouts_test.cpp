@@ -1,0 +1,170 @@
+#include "plan/layouts.h"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "base/error.h"
+#include "model/shapes.h"
+#include "plan/advice.h"
+#include "plan/reasons.h"
+#include "testkit/error_of.h"
+
+using namespace trireme;
+using testkit::contains;
+
+namespace {
+
+struct Question {
+  EngineProfile profile;
+  Cluster cluster;
+  ModelWork model;
+  PlanRequest request;
+
+  Question(const char* shape, Precision precision, const char* machine, const char* engine = "published")
+      : profile(get_engine_profile(engine)),
+        cluster(Cluster::parse(machine)),
+        model(shape, get_shape(shape).config(), precision, 2, profile) {
+    request.input_tokens = 1024, request.output_tokens = 256, request.context = 1280, request.position = 1152;
+  }
+  Plan plan() const { return plan_layouts(model, cluster, profile, request); }
+  const LayoutPlan* find(const Plan& plan, int tp, int pp) const {
+    for (const LayoutPlan& l : plan.layouts)
+      if (l.tp == tp && l.pp == pp) return &l;
+    return nullptr;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("every layout uses the machine once, and the chosen one is the best of those that fit") {
+  for (Objective objective : {Objective::latency, Objective::throughput, Objective::cost}) {
+    Question q("llama-3.1-70b", Precision::fp8, "2 hosts x 8 h100");
+    q.request.objective = objective;
+    const Plan plan = q.plan();
+    REQUIRE(plan.choice == 0);
+    std::set<std::pair<int, int>> seen;
+    for (const LayoutPlan& l : plan.layouts) {
+      CAPTURE(layout_name(l));
+      CHECK(seen.emplace(l.tp, l.pp).second);
+      CHECK(l.devices() == 16);
+      CHECK(!l.reason.empty());
+      CHECK(l.performance.decode_ms >= l.bound_decode_ms);
+      if (!l.fits) continue;
+      const LayoutPlan& best = plan.layouts[0];
+      if (objective == Objective::latency) CHECK(best.performance.decode_ms <= l.performance.decode_ms * 1.25);
+      if (objective == Objective::throughput) CHECK(best.tokens_per_s >= l.tokens_per_s * 0.8);
+      if (objective == Objective::cost) CHECK(best.cost_per_million <= l.cost_per_million * 1.25);
+    }
+  }
+}
+
+TEST_CASE("interactive takes wide TP, offline takes replicas") {
+  Question q("llama-3.1-8b", Precision::bf16, "8 h100");
+  q.request.objective = Objective::latency;
+  CHECK(q.plan().layouts[0].tp == 8);
+  q.request.objective = Objective::throughput;
+  const Plan offline = q.plan();
+  CHECK(offline.layouts[0].tp == 1);
+  CHECK(offline.layouts[0].dp == 8);
+  CHECK(contains(q.find(offline, 8, 1)->reason, "llama-3.1-8b fits 1 device: 8 replicas give"));
+}
+
+TEST_CASE("weights that do not fit, and a cache that does not, are told apart with their figures") {
+  Question q("llama-3.1-70b", Precision::bf16, "8 h100");
+  q.request.context = 8192, q.request.batch = 24;
+  const Plan plan = q.plan();
+  CHECK(contains(q.find(plan, 1, 1)->reason, "weights do not fit: 141.1 GB of them"));
+  CHECK(q.find(plan, 1, 1)->limiting_factor == "weights do not fit");
+  CHECK(!q.find(plan, 2, 1)->fits);
+  CHECK(contains(q.find(plan, 2, 1)->reason, "weights fit, KV for 24 x 8192 does not: 32.2 GB needed, "));
+  CHECK(q.find(plan, 2, 1)->limiting_factor == "KV cache");
+  CHECK(q.find(plan, 4, 1)->fits);
+}
+
+TEST_CASE("TP over PCIe is refused in the words of its all-reduce") {
+  Question q("llama-3.1-70b", Precision::fp8, "8 l40s");
+  const Plan plan = q.plan();
+  CHECK(plan.layouts[0].tp < 8);
+  CHECK(contains(q.find(plan, 8, 1)->reason, "TP 8 on PCIe: all-reduce is "));
+}
+
+TEST_CASE("a batch that keeps the promised times is smaller than one that fits") {
+  Question q("llama-3.1-8b", Precision::bf16, "1 h100");
+  const Plan free = q.plan();
+  q.request.slo_tpot_ms = 15;
+  const Plan kept = q.plan();
+  REQUIRE(kept.choice == 0);
+  CHECK(kept.layouts[0].performance.decode_ms <= 15);
+  CHECK(kept.layouts[0].performance.running < free.layouts[0].performance.running);
+  q.request.slo_tpot_ms = 0.5;  // below the bound
+  const Plan never = q.plan();
+  CHECK(never.choice == -1);
+  CHECK(contains(never.layouts[0].reason, "0.5 wanted"));
+}
+
+TEST_CASE("a rate of requests keeps so many in flight, up to what the machine can answer") {
+  Question q("llama-3.1-8b", Precision::bf16, "1 h100");
+  q.request.rate = 1;
+  const Plan calm = q.plan();
+  REQUIRE(calm.choice == 0);
+  CHECK(calm.layouts[0].performance.running < 8);
+  CHECK(calm.layouts[0].tokens_per_s == doctest::Approx(256).epsilon(0.01));
+  q.request.rate = 10000;
+  const Plan flooded = q.plan();
+  CHECK(flooded.choice == -1);
+  CHECK(contains(flooded.layouts[0].reason, "10000.0 requests/s wanted, "));
+}
+
+TEST_CASE("a rate at the least cost takes no more replicas than answer it") {
+  Question q("llama-3.1-8b", Precision::bf16, "8 h100");
+  q.request.rate = 2;
+  q.request.objective = Objective::cost;
+  const Plan plan = q.plan();
+  REQUIRE(plan.choice == 0);
+  CHECK(plan.layouts[0].devices() == 1);
+  q.request.objective = Objective::throughput;
+  CHECK(q.plan().layouts[0].devices() == 8);
+}
+
+TEST_CASE("nothing fits: what would is named") {
+  Question q("llama-3.1-405b", Precision::bf16, "2 h100");
+  const Plan plan = q.plan();
+  CHECK(plan.choice == -1);
+  CHECK(contains(nearest_fit(plan, q.model, q.cluster, q.profile, q.request), "8 hosts x 2 h100"));
+  Question one("llama-3.1-70b", Precision::bf16, "8 h100");
+  one.request.tp = one.request.pp = one.request.dp = 1;
+  const std::string near = nearest_fit(one.plan(), one.model, one.cluster, one.profile, one.request);
+  CHECK(contains(near, ", or --precision fp8 with 1 device would fit"));
+}
+
+TEST_CASE("one layout that is asked for is the only one; one that cannot be is refused with the arithmetic") {
+  Question q("llama-3.1-70b", Precision::fp8, "8 h100");
+  q.request.tp = 2, q.request.pp = 2, q.request.dp = 1;
+  const Plan plan = q.plan();
+  REQUIRE(plan.layouts.size() == 1);
+  CHECK(plan.layouts[0].devices() == 4);
+  q.request.dp = 4;
+  CHECK(contains(testkit::error_of([&] { q.plan(); }),
+                 "78: tp 2 x pp 2 x dp 4 = 16 devices; 1 host x 8 h100 nvswitch has 8"));
+  q.request = {.tp = 64, .input_tokens = 1, .output_tokens = 1, .context = 2, .position = 1};
+  CHECK(contains(testkit::error_of([&] { q.plan(); }), "has 32 units"));
+  q.request.tp = 1, q.request.pp = 81;
+  CHECK(contains(testkit::error_of([&] { q.plan(); }), "has 80 layers"));
+}
+
+TEST_CASE("this engine takes uneven widths that others do not") {
+  Question other("smollm2-135m", Precision::bf16, "6 h100"), own("smollm2-135m", Precision::bf16, "6 h100", "trireme");
+  CHECK(other.find(other.plan(), 2, 1) == nullptr);  // 9 heads
+  CHECK(own.find(own.plan(), 2, 1) != nullptr);
+}
+
+TEST_CASE("the questions that everybody asks are answered") {
+  Question q("llama-3.1-70b", Precision::bf16, "2 hosts x 8 h100");
+  std::string all;
+  for (const std::string& line : give_advice(q.plan(), q.model, q.cluster, q.profile, q.request)) all += line + "\n";
+  CHECK(contains(all, "smallest that fits: TP 2"));
+  CHECK(contains(all, "at fp8 it fits "));
+  CHECK(contains(all, "over hosts: TP 8 x PP 2 takes "));
+  CHECK(contains(all, "interactive, one user a replica: TP "));
+}

@@ -1,0 +1,103 @@
+#include "topology/cluster.h"
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "testkit/error_of.h"
+
+using namespace trireme;
+using testkit::contains;
+using testkit::error_of;
+
+TEST_CASE("a machine in words") {
+  const Cluster c = Cluster::parse("2 hosts x 8 h100 nvswitch, 8 ib400");
+  CHECK(c.hosts == 2);
+  CHECK(c.devices == 8);
+  CHECK(c.device.name == "h100");
+  CHECK(c.link == Link::nvswitch);
+  CHECK(c.nics == 8);
+  CHECK(c.network_bytes_per_s() == 8 * 50e9);
+  CHECK(!c.nics_assumed);
+  CHECK(c.text() == "2 hosts x 8 h100 nvswitch, 8 ib400");
+}
+
+TEST_CASE("what nobody says is what such machines have") {
+  const Cluster one = Cluster::parse(" 4  l40s ");
+  CHECK(one.hosts == 1);
+  CHECK(one.link == Link::pcie);
+  CHECK(one.nics == 0);
+  const Cluster many = Cluster::parse("4 hosts x 8 a100-80gb");
+  CHECK(many.text() == "4 hosts x 8 a100-80gb nvswitch, 8 ib200");
+  CHECK(many.nics_assumed);
+  CHECK(Cluster::parse("1 host x 2 xeon-6980p").link == Link::sockets);
+  CHECK(Cluster::parse("8 hosts x 1 raspberry-pi-4").text() == "8 hosts x 1 raspberry-pi-4, 1 eth1");
+}
+
+TEST_CASE("every data sheet is whole, and its text is what parse takes") {
+  for (const std::string& name : device_sheet_names()) {
+    CAPTURE(name);
+    const DeviceSheet sheet = find_device_sheet(name).value();
+    const Cluster c = Cluster::parse("2 hosts x 4 " + sheet.name);
+    CHECK(Cluster::parse(c.text()).text() == c.text());
+    CHECK(sheet.memory_bytes > 1e9);
+    CHECK(sheet.memory_bytes_per_s > 1e9);
+    CHECK(sheet.bf16_flops > 1e10);
+    CHECK(c.nics > 0);
+    CHECK((sheet.nvlink_bytes_per_s > 0) == (sheet.link == Link::nvswitch));
+  }
+}
+
+TEST_CASE("fast domains") {
+  CHECK(Cluster::parse("2 hosts x 8 h100").fast_domain() == 8);
+  CHECK(Cluster::parse("8 a100-80gb nvlink-pairs").fast_domain() == 2);
+  CHECK(Cluster::parse("8 h100 pcie").fast_domain() == 1);
+  CHECK(Cluster::parse("18 hosts x 4 gb200").fast_domain() == 72);
+  CHECK(Cluster::parse("2 hosts x 4 gb200").fast_domain() == 8);
+}
+
+TEST_CASE("errors name the column, what stands there and what may") {
+  CHECK(contains(
+      error_of([] { Cluster::parse("2 hosts x 8 h10 nvswitch"); }),
+      "64: machine '2 hosts x 8 h10 nvswitch', column 13: there stands 'h10'; expected a device (did you mean h100?)"));
+  CHECK(
+      contains(error_of([] { Cluster::parse(""); }), "column 1: it ends there; expected a number of hosts or devices"));
+  CHECK(contains(error_of([] { Cluster::parse("2 hosts 8 h100"); }), "column 9: there stands '8'; expected 'x'"));
+  CHECK(contains(error_of([] { Cluster::parse("0 h100"); }), "column 1: there stands '0'"));
+  CHECK(contains(error_of([] { Cluster::parse("99999999999 h100"); }), "column 1"));
+  CHECK(contains(error_of([] { Cluster::parse("8 l40s nvswitch"); }), "l40s has no NVLink"));
+  CHECK(contains(error_of([] { Cluster::parse("8 h100 fast"); }),
+                 "column 8: there stands 'fast'; expected nvswitch, nvlink-pairs or pcie"));
+  CHECK(
+      contains(error_of([] { Cluster::parse("8 h100, 8 ib"); }), "column 11: there stands 'ib'; expected an adapter"));
+  CHECK(contains(error_of([] { Cluster::parse("8 h100, 8 ib400 and"); }),
+                 "column 17: there stands 'and'; expected the end"));
+}
+
+TEST_CASE("a machine of which there is no data sheet is a JSON object") {
+  const nlohmann::json own = {{"name", "x1"}, {"memory_gb", 32}, {"memory_gbps", 500}, {"bf16_tflops", 100}};
+  const Cluster c =
+      Cluster::from_json({{"hosts", 3}, {"devices", 2}, {"device", own}, {"nic", "roce100"}, {"nics", 2}}, "m.json");
+  CHECK(c.device.memory_bytes == 32e9);
+  CHECK(c.link == Link::pcie);
+  CHECK(c.text() == "3 hosts x 2 x1 pcie, 2 roce100");
+  CHECK(Cluster::from_json({{"devices", 4}, {"device", "b200"}}, "m.json").text() == "1 host x 4 b200 nvswitch");
+  CHECK(contains(error_of([] {
+                   Cluster::from_json({{"devices", 4}}, "m.json");
+                 }),
+                 "65: m.json: field \"device\" of the machine is not there"));
+  CHECK(contains(error_of([] {
+                   Cluster::from_json({{"device", "h100"}, {"gpus", 8}}, "m.json");
+                 }),
+                 "no field \"gpus\""));
+  CHECK(contains(error_of([] {
+                   Cluster::from_json({{"device", {{"memory_gb", 1}}}}, "m.json");
+                 }),
+                 "\"memory_gbps\" of the machine must be there"));
+  CHECK(contains(error_of([] {
+                   Cluster::from_json({{"device", "h100"}, {"hosts", 0}}, "m.json");
+                 }),
+                 "\"hosts\" of the machine must be a whole number"));
+  CHECK(contains(error_of([] { Cluster::from_json(nlohmann::json::array(), "m.json"); }),
+                 "a machine is a JSON object; it is array"));
+}

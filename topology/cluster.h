@@ -1,0 +1,45 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+
+#include "topology/device_sheet.h"
+
+namespace trireme {
+
+// A network adapter: "ib400" is InfiniBand of 400 Gbit/s; "roce100", "eth1" likewise.
+struct Nic {
+  enum class Kind : uint8_t { infiniband, roce, ethernet };
+  Kind kind = Kind::infiniband;
+  double gbit_per_s = 0;  // 0: there is none
+  double bytes_per_s() const { return gbit_per_s * 1e9 / 8; }
+  std::string text() const;
+};
+
+// Equal hosts of equal devices, as a data sheet or a user describes them: what a plan is made for. Pure data.
+struct Cluster {
+  int hosts = 1;
+  int devices = 1;  // of a host: GPUs, or CPU sockets
+  DeviceSheet device;
+  Link link = Link::pcie;
+  int nics = 0;  // of a host
+  Nic nic;
+  bool nics_assumed = false;  // nobody said what joins the hosts
+
+  int size() const { return hosts * devices; }
+  // Devices that the fastest links join: those of an NVSwitch, a bridged pair, one alone on PCIe, the sockets of a
+  // host.
+  int fast_domain() const;
+  double network_bytes_per_s() const { return nics * nic.bytes_per_s(); }  // of a host, one direction
+  std::string text() const;  // "2 hosts x 8 h100 nvswitch, 8 ib400": what parse() takes
+
+  // "[H hosts x] N DEVICE [nvswitch|nvlink-pairs|pcie] [, K NIC]". Throws Error(usage) with the column, what stands
+  // there and what is possible.
+  static Cluster parse(std::string_view spec);
+  // An object {"hosts", "devices", "device": name or {"name", "memory_gb", ...}, "link", "nics", "nic"}: a machine of
+  // which there is no data sheet. Throws Error(bad_data) naming `source` and the field.
+  static Cluster from_json(const nlohmann::json& json, const std::string& source);
+};
+
+}  // namespace trireme

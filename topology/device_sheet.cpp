@@ -1,0 +1,84 @@
+#include "topology/device_sheet.h"
+
+#include <algorithm>
+
+namespace trireme {
+
+namespace {
+
+// A line of the table, in the units of data sheets.
+struct Line {
+  const char* name;
+  bool cpu;
+  double memory_mib, memory_gbps;
+  double bf16_tflops, fp8_tflops, int8_tops, fp4_tflops;
+  double nvlink_gbps, pcie_gbps;  // one direction
+  Link link;
+  int link_domain;
+  double flops_reach;
+  const char *nic, *family;
+};
+
+// GPUs: NVIDIA's data sheets (dense figures; those that give sparse ones halved). Memory as nvidia-smi totals it, which
+// is what a process can have; the data sheets' 80 GB are 81559 MiB. h200, b200: bandwidth and FLOP/s as the tables of
+// ai-dynamo/aiconfigurator (systems/*.yaml) have them, 7.7 TB/s of the B200 where its sheet says 8. rtx-4090: the Ada
+// whitepaper, with FP32 accumulation. PCIe: 4.0 x16 and 5.0 x16 less their coding.
+// CPUs, a socket or a board: bandwidth as streaming reads reach it. xeon-6980p: MRDIMM-8800, 1.45 TB/s of two sockets
+// and what SGLang reaches of AMX, whose peak is 2048 BF16 operations a cycle on each of 128 cores at 2 GHz (lm-sys
+// 2025-07). epyc-9654: 12 channels of DDR5-4800, 85 % of them; 64 BF16 operations a cycle and core (measured on Zen 4),
+// 96 cores at 3 GHz. ryzen-7950x: ik_llama.cpp PR 39; 16 cores at 4.5 GHz. c3d-30, a cloud VM of 30 vCPUs of Zen 4, and
+// raspberry-pi-4 and -5 (LPDDR4, NEON on 4 cores): distributed-llama's README, one node.
+// clang-format off
+constexpr Line kLines[] = {
+  // name, CPU,              MiB, GB/s, BF16,   FP8,   INT8,   FP4, NVLink, PCIe, link, domain, reach, NIC, family
+  {"a100-40gb",      false,   40536, 1555,  312,     0,     624,     0, 300, 31.5, Link::nvswitch,  0, 1,     "ib200", "a100"},
+  {"a100-80gb",      false,   81251, 2039,  312,     0,     624,     0, 300, 31.5, Link::nvswitch,  0, 1,     "ib200", "a100"},
+  {"h100",           false,   81559, 3350,  989,  1979,    1979,     0, 450, 63,   Link::nvswitch,  0, 1,     "ib400", "h100"},
+  {"h200",           false,  143771, 4800,  989,  1979,    1979,     0, 450, 63,   Link::nvswitch,  0, 1,     "ib400", "h100"},
+  {"b200",           false,  183359, 7700, 2250,  4500,    4500,  9000, 900, 63,   Link::nvswitch,  0, 1,     "ib400", "b200"},
+  {"gb200",          false,  189471, 8000, 2500,  5000,    5000, 10000, 900, 63,   Link::nvswitch, 72, 1,     "ib400", "b200"},
+  {"l40s",           false,   46068,  864,  362,   733,     733,     0,   0, 31.5, Link::pcie,      0, 1,     "ib200", ""},
+  {"rtx-4090",       false,   24564, 1008, 165.2, 330.3,   660.6,    0,   0, 31.5, Link::pcie,      0, 1,     "eth25", ""},
+  {"rtx-pro-6000",   false,   97887, 1792, 503.8, 1007.6, 1007.6, 2015.2, 0, 63,   Link::pcie,      0, 1,     "ib400", ""},
+  {"xeon-6980p",     true,   786432,  725,  524,     0,    1048,     0,   0, 144,  Link::sockets,   0, 0.055, "ib400", ""},
+  {"epyc-9654",      true,   786432,  390, 18.4,     0,    36.9,     0,   0, 96,   Link::sockets,   0, 1,     "ib400", ""},
+  {"ryzen-7950x",    true,    65536,   72,  4.6,     0,     9.2,     0,   0, 0,    Link::sockets,   0, 1,     "eth10", ""},
+  {"c3d-30",         true,    60416,   49,  2.8,     0,     5.6,     0,   0, 0,    Link::sockets,   0, 1,     "eth50", ""},
+  {"raspberry-pi-5", true,     8192, 10.5, 0.15,     0,     0.3,     0,   0, 0,    Link::sockets,   0, 1,     "eth1",  ""},
+  {"raspberry-pi-4", true,     8192,  3.6,  0.1,     0,     0.1,     0,   0, 0,    Link::sockets,   0, 1,     "eth1",  ""},
+};
+// clang-format on
+
+DeviceSheet sheet_of(const Line& l) {
+  constexpr double kMi = 1 << 20, kG = 1e9, kT = 1e12;
+  DeviceSheet s;
+  s.name = l.name, s.cpu = l.cpu;
+  s.memory_bytes = l.memory_mib * kMi, s.memory_bytes_per_s = l.memory_gbps * kG;
+  s.bf16_flops = l.bf16_tflops * kT, s.fp8_flops = l.fp8_tflops * kT;
+  s.int8_ops = l.int8_tops * kT, s.fp4_flops = l.fp4_tflops * kT;
+  s.nvlink_bytes_per_s = l.nvlink_gbps * kG, s.pcie_bytes_per_s = l.pcie_gbps * kG;
+  s.link = l.link, s.link_domain = l.link_domain;
+  s.flops_reach = l.flops_reach;
+  s.nic = l.nic, s.family = l.family;
+  return s;
+}
+
+}  // namespace
+
+const char* link_name(Link link) {
+  constexpr const char* kNames[] = {"nvswitch", "nvlink-pairs", "pcie", "sockets"};
+  return kNames[static_cast<size_t>(link)];
+}
+
+std::optional<DeviceSheet> find_device_sheet(std::string_view name) {
+  const auto* found = std::find_if(std::begin(kLines), std::end(kLines), [&](const Line& l) { return l.name == name; });
+  return found == std::end(kLines) ? std::nullopt : std::optional(sheet_of(*found));
+}
+
+std::vector<std::string> device_sheet_names() {
+  std::vector<std::string> names;
+  for (const Line& l : kLines) names.emplace_back(l.name);
+  return names;
+}
+
+}  // namespace trireme
