@@ -15,11 +15,14 @@ double rope_bytes(const ModelConfig& c) {
   return bytes;
 }
 
-// Of this engine: what its own allocators take (Stage::scratch_bytes, Rope, Runner::hop_bytes) and the rest of a rank.
+// Of this engine: what its own allocators take (Stage::scratch_bytes and window_bytes, Rope, Runner::hop_bytes) and the
+// rest of a rank.
 double own_workspace(const ModelWork& model, const StageWork& stage, int64_t step_rows) {
   const StepLimits limits{step_rows, std::min(kLogitRows, step_rows)};
   const double hop = static_cast<double>(step_rows * model.config().hidden_size) * sizeof(float);
-  return static_cast<double>(Stage::scratch_bytes(model.config(), model.units(), stage.place, limits)) +
+  const auto windows =
+      static_cast<double>(2 * Stage::window_bytes(model.config(), model.units(), stage.place.tp, limits));
+  return static_cast<double>(Stage::scratch_bytes(model.config(), model.units(), stage.place, limits)) + windows +
          rope_bytes(model.config()) + hop + static_cast<double>(kRankBytes);
 }
 

@@ -99,7 +99,7 @@ double ModelWork::seen_positions(double context) const {
 
 double ModelWork::packed_bytes(const StagePlace& at, int first, int end, bool embeds, bool ends) const {
   const StagePlace place{at.tp, at.tp_rank, first, end, embeds, ends};
-  return static_cast<double>(StageWeights::packed_bytes_of(*source_, config_, units_, place, false));
+  return static_cast<double>(StageWeights::packed_bytes_of(*source_, config_, units_, place, Numerics::standard));
 }
 
 // Of the rank at `place`.

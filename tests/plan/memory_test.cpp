@@ -81,8 +81,9 @@ TEST_CASE("of this engine, weights are the bytes that it packs") {
       CAPTURE(tp);
       double fullest = 0;
       for (int r = 0; r < tp; r++)
-        fullest = std::max(fullest, static_cast<double>(StageWeights::packed_bytes_of(
-                                        source, config, units, {tp, r, 0, config.num_layers, true, true}, false)));
+        fullest = std::max(fullest,
+                           static_cast<double>(StageWeights::packed_bytes_of(
+                               source, config, units, {tp, r, 0, config.num_layers, true, true}, Numerics::standard)));
       // A tied head is one matrix; nothing else differs.
       CHECK(model.stages(tp, 1)[0].weight_bytes == doctest::Approx(fullest).epsilon(1e-6));
     }
