@@ -51,7 +51,8 @@ bool Motion::apart(int rank, int other) const {
 }
 
 bool Motion::group_wants_nccl() const {
-  if (members_.size() == 1 || group_->transport() == std::string("device")) return false;
+  const bool on_device = group_->is_operation() || group_->transport() == std::string("device");
+  if (members_.size() == 1 || on_device) return false;
   for (int a : members_)
     for (int b : members_)
       if (a != b && !apart(a, b)) return false;

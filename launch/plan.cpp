@@ -18,15 +18,17 @@ namespace {
 
 double rounded(double value, double step) { return std::round(value / step) * step; }
 
+int64_t whole(double value) { return static_cast<int64_t>(std::clamp(value, -0x1p62, 0x1p62)); }
+
 ordered_json json_of(const LayoutPlan& l, const PlanRequest& r) {
   const double sequences = r.batch > 0 ? r.batch : std::max(1.0, l.performance.running);
   return {{"tp", l.tp},
           {"pp", l.pp},
           {"dp", l.dp},
           {"fits", l.fits},
-          {"weight_bytes_per_device", static_cast<int64_t>(l.memory.weight_bytes)},
-          {"kv_bytes_per_device", static_cast<int64_t>(sequences * r.context * l.memory.position_bytes)},
-          {"max_sequences", static_cast<int64_t>(l.max_sequences)},
+          {"weight_bytes_per_device", whole(l.memory.weight_bytes)},
+          {"kv_bytes_per_device", whole(sequences * r.context * l.memory.position_bytes)},
+          {"max_sequences", whole(l.max_sequences)},
           {"decode_ms_per_token", l.performance.decode_ms},
           {"ttft_ms", l.performance.ttft_ms},
           {"output_tokens_per_s", l.tokens_per_s},
@@ -78,14 +80,15 @@ void print_table(const Plan& plan, const PlanRequest& r) {
 // The line that starts a run so, bare and under Slurm.
 void print_launch(const LayoutPlan& l, const Cluster& c, const Options& o, const PlanRequest& r) {
   const std::string layout = fmt::format("--tp {} --pp {} --dp {}", l.tp, l.pp, l.dp);
-  const int64_t sequences = std::max<int64_t>(1, static_cast<int64_t>(r.batch > 0 ? r.batch : l.performance.running));
+  const int64_t sequences = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : l.performance.running));
   const std::string run =
       fmt::format("trireme run INPUT -m {} -o OUT.jsonl {} {}--max-seqs {}", o.model.empty() ? "MODEL" : o.model,
                   layout, c.device.cpu ? "" : "--device cuda ", sequences);
   const int hosts = (l.devices() + c.devices - 1) / c.devices, per_host = std::min(l.devices(), c.devices);
   fmt::print("\nstart it:\n  mpirun -n {} --map-by ppr:{}:node {}\n", l.devices(), per_host, run);
-  fmt::print("  sbatch --nodes={} --ntasks-per-node={} {}--wrap \"srun --mpi=pmix --kill-on-bad-exit=1 {}\"\n", hosts,
-             per_host, c.device.cpu ? "" : fmt::format("--gpus-per-node={} ", per_host), run);
+  fmt::print(
+      "  sbatch --nodes={} --ntasks={} --ntasks-per-node={} {}--wrap \"srun --mpi=pmix --kill-on-bad-exit=1 {}\"\n",
+      hosts, l.devices(), per_host, c.device.cpu ? "" : fmt::format("--gpus-per-node={} ", per_host), run);
 }
 
 void print_text(const Plan& plan, const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,

@@ -26,6 +26,9 @@ constexpr double kDefaultInput = 1024, kDefaultOutput = 256;
 // Keys and values of an offline run with FP8 or FP4 weights are FP8, as in the published ones; elsewhere what engines
 // do when nobody says it.
 double kv_bytes_of(const Options& o, Precision precision, const EngineProfile& profile) {
+  if (o.kv_type == "fp8" && profile.own())
+    fail(ExitCode::usage,
+         "--kv fp8: Trireme keeps keys and values in BF16; leave it out, or --engine-profile published");
   if (o.kv_type != "auto") return o.kv_type == "fp8" ? 1 : 2;
   const bool offline = o.batch == 0 && o.rate == 0 && o.objective != "latency";
   const bool eight = precision == Precision::fp8 || precision == Precision::fp4;

@@ -12,7 +12,7 @@ namespace trireme {
 
 namespace {
 
-constexpr int kMost = 1 << 20;  // hosts, devices, NICs
+constexpr int kMost = Cluster::kMostDevices;  // hosts, devices, NICs
 
 constexpr std::string_view kNicKinds[] = {"ib", "roce", "eth"};
 constexpr Link kGpuLinks[] = {Link::nvswitch, Link::nvlink_pairs, Link::pcie};
@@ -39,11 +39,12 @@ class Words {
     take();
     return true;
   }
-  int take_count(const char* what) {
+  int take_count(const char* what, int most = kMost) {
     const std::string_view word = next();
     int count = 0;
     auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
-    if (error != std::errc() || end != word.data() + word.size() || count < 1 || count > kMost) refuse(what);
+    if (error != std::errc() || end != word.data() + word.size() || count < 1 || count > most)
+      refuse(fmt::format("{}, {} at most", what, most));
     take();
     return count;
   }
@@ -180,6 +181,13 @@ int Cluster::fast_domain() const {
   return 1;
 }
 
+Cluster Cluster::with_hosts(int count) const {
+  Cluster more = *this;
+  more.hosts = count;
+  assume_nics(more);
+  return more;
+}
+
 std::string Cluster::text() const {
   std::string text = fmt::format("{} host{} x {} {}", hosts, hosts == 1 ? "" : "s", devices, device.name);
   if (!device.cpu) text += fmt::format(" {}", link_name(link));
@@ -194,7 +202,7 @@ Cluster Cluster::parse(std::string_view spec) {
   if (words.take("host") || words.take("hosts")) {
     cluster.hosts = first;
     if (!words.take("x")) words.refuse("'x' and the devices of a host");
-    cluster.devices = words.take_count("the number of devices of a host");
+    cluster.devices = words.take_count("the number of devices of a host", kMost / cluster.hosts);
   } else {
     cluster.devices = first;
   }
@@ -228,6 +236,8 @@ Cluster Cluster::from_json(const nlohmann::json& json, const std::string& source
   Cluster cluster;
   cluster.hosts = fields.count("hosts", 1);
   cluster.devices = fields.count("devices", 1);
+  if (cluster.devices > kMost / cluster.hosts)
+    fields.refuse("devices", fmt::format("must be {} at most, of all hosts", kMost));
   if (const nlohmann::json& device = fields.at("device"); device.is_string()) {
     const auto sheet = find_device_sheet(device.get<std::string>());
     if (!sheet) fields.refuse("device", "is no " + unknown_device(device.get<std::string>()));
@@ -236,9 +246,11 @@ Cluster Cluster::from_json(const nlohmann::json& json, const std::string& source
     cluster.device = custom_device(device, source);
   }
   cluster.link = cluster.device.link;
-  if (fields.has("link") && !cluster.device.cpu && !parse_link(fields.text("link", ""), &cluster.link))
+  if (fields.has("link") && cluster.device.cpu) fields.refuse("link", "is of GPUs; a CPU has none");
+  if (fields.has("link") && !parse_link(fields.text("link", ""), &cluster.link))
     fields.refuse("link", "must be nvswitch, nvlink-pairs or pcie");
   if (const std::string fault = link_fault(cluster); !fault.empty()) fields.refuse("link", "cannot be: " + fault);
+  if (fields.has("nics") && !fields.has("nic")) fields.refuse("nic", "must say which, where \"nics\" says how many");
   if (fields.has("nic")) {
     cluster.nics = fields.count("nics", 1);
     if (!parse_nic(fields.text("nic", ""), &cluster.nic)) fields.refuse("nic", "must be as ib400, roce100 or eth25");

@@ -27,7 +27,10 @@ struct Cluster {
   Nic nic;
   bool nics_assumed = false;  // nobody said what joins the hosts
 
+  static constexpr int kMostDevices = 1 << 20;  // of all hosts
   int size() const { return hosts * devices; }
+  // As many of these hosts; joined as people join them, where nobody has said how.
+  Cluster with_hosts(int count) const;
   // Devices that the fastest links join: those of an NVSwitch, a bridged pair, one alone on PCIe, the sockets of a
   // host.
   int fast_domain() const;

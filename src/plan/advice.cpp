@@ -154,11 +154,9 @@ std::string nearest_fit(const Plan& plan, const ModelWork& model, const Cluster&
     ways.push_back(
         fmt::format("--context {:.0f} with {}", std::floor(nearest->memory.positions()), layout_name(*nearest)));
   if (ways.empty() && is_free(request)) {
-    Cluster more = cluster;
-    for (more.hosts *= 2; more.hosts <= 64 * cluster.hosts; more.hosts *= 2) {
-      if (more.nics == 0)
-        more = Cluster::parse(
-            fmt::format("{} hosts x {} {} {}", more.hosts, more.devices, more.device.name, link_name(more.link)));
+    const int most = std::min(64 * cluster.hosts, Cluster::kMostDevices / cluster.devices);
+    for (int hosts = 2 * cluster.hosts; hosts <= most; hosts *= 2) {
+      const Cluster more = cluster.with_hosts(hosts);
       const Plan larger = plan_layouts(model, more, profile, request);
       if (larger.choice < 0) continue;
       ways.push_back(fmt::format("{} with {}", more.text(), layout_name(larger.layouts.front())));

@@ -78,9 +78,12 @@ class Planner {
   // As many replicas as there is room for; or, when a rate of requests is to cost little, as few as answer it.
   LayoutPlan with_replicas(int tp, int pp, int most) const {
     const bool few = request_.objective == Objective::cost && request_.rate > 0;
-    for (int dp = 1; few && dp < most; dp++)
-      if (LayoutPlan l = evaluate(tp, pp, dp); l.acceptable()) return l;
-    return evaluate(tp, pp, most);
+    int least = few ? 1 : most;
+    for (int end = most; least < end;) {  // more replicas answer what fewer do
+      const int middle = least + (end - least) / 2;
+      evaluate(tp, pp, middle).acceptable() ? end = middle : least = middle + 1;
+    }
+    return evaluate(tp, pp, least);
   }
 
  private:
