@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "base/thread_pool.h"
 #include "device/cuda.h"
 #include "kernels/select.h"
 #include "launch/versions.h"
@@ -72,18 +73,18 @@ std::string visible_gpu_list(const GpuProbe& probe, const Environment& environme
 }
 
 ordered_json node_report(const Options& options, const Environment& environment) {
-  Host host = probe_host();
+  const Host host = probe_host();
+  const std::vector<int> allowed = allowed_cpus();
   ordered_json r;
   r["host"] = host.name;
   r["rank"] = environment.rank;
   r["ranks"] = environment.ranks;
   r["launcher"] = environment.launcher.empty() ? "none (bare)" : environment.launcher;
-  r["cpus"] = host.allowed_cpus;
-  r["numa_nodes"] = host.allowed_numa_nodes;
-  r["machine_cpus"] = host.cpus;
-  const GpuProbe gpus = probe_gpus();
-  r["machine"] = host_text(host) + gpu_text(gpus);
-  r["gpus"] = visible_gpu_list(gpus, environment);
+  r["cpus"] = allowed;
+  r["numa_nodes"] = host.numa_of(allowed);
+  r["machine_cpus"] = host.cpus.size();
+  r["machine"] = host_text(host);
+  r["gpus"] = visible_gpu_list(host.gpus, environment);
   r["cuda_missing"] = probe_cuda().missing;
   r["shm_free"] = host.shm_free_bytes;
   r["huge_pages"] = host.huge_pages;
@@ -94,7 +95,7 @@ ordered_json node_report(const Options& options, const Environment& environment)
                  {"core files", limit_of(RLIMIT_CORE)}};
   for (auto& [name, version] : versions(options)) r["versions"][name] = version;
   r["versions"].erase("NCCL's file");  // it may lie elsewhere on another host
-  r["versions"]["the GPU driver"] = gpus.driver.empty() ? "none" : gpus.driver;
+  r["versions"]["the GPU driver"] = host.gpus.driver.empty() ? "none" : host.gpus.driver;
   return r;
 }
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "base/error.h"
@@ -11,9 +10,9 @@
 #include "device/cpu_device.h"
 #include "kernels/select.h"
 #include "launch/environment.h"
+#include "launch/gather_machine.h"
 #include "launch/together.h"
 #include "plan/own_memory.h"
-#include "topology/machine.h"
 #include "topology/threads.h"
 
 namespace trireme {
@@ -78,17 +77,12 @@ void Session::load() {
 
 // The map of the machine from every rank's probe.
 Machine Session::gather_machine(RankProbe probe) const {
-  probe.domain = fabric_->domain();
+  probe.rank.domain = fabric_->domain();
   if (gpu_) {
-    probe.gpu = gpu_->uuid();
-    probe.gpu_available_bytes = gpu_free_bytes_;
+    probe.rank.gpu = gpu_->uuid();
+    probe.rank.gpu_available_bytes = gpu_free_bytes_;
   }
-  const std::string text = nlohmann::json(probe).dump();
-  std::vector<RankProbe> probes;
-  for (const auto& bytes : world_.all_gather(std::as_bytes(std::span(text))))
-    probes.push_back(nlohmann::json::parse(reinterpret_cast<const char*>(bytes.data()),
-                                           reinterpret_cast<const char*>(bytes.data() + bytes.size())));
-  return Machine::of(std::move(probes));
+  return trireme::gather_machine(world_, std::move(probe));
 }
 
 // The ranks of a host take the GPUs that they see in turn.
@@ -136,7 +130,7 @@ std::vector<std::string> Session::gather_chips(const Machine& machine) const {
 
 // The map of the machine and this rank's place on it.
 void Session::choose_layout() {
-  const RankProbe probe = probe_rank();
+  const RankProbe probe = probe_rank(Environment::read().find("CUDA_VISIBLE_DEVICES"));
   Machine machine = gather_machine(probe);
   if (options_.device == "cuda") {
     open_gpu(machine);

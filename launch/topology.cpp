@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/thread_pool.h"
 #include "launch/commands.h"
 #include "launch/gather_reports.h"
 #include "launch/node_report.h"
@@ -14,16 +15,16 @@ using nlohmann::ordered_json;
 
 int topology_command(const Options& options, const Environment& environment) {
   if (!options.synthetic.empty()) {
-    if (environment.rank == 0) fmt::print("{}\n{}", options.synthetic, host_text(probe_host(options.synthetic)));
+    if (environment.rank == 0) fmt::print("{}\n{}", options.synthetic, host_text(invent_host(options.synthetic)));
     return 0;
   }
-  Host host = probe_host();
-  const GpuProbe gpus = probe_gpus();
+  const Host host = probe_host();
+  const std::vector<int> allowed = allowed_cpus();
   ordered_json mine = {{"host", host.name},
-                       {"machine", host_text(host) + gpu_text(gpus)},
-                       {"cpus", host.allowed_cpus},
-                       {"numa_nodes", host.allowed_numa_nodes},
-                       {"gpus", visible_gpu_list(gpus, environment)}};
+                       {"machine", host_text(host)},
+                       {"cpus", allowed},
+                       {"numa_nodes", host.numa_of(allowed)},
+                       {"gpus", visible_gpu_list(host.gpus, environment)}};
   std::vector<std::string> shown;  // hosts whose machine stands above already
   for (const ordered_json& r : gather_reports(mine, environment)) {
     std::string name = r["host"];

@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <vector>
 
-#include "base/error.h"
 #include "base/nearest.h"
+#include "topology/json_fields.h"
 
 namespace trireme {
 
@@ -14,7 +13,6 @@ namespace {
 
 constexpr int kMost = Cluster::kMostDevices;  // hosts, devices, NICs
 
-constexpr std::string_view kNicKinds[] = {"ib", "roce", "eth"};
 constexpr Link kGpuLinks[] = {Link::nvswitch, Link::nvlink_pairs, Link::pcie};
 
 // The words of a description, one after the other; knows where it stands.
@@ -61,16 +59,9 @@ class Words {
 };
 
 bool parse_nic(std::string_view text, Nic* nic) {
-  for (size_t kind = 0; kind < std::size(kNicKinds); kind++) {
-    if (!text.starts_with(kNicKinds[kind])) continue;
-    const std::string_view number = text.substr(kNicKinds[kind].size());
-    double rate = 0;
-    auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), rate);
-    if (error != std::errc() || end != number.data() + number.size() || !(rate > 0 && rate <= 1e5)) return false;
-    *nic = {static_cast<Nic::Kind>(kind), rate};
-    return true;
-  }
-  return false;
+  const std::optional<Nic> parsed = Nic::parse(text);
+  if (parsed) *nic = *parsed;
+  return parsed.has_value();
 }
 
 std::string unknown_device(std::string_view name) {
@@ -99,56 +90,17 @@ std::string link_fault(const Cluster& cluster) {
   return "";
 }
 
-class Fields {
- public:
-  Fields(const nlohmann::json& object, const std::string& source) : object_(object), source_(source) {
-    if (!object.is_object())
-      fail(ExitCode::bad_data, "{}: a machine is a JSON object; it is {}", source, object.type_name());
-  }
-  bool has(const char* field) const { return object_.contains(field); }
-  const nlohmann::json& at(const char* field) const {
-    if (!has(field)) refuse(field, "is not there");
-    return object_.at(field);
-  }
-  double number(const char* field, double otherwise) const {
-    if (!has(field)) return otherwise;
-    if (!at(field).is_number() || !(at(field).get<double>() >= 0)) refuse(field, "must be a number of at least 0");
-    return at(field).get<double>();
-  }
-  int count(const char* field, int otherwise) const {
-    if (!has(field)) return otherwise;
-    if (!at(field).is_number_integer() || at(field) < 1 || at(field) > kMost)
-      refuse(field, fmt::format("must be a whole number from 1 to {}", kMost));
-    return at(field).get<int>();
-  }
-  std::string text(const char* field, const std::string& otherwise) const {
-    if (!has(field)) return otherwise;
-    if (!at(field).is_string()) refuse(field, "must be a text");
-    return at(field).get<std::string>();
-  }
-  void only(std::initializer_list<std::string_view> known) const {
-    for (const auto& [name, value] : object_.items())
-      if (std::find(known.begin(), known.end(), name) == known.end())
-        fail(ExitCode::bad_data, "{}: there is no field \"{}\" of a machine; there are {}", source_, name,
-             fmt::join(known, ", "));
-  }
-  [[noreturn]] void refuse(const char* field, const std::string& why) const {
-    fail(ExitCode::bad_data, "{}: field \"{}\" of the machine {}", source_, field, why);
-  }
-
- private:
-  const nlohmann::json& object_;
-  const std::string& source_;
-};
+int count_of(const JsonFields& fields, const char* field, int otherwise) {
+  return static_cast<int>(fields.whole(field, otherwise, 1, kMost));
+}
 
 DeviceSheet custom_device(const nlohmann::json& json, const std::string& source) {
-  const Fields fields(json, source);
+  const JsonFields fields(json, source);
   fields.only({"name", "cpu", "memory_gb", "memory_gbps", "bf16_tflops", "fp8_tflops", "int8_tops", "fp4_tflops",
                "nvlink_gbps", "pcie_gbps"});
   DeviceSheet d;
   d.name = fields.text("name", "device");
-  if (fields.has("cpu") && !fields.at("cpu").is_boolean()) fields.refuse("cpu", "must be true or false");
-  d.cpu = fields.has("cpu") && fields.at("cpu").get<bool>();
+  d.cpu = fields.truth("cpu", false);
   d.memory_bytes = fields.number("memory_gb", 0) * 1e9;
   d.memory_bytes_per_s = fields.number("memory_gbps", 0) * 1e9;
   d.bf16_flops = fields.number("bf16_tflops", 0) * 1e12;
@@ -164,8 +116,6 @@ DeviceSheet custom_device(const nlohmann::json& json, const std::string& source)
 }
 
 }  // namespace
-
-std::string Nic::text() const { return fmt::format("{}{}", kNicKinds[static_cast<size_t>(kind)], gbit_per_s); }
 
 int Cluster::fast_domain() const {
   switch (link) {
@@ -231,11 +181,11 @@ Cluster Cluster::parse(std::string_view spec) {
 }
 
 Cluster Cluster::from_json(const nlohmann::json& json, const std::string& source) {
-  const Fields fields(json, source);
+  const JsonFields fields(json, source);
   fields.only({"hosts", "devices", "device", "link", "nics", "nic"});
   Cluster cluster;
-  cluster.hosts = fields.count("hosts", 1);
-  cluster.devices = fields.count("devices", 1);
+  cluster.hosts = count_of(fields, "hosts", 1);
+  cluster.devices = count_of(fields, "devices", 1);
   if (cluster.devices > kMost / cluster.hosts)
     fields.refuse("devices", fmt::format("must be {} at most, of all hosts", kMost));
   if (const nlohmann::json& device = fields.at("device"); device.is_string()) {
@@ -252,7 +202,7 @@ Cluster Cluster::from_json(const nlohmann::json& json, const std::string& source
   if (const std::string fault = link_fault(cluster); !fault.empty()) fields.refuse("link", "cannot be: " + fault);
   if (fields.has("nics") && !fields.has("nic")) fields.refuse("nic", "must say which, where \"nics\" says how many");
   if (fields.has("nic")) {
-    cluster.nics = fields.count("nics", 1);
+    cluster.nics = count_of(fields, "nics", 1);
     if (!parse_nic(fields.text("nic", ""), &cluster.nic)) fields.refuse("nic", "must be as ib400, roce100 or eth25");
   }
   assume_nics(cluster);

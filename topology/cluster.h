@@ -5,17 +5,9 @@
 #include <string_view>
 
 #include "topology/device_sheet.h"
+#include "topology/nic.h"
 
 namespace trireme {
-
-// A network adapter: "ib400" is InfiniBand of 400 Gbit/s; "roce100", "eth1" likewise.
-struct Nic {
-  enum class Kind : uint8_t { infiniband, roce, ethernet };
-  Kind kind = Kind::infiniband;
-  double gbit_per_s = 0;  // 0: there is none
-  double bytes_per_s() const { return gbit_per_s * 1e9 / 8; }
-  std::string text() const;
-};
 
 // Equal hosts of equal devices, as a data sheet or a user describes them: what a plan is made for. Pure data.
 struct Cluster {

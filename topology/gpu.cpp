@@ -60,17 +60,33 @@ std::vector<Gpu> visible_gpus(const std::vector<Gpu>& gpus, const std::optional<
   return visible;
 }
 
-std::string gpu_text(const GpuProbe& probe) {
-  if (!probe.missing.empty()) return fmt::format("  GPUs           none: {}\n", probe.missing);
-  std::vector<std::pair<std::string, int>> kinds;  // in the order of their first GPU
-  for (const Gpu& gpu : probe.gpus) {
+namespace {
+
+// Kinds, in the order of their first GPU, and how many there are of each.
+std::vector<std::pair<std::string, int>> kinds_of(const std::vector<Gpu>& gpus) {
+  std::vector<std::pair<std::string, int>> kinds;
+  for (const Gpu& gpu : gpus) {
     const std::string kind = kind_text(gpu);
     auto known = std::find_if(kinds.begin(), kinds.end(), [&](const auto& k) { return k.first == kind; });
     if (known == kinds.end()) known = kinds.insert(kinds.end(), {kind, 0});
     known->second++;
   }
+  return kinds;
+}
+
+}  // namespace
+
+std::string kinds_text(const GpuProbe& probe) {
   std::string text;
-  for (const auto& [kind, count] : kinds) text += fmt::format("  GPUs           {} x {}\n", count, kind);
+  for (const auto& [kind, count] : kinds_of(probe.gpus))
+    text += fmt::format("{}{} x {}", text.empty() ? "" : "; ", count, kind);
+  return text.empty() ? "none" : text;
+}
+
+std::string gpu_text(const GpuProbe& probe) {
+  if (!probe.missing.empty()) return fmt::format("  GPUs           none: {}\n", probe.missing);
+  std::string text;
+  for (const auto& [kind, count] : kinds_of(probe.gpus)) text += fmt::format("  GPUs           {} x {}\n", count, kind);
   text += fmt::format("  GPU driver     {}", probe.driver.empty() ? "of unknown version" : probe.driver);
   if (!probe.cuda.empty()) text += fmt::format(", CUDA {}", probe.cuda);
   return text + "\n";

@@ -8,6 +8,13 @@
 
 namespace trireme {
 
+// A part of a GPU that is a device of its own.
+struct MigInstance {
+  std::string uuid;  // "MIG-..."
+  uint64_t memory_bytes = 0;
+  bool operator==(const MigInstance&) const = default;
+};
+
 // A GPU of this host as its driver tells it; 0 or "": unknown.
 struct Gpu {
   int index = 0;  // as NVML counts: by PCI address
@@ -16,10 +23,17 @@ struct Gpu {
   std::string pci;       // "00000000:1b:00.0", lower case
   int architecture = 0;  // compute capability: 90 is sm_90
   uint64_t memory_bytes = 0, free_bytes = 0;
-  bool mig = false;                       // it is split into instances
-  bool exclusive = false;                 // one process only, or none
-  int switch_links = 0;                   // NVLinks to an NVSwitch
-  std::map<std::string, int> peer_links;  // NVLinks to other GPUs, by their PCI address
+  int sm_clock_mhz = 0, memory_clock_mhz = 0;  // the most
+  bool mig = false;                            // it is split into instances
+  std::vector<MigInstance> instances;          // those that this process may see
+  bool exclusive = false;                      // one process only, or none
+  int switch_links = 0;                        // NVLinks to an NVSwitch
+  std::map<std::string, int> peer_links;       // NVLinks to other GPUs, by their PCI address
+  std::string fabric;                          // "cluster/clique" of NVSwitches that join hosts, too; "": none
+  std::map<std::string, bool> peer_access;     // by PCI address of others: whether it may read their memory
+  int numa = -1;                               // -1: unknown
+  std::vector<std::string> pci_path;           // addresses from the root bridge down to it; empty: unknown
+  bool operator==(const Gpu&) const = default;
 };
 
 // All that the driver shows. Without a GPU `missing` says why, in one line.
@@ -28,6 +42,7 @@ struct GpuProbe {
   std::string driver;  // "550.54.15"
   std::string cuda;    // the newest CUDA that the driver runs: "12.4"
   std::string missing;
+  bool operator==(const GpuProbe&) const = default;
 };
 
 // Asks NVML, which is opened for the question and closed again: a host without a driver is normal input. library: a
@@ -41,5 +56,7 @@ std::vector<Gpu> visible_gpus(const std::vector<Gpu>& gpus, const std::optional<
 
 // Lines for people, indented by two spaces: a line for each kind of GPU, or why there is none.
 std::string gpu_text(const GpuProbe& probe);
+// "8 x NVIDIA H100 80GB HBM3, 80 GiB, sm_90, 18 NVLinks to a switch"; "none".
+std::string kinds_text(const GpuProbe& probe);
 
 }  // namespace trireme

@@ -1,43 +1,65 @@
 #include "topology/host.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 
 #include "base/error.h"
-#include "base/thread_pool.h"
 #include "topology/hwloc_topology.h"
-#include "topology/probe.h"
+#include "topology/memory.h"
 
 namespace trireme {
 
 namespace {
 
-// The questions a Host asks.
-class Questions {
- public:
-  explicit Questions(const std::string& synthetic) : topology_(synthetic) {}
-  int count(hwloc_obj_type_t type) const { return std::max(0, hwloc_get_nbobjs_by_type(topology_.handle(), type)); }
-  hwloc_obj_t find(hwloc_obj_type_t type, unsigned index) const {
-    return hwloc_get_obj_by_type(topology_.handle(), type, index);
-  }
-  uint64_t cache_bytes(hwloc_obj_type_t type) const {
-    hwloc_obj_t cache = find(type, 0);
-    return cache ? cache->attr->cache.size : 0;
-  }
-  std::string cpu_model() const {
-    hwloc_obj_t package = find(HWLOC_OBJ_PACKAGE, 0);
-    const char* model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : nullptr;
-    return model ? model : "";
-  }
-  uint64_t memory_bytes() const { return hwloc_get_root_obj(topology_.handle())->total_memory; }
+uint64_t cache_bytes(const HwlocTopology& topology, hwloc_obj_type_t type) {
+  hwloc_obj_t cache = hwloc_get_obj_by_type(topology.handle(), type, 0);
+  return cache ? cache->attr->cache.size : 0;
+}
 
- private:
-  HwlocTopology topology_;
-};
+std::string cpu_model(const HwlocTopology& topology) {
+  hwloc_obj_t package = hwloc_get_obj_by_type(topology.handle(), HWLOC_OBJ_PACKAGE, 0);
+  const char* model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : nullptr;
+  return model ? model : "";
+}
+
+std::vector<Cpu> cpus_of(const HwlocTopology& topology) {
+  std::vector<Cpu> cpus;
+  const auto number = [](hwloc_obj_t object, unsigned otherwise) {
+    return static_cast<int>(object ? object->logical_index : otherwise);
+  };
+  for (hwloc_obj_t pu = nullptr; (pu = hwloc_get_next_obj_by_type(topology.handle(), HWLOC_OBJ_PU, pu));) {
+    const int numa = pu->nodeset ? hwloc_bitmap_first(pu->nodeset) : 0;
+    cpus.push_back(
+        {.id = static_cast<int>(pu->os_index),
+         .core = number(hwloc_get_ancestor_obj_by_type(topology.handle(), HWLOC_OBJ_CORE, pu), pu->logical_index),
+         .numa = std::max(numa, 0),
+         .package = number(hwloc_get_ancestor_obj_by_type(topology.handle(), HWLOC_OBJ_PACKAGE, pu), 0)});
+  }
+  std::sort(cpus.begin(), cpus.end(), [](const Cpu& a, const Cpu& b) { return a.id < b.id; });
+  return cpus;
+}
+
+Host host_of(const HwlocTopology& topology) {
+  Host host;
+  host.cpu_model = cpu_model(topology);
+  host.cpus = cpus_of(topology);
+  host.l2_bytes = cache_bytes(topology, HWLOC_OBJ_L2CACHE);
+  host.l3_bytes = cache_bytes(topology, HWLOC_OBJ_L3CACHE);
+  host.l3_caches = std::max(0, hwloc_get_nbobjs_by_type(topology.handle(), HWLOC_OBJ_L3CACHE));
+  return host;
+}
+
+// How many different values `member` has.
+int count_kinds(const std::vector<Cpu>& cpus, int Cpu::*member) {
+  std::set<int> kinds;
+  for (const Cpu& cpu : cpus) kinds.insert(cpu.*member);
+  return static_cast<int>(kinds.size());
+}
 
 std::string first_line(const std::string& path) {
   std::ifstream file(path);
@@ -56,38 +78,48 @@ std::string gib(uint64_t bytes) { return fmt::format("{:.1f} GiB", static_cast<d
 
 }  // namespace
 
-Host probe_host(const std::string& synthetic) {
-  Questions topology(synthetic);
-  Host host;
+int Host::packages() const { return count_kinds(cpus, &Cpu::package); }
+int Host::numa_nodes() const { return count_kinds(cpus, &Cpu::numa); }
+int Host::cores() const { return count_kinds(cpus, &Cpu::core); }
+
+const Cpu* Host::find_cpu(int id) const {
+  const auto found = std::find_if(cpus.begin(), cpus.end(), [&](const Cpu& cpu) { return cpu.id == id; });
+  return found == cpus.end() ? nullptr : &*found;
+}
+
+std::vector<int> Host::numa_of(const std::vector<int>& cpu_ids) const {
+  std::set<int> nodes;
+  for (int id : cpu_ids)
+    if (const Cpu* cpu = find_cpu(id)) nodes.insert(cpu->numa);
+  return {nodes.begin(), nodes.end()};
+}
+
+Host invent_host(const std::string& description) {
+  const HwlocTopology topology(description);
+  Host host = host_of(topology);
+  host.name = "invented";
+  host.memory_bytes = host.memory_available_bytes = hwloc_get_root_obj(topology.handle())->total_memory;
+  host.gpus.missing = "invented without any";
+  return host;
+}
+
+Host probe_host() {
+  Host host = host_of(HwlocTopology());
   char name[256] = "";
   gethostname(name, sizeof name - 1);
-  host.name = synthetic.empty() ? name : "synthetic";
-  host.cpu_model = topology.cpu_model();
-  host.packages = topology.count(HWLOC_OBJ_PACKAGE);
-  host.numa_nodes = topology.count(HWLOC_OBJ_NUMANODE);
-  host.cores = topology.count(HWLOC_OBJ_CORE);
-  host.cpus = topology.count(HWLOC_OBJ_PU);
-  host.l2_bytes = topology.cache_bytes(HWLOC_OBJ_L2CACHE);
-  host.l3_bytes = topology.cache_bytes(HWLOC_OBJ_L3CACHE);
-  host.l3_caches = topology.count(HWLOC_OBJ_L3CACHE);
-  host.memory_bytes = topology.memory_bytes();
-  if (!synthetic.empty()) return host;
-
-  Memory memory = probe_memory("/");
+  host.name = name;
+  host.boot_id = first_line("/proc/sys/kernel/random/boot_id");
+  const Memory memory = probe_memory("/");
   host.memory_bytes = static_cast<uint64_t>(memory.total_bytes);
   host.memory_available_bytes = static_cast<uint64_t>(memory.available_bytes);
-  host.allowed_cpus = allowed_cpus();
-  for (unsigned i = 0; hwloc_obj_t node = topology.find(HWLOC_OBJ_NUMANODE, i); i++) {
-    auto holds = [&](int cpu) { return hwloc_bitmap_isset(node->cpuset, static_cast<unsigned>(cpu)); };
-    if (std::any_of(host.allowed_cpus.begin(), host.allowed_cpus.end(), holds))
-      host.allowed_numa_nodes.push_back(static_cast<int>(node->os_index));
-  }
   struct statvfs shm {};
   if (statvfs("/dev/shm", &shm) == 0) {
     host.shm_bytes = shm.f_blocks * shm.f_frsize;
     host.shm_free_bytes = shm.f_bavail * shm.f_frsize;
   }
   host.huge_pages = chosen_word(first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
+  host.gpus = probe_gpus();
+  host.nics = probe_nics("/");
   return host;
 }
 
@@ -104,9 +136,9 @@ std::string cpu_list(const std::vector<int>& cpus) {
 }
 
 std::string host_text(const Host& host) {
-  std::string text =
-      fmt::format("  cpu            {} packages, {} NUMA nodes, {} cores, {} logical CPUs{}\n", host.packages,
-                  host.numa_nodes, host.cores, host.cpus, host.cpu_model.empty() ? "" : " (" + host.cpu_model + ")");
+  std::string text = fmt::format("  cpu            {} packages, {} NUMA nodes, {} cores, {} logical CPUs{}\n",
+                                 host.packages(), host.numa_nodes(), host.cores(), host.cpus.size(),
+                                 host.cpu_model.empty() ? "" : " (" + host.cpu_model + ")");
   text += fmt::format("  caches         L2 {} KiB, {} x L3 {} KiB\n", host.l2_bytes / 1024, host.l3_caches,
                       host.l3_bytes / 1024);
   text += fmt::format("  memory         {}", gib(host.memory_bytes));
@@ -114,7 +146,30 @@ std::string host_text(const Host& host) {
   if (host.shm_bytes)
     text += fmt::format("  /dev/shm       {}, {} free\n", gib(host.shm_bytes), gib(host.shm_free_bytes));
   if (!host.huge_pages.empty()) text += fmt::format("  huge pages     {}\n", host.huge_pages);
+  text += gpu_text(host.gpus);
   return text;
+}
+
+std::vector<std::string> differences(const Host& a, const Host& b) {
+  std::vector<std::string> found;
+  const auto compare = [&](const char* what, const auto& mine, const auto& other) {
+    if (mine != other) found.push_back(fmt::format("{}: {} and {}", what, mine, other));
+  };
+  compare("CPU model", a.cpu_model, b.cpu_model);
+  compare("CPUs", a.cpus.size(), b.cpus.size());
+  compare("cores", a.cores(), b.cores());
+  compare("packages", a.packages(), b.packages());
+  compare("NUMA nodes", a.numa_nodes(), b.numa_nodes());
+  compare("memory", gib(a.memory_bytes), gib(b.memory_bytes));
+  compare("GPU driver", a.gpus.driver, b.gpus.driver);
+  compare("GPUs", kinds_text(a.gpus), kinds_text(b.gpus));
+  const auto nics = [](const Host& host) {
+    std::vector<std::string> kinds;
+    for (const HostNic& nic : host.nics) kinds.push_back(nic.nic.text());
+    return fmt::format("{}", fmt::join(kinds, " "));
+  };
+  compare("network adapters", nics(a), nics(b));
+  return found;
 }
 
 }  // namespace trireme

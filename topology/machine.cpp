@@ -7,21 +7,45 @@
 #include <map>
 #include <set>
 
-#include "base/error.h"
+#include "base/thread_pool.h"
 
 namespace trireme {
 
+RankProbe probe_rank(const std::optional<std::string>& cuda_visible_devices) {
+  RankProbe probe;
+  probe.host = probe_host();
+  probe.rank.host_name = probe.host.name;
+  probe.rank.allowed = allowed_cpus();
+  probe.rank.available_bytes = static_cast<int64_t>(probe.host.memory_available_bytes);
+  for (const Gpu& gpu : visible_gpus(probe.host.gpus.gpus, cuda_visible_devices))
+    probe.rank.visible_gpus.push_back(gpu.uuid);
+  return probe;
+}
+
 Machine Machine::of(std::vector<RankProbe> probes) {
   Machine machine;
-  machine.ranks = std::move(probes);
   std::map<std::string, int> index;
-  for (const RankProbe& rank : machine.ranks) {
+  for (RankProbe& probe : probes) {
     // Without a boot id (no /proc there) the name must do.
-    auto [place, fresh] = index.try_emplace(rank.boot_id.empty() ? "host " + rank.host : rank.boot_id, machine.hosts);
-    machine.hosts += fresh;
+    const std::string& boot_id = probe.host.boot_id;
+    auto [place, fresh] =
+        index.try_emplace(boot_id.empty() ? "host " + probe.host.name : boot_id, std::ssize(machine.hosts));
+    if (fresh) machine.hosts.push_back(std::move(probe.host));
     machine.host_of.push_back(place->second);
+    machine.ranks.push_back(std::move(probe.rank));
   }
   return machine;
+}
+
+const Gpu* Machine::gpu_of_rank(int rank) const {
+  const std::string& uuid = ranks[static_cast<size_t>(rank)].gpu;
+  const std::vector<Gpu>& gpus = host_of_rank(rank).gpus.gpus;
+  const auto holds = [&](const Gpu& gpu) {
+    return gpu.uuid == uuid || std::any_of(gpu.instances.begin(), gpu.instances.end(),
+                                           [&](const MigInstance& instance) { return instance.uuid == uuid; });
+  };
+  const auto found = uuid.empty() ? gpus.end() : std::find_if(gpus.begin(), gpus.end(), holds);
+  return found == gpus.end() ? nullptr : &*found;
 }
 
 std::vector<int> Machine::ranks_on(int host) const {
@@ -42,31 +66,28 @@ int64_t Machine::available_bytes(int rank) const {
   int64_t least = std::numeric_limits<int64_t>::max();
   const std::vector<int> sharing = sharing_memory_with(rank);
   for (int r : sharing) {
-    const RankProbe& probe = ranks[static_cast<size_t>(r)];
-    least = std::min(least, probe.gpu.empty() ? probe.available_bytes : probe.gpu_available_bytes);
+    const Rank& shares = ranks[static_cast<size_t>(r)];
+    least = std::min(least, shares.gpu.empty() ? shares.available_bytes : shares.gpu_available_bytes);
   }
   return least / static_cast<int64_t>(sharing.size());
 }
 
 std::string Machine::text() const {
   std::string text;
-  for (int host = 0; host < hosts; host++) {
-    std::vector<int> here = ranks_on(host);
-    const RankProbe& first = ranks[static_cast<size_t>(here[0])];
+  for (size_t h = 0; h < hosts.size(); h++) {
+    const Host& host = hosts[h];
+    const std::vector<int> here = ranks_on(static_cast<int>(h));
     std::set<std::string> names;
-    std::set<int> cores, numa, domains;
+    std::set<int> domains;
     for (int r : here) {
-      names.insert(ranks[static_cast<size_t>(r)].host);
+      names.insert(ranks[static_cast<size_t>(r)].host_name);
       domains.insert(ranks[static_cast<size_t>(r)].domain);
     }
-    for (const Cpu& cpu : first.cpus) {
-      cores.insert(cpu.core);
-      numa.insert(cpu.numa);
-    }
-    text += fmt::format(
-        "host {}: {} ranks ({}), {} cores, {} CPUs, {} NUMA nodes, {:.1f} GiB of memory, {:.1f} GiB free",
-        fmt::join(names, " = "), here.size(), fmt::join(here, " "), cores.size(), first.cpus.size(), numa.size(),
-        static_cast<double>(first.memory_bytes) / (1 << 30), static_cast<double>(first.available_bytes) / (1 << 30));
+    text +=
+        fmt::format("host {}: {} ranks ({}), {} cores, {} CPUs, {} NUMA nodes, {:.1f} GiB of memory, {:.1f} GiB free",
+                    fmt::join(names, " = "), here.size(), fmt::join(here, " "), host.cores(), host.cpus.size(),
+                    host.numa_nodes(), static_cast<double>(host.memory_bytes) / (1 << 30),
+                    static_cast<double>(host.memory_available_bytes) / (1 << 30));
     if (domains.size() > 1) text += fmt::format("; split into {} parts that share no memory", domains.size());
     text += '\n';
   }

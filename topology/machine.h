@@ -1,22 +1,48 @@
 #pragma once
 
-#include <span>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "topology/probe.h"
+#include "topology/host.h"
 
 namespace trireme {
 
-// The map of a job's ranks, from their gathered probes: pure data. Hosts are told apart by their kernels, so that two
-// containers on one host are known to share its CPUs and memory.
+// What one rank was given of its host.
+struct Rank {
+  std::string host_name;                  // as this rank knows it: containers on one host have names of their own
+  std::vector<int> allowed;               // ids of the CPUs that the launcher left to it, ascending
+  int64_t available_bytes = 0;            // memory that is not in use, in its control group
+  std::vector<std::string> visible_gpus;  // UUIDs, as CUDA counts them
+  std::string gpu;                        // UUID of the GPU that it computes on; "": on the CPUs
+  int64_t gpu_available_bytes = 0;
+  int domain = 0;  // lowest rank that proved to share memory with this one (Fabric::domain)
+  bool operator==(const Rank&) const = default;
+};
+
+// What one process knows: its host, and its own part of it.
+struct RankProbe {
+  Host host;
+  Rank rank;
+};
+// cuda_visible_devices: the variable of that name, nothing where it is unset.
+RankProbe probe_rank(const std::optional<std::string>& cuda_visible_devices);
+
+// The map of a job: hosts, and ranks on them. Pure data: gathered from every rank's probe, read from a file
+// (topology/machine_json.h), or invented. Hosts are told apart by their kernels, so that two containers on one host are
+// known to share its CPUs and memory.
 struct Machine {
-  std::vector<RankProbe> ranks;
-  std::vector<int> host_of;  // [ranks] index of the host, in the order of its lowest rank
-  int hosts = 0;
+  std::vector<Host> hosts;  // in the order of their lowest ranks
+  std::vector<Rank> ranks;
+  std::vector<int> host_of;  // [ranks] index into `hosts`
+  bool operator==(const Machine&) const = default;
 
   static Machine of(std::vector<RankProbe> probes);
 
+  int size() const { return static_cast<int>(ranks.size()); }
+  const Host& host_of_rank(int rank) const { return hosts[static_cast<size_t>(host_of[static_cast<size_t>(rank)])]; }
+  // The GPU that `rank` computes on; null: none, or its driver does not show it.
+  const Gpu* gpu_of_rank(int rank) const;
   std::vector<int> ranks_on(int host) const;
   // Ranks whose weights and cache lie in the same memory: those of a GPU, or of a host's CPUs.
   std::vector<int> sharing_memory_with(int rank) const;

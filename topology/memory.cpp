@@ -1,11 +1,11 @@
+#include "topology/memory.h"
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
-
-#include "topology/probe.h"
 
 namespace trireme {
 

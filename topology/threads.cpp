@@ -63,10 +63,10 @@ ThreadPlan thread_plan(const Machine& machine, int rank, int wanted) {
   std::vector<int> here = machine.ranks_on(machine.host_of[static_cast<size_t>(rank)]);
   std::vector<std::vector<Cpu>> masks;
   for (int r : here) {
-    const RankProbe& probe = machine.ranks[static_cast<size_t>(r)];
+    const std::vector<int>& allowed = machine.ranks[static_cast<size_t>(r)].allowed;
     auto& mask = masks.emplace_back();
-    for (const Cpu& cpu : probe.cpus)
-      if (std::binary_search(probe.allowed.begin(), probe.allowed.end(), cpu.id)) mask.push_back(cpu);
+    for (const Cpu& cpu : machine.host_of_rank(r).cpus)
+      if (std::binary_search(allowed.begin(), allowed.end(), cpu.id)) mask.push_back(cpu);
   }
   size_t index = static_cast<size_t>(std::find(here.begin(), here.end(), rank) - here.begin());
   return assign_threads(masks, wanted)[index];

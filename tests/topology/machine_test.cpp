@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "topology/launch_check.h"
+#include "topology/machine_json.h"
+#include "topology/memory.h"
 #include "topology/threads.h"
 
 using namespace trireme;
@@ -19,7 +21,7 @@ namespace {
 // Cores 0 ... cores-1 with `ways` hardware threads: id = core + way * cores, as Linux counts; two NUMA nodes.
 std::vector<Cpu> cpus_of(int cores, int ways) {
   std::vector<Cpu> cpus;
-  for (int i = 0; i < cores * ways; i++) cpus.push_back({i, i % cores, i % cores >= cores / 2 ? 1 : 0});
+  for (int i = 0; i < cores * ways; i++) cpus.push_back({i, i % cores, i % cores >= cores / 2, i % cores >= cores / 2});
   return cpus;
 }
 
@@ -78,7 +80,7 @@ TEST_CASE("masks that cross are counted on in part and not pinned") {
 
 TEST_CASE("ranks share the memory of the GPU that they compute on, and of no other") {
   auto rank = [](const char* boot, const char* gpu, int64_t free) {
-    return RankProbe{.boot_id = boot, .available_bytes = 9000, .gpu = gpu, .gpu_available_bytes = free};
+    return RankProbe{{.boot_id = boot}, {.available_bytes = 9000, .gpu = gpu, .gpu_available_bytes = free}};
   };
   auto machine = Machine::of(
       {rank("x", "g1", 800), rank("x", "g2", 700), rank("x", "g1", 810), rank("y", "g1", 500), rank("y", "", 0)});
@@ -92,18 +94,12 @@ TEST_CASE("ranks share the memory of the GPU that they compute on, and of no oth
 
 TEST_CASE("hosts are told apart by their kernels, and share their memory equally") {
   auto rank = [](const char* host, const char* boot, int domain, int64_t free) {
-    RankProbe probe{.host = host,
-                    .boot_id = boot,
-                    .cpus = cpus_of(4, 1),
-                    .allowed = {0, 1, 2, 3},
-                    .memory_bytes = 2000,
-                    .available_bytes = free,
-                    .domain = domain};
-    return probe;
+    return RankProbe{{.name = host, .boot_id = boot, .cpus = cpus_of(4, 1), .memory_bytes = 2000},
+                     {.host_name = host, .allowed = {0, 1, 2, 3}, .available_bytes = free, .domain = domain}};
   };
   auto machine = Machine::of(
       {rank("a", "x", 0, 900), rank("container", "x", 1, 930), rank("b", "y", 2, 500), rank("a", "x", 0, 960)});
-  CHECK(machine.hosts == 2);
+  CHECK(machine.hosts.size() == 2);
   CHECK(machine.ranks_on(0) == std::vector<int>{0, 1, 3});
   CHECK(machine.available_bytes(3) == 300);
   CHECK(machine.available_bytes(2) == 500);
@@ -114,20 +110,21 @@ TEST_CASE("hosts are told apart by their kernels, and share their memory equally
 }
 
 TEST_CASE("this machine can be probed, and a probe survives its journey") {
-  RankProbe probe = probe_rank();
-  CHECK(!probe.host.empty());
-  CHECK(!probe.cpus.empty());
-  CHECK(!probe.allowed.empty());
-  CHECK(probe.memory_bytes > 0);
-  CHECK(probe.available_bytes <= probe.memory_bytes);
-  CHECK(nlohmann::json::parse(nlohmann::json(probe).dump()).get<RankProbe>() == probe);
+  const Machine machine = Machine::of({probe_rank(std::nullopt)});
+  CHECK(!machine.hosts[0].name.empty());
+  CHECK(!machine.hosts[0].cpus.empty());
+  CHECK(!machine.ranks[0].allowed.empty());
+  CHECK(machine.hosts[0].memory_bytes > 0);
+  CHECK(machine.ranks[0].available_bytes <= static_cast<int64_t>(machine.hosts[0].memory_bytes));
+  CHECK(machine_from_json(nlohmann::json::parse(machine_to_json(machine).dump()), "m.json") == machine);
 }
 
 TEST_CASE("a machine can be invented") {
-  RankProbe probe = invent_rank("package:2 numa:1 core:8 pu:2");
-  CHECK(probe.cpus.size() == 32);
-  CHECK(probe.cpus.back().numa == 1);
-  CHECK(alike(4, probe.cpus, 0)[1].threads == 4);
+  const Host host = invent_host("package:2 numa:1 core:8 pu:2");
+  CHECK(host.cpus.size() == 32);
+  CHECK(host.cpus.back().numa == 1);
+  CHECK(host.cpus.back().package == 1);
+  CHECK(alike(4, host.cpus, 0)[1].threads == 4);
 }
 
 TEST_CASE("memory: the host's without cgroups, the tightest cgroup's with them") {
