@@ -13,6 +13,7 @@
 #include "launch/gather_machine.h"
 #include "launch/together.h"
 #include "plan/own_memory.h"
+#include "topology/nearest.h"
 #include "topology/threads.h"
 
 namespace trireme {
@@ -85,14 +86,17 @@ Machine Session::gather_machine(RankProbe probe) const {
   return trireme::gather_machine(world_, std::move(probe));
 }
 
-// The ranks of a host take the GPUs that they see in turn.
+// The ranks of a host take the GPUs that they see: the nearest or, where the driver shows none, one after the other.
 void Session::open_gpu(const Machine& machine) {
-  const std::vector<int> here = machine.ranks_on(machine.host_of[static_cast<size_t>(world_.rank())]);
-  const auto index = std::find(here.begin(), here.end(), world_.rank()) - here.begin();
+  const int host = machine.host_of[static_cast<size_t>(world_.rank())];
+  const std::vector<int> here = machine.ranks_on(host);
+  const auto place = std::find(here.begin(), here.end(), world_.rank()) - here.begin();
+  const bool shown = !machine.ranks[static_cast<size_t>(world_.rank())].visible_gpus.empty();
+  const int index = shown ? nearest_gpus(machine, host)[static_cast<size_t>(place)] : static_cast<int>(place);
   const std::chrono::milliseconds wait(static_cast<int64_t>(options_.deadline_s * 1000));
   together(world_, [&] {
     const int gpus = std::max(1, probe_cuda().gpus);
-    auto gpu = CudaDevice::open(static_cast<int>(index) % gpus, wait, options_.cuda_graphs == "on");
+    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on");
     gpu_ = gpu.get();
     device_ = std::move(gpu);
   });
@@ -140,21 +144,23 @@ void Session::choose_layout() {
     chips_ = gather_chips(machine);
   }
 
-  std::vector<RankSite> sites;
-  for (int r = 0; r < world_.size(); r++)
-    sites.push_back({machine.ranks[static_cast<size_t>(r)].domain, machine.available_bytes(r)});
   const std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
   const int pp = split.empty() ? static_cast<int>(options_.pp) : static_cast<int>(split.size());
   if (const int sum = std::accumulate(split.begin(), split.end(), 0); !split.empty() && sum != config_.num_layers)
     fail(ExitCode::configuration,
          "--stage-split {}: {} layers in {} stages, the model has {}: make the numbers add up to it",
          fmt::join(split, ","), sum, split.size(), config_.num_layers);
-  layout_ = place(sites, model_need(), {static_cast<int>(options_.tp), pp, static_cast<int>(options_.dp)});
+  const int threads = static_cast<int>(options_.threads);
+  const Links links(machine, threads);
+  const LayoutWish wish{{static_cast<int>(options_.tp), pp, static_cast<int>(options_.dp)},
+                        options_.allow_slow_placement};
+  const std::vector<Shape> shapes = possible_layouts(machine, links, model_need(), wish);
+  layout_ = place(machine, links, shapes.front(), config_.num_layers);
 
-  const ThreadPlan plan = thread_plan(machine, world_.rank(), static_cast<int>(options_.threads));
+  const ThreadPlan plan = thread_plan(machine, world_.rank(), threads);
   threads_ = plan.threads;
   cpus_ = plan.cpus;
-  available_bytes_ = sites[static_cast<size_t>(world_.rank())].available_bytes;
+  available_bytes_ = machine.available_bytes(world_.rank());
 
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
   const size_t stage = static_cast<size_t>(here().pp);

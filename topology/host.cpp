@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <set>
 
@@ -83,15 +84,35 @@ int Host::numa_nodes() const { return count_kinds(cpus, &Cpu::numa); }
 int Host::cores() const { return count_kinds(cpus, &Cpu::core); }
 
 const Cpu* Host::find_cpu(int id) const {
-  const auto found = std::find_if(cpus.begin(), cpus.end(), [&](const Cpu& cpu) { return cpu.id == id; });
-  return found == cpus.end() ? nullptr : &*found;
+  const auto found = std::lower_bound(cpus.begin(), cpus.end(), id, [](const Cpu& cpu, int i) { return cpu.id < i; });
+  return found == cpus.end() || found->id != id ? nullptr : &*found;
 }
 
-std::vector<int> Host::numa_of(const std::vector<int>& cpu_ids) const {
-  std::set<int> nodes;
+const Gpu* Host::find_gpu(const std::string& uuid) const {
+  const auto holds = [&](const Gpu& gpu) {
+    return gpu.uuid == uuid || std::any_of(gpu.instances.begin(), gpu.instances.end(),
+                                           [&](const MigInstance& instance) { return instance.uuid == uuid; });
+  };
+  const auto found = std::find_if(gpus.gpus.begin(), gpus.gpus.end(), holds);
+  return uuid.empty() || found == gpus.gpus.end() ? nullptr : &*found;
+}
+
+namespace {
+
+// The different values that `member` has for these CPUs.
+std::vector<int> kinds_of(const Host& host, const std::vector<int>& cpu_ids, int Cpu::*member) {
+  std::set<int> kinds;
   for (int id : cpu_ids)
-    if (const Cpu* cpu = find_cpu(id)) nodes.insert(cpu->numa);
-  return {nodes.begin(), nodes.end()};
+    if (const Cpu* cpu = host.find_cpu(id)) kinds.insert(cpu->*member);
+  return {kinds.begin(), kinds.end()};
+}
+
+}  // namespace
+
+std::vector<int> Host::numa_of(const std::vector<int>& cpu_ids) const { return kinds_of(*this, cpu_ids, &Cpu::numa); }
+
+std::vector<int> Host::packages_of(const std::vector<int>& cpu_ids) const {
+  return kinds_of(*this, cpu_ids, &Cpu::package);
 }
 
 Host invent_host(const std::string& description) {
@@ -133,6 +154,24 @@ std::string cpu_list(const std::vector<int>& cpus) {
     i = end;
   }
   return text.empty() ? "none" : text;
+}
+
+std::optional<std::vector<int>> parse_cpu_list(std::string_view text) {
+  constexpr int kMost = 1 << 20;
+  std::set<int> cpus;
+  const char *at = text.data(), *end = at + text.size();
+  if (text == "none") return std::vector<int>{};
+  while (true) {
+    int first = 0, last = 0;
+    auto read = std::from_chars(at, end, first);
+    last = first;
+    if (read.ec == std::errc() && read.ptr != end && *read.ptr == '-') read = std::from_chars(read.ptr + 1, end, last);
+    if (read.ec != std::errc() || first < 0 || last < first || last > kMost) return std::nullopt;
+    for (int cpu = first; cpu <= last; cpu++) cpus.insert(cpu);
+    if (read.ptr == end) return std::vector<int>(cpus.begin(), cpus.end());
+    if (*read.ptr != ',') return std::nullopt;
+    at = read.ptr + 1;
+  }
 }
 
 std::string host_text(const Host& host) {

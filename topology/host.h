@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "topology/gpu.h"
@@ -40,8 +42,11 @@ struct Host {
   int numa_nodes() const;
   int cores() const;
   const Cpu* find_cpu(int id) const;  // null: it has none of that number
-  // The NUMA nodes that these CPUs belong to, ascending.
+  // The GPU of that UUID, or that has the instance of that UUID; null: none.
+  const Gpu* find_gpu(const std::string& uuid) const;
+  // The NUMA nodes, and packages, that these CPUs belong to, ascending.
   std::vector<int> numa_of(const std::vector<int>& cpu_ids) const;
+  std::vector<int> packages_of(const std::vector<int>& cpu_ids) const;
 };
 
 // Asks hwloc, the kernel and the drivers. Drivers that are missing, a VM without PCI paths and odd files of sysfs are
@@ -56,7 +61,8 @@ std::string host_text(const Host& host);
 // What differs between two hosts that should be alike, in words ("64 CPUs and 128"); what changes by the minute does
 // not count. Empty: they are alike.
 std::vector<std::string> differences(const Host& a, const Host& b);
-// "0-3,8": a list of CPUs.
+// "0-3,8": a list of CPUs; "none". Read again it is ascending; nothing where it is no such list.
 std::string cpu_list(const std::vector<int>& cpus);
+std::optional<std::vector<int>> parse_cpu_list(std::string_view text);
 
 }  // namespace trireme

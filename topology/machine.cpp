@@ -38,14 +38,7 @@ Machine Machine::of(std::vector<RankProbe> probes) {
 }
 
 const Gpu* Machine::gpu_of_rank(int rank) const {
-  const std::string& uuid = ranks[static_cast<size_t>(rank)].gpu;
-  const std::vector<Gpu>& gpus = host_of_rank(rank).gpus.gpus;
-  const auto holds = [&](const Gpu& gpu) {
-    return gpu.uuid == uuid || std::any_of(gpu.instances.begin(), gpu.instances.end(),
-                                           [&](const MigInstance& instance) { return instance.uuid == uuid; });
-  };
-  const auto found = uuid.empty() ? gpus.end() : std::find_if(gpus.begin(), gpus.end(), holds);
-  return found == gpus.end() ? nullptr : &*found;
+  return host_of_rank(rank).find_gpu(ranks[static_cast<size_t>(rank)].gpu);
 }
 
 std::vector<int> Machine::ranks_on(int host) const {

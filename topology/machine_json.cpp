@@ -75,7 +75,7 @@ ordered_json to_json(const Host& h) {
 }
 
 ordered_json to_json(const Rank& r, int host) {
-  ordered_json object = {{"host", host}, {"host_name", r.host_name}, {"allowed", r.allowed}};
+  ordered_json object = {{"host", host}, {"host_name", r.host_name}, {"allowed", cpu_list(r.allowed)}};
   put(object, "available_bytes", r.available_bytes);
   put(object, "visible_gpus", r.visible_gpus);
   put(object, "gpu", r.gpu);
@@ -190,6 +190,25 @@ class Reader {
     return n;
   }
 
+  // A list, or a description for hwloc.
+  static std::vector<Cpu> cpus(const JsonFields& fields) {
+    if (fields.has("cpus") && fields.at("cpus").is_string()) {
+      try {
+        return invent_host(fields.text("cpus", "")).cpus;
+      } catch (const Error& error) {
+        fields.refuse("cpus", fmt::format("cannot be: {}", error.what()));
+      }
+    }
+    std::vector<Cpu> cpus;
+    for (const json& cpu : fields.list("cpus", kMostCpus)) {
+      if (!cpu.is_array() || cpu.size() != 4) fields.refuse("cpus", "must be a list of [id, core, NUMA node, package]");
+      const std::vector<int> n = numbers(fields, "cpus", cpu);
+      if (!cpus.empty() && n[0] <= cpus.back().id) fields.refuse("cpus", "must have ascending ids");
+      cpus.push_back({.id = n[0], .core = n[1], .numa = n[2], .package = n[3]});
+    }
+    return cpus;
+  }
+
   Host host(const json& object) {
     const JsonFields fields(object, source_, "host");
     fields.only({"name", "boot_id", "cpu_model", "cpus", "l2_bytes", "l3_bytes", "l3_caches", "memory_bytes",
@@ -199,12 +218,7 @@ class Reader {
     h.name = fields.text("name", "");
     h.boot_id = fields.text("boot_id", "");
     h.cpu_model = fields.text("cpu_model", "");
-    for (const json& cpu : fields.list("cpus", kMostCpus)) {
-      if (!cpu.is_array() || cpu.size() != 4) fields.refuse("cpus", "must be a list of [id, core, NUMA node, package]");
-      const std::vector<int> n = numbers(fields, "cpus", cpu);
-      if (!h.cpus.empty() && n[0] <= h.cpus.back().id) fields.refuse("cpus", "must have ascending ids");
-      h.cpus.push_back({.id = n[0], .core = n[1], .numa = n[2], .package = n[3]});
-    }
+    h.cpus = cpus(fields);
     h.l2_bytes = bytes(fields, "l2_bytes");
     h.l3_bytes = bytes(fields, "l3_bytes");
     h.l3_caches = number(fields, "l3_caches");
@@ -226,8 +240,9 @@ class Reader {
         {"host", "host_name", "allowed", "available_bytes", "visible_gpus", "gpu", "gpu_available_bytes", "domain"});
     Rank r;
     r.host_name = fields.text("host_name", "");
-    r.allowed = numbers(fields, "allowed", fields.list("allowed", kMostCpus));
-    if (!std::is_sorted(r.allowed.begin(), r.allowed.end())) fields.refuse("allowed", "must be in ascending order");
+    const std::optional<std::vector<int>> allowed = parse_cpu_list(fields.text("allowed", "none"));
+    if (!allowed) fields.refuse("allowed", "must be a list of CPUs as 0-3,8");
+    r.allowed = *allowed;
     r.available_bytes = fields.whole("available_bytes", 0, 0, kMostBytes);
     r.visible_gpus = texts(fields, "visible_gpus", kMostDevices);
     r.gpu = fields.text("gpu", "");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 
@@ -12,12 +13,7 @@ namespace trireme {
 
 namespace {
 
-struct Shape {
-  int tp, pp, dp;
-};
-
 std::string text_of(int count) { return count == 0 ? "auto" : std::to_string(count); }
-std::string text_of(const Shape& s) { return fmt::format("tp {} x pp {} x dp {}", s.tp, s.pp, s.dp); }
 
 // Every way to spread `ranks`, the smallest tp x pp first, among equals the largest tp.
 std::vector<Shape> all_shapes(int ranks, const ModelNeed& need) {
@@ -29,24 +25,13 @@ std::vector<Shape> all_shapes(int ranks, const ModelNeed& need) {
   return shapes;
 }
 
-bool grants(const LayoutWish& wish, const Shape& s) {
+bool grants(const Shape& wish, const Shape& s) {
   auto ok = [](int wished, int is) { return wished == 0 || wished == is; };
   return ok(wish.tp, s.tp) && ok(wish.pp, s.pp) && ok(wish.dp, s.dp);
 }
 
-std::map<int, std::vector<int>> ranks_by_domain(std::span<const RankSite> ranks) {
-  std::map<int, std::vector<int>> domains;
-  for (size_t r = 0; r < ranks.size(); r++) domains[ranks[r].domain].push_back(static_cast<int>(r));
-  return domains;
-}
-
-bool stays_inside(const std::map<int, std::vector<int>>& domains, int tp) {
-  return std::all_of(domains.begin(), domains.end(),
-                     [&](const auto& d) { return static_cast<int>(d.second.size()) % tp == 0; });
-}
-
 // The valid shapes most like the wish, as words.
-std::string nearest(std::vector<Shape> shapes, const LayoutWish& wish) {
+std::string nearest(std::vector<Shape> shapes, const Shape& wish) {
   auto distance = [&](const Shape& s) {
     auto part = [](int wished, int is) {
       return wished == 0 ? 0.0 : std::abs(std::log2(static_cast<double>(wished) / is));
@@ -57,11 +42,11 @@ std::string nearest(std::vector<Shape> shapes, const LayoutWish& wish) {
                    [&](const Shape& a, const Shape& b) { return distance(a) < distance(b); });
   if (shapes.size() > 3) shapes.resize(3);
   std::vector<std::string> words;
-  for (const Shape& s : shapes) words.push_back(text_of(s));
+  for (const Shape& s : shapes) words.push_back(shape_name(s));
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
-[[noreturn]] void refuse(int ranks, const ModelNeed& need, const LayoutWish& wish, const std::vector<Shape>& shapes) {
+[[noreturn]] void refuse_shape(int ranks, const ModelNeed& need, const Shape& wish, const std::vector<Shape>& shapes) {
   std::string near = nearest(shapes, wish);
   if (wish.tp > need.max_tp)
     fail(ExitCode::configuration,
@@ -73,38 +58,117 @@ std::string nearest(std::vector<Shape> shapes, const LayoutWish& wish) {
   int64_t product = int64_t{std::max(wish.tp, 1)} * std::max(wish.pp, 1) * std::max(wish.dp, 1);
   int64_t below = ranks / product * product, above = below + product;
   std::string starts = below > 0 ? fmt::format("{} or {}", below, above) : fmt::format("{}", above);
+  const std::string spare = below > 0 ? fmt::format(" ({} would be spare)", ranks - below) : "";
   fail(ExitCode::configuration,
-       "tp {} x pp {} x dp {} does not make {} ranks ({} x {} x {} = {}); try {}, or start {} ranks", text_of(wish.tp),
-       text_of(wish.pp), text_of(wish.dp), ranks, std::max(wish.tp, 1), std::max(wish.pp, 1), std::max(wish.dp, 1),
-       product, near, starts);
+       "tp {} x pp {} x dp {} does not make {} ranks ({} x {} x {} = {}){}; try {}, or start {} ranks",
+       text_of(wish.tp), text_of(wish.pp), text_of(wish.dp), ranks, std::max(wish.tp, 1), std::max(wish.pp, 1),
+       std::max(wish.dp, 1), product, spare, near, starts);
 }
 
-// TP groups [groups][tp]: whole ones inside each domain, in rank order; what is left over joins across domains.
-std::vector<std::vector<int>> make_groups(const std::map<int, std::vector<int>>& domains, int tp,
-                                          std::vector<std::string>& remarks, int num_layers) {
+constexpr LinkClass kClasses[] = {LinkClass::device,  LinkClass::nvswitch, LinkClass::nvlink,
+                                  LinkClass::pcie,    LinkClass::numa,     LinkClass::staged,
+                                  LinkClass::package, LinkClass::sockets,  LinkClass::network};
+
+// Positions of ranks, so that those of one component of any class are neighbours, and otherwise by rank.
+std::vector<int> positions(const Links& links, int ranks) {
+  std::vector<std::vector<int>> path(static_cast<size_t>(ranks));  // its component of each class, the slowest first
+  for (auto link = std::rbegin(kClasses); link != std::rend(kClasses); ++link) {
+    const std::vector<std::vector<int>> components = links.components(*link);
+    for (const std::vector<int>& component : components)
+      for (int rank : component) path[static_cast<size_t>(rank)].push_back(component.front());
+  }
+  std::vector<int> order(path.size()), position(path.size());
+  for (size_t r = 0; r < order.size(); r++) order[r] = static_cast<int>(r);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return path[static_cast<size_t>(a)] < path[static_cast<size_t>(b)]; });
+  for (size_t i = 0; i < order.size(); i++) position[static_cast<size_t>(order[i])] = static_cast<int>(i);
+  return position;
+}
+
+// TP groups: whole ones inside each component of the fastest class, of the next what these left over, and so on.
+std::vector<std::vector<int>> make_groups(const Links& links, int ranks, int tp) {
+  const std::vector<int> position = positions(links, ranks);
+  const auto before = [&](int a, int b) { return position[static_cast<size_t>(a)] < position[static_cast<size_t>(b)]; };
   std::vector<std::vector<int>> groups;
-  std::vector<int> left;
-  size_t width = static_cast<size_t>(tp);
-  auto take = [&](const std::vector<int>& ranks, size_t begin) {
-    groups.emplace_back(ranks.begin() + static_cast<ptrdiff_t>(begin),
-                        ranks.begin() + static_cast<ptrdiff_t>(begin + width));
-  };
-  for (const auto& [domain, ranks] : domains) {
-    size_t begin = 0;
-    for (; begin + width <= ranks.size(); begin += width) take(ranks, begin);
-    left.insert(left.end(), ranks.begin() + static_cast<ptrdiff_t>(begin), ranks.end());
-  }
-  for (size_t begin = 0; begin < left.size(); begin += width) {
-    take(left, begin);
-    remarks.push_back(
-        fmt::format("the TP group of ranks {} spans hosts: {} sums a token cross the network instead of shared memory",
-                    fmt::join(groups.back(), " "), 2 * num_layers));
-  }
-  std::sort(groups.begin(), groups.end());
+  std::vector<bool> placed(static_cast<size_t>(ranks));
+  for (LinkClass link : kClasses)
+    for (std::vector<int> left : links.components(link)) {
+      std::erase_if(left, [&](int r) { return placed[static_cast<size_t>(r)]; });
+      std::sort(left.begin(), left.end(), before);
+      for (auto begin = left.begin(); left.end() - begin >= tp; begin += tp) {
+        groups.emplace_back(begin, begin + tp);
+        for (int r : groups.back()) placed[static_cast<size_t>(r)] = true;
+      }
+    }
+  std::sort(groups.begin(), groups.end(), [&](const auto& a, const auto& b) { return before(a[0], b[0]); });
   return groups;
 }
 
+// The slowest group of that width, and its slowest link.
+std::pair<std::vector<int>, LinkClass> slowest_group(const Links& links, int ranks, int tp) {
+  std::pair<std::vector<int>, LinkClass> worst{{}, LinkClass::device};
+  for (const std::vector<int>& group : make_groups(links, ranks, tp))
+    if (const LinkClass link = links.slowest(group); worst.first.empty() || link > worst.second) worst = {group, link};
+  return worst;
+}
+
+void check_links(const Links& links, int ranks, const LayoutWish& wish, std::vector<Shape>& shapes) {
+  if (wish.shape.tp > 0) {
+    const auto [group, link] = slowest_group(links, ranks, wish.shape.tp);
+    if (!is_slow(link) || link == LinkClass::network || wish.allow_slow) return;
+    fail(ExitCode::configuration,
+         "--tp {}: its group of ranks {} reaches over {}, a slow link for two sums a layer; start ranks whose devices "
+         "are nearer, try replicas or stages in its place, or take it as it is with --allow-slow-placement",
+         wish.shape.tp, fmt::join(group, " "), link_class_name(link));
+  }
+  std::vector<Shape> fast;
+  std::map<int, bool> slow;  // by tp
+  for (const Shape& s : shapes) {
+    const auto [known, fresh] = slow.try_emplace(s.tp);
+    if (fresh) known->second = is_slow(slowest_group(links, ranks, s.tp).second);
+    if (!known->second) fast.push_back(s);
+  }
+  if (fast.empty() && !wish.allow_slow) {
+    const auto [group, link] = slowest_group(links, ranks, shapes.front().tp);
+    fail(ExitCode::configuration,
+         "tp auto x pp {} x dp {} on {} ranks needs TP groups across hosts or other slow links (ranks {}: {}), which "
+         "auto does not make; try {} by hand, or other ranks a host",
+         text_of(wish.shape.pp), text_of(wish.shape.dp), ranks, fmt::join(group, " "), link_class_name(link),
+         nearest(shapes, wish.shape));
+  }
+  if (!fast.empty()) shapes = std::move(fast);
+}
+
+void check_memory(const Machine& machine, const ModelNeed& need, std::vector<Shape>& shapes) {
+  int64_t room = machine.available_bytes(0);
+  for (int r = 1; r < machine.size(); r++) room = std::min(room, machine.available_bytes(r));
+  const auto needs = [&](const Shape& s) { return bytes_needed(need, s.tp, s.pp); };
+  std::vector<Shape> fitting;
+  std::copy_if(shapes.begin(), shapes.end(), std::back_inserter(fitting),
+               [&](const Shape& s) { return needs(s) <= room; });
+  if (fitting.empty()) {
+    const Shape least = *std::min_element(shapes.begin(), shapes.end(),
+                                          [&](const Shape& a, const Shape& b) { return needs(a) < needs(b); });
+    fail(ExitCode::configuration,
+         "the model does not fit: at {} the fullest of {} ranks needs {} MiB, and {} MiB are free for each; use more "
+         "hosts, fewer ranks a host, or a smaller --kv-gib",
+         shape_name(least), machine.size(), needs(least) >> 20, room >> 20);
+  }
+  shapes = std::move(fitting);
+}
+
+std::string remark_of(const std::vector<int>& group, LinkClass link, int num_layers) {
+  if (link == LinkClass::network)
+    return fmt::format(
+        "the TP group of ranks {} spans hosts: {} sums a token cross the network instead of shared memory",
+        fmt::join(group, " "), 2 * num_layers);
+  return fmt::format("the TP group of ranks {} reaches over {}: {} sums a token wait for that slow link",
+                     fmt::join(group, " "), link_class_name(link), 2 * num_layers);
+}
+
 }  // namespace
+
+std::string shape_name(const Shape& s) { return fmt::format("tp {} x pp {} x dp {}", s.tp, s.pp, s.dp); }
 
 int64_t bytes_needed(const ModelNeed& need, int tp, int pp) {
   auto share = [&](int64_t bytes) {
@@ -125,46 +189,35 @@ int Layout::rank_at(Coordinates c) const {
   return static_cast<int>(place - at.begin());
 }
 
-Layout place(std::span<const RankSite> ranks, const ModelNeed& need, const LayoutWish& wish) {
-  must(!ranks.empty() && need.num_layers > 0 && need.max_tp > 0, "ranks and a model to place");
-  int n = static_cast<int>(ranks.size());
-  auto domains = ranks_by_domain(ranks);
-  std::vector<Shape> possible = all_shapes(n, need), wished;
-  std::copy_if(possible.begin(), possible.end(), std::back_inserter(wished),
-               [&](const Shape& s) { return grants(wish, s); });
-  if (wished.empty()) refuse(n, need, wish, possible);
-  if (wish.tp == 0) {
-    std::vector<Shape> spanning = wished;
-    std::erase_if(wished, [&](const Shape& s) { return !stays_inside(domains, s.tp); });
-    if (wished.empty())
-      fail(ExitCode::configuration,
-           "tp auto x pp {} x dp {} on {} ranks needs TP groups across hosts, which auto does not make; try {} by "
-           "hand, or other ranks a host",
-           text_of(wish.pp), text_of(wish.dp), n, nearest(spanning, wish));
-  }
+std::vector<int> Layout::group(int pp_stage, int dp_replica) const {
+  std::vector<int> ranks;
+  for (int t = 0; t < tp; t++) ranks.push_back(rank_at({t, pp_stage, dp_replica}));
+  return ranks;
+}
 
-  int64_t room = std::min_element(ranks.begin(), ranks.end(), [](auto& a, auto& b) {
-                   return a.available_bytes < b.available_bytes;
-                 })->available_bytes;
-  auto fits = std::find_if(wished.begin(), wished.end(),
-                           [&](const Shape& s) { return bytes_needed(need, s.tp, s.pp) <= room; });
-  if (fits == wished.end()) {
-    auto least = std::min_element(wished.begin(), wished.end(), [&](const Shape& a, const Shape& b) {
-      return bytes_needed(need, a.tp, a.pp) < bytes_needed(need, b.tp, b.pp);
-    });
-    fail(ExitCode::configuration,
-         "the model does not fit: at {} the fullest of {} ranks needs {} MiB, and {} MiB are free for each; use more "
-         "hosts, fewer ranks a host, or a smaller --kv-gib",
-         text_of(*least), n, bytes_needed(need, least->tp, least->pp) >> 20, room >> 20);
-  }
+std::vector<Shape> possible_layouts(const Machine& machine, const Links& links, const ModelNeed& need,
+                                    const LayoutWish& wish) {
+  must(machine.size() > 0 && need.num_layers > 0 && need.max_tp > 0, "ranks and a model to place");
+  const std::vector<Shape> all = all_shapes(machine.size(), need);
+  std::vector<Shape> shapes;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(shapes),
+               [&](const Shape& s) { return grants(wish.shape, s); });
+  if (shapes.empty()) refuse_shape(machine.size(), need, wish.shape, all);
+  check_links(links, machine.size(), wish, shapes);
+  check_memory(machine, need, shapes);
+  return shapes;
+}
 
-  Layout layout{fits->tp, fits->pp, fits->dp, std::vector<Coordinates>(ranks.size()), {}};
-  auto groups = make_groups(domains, layout.tp, layout.remarks, need.num_layers);
-  for (size_t g = 0; g < groups.size(); g++)
-    for (int t = 0; t < layout.tp; t++) {
-      int index = static_cast<int>(g);
-      layout.at[static_cast<size_t>(groups[g][static_cast<size_t>(t)])] = {t, index % layout.pp, index / layout.pp};
-    }
+Layout place(const Machine& machine, const Links& links, const Shape& shape, int num_layers) {
+  Layout layout{shape.tp, shape.pp, shape.dp, std::vector<Coordinates>(machine.ranks.size()), {}};
+  const std::vector<std::vector<int>> groups = make_groups(links, machine.size(), shape.tp);
+  for (int g = 0; g < std::ssize(groups); g++) {
+    const std::vector<int>& group = groups[static_cast<size_t>(g)];
+    for (int t = 0; t < shape.tp; t++)
+      layout.at[static_cast<size_t>(group[static_cast<size_t>(t)])] = {t, g % shape.pp, g / shape.pp};
+    if (const LinkClass link = links.slowest(group); is_slow(link))
+      layout.remarks.push_back(remark_of(group, link, num_layers));
+  }
   return layout;
 }
 

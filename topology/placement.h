@@ -1,17 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
-namespace trireme {
+#include "topology/links.h"
 
-// A rank as placement sees it.
-struct RankSite {
-  int domain = 0;               // ranks of one domain share memory (RankProbe::domain)
-  int64_t available_bytes = 0;  // for this rank (Machine::available_bytes)
-};
+namespace trireme {
 
 // What a model asks of a layout.
 struct ModelNeed {
@@ -27,8 +22,16 @@ struct ModelNeed {
 // Bytes of the fullest rank.
 int64_t bytes_needed(const ModelNeed& need, int tp, int pp);
 
+// How many ranks share a layer (tp), a replica's layers (pp), and the documents (dp).
+struct Shape {
+  int tp = 0, pp = 0, dp = 0;
+  bool operator==(const Shape&) const = default;
+};
+std::string shape_name(const Shape& shape);  // "tp 4 x pp 2 x dp 1"
+
 struct LayoutWish {
-  int tp = 0, pp = 0, dp = 0;  // 0: auto
+  Shape shape;              // 0: auto
+  bool allow_slow = false;  // TP groups over slow links (is_slow)
 };
 
 // Where a rank stands.
@@ -43,12 +46,20 @@ struct Layout {
   std::vector<std::string> remarks;  // what the user should know (a group across hosts and its cost)
 
   int rank_at(Coordinates c) const;
+  // The ranks of a TP group, in its order.
+  std::vector<int> group(int pp, int dp) const;
 };
 
-// Places (dp, pp, tp) on ranks: TP groups of consecutive ranks inside one domain as far as that goes, the stages of a
-// replica on consecutive groups, replicas outermost. auto takes the smallest tp x pp that fits the memory, of these the
-// one with the largest tp, and never lets a TP group leave its domain; a tp given by hand may. Throws
-// Error(configuration) with the arithmetic and the nearest choices when there is no such layout.
-Layout place(std::span<const RankSite> ranks, const ModelNeed& need, const LayoutWish& wish);
+// Every layout of all ranks that the wish, the units, the layers, the memory and the links allow: the smallest tp x pp
+// first, of equals the one with the largest tp. A tp of auto makes no group over slow links, but where nothing else can
+// be and `allow_slow`; one given by hand may reach over the network, and over other slow links if `allow_slow`. Never
+// empty: throws Error(configuration) with the arithmetic and the nearest choices.
+std::vector<Shape> possible_layouts(const Machine& machine, const Links& links, const ModelNeed& need,
+                                    const LayoutWish& wish);
+
+// Places (dp, pp, tp) on ranks, for one of these: TP groups inside the smallest set of ranks that the fastest links
+// join and that is wide enough; the stages of a replica on neighbouring groups, so that hops cross what groups need
+// not; replicas outermost.
+Layout place(const Machine& machine, const Links& links, const Shape& shape, int num_layers);
 
 }  // namespace trireme

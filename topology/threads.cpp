@@ -59,17 +59,21 @@ std::vector<ThreadPlan> assign_threads(std::span<const std::vector<Cpu>> masks, 
   return plans;
 }
 
-ThreadPlan thread_plan(const Machine& machine, int rank, int wanted) {
-  std::vector<int> here = machine.ranks_on(machine.host_of[static_cast<size_t>(rank)]);
+std::vector<ThreadPlan> thread_plans(const Machine& machine, int host, int wanted) {
   std::vector<std::vector<Cpu>> masks;
-  for (int r : here) {
-    const std::vector<int>& allowed = machine.ranks[static_cast<size_t>(r)].allowed;
+  for (int r : machine.ranks_on(host)) {
     auto& mask = masks.emplace_back();
-    for (const Cpu& cpu : machine.host_of_rank(r).cpus)
-      if (std::binary_search(allowed.begin(), allowed.end(), cpu.id)) mask.push_back(cpu);
+    for (int id : machine.ranks[static_cast<size_t>(r)].allowed)
+      if (const Cpu* cpu = machine.hosts[static_cast<size_t>(host)].find_cpu(id)) mask.push_back(*cpu);
   }
-  size_t index = static_cast<size_t>(std::find(here.begin(), here.end(), rank) - here.begin());
-  return assign_threads(masks, wanted)[index];
+  return assign_threads(masks, wanted);
+}
+
+ThreadPlan thread_plan(const Machine& machine, int rank, int wanted) {
+  const int host = machine.host_of[static_cast<size_t>(rank)];
+  const std::vector<int> here = machine.ranks_on(host);
+  const auto index = std::find(here.begin(), here.end(), rank) - here.begin();
+  return thread_plans(machine, host, wanted)[static_cast<size_t>(index)];
 }
 
 }  // namespace trireme

@@ -19,7 +19,8 @@ struct ThreadPlan {
 // thread a core while there are cores enough.
 std::vector<ThreadPlan> assign_threads(std::span<const std::vector<Cpu>> masks, int wanted);
 
-// The plan of one rank of a machine.
+// The plans of a host's ranks, in their order; and of one rank of a machine.
+std::vector<ThreadPlan> thread_plans(const Machine& machine, int host, int wanted);
 ThreadPlan thread_plan(const Machine& machine, int rank, int wanted);
 
 }  // namespace trireme

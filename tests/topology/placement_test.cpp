@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
@@ -12,12 +13,29 @@ namespace {
 
 constexpr int64_t kGiB = int64_t{1} << 30;
 
-// hosts[i]: ranks of host i, numbered host by host; each rank has `gib` for itself.
-std::vector<RankSite> on_hosts(const std::vector<int>& hosts, int64_t gib = 16) {
-  std::vector<RankSite> ranks;
-  for (int count : hosts)
-    for (int first = static_cast<int>(ranks.size()), i = 0; i < count; i++) ranks.push_back({first, gib * kGiB});
-  return ranks;
+// host_of[r]: of rank r, on CPUs of one NUMA node; each rank has `gib` for itself.
+Machine on(const std::vector<int>& host_of, int64_t gib = 16) {
+  std::vector<RankProbe> probes;
+  for (int host : host_of) {
+    const auto mates = std::count(host_of.begin(), host_of.end(), host);
+    const auto first = std::find(host_of.begin(), host_of.end(), host) - host_of.begin();
+    probes.push_back({{.boot_id = std::to_string(host), .cpus = {{0, 0, 0, 0}}},
+                      {.allowed = {0}, .available_bytes = gib * kGiB * mates, .domain = static_cast<int>(first)}});
+  }
+  return Machine::of(std::move(probes));
+}
+
+// counts[i]: ranks of host i, numbered host by host.
+Machine on_hosts(const std::vector<int>& counts, int64_t gib = 16) {
+  std::vector<int> host_of;
+  for (size_t host = 0; host < counts.size(); host++)
+    host_of.insert(host_of.end(), static_cast<size_t>(counts[host]), static_cast<int>(host));
+  return on(host_of, gib);
+}
+
+Layout place(const Machine& machine, const ModelNeed& need, const Shape& wish) {
+  const Links links(machine, 0);
+  return trireme::place(machine, links, possible_layouts(machine, links, need, {wish}).front(), need.num_layers);
 }
 
 // 30 layers of 9 units, as SmolLM2-135M; small enough for anything.
@@ -41,9 +59,9 @@ ModelNeed large_model() {
           .rank_bytes = kGiB};
 }
 
-std::string refusal(const std::vector<RankSite>& ranks, const ModelNeed& need, const LayoutWish& wish) {
+std::string refusal(const Machine& machine, const ModelNeed& need, const Shape& wish) {
   try {
-    place(ranks, need, wish);
+    place(machine, need, wish);
   } catch (const Error& error) {
     CHECK(error.code() == ExitCode::configuration);
     return error.what();
@@ -116,9 +134,7 @@ TEST_CASE("tp by hand may span hosts, and is told what that costs") {
 }
 
 TEST_CASE("TP groups form inside hosts even when ranks were dealt out in turn") {
-  std::vector<RankSite> ranks;
-  for (int r = 0; r < 8; r++) ranks.push_back({r % 2, 16 * kGiB});
-  Layout layout = place(ranks, small_model(), {.tp = 2, .pp = 2});
+  Layout layout = place(on({0, 1, 0, 1, 0, 1, 0, 1}), small_model(), {.tp = 2, .pp = 2});
   CHECK(layout.remarks.empty());
   check_complete(layout);
   for (int dp = 0; dp < 2; dp++)
@@ -137,6 +153,7 @@ TEST_CASE("a layout that is not the ranks is refused with the arithmetic and nea
   std::string text = refusal(on_hosts({4}), small_model(), {.tp = 3});
   CHECK(has(text, "tp 3 x pp auto x dp auto does not make 4 ranks"));
   CHECK(has(text, "tp 4 x pp 1 x dp 1"));
+  CHECK(has(text, "= 3) (1 would be spare); try"));
   CHECK(has(text, "start 3 or 6 ranks"));
   text = refusal(on_hosts({4}), small_model(), {.tp = 2, .pp = 2, .dp = 2});
   CHECK(has(text, "2 x 2 x 2 = 8"));

@@ -1,0 +1,75 @@
+#include "topology/nearest.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace trireme {
+
+namespace {
+
+// The NUMA nodes of what a rank computes on.
+std::vector<int> numa_of_rank(const Machine& machine, int rank) {
+  const Gpu* gpu = machine.gpu_of_rank(rank);
+  if (gpu) return gpu->numa < 0 ? std::vector<int>{} : std::vector<int>{gpu->numa};
+  return machine.host_of_rank(rank).numa_of(machine.ranks[static_cast<size_t>(rank)].allowed);
+}
+
+// 0: near, or unknown; 1: on another NUMA node.
+int distance(const std::vector<int>& numa, int to) {
+  return to < 0 || numa.empty() || std::find(numa.begin(), numa.end(), to) != numa.end() ? 0 : 1;
+}
+
+int common_bridges(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+  return static_cast<int>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
+
+}  // namespace
+
+std::vector<int> nearest_gpus(const Machine& machine, int host) {
+  const Host& h = machine.hosts[static_cast<size_t>(host)];
+  std::map<std::string, int> users;  // of each GPU or instance
+  std::vector<int> chosen;
+  for (int r : machine.ranks_on(host)) {
+    const Rank& rank = machine.ranks[static_cast<size_t>(r)];
+    const std::vector<int> numa = h.numa_of(rank.allowed);
+    int best = 0;
+    std::tuple<int, int> least{};
+    for (int i = 0; i < std::ssize(rank.visible_gpus); i++) {
+      const std::string& uuid = rank.visible_gpus[static_cast<size_t>(i)];
+      const Gpu* gpu = h.find_gpu(uuid);
+      const std::tuple<int, int> cost{users[uuid], gpu ? distance(numa, gpu->numa) : 0};
+      if (i == 0 || cost < least) least = cost, best = i;
+    }
+    if (!rank.visible_gpus.empty()) users[rank.visible_gpus[static_cast<size_t>(best)]]++;
+    chosen.push_back(best);
+  }
+  return chosen;
+}
+
+std::vector<int> nearest_nics(const Machine& machine, int host) {
+  const std::vector<HostNic>& nics = machine.hosts[static_cast<size_t>(host)].nics;
+  std::vector<int> users(nics.size()), chosen;
+  for (int rank : machine.ranks_on(host)) {
+    const std::vector<int> numa = numa_of_rank(machine, rank);
+    const Gpu* gpu = machine.gpu_of_rank(rank);
+    int best = -1;
+    std::tuple<int, int, double, int> least{};
+    for (int i = 0; i < std::ssize(nics); i++) {
+      const HostNic& nic = nics[static_cast<size_t>(i)];
+      const std::tuple<int, int, double, int> cost{distance(numa, nic.numa),
+                                                   gpu ? -common_bridges(gpu->pci_path, nic.pci_path) : 0,
+                                                   -nic.nic.gbit_per_s, users[static_cast<size_t>(i)]};
+      if (best < 0 || cost < least) least = cost, best = i;
+    }
+    if (best >= 0) users[static_cast<size_t>(best)]++;
+    chosen.push_back(best);
+  }
+  return chosen;
+}
+
+bool crosses_numa(const Machine& machine, int rank, const HostNic& nic) {
+  return distance(numa_of_rank(machine, rank), nic.numa) > 0;
+}
+
+}  // namespace trireme
