@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "launch/calibrate.h"
 #include "launch/commands.h"
 #include "launch/probe_limits.h"
 #include "model/shapes.h"
@@ -52,6 +53,14 @@ void check_shape(const Options& options, bool possible) {
 }  // namespace
 
 int bench_command(const Options& options, const Environment&) {
+  Waiter waiter{std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000))};
+  if (options.calibrate) {
+    if (!options.input.empty())
+      fail(ExitCode::usage, "--calibrate takes the place of a benchmark; leave '{}' out", options.input);
+    Communicator world = Communicator::world(waiter);
+    calibrate(options, world);
+    return 0;
+  }
   struct Kind {
     std::string_view name;
     void (*run)(const Options& options, Communicator& world);
@@ -70,7 +79,6 @@ int bench_command(const Options& options, const Environment&) {
     fail(ExitCode::usage, "trireme bench {} takes no text, but '{}' follows; leave it out", options.input,
          options.text_path);
   check_shape(options, kind->run == bench_decode || kind->run == bench_prefill);
-  Waiter waiter{std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000))};
   Communicator world = Communicator::world(waiter);
   kind->run(options, world);
   world.barrier();

@@ -6,6 +6,7 @@
 #include "checkpoint/checkpoint.h"
 #include "engine/engine.h"
 #include "launch/bench.h"
+#include "launch/measure_steps.h"
 #include "launch/model_file.h"
 #include "launch/probe_limits.h"
 #include "launch/probe_products.h"
@@ -19,12 +20,6 @@ namespace trireme {
 
 namespace {
 
-struct Plan {
-  const char* name;
-  bool decode;
-  int64_t sequences, prompt, generate;
-};
-
 // What one step reads and computes, by arithmetic on the model: the yardstick of decode and of prefill.
 struct Work {
   double weight_bytes = 0;   // of all layers and the head, as stored: read once a step
@@ -32,14 +27,14 @@ struct Work {
   double flops_per_row = 0;  // two for each weight of the layers
 };
 
-Work work_of(const Session& session, const Plan& plan) {
+Work work_of(const Session& session, const StepLoad& load) {
   Work work;
   const ModelConfig& c = session.config();
   const int64_t position = KvCache::block_bytes(c.num_kv_heads, c.head_dim, session.kv_type()) / kBlockTokens;
-  const int64_t middle = plan.prompt + plan.generate / 2;
+  const int64_t middle = load.prompt + load.generate / 2;
   for (int64_t window : c.layer_windows)
     work.cache_bytes +=
-        static_cast<double>(plan.sequences * position * (window > 0 ? std::min(window, middle) : middle));
+        static_cast<double>(load.sequences * position * (window > 0 ? std::min(window, middle) : middle));
   bool tied = !session.source().find_tensor("head");
   for (const TensorInfo& t : session.source().tensors()) {
     double bytes = 0;
@@ -50,51 +45,6 @@ Work work_of(const Session& session, const Plan& plan) {
       work.flops_per_row += 2.0 * static_cast<double>(t.rows) * static_cast<double>(t.columns);
   }
   return work;
-}
-
-// Token ids that no tokenizer chose: the cost of a step does not depend on them.
-std::vector<int32_t> any_prompt(int64_t tokens, int64_t vocab_size, int64_t salt) {
-  std::vector<int32_t> prompt(static_cast<size_t>(tokens));
-  for (size_t i = 0; i < prompt.size(); i++)
-    prompt[i] = static_cast<int32_t>((static_cast<int64_t>(i) * 7919 + salt * 104729) % vocab_size);
-  return prompt;
-}
-
-// One replica's measurement. Tokens per second of the steps with decode rows alone, or of those with a prefill chunk.
-// By the leader's clock from step to step: its own stage's time is a part of that alone.
-double measure(Session& session, Engine& engine, const Plan& plan) {
-  using Clock = std::chrono::steady_clock;
-  const StepTimes before = session.runner().times();
-  // A GPU's cache is memory of its own from the start, and costs the same whatever is in it. The host's is not: pages
-  // that nobody has written are all one page of zeros.
-  const bool assumed = plan.decode && session.gpu();
-  // The step that computes the end of a prompt, and gives its first token, is none of decoding.
-  const int64_t generate = plan.generate + (plan.decode && !assumed ? 1 : 0);
-  for (int64_t i = 0; i < plan.sequences; i++) {
-    Request request;
-    request.row = static_cast<uint64_t>(i);
-    request.prompt = any_prompt(plan.prompt, session.config().vocab_size, i);
-    if (assumed) request.assumed_positions = static_cast<int32_t>(plan.prompt - 1);
-    request.sampling.max_tokens = generate;
-    request.sampling.ignore_eos = true;
-    engine.submit(std::move(request));
-  }
-  const StepTimes& now = session.runner().times();
-  double seconds = 0;
-  while (!engine.idle()) {
-    const int64_t prefilled = now.prefill_tokens;
-    const Clock::time_point start = Clock::now();
-    engine.step();
-    const bool decoding = now.prefill_tokens == prefilled;
-    if (decoding || !plan.decode) seconds += std::chrono::duration<double>(Clock::now() - start).count();
-  }
-  for (const Completion& done : engine.take_finished())
-    if (done.completion_tokens != generate || !done.error_message.empty())
-      fail(ExitCode::internal, "internal error: {} of {} tokens came ({})", done.completion_tokens, generate,
-           done.error_message);
-  const int64_t tokens =
-      plan.decode ? now.decode_tokens - before.decode_tokens : now.prefill_tokens - before.prefill_tokens;
-  return static_cast<double>(tokens) / seconds;
 }
 
 // Limits of `cpus` (rank 0's, before the engine pinned its threads), asked while the other ranks wait. By another
@@ -149,84 +99,84 @@ std::unique_ptr<WeightSource> source_of(const Options& options, Communicator& wo
                                             get_shape(options.shape).config(), choice);
 }
 
-void bench_engine(const Plan& plan, const Options& options, Communicator& world) {
+void bench_engine(const char* name, const StepLoad& load, const Options& options, Communicator& world) {
   Options wide = options;
-  wide.max_seqs = std::max(options.max_seqs, plan.sequences);
-  if (plan.decode) wide.max_step_tokens = std::max(options.max_step_tokens, plan.sequences);  // one step for all
+  wide.max_seqs = std::max(options.max_seqs, load.sequences);
+  if (load.decode) wide.max_step_tokens = std::max(options.max_step_tokens, load.sequences);  // one step for all
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
   wide.dp = 1;
   Log log(options.log_level, world.rank());
   const std::vector<int> cpus = allowed_cpus();
   Session session(wide, world, source_of(options, world, log));
-  const int64_t positions = plan.prompt + plan.generate + (plan.decode ? 1 : 0),
+  const int64_t positions = load.prompt + load.generate + (load.decode ? 1 : 0),
                 context = session.config().max_positions;
   if (positions > context)
     fail(ExitCode::usage, "{} tokens do not fit the model's context of {}; lower --prompt-tokens{}", positions, context,
-         plan.decode ? " or --steps" : "");
+         load.decode ? " or --steps" : "");
   std::vector<double> rates;
   std::vector<double> limits;
   const bool on_gpu = session.gpu() != nullptr;
   std::string no_limit;
-  if (on_gpu) limits.push_back(plan.decode ? gpu_gbps(session) : gpu_product_gflops(session, no_limit));
+  if (on_gpu) limits.push_back(load.decode ? gpu_gbps(session) : gpu_product_gflops(session, no_limit));
   if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());
   session.load();
-  const int64_t needed = plan.sequences * ((positions + kBlockTokens - 1) / kBlockTokens),
+  const int64_t needed = load.sequences * ((positions + kBlockTokens - 1) / kBlockTokens),
                 there = session.scheduler_limits().kv_blocks;
-  if (plan.decode && there < needed)
+  if (load.decode && there < needed)
     fail(ExitCode::out_of_memory,
          "{} sequences of {} positions take {} blocks of KV cache, and there are {}: they would not decode together; "
          "lower --batch or --prompt-tokens, or raise --kv-gib",
-         plan.sequences, positions, needed, there);
+         load.sequences, positions, needed, there);
 
   Engine engine(session.replica(), session.runner(), nullptr, session.config(), session.scheduler_limits());
   for (int64_t sample = -1; sample < options.repeats; sample++) {  // -1: to warm up
-    const Limits before = on_gpu ? Limits{} : limits_beside(session, cpus, !plan.decode && sample == 0);
+    const Limits before = on_gpu ? Limits{} : limits_beside(session, cpus, !load.decode && sample == 0);
     if (session.leads_replica()) {
-      double rate = measure(session, engine, plan);
+      double rate = measure_rate(session, engine, load);
       if (sample >= 0) rates.push_back(rate);
       engine.stop();
     } else {
       follow(session.replica(), session.runner());
     }
     if (on_gpu) continue;
-    if (sample >= 0 && plan.decode) limits.push_back(before.read_gbps);
-    if (sample == 0 && !plan.decode) limits.push_back(compute_peak(before, session));
+    if (sample >= 0 && load.decode) limits.push_back(before.read_gbps);
+    if (sample == 0 && !load.decode) limits.push_back(compute_peak(before, session));
   }
   if (!session.leads_replica()) return;
-  const Work work = work_of(session, plan);
+  const Work work = work_of(session, load);
   const double rate = median(rates);
   // Of decoding, a second, each of which reads all weights: stages have a part of the sequences each at a time.
   const int64_t in_flight = session.scheduler_limits().in_flight;
-  const double steps = rate / static_cast<double>((plan.sequences + in_flight - 1) / in_flight);
-  const double used = plan.decode ? (work.weight_bytes + work.cache_bytes / static_cast<double>(in_flight)) * steps
+  const double steps = rate / static_cast<double>((load.sequences + in_flight - 1) / in_flight);
+  const double used = load.decode ? (work.weight_bytes + work.cache_bytes / static_cast<double>(in_flight)) * steps
                                   : work.flops_per_row * rate;
   nlohmann::ordered_json about = {{"model", session.source().path()},
-                                  {"batch", plan.sequences},
-                                  {"prompt_tokens", plan.prompt},
+                                  {"batch", load.sequences},
+                                  {"prompt_tokens", load.prompt},
                                   {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)}};
-  if (plan.decode) about["cache_bytes"] = static_cast<uint64_t>(work.cache_bytes);
+  if (load.decode) about["cache_bytes"] = static_cast<uint64_t>(work.cache_bytes);
   const std::string gpus = fmt::format("{} GPU{}", session.gpus(), session.gpus() == 1 ? "" : "s");
-  if (on_gpu && plan.decode)
+  if (on_gpu && load.decode)
     about["limit_of"] = fmt::format("copies in the memory of {}, bytes read and written", gpus);
-  if (on_gpu && !plan.decode)
+  if (on_gpu && !load.decode)
     about["limit_of"] = no_limit.empty()
                             ? fmt::format("cuBLASLt's BF16 product of 8192 rows, columns and outputs on {}", gpus)
                             : fmt::format("nothing measured: {}", no_limit);
   about["layout"] = session.layout_text();
-  print_figure({plan.name, "tok/s", rates, used / 1e9, median(limits), plan.decode ? "GB/s" : "GOP/s", about}, options);
+  print_figure({name, "tok/s", rates, used / 1e9, median(limits), load.decode ? "GB/s" : "GOP/s", about}, options);
 }
 
 }  // namespace
 
 void bench_decode(const Options& options, Communicator& world) {
   int64_t prompt = options.given("prompt-tokens") ? options.prompt_tokens : 16;
-  bench_engine({"decode", true, options.batch, prompt, options.steps}, options, world);
+  bench_engine("decode", {true, options.batch, prompt, options.steps}, options, world);
 }
 
 void bench_prefill(const Options& options, Communicator& world) {
   if (options.prompt_tokens < 2)
     fail(ExitCode::usage, "a prompt of one token is decoding, not prefill; raise --prompt-tokens");
-  bench_engine({"prefill", false, 1, options.prompt_tokens, 0}, options, world);
+  bench_engine("prefill", {false, 1, options.prompt_tokens, 0}, options, world);
 }
 
 }  // namespace trireme

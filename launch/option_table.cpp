@@ -77,6 +77,7 @@ const OptionSpec kTable[] = {
   {"plan", "gpu-hour", 0, "PRICE", "", kPlan, &Options::gpu_hour, "of one device; without it costs are device hours", 0, 1e9, true},
   {"plan", "engine-profile", 0, "NAME", "published", kPlan, &Options::engine_profile, "what the engine reaches: published (vLLM, TensorRT-LLM), trireme"},
 
+  {"bench", "calibrate", 0, "", "", kBench, &Options::calibrate, "measure this host's CPUs for plan and run, in place of a benchmark: a minute"},
   {"bench", "prompt-tokens", 0, "N", "512", kBench, &Options::prompt_tokens, "length of every prompt (decode: 16 unless given)", 1, 1 << 20},
   {"bench", "batch", 0, "N", "1", kBench, &Options::batch, "sequences that decode together", 1, 65536},
   {"bench", "steps", 0, "N", "64", kBench, &Options::steps, "decode steps of one sample", 1, 1 << 20},

@@ -179,7 +179,7 @@ void take_positional(Options& options, const Command& command, const std::vector
          help_hint(options.command));
   if (!words.empty()) options.input = words[0];
   if (words.size() > 1) options.text_path = words[1];
-  bool only_asked = options.help || options.version || options.print_config;
+  bool only_asked = options.help || options.version || options.print_config || options.calibrate;
   if (words.empty() && !optional && !only_asked)
     fail(ExitCode::usage, "{} needs {}; {}", command.name, command.argument, help_hint(options.command));
 }

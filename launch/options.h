@@ -22,6 +22,7 @@ struct Options {
   std::string dtype;               // convert and made-up weights: "keep", "bf16", "fp32", "int8", "int4" or "fp8"
   std::string shape;               // bench, plan: a name of model/shapes.h
   bool synthetic_weights = false;  // bench
+  bool calibrate = false;          // bench
   bool follow_links = false;       // convert
   bool restart = false, allow_errors = false;
 

@@ -28,6 +28,7 @@ struct DeviceSheet {
   Link link = Link::pcie;         // of a host of these, when nobody says otherwise
   int link_domain = 0;            // devices that one NVSwitch fabric joins, over hosts too; 0: those of a host
   double flops_reach = 1;         // of that arithmetic, what engines are known to reach where it is a small part
+  double share = 1;               // of a host's CPUs, that this device is
   std::string nic;                // of each device in a cluster, when nobody says otherwise: "ib400"; "": none
   std::string family;             // of whose all-reduce measurements hold for it (plan/collectives.cpp); "": none
 };

@@ -53,5 +53,7 @@ constexpr Range part_of(int64_t count, int part, int parts) {
 
 // The logical CPUs that this process may run on, as the launcher bound it.
 std::vector<int> allowed_cpus();
+// Lets the calling thread run on all of these again, which a team pinned to one of them.
+void allow_cpus(std::span<const int> cpus);
 
 }  // namespace trireme

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "plan/collectives.h"
 
@@ -9,10 +10,14 @@ namespace trireme {
 
 namespace {
 
-constexpr double kChunkTokens = 8192;  // of a prompt that engines compute at once (vLLM's and TensorRT-LLM's default)
-
 double overlapped(double a, double b, double exponent) {
   return std::pow(std::pow(a, exponent) + std::pow(b, exponent), 1 / exponent);
+}
+
+// By the bits that its bytes make.
+Precision head_precision(const StageWork& stage) {
+  const double bits = stage.head_parameters > 0 ? 8 * stage.head_bytes / stage.head_parameters : 16;
+  return bits > 12 ? Precision::bf16 : bits > 6.5 ? Precision::int8 : Precision::int4;
 }
 
 }  // namespace
@@ -35,6 +40,7 @@ CostModel::CostModel(const ModelWork& model, std::vector<StageWork> stages, cons
 
 // Of one stage: its layers over `rows` rows, and the head over `head_rows`.
 void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const {
+  if (profile_.host) return add_calibrated_products(cost, stage, rows, head_rows);
   const Precision precision = model_.precision();
   const double bandwidth = cluster_.device.memory_bytes_per_s;
   const bool cpu = cluster_.device.cpu;
@@ -50,16 +56,69 @@ void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows
   cost.products_ms += overlapped(weights, arithmetic, profile_.overlap) * 1e3;
 }
 
+// The embedding's format is the head's, which may have other bits than the layers.
+void CostModel::add_calibrated_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const {
+  const HostCosts& host = *profile_.host;
+  const double share = cluster_.device.share, read = model_.read_share(rows);
+  const HostCosts::Curve &layers = host.curve(model_.precision()), &head = host.curve(head_precision(stage));
+  const double weights = stage.layer_parameters * read * layers.at(1) + stage.head_parameters * head.at(1);
+  const double products = stage.layer_parameters * read * layers.at(rows * model_.used_share() / read) +
+                          (head_rows > 0 ? stage.head_parameters * head.at(head_rows) : 0);
+  const double values = rows * stage.layers * (static_cast<double>(model_.config().hidden_size) + stage.intermediate);
+  cost.weights_ms += std::min(weights, products) / share * 1e-6;
+  cost.arithmetic_ms += std::max(0.0, products - weights) / share * 1e-6;
+  cost.products_ms += products / share * 1e-6;
+  cost.layers_ms += values * host.value_ns / share * 1e-6;
+}
+
+double CostModel::decode_attention_ms(const StageWork& stage, double rows, double position) const {
+  const double seen = rows * stage.layers * model_.seen_positions(position);
+  if (!profile_.host)
+    return seen * model_.position_bytes(stage.kv_heads) / (profile_.kv_share * cluster_.device.memory_bytes_per_s) *
+           1e3;
+  return seen * stage.heads * model_.config().head_dim * profile_.host->attend_ns / cluster_.device.share * 1e-6;
+}
+
+// Of a piece of prompts whose rows see half of `tokens` on the average.
+double CostModel::prompt_attention_ms(const StageWork& stage, double rows, double tokens) const {
+  const double values = rows * model_.seen_positions(tokens) * stage.layers * model_.config().head_dim;
+  if (profile_.host) return values / 2 * stage.heads * profile_.host->attend_prompt_ns / cluster_.device.share * 1e-6;
+  const double flops = profile_.flops_share * cluster_.device.flops_reach * cluster_.device.bf16_flops;
+  return 2 * values * model_.config().num_heads / tp_ / flops * 1e3;
+}
+
+double CostModel::reduce_ms(double bytes) const {
+  const GroupPlace group = GroupPlace::of(cluster_, tp_);
+  if (profile_.host && group.hosts == 1)
+    return (profile_.host->reduce_us + (tp_ - 1) * bytes / profile_.host->reduce_bytes_per_s * 1e6) * 1e-3;
+  return (profile_.reduce_factor * usual_all_reduce_us(cluster_, group, bytes) + profile_.reduce_us) * 1e-3;
+}
+
+double CostModel::hop_ms(double bytes) const {
+  if (profile_.host && tp_ < cluster_.devices)
+    return (profile_.host->reduce_us + bytes / profile_.host->reduce_bytes_per_s * 1e6) * 1e-3;
+  return hop_us(cluster_, tp_, bytes) * 1e-3;
+}
+
 void CostModel::add_motion(StepCost& cost, double rows) const {
   const double layers = model_.config().num_layers;
   const double eight = precision_bits(model_.precision()) <= 8 ? profile_.layer_8_us : 0;
-  cost.layers_ms += layers * (profile_.layer_us + eight) * 1e-3;
+  cost.layers_ms += layers * (profile_.host ? profile_.host->layer_us : profile_.layer_us + eight) * 1e-3;
   const double bytes = rows * static_cast<double>(model_.config().hidden_size) * profile_.sum_bytes;
-  if (tp_ > 1) {
-    const double us = usual_all_reduce_us(cluster_, GroupPlace::of(cluster_, tp_), bytes);
-    cost.reduce_ms += 2 * layers * (profile_.reduce_factor * us + profile_.reduce_us) * 1e-3;
-  }
-  cost.hops_ms += (pp_ - 1) * hop_us(cluster_, tp_, bytes) * 1e-3;
+  if (tp_ > 1) cost.reduce_ms += 2 * layers * reduce_ms(bytes);
+  cost.hops_ms += (pp_ - 1) * hop_ms(bytes);
+}
+
+// A core runs faster while its neighbours wait for it, as stages do that have no micro-batch.
+double CostModel::lone_speed(double micro_batches) const {
+  if (!profile_.host) return 1;
+  return 1 + (profile_.host->lone_core - 1) * (1 - micro_batches / pp_);
+}
+
+double CostModel::fixed_ms(double sequences) const {
+  const auto [step_us, sequence_us] = profile_.host ? std::pair(profile_.host->step_us, profile_.host->sequence_us)
+                                                    : std::pair(profile_.step_us, profile_.sequence_us);
+  return (step_us + sequence_us * sequences) * 1e-3;
 }
 
 StepCost CostModel::decode_step(double sequences, double position) const {
@@ -68,30 +127,30 @@ StepCost CostModel::decode_step(double sequences, double position) const {
   StepCost cost;
   for (const StageWork& stage : stages_) {
     add_products(cost, stage, rows, rows);
-    const double seen = stage.layers * model_.position_bytes(stage.kv_heads) * model_.seen_positions(position);
-    cost.cache_ms += rows * seen / (profile_.kv_share * cluster_.device.memory_bytes_per_s) * 1e3;
+    cost.cache_ms += decode_attention_ms(stage, rows, position);
   }
+  cost = cost.times(1 / lone_speed(micro_batches));
   add_motion(cost, rows);
   cost = cost.times(1 + profile_.bubble * (micro_batches - 1) / micro_batches);
-  cost.fixed_ms = (profile_.step_us + profile_.sequence_us * sequences) * 1e-3;
+  cost.fixed_ms = fixed_ms(sequences);
   cost.bound_ms = decode_bound(model_, cluster_, tp_, pp_, rows, position, profile_.sum_bytes).total_ms();
   return cost;
 }
 
 // Prompts pass a pipeline in pieces: chunks of a long one, or some of many.
 StepCost CostModel::prefill(double tokens, double sequences) const {
-  const double pieces = std::max(std::ceil(tokens * sequences / kChunkTokens), std::min<double>(pp_, sequences));
+  const double pieces =
+      std::max(std::ceil(tokens * sequences / profile_.chunk_tokens), std::min<double>(pp_, sequences));
   const double rows = tokens * sequences / pieces;
-  const double flops = profile_.flops_share * cluster_.device.flops_reach * cluster_.device.bf16_flops;
-  const double heads = static_cast<double>(model_.config().num_heads) / tp_ * model_.config().head_dim;
   StepCost piece;
   for (const StageWork& stage : stages_) {
     add_products(piece, stage, rows, sequences / pieces);
-    piece.cache_ms += 2 * rows * model_.seen_positions(tokens) * heads * stage.layers / flops * 1e3;
+    piece.cache_ms += prompt_attention_ms(stage, rows, tokens);
   }
+  if (pieces < pp_) piece = piece.times(1 / lone_speed(pieces));
   add_motion(piece, rows);
   StepCost cost = piece.times(1 + (pieces - 1) / pp_);
-  cost.fixed_ms = profile_.step_us * 1e-3;
+  cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
   cost.bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
   return cost;
 }
@@ -101,7 +160,7 @@ Performance CostModel::steady(const Workload& load) const {
   p.running = std::max(1.0, std::min({load.sequences, load.capacity, profile_.most_sequences}));
   p.step = decode_step(p.running, load.position);
   p.prefill = prefill(load.input_tokens);
-  const double together = std::max(1.0, std::floor(kChunkTokens / load.input_tokens));
+  const double together = std::max(1.0, std::floor(profile_.chunk_tokens / load.input_tokens));
   p.prompt_ms = prefill(load.input_tokens, together).total_ms() / together;
   const double others = p.running - 1;
   // A pipeline's stages compute other sequences' prompts and tokens at once.

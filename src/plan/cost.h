@@ -61,6 +61,13 @@ class CostModel {
 
  private:
   void add_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const;
+  void add_calibrated_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const;
+  double decode_attention_ms(const StageWork& stage, double rows, double position) const;
+  double prompt_attention_ms(const StageWork& stage, double rows, double tokens) const;
+  double reduce_ms(double bytes) const;
+  double hop_ms(double bytes) const;
+  double fixed_ms(double sequences) const;
+  double lone_speed(double micro_batches) const;
   void add_motion(StepCost& cost, double rows) const;
 
   const ModelWork& model_;

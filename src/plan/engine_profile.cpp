@@ -10,9 +10,6 @@ namespace trireme {
 
 namespace {
 
-constexpr const char* kPrecisionNames[] = {"bf16", "fp8", "fp4", "int8", "int4"};
-static_assert(std::size(kPrecisionNames) == kPrecisions);
-
 struct Field {
   const char* name;
   double EngineProfile::*member;
@@ -61,19 +58,6 @@ double number(const nlohmann::json& object, const char* field, const std::string
 
 }  // namespace
 
-const char* precision_name(Precision precision) { return kPrecisionNames[static_cast<size_t>(precision)]; }
-
-double precision_bits(Precision precision) {
-  constexpr double kBits[] = {16, 8, 4, 8, 4};
-  return kBits[static_cast<size_t>(precision)];
-}
-
-Precision get_precision(std::string_view name) {
-  for (int p = 0; p < kPrecisions; p++)
-    if (name == kPrecisionNames[p]) return static_cast<Precision>(p);
-  fail(ExitCode::usage, "there is no precision '{}'; there are {}", name, fmt::join(kPrecisionNames, ", "));
-}
-
 EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string& source) {
   EngineProfile p;
   p.name = get(json, "name", source).get<std::string>();
@@ -81,7 +65,7 @@ EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string
   const nlohmann::json& memory = get(json, "memory", source);
   for (const Field& f : kMemoryFields) p.*f.member = number(memory, f.name, source) * f.scale;
   const nlohmann::json& bits = get(memory, "bits", source);
-  for (int i = 0; i < kPrecisions; i++) p.bits[i] = number(bits, kPrecisionNames[i], source);
+  for (int i = 0; i < kPrecisions; i++) p.bits[i] = number(bits, precision_name(static_cast<Precision>(i)), source);
   const nlohmann::json& constants = get(json, "constants", source);
   for (const Field& f : kConstants) p.*f.member = number(constants, f.name, source);
   if (!json.contains("errors")) return p;

@@ -1,18 +1,13 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <span>
+#include <optional>
 #include <string>
 #include <string_view>
 
-namespace trireme {
+#include "plan/host_costs.h"
 
-// What weights are stored as.
-enum class Precision : uint8_t { bf16, fp8, fp4, int8, int4 };
-inline constexpr int kPrecisions = 5;
-const char* precision_name(Precision precision);
-double precision_bits(Precision precision);      // of a weight's value, without scales
-Precision get_precision(std::string_view name);  // throws Error(usage)
+namespace trireme {
 
 // What an engine reaches of a machine's data sheet, and what it spends beside the arithmetic: src/plan/profiles/*.json,
 // which say where each number is from. `published` is fitted by bench/fit_profile.py.
@@ -50,6 +45,9 @@ struct EngineProfile {
   double interference = 0;   // of a prefill's time that other sequences' decoding waits for
   double clump = 0;          // prefills that a new request waits for, per sequence in flight
   double bubble = 0;         // of a full pipeline's time that its stages wait for each other, times (pp - 1) / pp
+
+  double chunk_tokens = 8192;     // of a prompt that it computes at once (vLLM's and TensorRT-LLM's default)
+  std::optional<HostCosts> host;  // of this engine on calibrated CPUs, in place of shares and constants above
 
   // How far predictions are off on measurements that the constants were not fitted to: medians and 90th percentiles of
   // the relative error; 0: nobody knows.

@@ -118,7 +118,9 @@ StageWork ModelWork::stage_of(const StagePlace& place) const {
   }
   const int64_t attention = 2 * (share.num_heads + share.num_kv_heads) * int64_t{config_.head_dim};
   w.layer_parameters = w.layers * of(attention + 3 * share.intermediate, config_.hidden_size);
+  w.heads = share.num_heads;
   w.kv_heads = share.num_kv_heads;
+  w.intermediate = static_cast<double>(share.intermediate);
   return w;
 }
 

@@ -1,0 +1,260 @@
+#include "launch/calibrate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "comm/collective_bench.h"
+#include "device/cpu_device.h"
+#include "kernels/select.h"
+#include "launch/bench_report.h"
+#include "launch/calibration_file.h"
+#include "launch/measure_steps.h"
+#include "launch/probe_limits.h"
+#include "model/import.h"
+#include "model/shapes.h"
+#include "model/synthetic_weights.h"
+
+namespace trireme {
+
+namespace {
+
+using Curve = HostCosts::Curve;
+
+// Made-up models, each of which shows one cost. wide: its products are nearly all, and of weights past any cache that
+// a few cores have. narrow: what a layer takes beside them, as 40 layers less 8. attending: its attention is most.
+ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int layers, int heads, int kv_heads,
+                    int head_dim) {
+  return {name, "llama", hidden, intermediate, layers, heads, kv_heads,    head_dim, 512,
+          4096, 1e4,     0,      1e-5,         true,   false, QkNorm::none};
+}
+const ModelShape kWide = shape_of("wide", 2048, 8192, 2, 16, 4, 128);
+constexpr int kFewLayers = 8, kManyLayers = 40;
+ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1, 64); }
+const ModelShape kAttending = shape_of("attending", 128, 256, 4, 8, 2, 64);
+
+constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
+constexpr int64_t kChunk = 256;                                   // --max-step-tokens' default
+constexpr int kSamples = 5;                                       // of which the median counts
+constexpr int64_t kShort = 4;                                     // tokens of a prompt that only begins a sequence
+constexpr int64_t kFar = 1024;                                    // positions that attention is measured over
+constexpr int64_t kLong = 2048;                                   // tokens of a long prompt
+constexpr int64_t kSmallBytes = 16 << 10, kLargeBytes = 1 << 20;  // exchanges of a decode step and of a prefill
+
+double layer_parameters(const ModelShape& s) {
+  const auto attention = 2.0 * (s.num_heads + s.num_kv_heads) * s.head_dim;
+  return (attention + 3.0 * static_cast<double>(s.intermediate_size)) * static_cast<double>(s.hidden_size);
+}
+double layer_values(const ModelShape& s) { return static_cast<double>(s.hidden_size + s.intermediate_size); }
+
+// Seconds of a step of one model, with so many threads.
+class Stopwatch {
+ public:
+  Stopwatch(const Options& options, Communicator& world, const ModelShape& shape, WeightChoice weights, int threads)
+      : session_(options_for(options, threads), world,
+                 std::make_unique<SyntheticWeights>(shape.name, shape.config(), weights)) {
+    session_.load();
+    engine_.emplace(session_.replica(), session_.runner(), nullptr, session_.config(), session_.scheduler_limits());
+  }
+
+  double decode(int64_t rows, int64_t position) {
+    const int64_t steps = rows >= 16 ? 6 : 24;
+    return static_cast<double>(rows) / rate({true, rows, position, steps});
+  }
+  double prompt(int64_t tokens) { return static_cast<double>(tokens) / rate({false, 1, tokens, 0}); }
+
+ private:
+  static Options options_for(const Options& options, int threads) {
+    Options o = options;
+    o.tp = o.pp = o.dp = 1;
+    o.threads = threads;
+    o.max_seqs = std::ranges::max(kDecodeRows);
+    o.max_step_tokens = kChunk;
+    o.kv_blocks = o.max_seqs * (kFar + kLong) / kBlockTokens;
+    o.numerics = "standard";
+    return o;
+  }
+  double rate(const StepLoad& load) {
+    std::vector<double> rates;
+    for (int sample = -1; sample < kSamples; sample++) {  // -1: to warm up
+      const double rate = measure_rate(session_, *engine_, load);
+      if (sample >= 0) rates.push_back(rate);
+    }
+    return median(rates);
+  }
+
+  Session session_;
+  std::optional<Engine> engine_;
+};
+
+// All measurements of one host, and what follows from them.
+class Calibration {
+ public:
+  Calibration(const Options& options, Communicator& world, Log& log)
+      : options_(options), world_(world), log_(log), cpus_(allowed_cpus()) {}
+
+  HostCosts measure() {
+    {
+      ThreadPool pool(static_cast<int>(cpus_.size()), cpus_);
+      costs_.read_bytes_per_s = probe_read_gbps(pool) * 1e9;
+    }
+    costs_.cores = static_cast<double>(threads());
+    const std::pair<Precision, WeightChoice> kinds[] = {{Precision::int8, WeightChoice::int8},
+                                                        {Precision::int4, WeightChoice::int4},
+                                                        {Precision::bf16, WeightChoice::bf16},
+                                                        {Precision::fp8, WeightChoice::fp8}};
+    for (auto [precision, weights] : kinds) {
+      log_.info("products of {} weights", precision_name(precision));
+      measure_products(costs_.products[static_cast<size_t>(precision)], weights);
+    }
+    log_.info("what layers, steps and attention take beside them");
+    measure_layers();
+    for (auto [precision, weights] : kinds) take_layers_off(costs_.products[static_cast<size_t>(precision)]);
+    measure_attention();
+    costs_.reduce_us = 5, costs_.reduce_bytes_per_s = 4e9;  // of one host's memory, until several ranks measure it
+    return costs_;
+  }
+
+ private:
+  int threads() const { return options_.threads > 0 ? static_cast<int>(options_.threads) : cores_; }
+
+  Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights, int threads) {
+    allow_cpus(cpus_);  // the team before pinned this thread
+    return {options_, world_, shape, weights, threads};
+  }
+
+  // Whole steps, as nanoseconds a parameter: take_layers_off() leaves the products' own.
+  void measure_products(Curve& curve, WeightChoice weights) {
+    Stopwatch all(stopwatch(kWide, weights, threads()));
+    for (int64_t rows : kDecodeRows) add(curve, rows, all.decode(rows, kShort));
+    for (int64_t rows : kPromptRows) add(curve, rows, all.prompt(rows));
+    if (weights != WeightChoice::int8 || threads() == 1) return;
+    Stopwatch alone(stopwatch(kWide, weights, 1));
+    const double gain = curve.ns_per_parameter.front() * 1e-9 * parameters() * threads() / alone.decode(1, kShort);
+    costs_.lone_core = std::max(1.0, gain);
+  }
+
+  static double parameters() { return layer_parameters(kWide) * kWide.num_layers; }
+  static void add(Curve& curve, int64_t rows, double seconds) {
+    curve.rows.push_back(static_cast<double>(rows));
+    curve.ns_per_parameter.push_back(seconds * 1e9 / parameters());
+  }
+
+  // A step of L layers: step + rows * sequence + L * (layer + rows * values * value + parameters * product(rows)).
+  void measure_layers() {
+    Stopwatch few(stopwatch(narrow(kFewLayers), WeightChoice::int8, threads()));
+    std::map<int64_t, double> of_few, of_layer;
+    constexpr int64_t kRows[] = {1, 16, 64};
+    for (int64_t rows : kRows) of_few[rows] = few.decode(rows, kShort);
+    Stopwatch many(stopwatch(narrow(kManyLayers), WeightChoice::int8, threads()));
+    for (int64_t rows : kRows) of_layer[rows] = (many.decode(rows, kShort) - of_few[rows]) / (kManyLayers - kFewLayers);
+    const ModelShape shape = narrow(1);
+    const Curve& curve = costs_.products[static_cast<size_t>(Precision::int8)];
+    const auto beside = [&](int64_t rows) {  // of products
+      return of_layer[rows] * 1e9 - layer_parameters(shape) * curve.at(static_cast<double>(rows));
+    };
+    const double slope = (beside(64) - beside(16)) / (64 - 16);
+    costs_.value_ns = std::max(0.0, slope / layer_values(shape));
+    costs_.layer_us = std::max(0.0, beside(16) - 16 * slope) * 1e-3;
+    const auto fixed = [&](int64_t rows) { return (of_few[rows] - kFewLayers * of_layer[rows]) * 1e6; };
+    costs_.sequence_us = std::max(0.0, (fixed(64) - fixed(1)) / (64 - 1));
+    costs_.step_us = std::max(0.0, fixed(1) - costs_.sequence_us);
+  }
+
+  void take_layers_off(Curve& curve) const {
+    for (size_t i = 0; i < curve.rows.size(); i++) {
+      const double rows = curve.rows[i];
+      const bool decode = rows <= static_cast<double>(std::ranges::max(kDecodeRows));
+      const double beside = kWide.num_layers * (costs_.layer_us * 1e3 + rows * layer_values(kWide) * costs_.value_ns) +
+                            (costs_.step_us + (decode ? rows * costs_.sequence_us : 0)) * 1e3;
+      const double ns = curve.ns_per_parameter[i] - beside / parameters();
+      curve.ns_per_parameter[i] = std::max(ns, 0.1 * curve.ns_per_parameter[i]);
+    }
+  }
+
+  void measure_attention() {
+    Stopwatch watch(stopwatch(kAttending, WeightChoice::int8, threads()));
+    const double values = static_cast<double>(kAttending.num_layers) * kAttending.num_heads * kAttending.head_dim;
+    constexpr int64_t kSequences = 8;
+    const double seconds = watch.decode(kSequences, kFar) - watch.decode(kSequences, kShort);
+    costs_.attend_ns = std::max(0.0, seconds) * 1e9 / (values * kSequences * static_cast<double>(kFar - kShort));
+    constexpr int64_t kChunks = kLong / kChunk;
+    const double more = watch.prompt(kLong) - kChunks * watch.prompt(kChunk);
+    const double pairs = 0.5 * (static_cast<double>(kLong * kLong) - kChunks * static_cast<double>(kChunk * kChunk));
+    costs_.attend_prompt_ns = std::max(0.0, more) * 1e9 / (values * pairs);
+  }
+
+  const Options& options_;
+  Communicator& world_;
+  Log& log_;
+  std::vector<int> cpus_;
+  int cores_ = static_cast<int>(cpus_.size());
+  HostCosts costs_;
+};
+
+// Of the ranks of one host, in place of the figures that stand in its file.
+void measure_exchange(Communicator& world, HostCosts& costs) {
+  const auto fabric = Fabric::create(world);
+  CpuDevice device(1, {});
+  const Kernels kernels = select_kernels(available_levels().back());
+  const auto timings = bench_collectives(world, *fabric, device, kernels, {kSmallBytes, kLargeBytes}, 2000);
+  const double more_us = timings[1].median_us - timings[0].median_us;
+  const double more_bytes = static_cast<double>(timings[1].bytes - timings[0].bytes) * (world.size() - 1);
+  costs.reduce_bytes_per_s = more_bytes / std::max(more_us, 1e-3) * 1e6;
+  const double small = static_cast<double>(timings[0].bytes) * (world.size() - 1) / costs.reduce_bytes_per_s * 1e6;
+  costs.reduce_us = std::max(0.1, timings[0].median_us - small);
+}
+
+void print_costs(const HostCosts& c, const Options& options) {
+  if (options.json) return fmt::print("{}\n", c.to_json().dump());
+  fmt::print("{:.0f} cores, reads {:.1f} GB/s; one core alone is {:.2f} times as fast as beside the others\n", c.cores,
+             c.read_bytes_per_s * 1e-9, c.lone_core);
+  fmt::print("{:<8}", "rows");
+  for (double rows : c.products[0].rows) fmt::print("{:>8.0f}", rows);
+  fmt::print("   ns a parameter\n");
+  for (int p = 0; p < kPrecisions; p++) {
+    if (c.products[p].empty()) continue;
+    fmt::print("{:<8}", precision_name(static_cast<Precision>(p)));
+    for (double ns : c.products[p].ns_per_parameter) fmt::print("{:>8.4f}", ns);
+    fmt::print("\n");
+  }
+  fmt::print(
+      "a step {:.1f} us, a sequence {:.2f} us, a layer {:.1f} us, a value {:.3f} ns; attention {:.4f} ns decoding, "
+      "{:.4f} ns in prompts; an exchange {:.1f} us and {:.1f} GB/s\n",
+      c.step_us, c.sequence_us, c.layer_us, c.value_ns, c.attend_ns, c.attend_prompt_ns, c.reduce_us,
+      c.reduce_bytes_per_s * 1e-9);
+}
+
+}  // namespace
+
+void calibrate(const Options& options, Communicator& world) {
+  if (options.device != "cpu")
+    fail(ExitCode::usage, "--calibrate measures CPUs; leave --device {} out", options.device);
+  Log log(options.log_level, world.rank());
+  const Host host = probe_host();
+  const std::string level(options.level == "auto" ? available_levels().back() : std::string_view(options.level));
+  HostCosts costs;
+  if (world.size() == 1) {
+    costs = Calibration(options, world, log).measure();
+  } else {
+    const std::optional<HostCosts> before = read_calibration(host, level);
+    if (world.all_min(before.has_value()) == 0)
+      fail(ExitCode::usage,
+           "--calibrate by {} ranks adds what they exchange to this host's calibration, and there is none; run trireme "
+           "bench --calibrate alone first",
+           world.size());
+    costs = *before;
+    measure_exchange(world, costs);
+  }
+  if (world.rank() != 0) return;
+  write_calibration(host, level, costs);
+  print_costs(costs, options);
+  log.info("kept in {}", calibration_path(host, level));
+}
+
+}  // namespace trireme

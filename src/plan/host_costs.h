@@ -1,0 +1,41 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "plan/precision.h"
+
+namespace trireme {
+
+// What this engine's steps take on the CPUs of one host, all at work: measured by `trireme bench --calibrate`
+// (launch/calibrate.h), in place of shares of a data sheet. A rank that has a part of the cores takes as many times
+// longer.
+struct HostCosts {
+  // Of products, by how many rows a step has. Between measured numbers of rows the time of a step is linear.
+  struct Curve {
+    std::vector<double> rows;              // ascending, from 1
+    std::vector<double> ns_per_parameter;  // [rows] of one step
+    double at(double rows) const;
+    bool empty() const { return rows.empty(); }
+  };
+  Curve products[kPrecisions];  // empty: not measured
+  double cores = 0;             // that took part
+  double lone_core = 1;         // speed of one core while the others rest, of its speed while they work
+  double read_bytes_per_s = 0;  // streaming reads, all cores
+  double value_ns = 0;          // a row's value in a layer (hidden and intermediate ones) outside of products
+  double attend_ns = 0;         // a position for one value of one query head, of a decode row
+  double attend_prompt_ns = 0;  // the same of a prompt's rows, which share what they read
+  double layer_us = 0, step_us = 0, sequence_us = 0;  // as EngineProfile has them
+  double reduce_us = 0;                               // of an all-reduce or a hop through shared memory
+  double reduce_bytes_per_s = 0;                      // and of its bytes from each other rank
+
+  // The nearest precision that was measured.
+  const Curve& curve(Precision precision) const;
+
+  // Throws Error(bad_data) naming the field.
+  static HostCosts parse(const nlohmann::json& json, const std::string& source);
+  nlohmann::ordered_json to_json() const;
+};
+
+}  // namespace trireme
