@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 namespace trireme {
@@ -28,10 +29,16 @@ int common_bridges(const std::vector<std::string>& a, const std::vector<std::str
 
 std::vector<int> nearest_gpus(const Machine& machine, int host) {
   const Host& h = machine.hosts[static_cast<size_t>(host)];
+  const std::vector<int> here = machine.ranks_on(host);
+  const auto rank_of = [&](size_t i) -> const Rank& { return machine.ranks[static_cast<size_t>(here[i])]; };
+  std::vector<size_t> order(here.size());  // those with the fewest to choose from first
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return rank_of(a).visible_gpus.size() < rank_of(b).visible_gpus.size(); });
   std::map<std::string, int> users;  // of each GPU or instance
-  std::vector<int> chosen;
-  for (int r : machine.ranks_on(host)) {
-    const Rank& rank = machine.ranks[static_cast<size_t>(r)];
+  std::vector<int> chosen(here.size());
+  for (size_t place : order) {
+    const Rank& rank = rank_of(place);
     const std::vector<int> numa = h.numa_of(rank.allowed);
     int best = 0;
     std::tuple<int, int> least{};
@@ -42,13 +49,15 @@ std::vector<int> nearest_gpus(const Machine& machine, int host) {
       if (i == 0 || cost < least) least = cost, best = i;
     }
     if (!rank.visible_gpus.empty()) users[rank.visible_gpus[static_cast<size_t>(best)]]++;
-    chosen.push_back(best);
+    chosen[place] = best;
   }
   return chosen;
 }
 
 std::vector<int> nearest_nics(const Machine& machine, int host) {
   const std::vector<HostNic>& nics = machine.hosts[static_cast<size_t>(host)].nics;
+  double fastest = 0;
+  for (const HostNic& nic : nics) fastest = std::max(fastest, nic.nic.gbit_per_s);
   std::vector<int> users(nics.size()), chosen;
   for (int rank : machine.ranks_on(host)) {
     const std::vector<int> numa = numa_of_rank(machine, rank);
@@ -57,6 +66,7 @@ std::vector<int> nearest_nics(const Machine& machine, int host) {
     std::tuple<int, int, double, int> least{};
     for (int i = 0; i < std::ssize(nics); i++) {
       const HostNic& nic = nics[static_cast<size_t>(i)];
+      if (2 * nic.nic.gbit_per_s < fastest) continue;
       const std::tuple<int, int, double, int> cost{distance(numa, nic.numa),
                                                    gpu ? -common_bridges(gpu->pci_path, nic.pci_path) : 0,
                                                    -nic.nic.gbit_per_s, users[static_cast<size_t>(i)]};

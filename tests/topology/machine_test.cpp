@@ -92,6 +92,27 @@ TEST_CASE("ranks share the memory of the GPU that they compute on, and of no oth
   CHECK(machine.available_bytes(4) == 9000);  // on the CPUs
 }
 
+TEST_CASE("a host has the GPUs that any of its ranks is shown") {
+  auto rank = [](const char* boot, std::vector<Gpu> gpus) {
+    return RankProbe{{.boot_id = boot, .gpus = {.gpus = std::move(gpus)}}, {}};
+  };
+  const Gpu first{.index = 0, .uuid = "g1", .pci = "a"}, second{.index = 0, .uuid = "g2", .pci = "b"};
+  Machine machine = Machine::of({rank("x", {}), rank("x", {second}), rank("x", {first}), rank("y", {first})});
+  REQUIRE(machine.hosts[0].gpus.gpus.size() == 2);
+  CHECK(machine.hosts[0].find_gpu("g1")->index == 0);
+  CHECK(machine.hosts[0].find_gpu("g2")->index == 1);
+  CHECK(machine.hosts[1].gpus.gpus == std::vector<Gpu>{first});
+
+  const auto instance_of = [](const char* uuid) {
+    return Gpu{.uuid = "g1", .mig = true, .instances = {{.uuid = uuid, .memory_bytes = 9}}};
+  };
+  machine =
+      Machine::of({rank("x", {instance_of("m1")}), rank("x", {instance_of("m2")}), rank("x", {instance_of("m1")})});
+  REQUIRE(machine.hosts[0].gpus.gpus.size() == 1);
+  CHECK(machine.hosts[0].gpus.gpus[0].instances.size() == 2);
+  CHECK(machine.hosts[0].find_gpu("m2"));
+}
+
 TEST_CASE("hosts are told apart by their kernels, and share their memory equally") {
   auto rank = [](const char* host, const char* boot, int domain, int64_t free) {
     return RankProbe{{.name = host, .boot_id = boot, .cpus = cpus_of(4, 1), .memory_bytes = 2000},
