@@ -116,6 +116,12 @@ LinkClass Links::slowest(std::span<const int> ranks) const {
   return slowest;
 }
 
+LinkClass Links::slowest_hop(std::span<const int> stage, std::span<const int> next) const {
+  LinkClass slowest = LinkClass::device;
+  for (size_t i = 0; i < stage.size(); i++) slowest = std::max(slowest, between(stage[i], next[i]));
+  return slowest;
+}
+
 std::vector<std::vector<int>> Links::components(LinkClass link) const {
   Sets sets(sites_.size());
   std::map<std::string, int> fabrics;  // the first rank on each

@@ -35,6 +35,8 @@ class Links {
   LinkClass between(int a, int b) const;
   // The slowest between any two of them; `device` for one alone.
   LinkClass slowest(std::span<const int> ranks) const;
+  // The slowest between ranks of equal place in two stages.
+  LinkClass slowest_hop(std::span<const int> stage, std::span<const int> next) const;
   // Sets of ranks that links of at most this class join, in the order of their lowest ranks, each ascending. Those of a
   // faster class lie inside those of a slower one.
   std::vector<std::vector<int>> components(LinkClass link) const;

@@ -14,10 +14,10 @@ namespace {
 constexpr int kSpins = 2000, kYields = 2000;
 constexpr int kSpinsShared = 50, kYieldsShared = 4;
 
-void pin(pthread_t thread, int cpu) {
+void pin(pthread_t thread, std::span<const int> cpus) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  CPU_SET(static_cast<size_t>(cpu), &set);
+  for (int cpu : cpus) CPU_SET(static_cast<size_t>(cpu), &set);
   pthread_setaffinity_np(thread, sizeof set, &set);  // best effort: an unpinned thread is slower, never wrong
 }
 
@@ -27,10 +27,11 @@ ThreadPool::ThreadPool(int threads, std::span<const int> cpus)
     : threads_(threads < 1 ? 1 : threads),
       spins_(cpus.empty() ? kSpinsShared : kSpins),
       yields_(cpus.empty() ? kYieldsShared : kYields) {
-  if (!cpus.empty()) pin(pthread_self(), cpus[0]);
+  if (!cpus.empty()) pin(pthread_self(), cpus.first(1));
   for (int i = 1; i < threads_; i++) {
     workers_.emplace_back([this, i] { serve(i); });
-    if (static_cast<size_t>(i) < cpus.size()) pin(workers_.back().native_handle(), cpus[static_cast<size_t>(i)]);
+    if (static_cast<size_t>(i) < cpus.size())
+      pin(workers_.back().native_handle(), cpus.subspan(static_cast<size_t>(i), 1));
   }
 }
 
@@ -82,6 +83,10 @@ std::vector<int> allowed_cpus() {
   for (int i = 0; i < CPU_SETSIZE; i++)
     if (CPU_ISSET(static_cast<size_t>(i), &set)) cpus.push_back(i);
   return cpus;
+}
+
+void stay_on(std::span<const int> cpus) {
+  if (!cpus.empty()) pin(pthread_self(), cpus);
 }
 
 }  // namespace trireme

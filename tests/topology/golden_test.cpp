@@ -9,7 +9,7 @@
 #include "testkit/error_of.h"
 #include "topology/machine_json.h"
 #include "topology/nearest.h"
-#include "topology/placement.h"
+#include "topology/placement_text.h"
 #include "topology/threads.h"
 
 using namespace trireme;
@@ -118,12 +118,8 @@ json groups_of(const Links& links, const Layout& layout) {
 json hops_of(const Links& links, const Layout& layout) {
   std::vector<std::string> words;
   for (int dp = 0; dp < layout.dp; dp++)
-    for (int pp = 0; pp + 1 < layout.pp; pp++) {
-      LinkClass slowest = LinkClass::device;
-      for (int tp = 0; tp < layout.tp; tp++)
-        slowest = std::max(slowest, links.between(layout.rank_at({tp, pp, dp}), layout.rank_at({tp, pp + 1, dp})));
-      words.push_back(link_class_name(slowest));
-    }
+    for (int pp = 0; pp + 1 < layout.pp; pp++)
+      words.push_back(link_class_name(links.slowest_hop(layout.group(pp, dp), layout.group(pp + 1, dp))));
   return summary(words);
 }
 
@@ -158,7 +154,8 @@ void check_placement(const Machine& machine, const json& expected) {
   CHECK(error == "");
   if (!error.empty()) return;
   if (expected.contains("choices")) CHECK(choices_of(shapes) == expected["choices"]);
-  const Layout layout = place(machine, links, shapes.front(), need.num_layers);
+  Layout layout = place(machine, links, shapes.front(), need.num_layers);
+  for (std::string& remark : far_adapters(machine, links, layout, 0)) layout.remarks.push_back(std::move(remark));
   CHECK(ranks_of(machine, layout) == expected.at("ranks"));
   if (expected.contains("groups")) CHECK(groups_of(links, layout) == expected["groups"]);
   if (expected.contains("hops")) CHECK(hops_of(links, layout) == expected["hops"]);

@@ -71,6 +71,15 @@ TEST_CASE("a launcher's own binding is kept") {
   CHECK(plans[2] == ThreadPlan{1, {3}});
 }
 
+TEST_CASE("memory is touched from the NUMA nodes of a rank's threads, whatever CPUs of theirs the mask has") {
+  Machine machine = Machine::of({{{.cpus = cpus_of(8, 1)}, {.allowed = {0, 1, 2, 3, 4, 5, 6, 7}}},
+                                 {{.cpus = cpus_of(8, 1)}, {.allowed = {0, 1, 2, 3, 4, 5, 6, 7}}}});
+  CHECK(cpus_near(machine, 0, thread_plan(machine, 0, 2)) == std::vector<int>{0, 1, 2, 3});
+  CHECK(cpus_near(machine, 1, thread_plan(machine, 1, 4)) == std::vector<int>{4, 5, 6, 7});
+  CHECK(cpus_near(machine, 1, thread_plan(machine, 1, 3)) == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(cpus_near(machine, 1, thread_plan(machine, 1, 5)).empty());  // more threads than CPUs: not pinned
+}
+
 TEST_CASE("masks that cross are counted on in part and not pinned") {
   auto all = cpus_of(4, 1);
   auto plans = assign_threads(std::vector<std::vector<Cpu>>{{all[0], all[1], all[2], all[3]}, {all[2], all[3]}}, 0);
