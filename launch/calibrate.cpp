@@ -124,7 +124,7 @@ class Calibration {
   int threads() const { return options_.threads > 0 ? static_cast<int>(options_.threads) : cores_; }
 
   Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights, int threads) {
-    allow_cpus(cpus_);  // the team before pinned this thread
+    stay_on(cpus_);  // the team before pinned this thread
     return {options_, world_, shape, weights, threads};
   }
 

@@ -28,6 +28,7 @@ const OptionSpec kTable[] = {
   {"layout", "pp", 0, "N|auto", "auto", kLayout, &Options::pp, "pipeline parallel: stages of layers", 1, kRanks},
   {"layout", "dp", 0, "N|auto", "auto", kLayout, &Options::dp, "data parallel: replicas; tp * pp * dp = ranks", 1, kRanks},
   {"layout", "allow-slow-placement", 0, "", "", kEngine, &Options::allow_slow_placement, "let TP groups reach over slow links: sockets, NUMA nodes, PCIe without peer access"},
+  {"layout", "print-placement", 0, "", "", kEngine, &Options::print_placement, "say on stderr where each rank, TP group and hop is, before the weights load"},
   {"layout", "stage-split", 0, "N,N,...", "", kEngine, &Options::stage_split, "layers of each stage, first stage first", 1, kRanks},
 
   {"engine", "threads", 0, "N|auto", "auto", kEngine, &Options::threads, "threads of a rank (auto: the CPUs its mask allows)", 1, 4096},

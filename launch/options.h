@@ -27,7 +27,7 @@ struct Options {
   bool restart = false, allow_errors = false;
 
   int64_t tp = 0, pp = 0, dp = 0;
-  bool allow_slow_placement = false;
+  bool allow_slow_placement = false, print_placement = false;
   std::vector<int64_t> stage_split;  // layers of each stage, or empty
 
   int64_t threads = 0;          // of a rank

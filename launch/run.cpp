@@ -345,6 +345,7 @@ int run_command(const Options& options, const Environment& environment) {
     code = agree_on(world, code);
     if (code >= 0) return code;
     const int64_t day = world.all_max(job ? job->day() : 0);
+    for (const std::string& remark : session.layout().remarks) log.info("{}", remark);
     session.load();
     log.info("{}; {}", session.layout_text(), session.memory_text());
     for (const std::string& text : session.gpu_memory_texts()) log.info("{}", text);
@@ -354,7 +355,6 @@ int run_command(const Options& options, const Environment& environment) {
     if (!defaults.taken.empty()) log.info("from generation_config.json: {}", defaults.taken);
     if (!defaults.left_out.empty())
       log.warn("generation_config.json asks for {}, which this version leaves out", defaults.left_out);
-    for (const std::string& remark : session.layout().remarks) log.info("{}", remark);
     PhaseSeconds phases;
     nlohmann::ordered_json ranks;
     {

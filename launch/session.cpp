@@ -14,6 +14,7 @@
 #include "launch/together.h"
 #include "plan/own_memory.h"
 #include "topology/nearest.h"
+#include "topology/placement_text.h"
 #include "topology/threads.h"
 
 namespace trireme {
@@ -57,6 +58,8 @@ Session::Session(const Options& options, Communicator& world, std::unique_ptr<We
 }
 
 void Session::load() {
+  if (options_.print_placement && world_.rank() == 0) fmt::print(stderr, "{}", placement_text_);
+  if (!gpu_) stay_on(near_cpus_);  // its own memory is touched first by this thread and the reader's
   together(world_, [this] {
     CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
     Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
@@ -156,10 +159,14 @@ void Session::choose_layout() {
                         options_.allow_slow_placement};
   const std::vector<Shape> shapes = possible_layouts(machine, links, model_need(), wish);
   layout_ = place(machine, links, shapes.front(), config_.num_layers);
+  for (std::string& remark : far_adapters(machine, links, layout_, threads))
+    layout_.remarks.push_back(std::move(remark));
+  if (options_.print_placement) placement_text_ = placement_text(machine, links, layout_, threads);
 
   const ThreadPlan plan = thread_plan(machine, world_.rank(), threads);
   threads_ = plan.threads;
   cpus_ = plan.cpus;
+  near_cpus_ = cpus_near(machine, world_.rank(), plan);
   available_bytes_ = machine.available_bytes(world_.rank());
 
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);

@@ -92,7 +92,9 @@ class Session {
   Numerics numerics_;
   std::string numerics_remark_;
   Layout layout_;
-  std::vector<int> cpus_;  // to pin to; empty: not pinned
+  std::string placement_text_;  // "" unless it is asked for
+  std::vector<int> cpus_;       // to pin to; empty: not pinned
+  std::vector<int> near_cpus_;  // at the same NUMA nodes; empty: not pinned
   int threads_ = 1;
   int64_t available_bytes_ = 0;  // memory that this rank may count on
   StagePlace place_;

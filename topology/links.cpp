@@ -18,14 +18,24 @@ size_t together(const std::vector<int>& a, const std::vector<int>& b) {
   return all.size();
 }
 
+bool on_one_package(const Host& host, int numa, int other) {
+  std::set<int> packages;
+  for (const Cpu& cpu : host.cpus)
+    if (cpu.numa == numa || cpu.numa == other) packages.insert(cpu.package);
+  return packages.size() == 1;
+}
+
 // Of two GPUs of one host, by what joins them alone.
-LinkClass between_gpus(const Gpu& a, const Gpu& b) {
-  if (a.uuid == b.uuid) return LinkClass::device;
-  if (a.switch_links > 0 && b.switch_links > 0) return LinkClass::nvswitch;
-  if (a.peer_links.contains(b.pci)) return LinkClass::nvlink;
-  if (a.numa >= 0 && b.numa >= 0 && a.numa != b.numa) return LinkClass::sockets;
+LinkClass between_gpus(const Host& host, const Gpu& a, const Gpu& b) {
+  // No instance reaches another's memory, of its own chip neither (MIG User Guide, "Application Considerations").
+  const bool mig = a.mig || b.mig;
+  if (!mig && a.switch_links > 0 && b.switch_links > 0 && a.fabric == b.fabric) return LinkClass::nvswitch;
+  if (!mig && a.peer_links.contains(b.pci)) return LinkClass::nvlink;
+  if (a.numa >= 0 && b.numa >= 0 && a.numa != b.numa)
+    return on_one_package(host, a.numa, b.numa) ? LinkClass::package : LinkClass::sockets;
   const auto access = a.peer_access.find(b.pci);
-  return access == a.peer_access.end() || access->second ? LinkClass::pcie : LinkClass::staged;
+  const bool refused = access != a.peer_access.end() && !access->second;
+  return mig || refused ? LinkClass::staged : LinkClass::pcie;
 }
 
 bool on_one_fabric(const Gpu* a, const Gpu* b) { return a && b && !a->fabric.empty() && a->fabric == b->fabric; }
@@ -85,9 +95,11 @@ LinkClass Links::between(int a, int b) const {
   const bool one_host = machine_.host_of[static_cast<size_t>(a)] == machine_.host_of[static_cast<size_t>(b)];
   if (one_host && !of_a.gpu.empty() && of_a.gpu == of_b.gpu) return LinkClass::device;
   if (one_host && at_a.gpu && at_b.gpu) {
-    const LinkClass link = between_gpus(*at_a.gpu, *at_b.gpu);
-    // Separate containers cannot open each other's memory, but for what a switch joins.
-    return of_a.domain == of_b.domain || link <= LinkClass::nvswitch ? link : LinkClass::network;
+    const LinkClass link = between_gpus(machine_.host_of_rank(a), *at_a.gpu, *at_b.gpu);
+    // Containers that share no host memory: NCCL takes those of other names for other hosts, between which only a
+    // fabric's memory passes.
+    const bool as_one_host = of_a.host_name == of_b.host_name || on_one_fabric(at_a.gpu, at_b.gpu);
+    return of_a.domain == of_b.domain || (as_one_host && link <= LinkClass::pcie) ? link : LinkClass::network;
   }
   if (on_one_fabric(at_a.gpu, at_b.gpu)) return LinkClass::nvswitch;
   if (!one_host || of_a.domain != of_b.domain) return LinkClass::network;
@@ -101,6 +113,12 @@ LinkClass Links::slowest(std::span<const int> ranks) const {
   LinkClass slowest = LinkClass::device;
   for (size_t i = 0; i < ranks.size(); i++)
     for (size_t j = i + 1; j < ranks.size(); j++) slowest = std::max(slowest, between(ranks[i], ranks[j]));
+  return slowest;
+}
+
+LinkClass Links::slowest_hop(std::span<const int> stage, std::span<const int> next) const {
+  LinkClass slowest = LinkClass::device;
+  for (size_t i = 0; i < stage.size(); i++) slowest = std::max(slowest, between(stage[i], next[i]));
   return slowest;
 }
 

@@ -12,12 +12,12 @@ namespace trireme {
 // How two ranks reach each other, the fastest first. The order is what placement goes by; how fast each is, a group's
 // handshake measures.
 enum class LinkClass : uint8_t {
-  device,    // they share a GPU's chip, or their CPUs
+  device,    // they share a GPU or MIG instance, or their CPUs
   nvswitch,  // GPUs on one fabric of NVSwitches, of several hosts, too
   nvlink,    // GPUs with NVLinks between them
   pcie,      // GPUs of one NUMA node that read each other's memory over PCIe
   numa,      // CPUs of one NUMA node
-  staged,    // GPUs of one NUMA node that pass through the host's memory
+  staged,    // GPUs of one NUMA node, or MIG instances, that pass through the host's memory
   package,   // CPUs, or GPUs at CPUs, of one socket's NUMA nodes
   sockets,   // of one host's sockets
   network,   // of two hosts, or of containers that share no memory
@@ -35,6 +35,8 @@ class Links {
   LinkClass between(int a, int b) const;
   // The slowest between any two of them; `device` for one alone.
   LinkClass slowest(std::span<const int> ranks) const;
+  // The slowest between ranks of equal place in two stages.
+  LinkClass slowest_hop(std::span<const int> stage, std::span<const int> next) const;
   // Sets of ranks that links of at most this class join, in the order of their lowest ranks, each ascending. Those of a
   // faster class lie inside those of a slower one.
   std::vector<std::vector<int>> components(LinkClass link) const;

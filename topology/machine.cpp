@@ -22,6 +22,35 @@ RankProbe probe_rank(const std::optional<std::string>& cuda_visible_devices) {
   return probe;
 }
 
+namespace {
+
+// A cgroup may show each process its own GPUs and instances alone: the host has those of all.
+void add_gpus(GpuProbe& host, GpuProbe seen) {
+  if (host.gpus.empty()) host = std::move(seen);
+  for (Gpu& gpu : seen.gpus) {
+    const auto known = std::find_if(host.gpus.begin(), host.gpus.end(),
+                                    [&](const Gpu& g) { return g.uuid == gpu.uuid && g.pci == gpu.pci; });
+    if (known == host.gpus.end()) {
+      host.gpus.push_back(std::move(gpu));
+      continue;
+    }
+    for (MigInstance& instance : gpu.instances)
+      if (std::find(known->instances.begin(), known->instances.end(), instance) == known->instances.end())
+        known->instances.push_back(std::move(instance));
+  }
+}
+
+// Each process counts those that it is shown from 0.
+void number_gpus(std::vector<Gpu>& gpus) {
+  std::set<int> numbers;
+  for (const Gpu& gpu : gpus) numbers.insert(gpu.index);
+  if (numbers.size() == gpus.size()) return;
+  std::sort(gpus.begin(), gpus.end(), [](const Gpu& a, const Gpu& b) { return a.pci < b.pci; });
+  for (size_t i = 0; i < gpus.size(); i++) gpus[i].index = static_cast<int>(i);
+}
+
+}  // namespace
+
 Machine Machine::of(std::vector<RankProbe> probes) {
   Machine machine;
   std::map<std::string, int> index;
@@ -30,10 +59,14 @@ Machine Machine::of(std::vector<RankProbe> probes) {
     const std::string& boot_id = probe.host.boot_id;
     auto [place, fresh] =
         index.try_emplace(boot_id.empty() ? "host " + probe.host.name : boot_id, std::ssize(machine.hosts));
-    if (fresh) machine.hosts.push_back(std::move(probe.host));
+    if (fresh)
+      machine.hosts.push_back(std::move(probe.host));
+    else
+      add_gpus(machine.hosts[static_cast<size_t>(place->second)].gpus, std::move(probe.host.gpus));
     machine.host_of.push_back(place->second);
     machine.ranks.push_back(std::move(probe.rank));
   }
+  for (Host& host : machine.hosts) number_gpus(host.gpus.gpus);
   return machine;
 }
 

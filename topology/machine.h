@@ -37,6 +37,7 @@ struct Machine {
   std::vector<int> host_of;  // [ranks] index into `hosts`
   bool operator==(const Machine&) const = default;
 
+  // Of probes of one host the first counts, but its GPUs are those that any of them saw.
   static Machine of(std::vector<RankProbe> probes);
 
   int size() const { return static_cast<int>(ranks.size()); }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
@@ -85,6 +86,32 @@ std::vector<int> positions(const Links& links, int ranks) {
   return position;
 }
 
+// A search for TP groups among ranks that links of one class join. NVLinks may join ranks that do not all reach each
+// other: groups are made of those that do.
+struct GroupSearch {
+  const Links& links;
+  LinkClass link;
+  std::span<const int> from;
+  std::vector<bool>& placed;     // [ranks]
+  int dead_ends_left = 1 << 16;  // before it gives up; where all reach each other there are none
+
+  // Adds ranks, from[next] or later, until the group has `tp`. False, with the group as it was: there are none.
+  bool complete(std::vector<int>& group, size_t next, int tp) {
+    if (std::ssize(group) == tp) return true;
+    const size_t missing = static_cast<size_t>(tp) - group.size();
+    for (size_t i = next; i + missing <= from.size() && dead_ends_left > 0; i++) {
+      if (placed[static_cast<size_t>(from[i])]) continue;
+      if (std::all_of(group.begin(), group.end(), [&](int r) { return links.between(r, from[i]) <= link; })) {
+        group.push_back(from[i]);
+        if (complete(group, i + 1, tp)) return true;
+        group.pop_back();
+      }
+      dead_ends_left--;
+    }
+    return false;
+  }
+};
+
 // TP groups: whole ones inside each component of the fastest class, of the next what these left over, and so on.
 std::vector<std::vector<int>> make_groups(const Links& links, int ranks, int tp) {
   const std::vector<int> position = positions(links, ranks);
@@ -95,9 +122,12 @@ std::vector<std::vector<int>> make_groups(const Links& links, int ranks, int tp)
     for (std::vector<int> left : links.components(link)) {
       std::erase_if(left, [&](int r) { return placed[static_cast<size_t>(r)]; });
       std::sort(left.begin(), left.end(), before);
-      for (auto begin = left.begin(); left.end() - begin >= tp; begin += tp) {
-        groups.emplace_back(begin, begin + tp);
-        for (int r : groups.back()) placed[static_cast<size_t>(r)] = true;
+      GroupSearch search{links, link, left, placed};
+      for (size_t i = 0; i < left.size(); i++) {
+        std::vector<int> group = {left[i]};
+        if (placed[static_cast<size_t>(left[i])] || !search.complete(group, i + 1, tp)) continue;
+        for (int r : group) placed[static_cast<size_t>(r)] = true;
+        groups.push_back(std::move(group));
       }
     }
   std::sort(groups.begin(), groups.end(), [&](const auto& a, const auto& b) { return before(a[0], b[0]); });
@@ -112,14 +142,22 @@ std::pair<std::vector<int>, LinkClass> slowest_group(const Links& links, int ran
   return worst;
 }
 
-void check_links(const Links& links, int ranks, const LayoutWish& wish, std::vector<Shape>& shapes) {
-  if (wish.shape.tp > 0) {
-    const auto [group, link] = slowest_group(links, ranks, wish.shape.tp);
-    if (!is_slow(link) || link == LinkClass::network || wish.allow_slow) return;
+// A group across hosts is what somebody who gives --tp by hand may want; one over another slow link is a mistake.
+void refuse_slow_group(const Links& links, int ranks, int tp) {
+  for (const std::vector<int>& group : make_groups(links, ranks, tp)) {
+    const LinkClass link = links.slowest(group);
+    if (!is_slow(link) || link == LinkClass::network) continue;
     fail(ExitCode::configuration,
          "--tp {}: its group of ranks {} reaches over {}, a slow link for two sums a layer; start ranks whose devices "
          "are nearer, try replicas or stages in its place, or take it as it is with --allow-slow-placement",
-         wish.shape.tp, fmt::join(group, " "), link_class_name(link));
+         tp, fmt::join(group, " "), link_class_name(link));
+  }
+}
+
+void check_links(const Links& links, int ranks, const LayoutWish& wish, std::vector<Shape>& shapes) {
+  if (wish.shape.tp > 0) {
+    if (!wish.allow_slow) refuse_slow_group(links, ranks, wish.shape.tp);
+    return;
   }
   std::vector<Shape> fast;
   std::map<int, bool> slow;  // by tp

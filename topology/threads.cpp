@@ -69,6 +69,16 @@ std::vector<ThreadPlan> thread_plans(const Machine& machine, int host, int wante
   return assign_threads(masks, wanted);
 }
 
+std::vector<int> cpus_near(const Machine& machine, int rank, const ThreadPlan& plan) {
+  const Host& host = machine.host_of_rank(rank);
+  const std::vector<int> nodes = host.numa_of(plan.cpus);
+  std::vector<int> near;
+  for (int id : machine.ranks[static_cast<size_t>(rank)].allowed)
+    if (const Cpu* cpu = host.find_cpu(id); cpu && std::count(nodes.begin(), nodes.end(), cpu->numa) > 0)
+      near.push_back(id);
+  return near;
+}
+
 ThreadPlan thread_plan(const Machine& machine, int rank, int wanted) {
   const int host = machine.host_of[static_cast<size_t>(rank)];
   const std::vector<int> here = machine.ranks_on(host);

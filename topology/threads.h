@@ -23,4 +23,8 @@ std::vector<ThreadPlan> assign_threads(std::span<const std::vector<Cpu>> masks, 
 std::vector<ThreadPlan> thread_plans(const Machine& machine, int host, int wanted);
 ThreadPlan thread_plan(const Machine& machine, int rank, int wanted);
 
+// The CPUs of a rank's mask at the NUMA nodes of its pinned threads: what runs there touches memory that they are to
+// read first. Empty: they are not pinned, and no node is theirs.
+std::vector<int> cpus_near(const Machine& machine, int rank, const ThreadPlan& plan);
+
 }  // namespace trireme

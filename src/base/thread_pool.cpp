@@ -85,6 +85,8 @@ std::vector<int> allowed_cpus() {
   return cpus;
 }
 
-void allow_cpus(std::span<const int> cpus) { pin(pthread_self(), cpus); }
+void stay_on(std::span<const int> cpus) {
+  if (!cpus.empty()) pin(pthread_self(), cpus);
+}
 
 }  // namespace trireme

@@ -51,9 +51,10 @@ constexpr Range part_of(int64_t count, int part, int parts) {
   return {count * part / parts, count * (part + 1) / parts};
 }
 
-// The logical CPUs that this process may run on, as the launcher bound it.
+// The logical CPUs that this thread may run on: at the start of the program, as the launcher bound it.
 std::vector<int> allowed_cpus();
-// Lets the calling thread run on all of these again, which a team pinned to one of them.
-void allow_cpus(std::span<const int> cpus);
+// Keeps this thread, and those that it starts from now on, to these CPUs; memory that they touch first comes to lie
+// near them. Empty: changes nothing. Best effort, as pinning is.
+void stay_on(std::span<const int> cpus);
 
 }  // namespace trireme

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <thread>
 #include <vector>
 
 namespace trireme::testing {
@@ -43,6 +44,21 @@ TEST_CASE("parts are contiguous, cover everything and differ by one at most") {
       }
       CHECK(end == count);
     }
+}
+
+TEST_CASE("a thread that stays on CPUs keeps the threads that it starts there, too; no CPUs change nothing") {
+  std::vector<int> own, of_child, unchanged;
+  const std::vector<int> last = {allowed_cpus().back()};
+  std::thread([&] {
+    stay_on({});
+    unchanged = allowed_cpus();
+    stay_on(last);
+    own = allowed_cpus();
+    std::thread([&] { of_child = allowed_cpus(); }).join();
+  }).join();
+  CHECK(unchanged == allowed_cpus());
+  CHECK(own == last);
+  CHECK(of_child == last);
 }
 
 TEST_CASE("this process may run somewhere") { CHECK_FALSE(allowed_cpus().empty()); }

@@ -71,6 +71,15 @@ TEST_CASE("a launcher's own binding is kept") {
   CHECK(plans[2] == ThreadPlan{1, {3}});
 }
 
+TEST_CASE("memory is touched from the NUMA nodes of a rank's threads, whatever CPUs of theirs the mask has") {
+  Machine machine = Machine::of({{{.cpus = cpus_of(8, 1)}, {.allowed = {0, 1, 2, 3, 4, 5, 6, 7}}},
+                                 {{.cpus = cpus_of(8, 1)}, {.allowed = {0, 1, 2, 3, 4, 5, 6, 7}}}});
+  CHECK(cpus_near(machine, 0, thread_plan(machine, 0, 2)) == std::vector<int>{0, 1, 2, 3});
+  CHECK(cpus_near(machine, 1, thread_plan(machine, 1, 4)) == std::vector<int>{4, 5, 6, 7});
+  CHECK(cpus_near(machine, 1, thread_plan(machine, 1, 3)) == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(cpus_near(machine, 1, thread_plan(machine, 1, 5)).empty());  // more threads than CPUs: not pinned
+}
+
 TEST_CASE("masks that cross are counted on in part and not pinned") {
   auto all = cpus_of(4, 1);
   auto plans = assign_threads(std::vector<std::vector<Cpu>>{{all[0], all[1], all[2], all[3]}, {all[2], all[3]}}, 0);
@@ -90,6 +99,27 @@ TEST_CASE("ranks share the memory of the GPU that they compute on, and of no oth
   CHECK(machine.available_bytes(1) == 700);
   CHECK(machine.available_bytes(3) == 500);   // another host's g1 is another GPU
   CHECK(machine.available_bytes(4) == 9000);  // on the CPUs
+}
+
+TEST_CASE("a host has the GPUs that any of its ranks is shown") {
+  auto rank = [](const char* boot, std::vector<Gpu> gpus) {
+    return RankProbe{{.boot_id = boot, .gpus = {.gpus = std::move(gpus)}}, {}};
+  };
+  const Gpu first{.index = 0, .uuid = "g1", .pci = "a"}, second{.index = 0, .uuid = "g2", .pci = "b"};
+  Machine machine = Machine::of({rank("x", {}), rank("x", {second}), rank("x", {first}), rank("y", {first})});
+  REQUIRE(machine.hosts[0].gpus.gpus.size() == 2);
+  CHECK(machine.hosts[0].find_gpu("g1")->index == 0);
+  CHECK(machine.hosts[0].find_gpu("g2")->index == 1);
+  CHECK(machine.hosts[1].gpus.gpus == std::vector<Gpu>{first});
+
+  const auto instance_of = [](const char* uuid) {
+    return Gpu{.uuid = "g1", .mig = true, .instances = {{.uuid = uuid, .memory_bytes = 9}}};
+  };
+  machine =
+      Machine::of({rank("x", {instance_of("m1")}), rank("x", {instance_of("m2")}), rank("x", {instance_of("m1")})});
+  REQUIRE(machine.hosts[0].gpus.gpus.size() == 1);
+  CHECK(machine.hosts[0].gpus.gpus[0].instances.size() == 2);
+  CHECK(machine.hosts[0].find_gpu("m2"));
 }
 
 TEST_CASE("hosts are told apart by their kernels, and share their memory equally") {
