@@ -119,6 +119,7 @@ Host probe_host() {
   }
   host.huge_pages = chosen_word(first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
   host.gpus = probe_gpus();
+  place_gpus("/", host.gpus.gpus);
   host.nics = probe_nics("/");
   return host;
 }
