@@ -135,6 +135,7 @@ std::string gpu_text(const GpuProbe& probe) {
   if (!probe.missing.empty()) return fmt::format("  GPUs           none: {}\n", probe.missing);
   std::string text;
   for (const auto& [kind, count] : kinds_of(probe.gpus)) text += fmt::format("  GPUs           {} x {}\n", count, kind);
+  if (probe.driver.empty() && probe.cuda.empty()) return text;
   text += fmt::format("  GPU driver     {}", probe.driver.empty() ? "of unknown version" : probe.driver);
   if (!probe.cuda.empty()) text += fmt::format(", CUDA {}", probe.cuda);
   return text + "\n";

@@ -12,6 +12,7 @@ namespace trireme {
 struct Rank {
   std::string host_name;                  // as this rank knows it: containers on one host have names of their own
   std::vector<int> allowed;               // ids of the CPUs that the launcher left to it, ascending
+  double cpu_quota = 0;                   // CPUs' worth of time that its control group leaves to it; 0: no limit
   int64_t available_bytes = 0;            // memory that is not in use, in its control group
   std::vector<std::string> visible_gpus;  // UUIDs, as CUDA counts them
   std::string gpu;                        // UUID of the GPU that it computes on; "": on the CPUs

@@ -61,6 +61,7 @@ ordered_json to_json(const Host& h) {
   put(object, "l2_bytes", h.l2_bytes);
   put(object, "l3_bytes", h.l3_bytes);
   put(object, "l3_caches", h.l3_caches);
+  put(object, "machine_memory_bytes", h.machine_memory_bytes);
   put(object, "memory_bytes", h.memory_bytes);
   put(object, "memory_available_bytes", h.memory_available_bytes);
   put(object, "shm_bytes", h.shm_bytes);
@@ -76,6 +77,7 @@ ordered_json to_json(const Host& h) {
 
 ordered_json to_json(const Rank& r, int host) {
   ordered_json object = {{"host", host}, {"host_name", r.host_name}, {"allowed", r.allowed}};
+  put(object, "cpu_quota", r.cpu_quota);
   put(object, "available_bytes", r.available_bytes);
   put(object, "visible_gpus", r.visible_gpus);
   put(object, "gpu", r.gpu);
@@ -192,9 +194,9 @@ class Reader {
 
   Host host(const json& object) {
     const JsonFields fields(object, source_, "host");
-    fields.only({"name", "boot_id", "cpu_model", "cpus", "l2_bytes", "l3_bytes", "l3_caches", "memory_bytes",
-                 "memory_available_bytes", "shm_bytes", "shm_free_bytes", "huge_pages", "gpu_driver", "cuda",
-                 "gpus_missing", "gpus", "nics"});
+    fields.only({"name", "boot_id", "cpu_model", "cpus", "l2_bytes", "l3_bytes", "l3_caches", "machine_memory_bytes",
+                 "memory_bytes", "memory_available_bytes", "shm_bytes", "shm_free_bytes", "huge_pages", "gpu_driver",
+                 "cuda", "gpus_missing", "gpus", "nics"});
     Host h;
     h.name = fields.text("name", "");
     h.boot_id = fields.text("boot_id", "");
@@ -208,6 +210,7 @@ class Reader {
     h.l2_bytes = bytes(fields, "l2_bytes");
     h.l3_bytes = bytes(fields, "l3_bytes");
     h.l3_caches = number(fields, "l3_caches");
+    h.machine_memory_bytes = bytes(fields, "machine_memory_bytes");
     h.memory_bytes = bytes(fields, "memory_bytes");
     h.memory_available_bytes = bytes(fields, "memory_available_bytes");
     h.shm_bytes = bytes(fields, "shm_bytes");
@@ -222,12 +225,13 @@ class Reader {
   }
 
   Rank rank(const JsonFields& fields) {
-    fields.only(
-        {"host", "host_name", "allowed", "available_bytes", "visible_gpus", "gpu", "gpu_available_bytes", "domain"});
+    fields.only({"host", "host_name", "allowed", "cpu_quota", "available_bytes", "visible_gpus", "gpu",
+                 "gpu_available_bytes", "domain"});
     Rank r;
     r.host_name = fields.text("host_name", "");
     r.allowed = numbers(fields, "allowed", fields.list("allowed", kMostCpus));
     if (!std::is_sorted(r.allowed.begin(), r.allowed.end())) fields.refuse("allowed", "must be in ascending order");
+    r.cpu_quota = fields.number("cpu_quota", 0);
     r.available_bytes = fields.whole("available_bytes", 0, 0, kMostBytes);
     r.visible_gpus = texts(fields, "visible_gpus", kMostDevices);
     r.gpu = fields.text("gpu", "");
