@@ -39,6 +39,7 @@ constexpr Command kCommands[] = {
     {"topology", kTopology, MpiUse::if_launched, "", "the probed machine as text, picture or data",
      "  trireme topology\n"
      "  mpirun -n 4 trireme topology --dump machine.json --svg machine.svg\n"
+     "  mpirun -n 4 trireme topology --measure\n"
      "  trireme topology --read machine.json --nccl-xml topo.xml\n"
      "  trireme topology --compare machine.json\n"
      "  trireme topology --synthetic '2 hosts x 8 h100 nvswitch, 8 ib400' --svg h100.svg\n"

@@ -62,6 +62,7 @@ const OptionSpec kTable[] = {
 
   {"machine", "synthetic", 0, "SPEC", "", kTopology, &Options::synthetic, "an invented machine: '2 hosts x 8 h100 nvswitch, 8 ib400', package:2 numa:1 core:8 pu:2"},
   {"machine", "read", 0, "FILE", "", kTopology, &Options::read_machine, "a machine out of a file: one of --dump, or NCCL's topology XML"},
+  {"machine", "measure", 0, "", "", kTopology, &Options::measure, "measure memory, and latency and bandwidth between ranks (512 MiB a rank); kept for later"},
   {"machine", "dump", 0, "FILE", "", kTopology, &Options::dump, "write the machine as JSON"},
   {"machine", "compare", 0, "FILE", "", kTopology, &Options::compare, "say how the machine in FILE differs from this one; exit 1 when it does"},
   {"machine", "svg", 0, "FILE", "", kTopology, &Options::svg, "draw the machine"},

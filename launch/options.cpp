@@ -165,6 +165,8 @@ void check_contradictions(const Options& options) {
          options.pp);
   if (!options.synthetic.empty() && !options.read_machine.empty())
     fail(ExitCode::usage, "--synthetic and --read both name the machine; keep one");
+  if (options.measure && (!options.synthetic.empty() || !options.read_machine.empty()))
+    fail(ExitCode::usage, "--measure is of this machine; leave --synthetic and --read out");
   if (options.restart && options.output == "-") fail(ExitCode::usage, "--restart needs an output file, not -");
   if (options.given("text") && !options.input.empty())
     fail(ExitCode::usage, "--text and the file '{}' both say what to tokenize; keep one", options.input);

@@ -50,6 +50,7 @@ struct Options {
   std::string special;  // "text" or "parse"
 
   std::string synthetic, read_machine, dump, compare, svg, nccl_xml;  // topology
+  bool measure = false;                                               // topology
 
   std::string model_config, machine, precision, kv_type, objective, engine_profile;  // plan
   int64_t context = 0, input_len = 0, output_len = 0;                                // plan: tokens, 0: auto

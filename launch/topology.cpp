@@ -7,6 +7,7 @@
 #include "launch/commands.h"
 #include "launch/gather_machine.h"
 #include "launch/machine_file.h"
+#include "launch/measure.h"
 #include "launch/slurm_limits.h"
 #include "topology/invent.h"
 #include "topology/machine_json.h"
@@ -22,15 +23,20 @@ constexpr int kDiffers = 1;  // the exit code of diff, too
 
 bool is_probed(const Options& options) { return options.synthetic.empty() && options.read_machine.empty(); }
 
-Machine probe_machine(const Environment& environment) {
+Machine probe_machine(const Options& options, const Environment& environment) {
   RankProbe mine = probe_rank(environment.find("CUDA_VISIBLE_DEVICES"));
-  if (environment.launcher.empty()) return Machine::of({std::move(mine)});
+  if (environment.launcher.empty()) {
+    Machine machine = Machine::of({std::move(mine)});
+    if (options.measure) measure_machine(machine);
+    return machine;
+  }
   Waiter waiter{std::chrono::seconds(60)};  // machines that answer at all answer in far less
   Communicator world = Communicator::world(waiter);
   Machine machine = gather_machine(world, std::move(mine));
   // Nobody has proved it, but ranks under one kernel most likely share memory.
   for (int r = 0; r < machine.size(); r++)
     machine.ranks[static_cast<size_t>(r)].domain = machine.ranks_on(machine.host_of[static_cast<size_t>(r)]).front();
+  if (options.measure) measure_machine(machine, world);
   return machine;
 }
 
@@ -45,9 +51,13 @@ int compare(const Machine& machine, const Options& options) {
 
 int topology_command(const Options& options, const Environment& environment) {
   Machine machine;
-  int rank = environment.rank;
-  if (is_probed(options)) machine = probe_machine(environment);
+  if (is_probed(options)) machine = probe_machine(options, environment);
+  const int rank = environment.rank;
   if (rank != 0) return 0;
+  if (options.measure)
+    keep_measured(machine, environment);
+  else if (is_probed(options))
+    find_measured(machine, environment);
   if (!options.synthetic.empty()) machine = invent_machine(options.synthetic);
   if (!options.read_machine.empty()) machine = read_machine_file(options.read_machine);
 

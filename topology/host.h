@@ -32,6 +32,7 @@ struct Host {
   uint64_t memory_bytes = 0;                   // of the machine, or of the control group where that is less
   uint64_t memory_available_bytes = 0;         // of these, not in use
   uint64_t shm_bytes = 0, shm_free_bytes = 0;  // /dev/shm
+  double read_gbps = 0;                        // 10^9 bytes/s that its ranks read from memory at once, measured; 0: not
   std::string huge_pages;                      // "always", "madvise", "never" or ""
   GpuProbe gpus;
   std::vector<HostNic> nics;

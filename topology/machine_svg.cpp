@@ -26,6 +26,8 @@ std::string cut(std::string text, double width, double size) {
   return text;
 }
 
+std::string gib(uint64_t bytes) { return fmt::format("{:.0f} GiB", static_cast<double>(bytes) / (1 << 30)); }
+
 size_t rows_of(size_t devices) { return (devices + kDevicesOfRow - 1) / kDevicesOfRow; }
 
 // One host at a place: its size is known before it is drawn.
@@ -52,8 +54,8 @@ class HostPicture {
 
   void draw(Svg& svg, double x, double y, double network_y) {
     // Hosts that are alike lie behind the one that is drawn.
-    if (group_.size() > 1) svg.box({x + 5, y - 5, width_, height()}, kHostFill);
-    svg.box({x, y, width_, height()}, kHostFill);
+    if (group_.size() > 1) svg.frame({x + 5, y - 5, width_, height()}, kHostFill);
+    svg.frame({x, y, width_, height()}, kHostFill);
     const std::string names = host_names(machine_, group_);
     const double text_width = width_ - 2 * kPad;
     svg.text(x + kPad, y + 17,
@@ -86,12 +88,12 @@ class HostPicture {
   std::string summary() const {
     std::string text = host_.cpu_model.empty() ? "" : host_.cpu_model + ", ";
     text += fmt::format("{} cores", host_.cores());
-    if (host_.memory_bytes) text += fmt::format(", {} GiB", host_.memory_bytes >> 30);
+    if (host_.memory_bytes) text += ", " + gib(host_.memory_bytes);
     return text;
   }
 
   void draw_package(Svg& svg, const PackagePart& package, const SvgBox& box, double network_y) {
-    svg.box(box, kPackageFill);
+    svg.frame(box, kPackageFill);
     svg.text(box.x + kPad, box.y + 14, package.package < 0 ? "no package" : fmt::format("package {}", package.package),
              kNormal);
     double at = box.x + kPad;
@@ -103,9 +105,8 @@ class HostPicture {
 
   // GPUs above the CPUs, adapters below: their links leave the box on their own side.
   void draw_node(Svg& svg, const NumaPart& node, const SvgBox& box, double network_y) {
-    svg.box(box, kNodeFill);
-    svg.text(box.x + kPad, box.y + 14, node.node < 0 ? "NUMA node unknown" : fmt::format("NUMA node {}", node.node),
-             kNormal);
+    svg.frame(box, kNodeFill);
+    svg.text(box.x + kPad, box.y + 14, node.node < 0 ? "NUMA unknown" : fmt::format("NUMA {}", node.node), kNormal);
     const double row = kDeviceHeight + 2 * kPad, cpu_y = box.y + kTitle + static_cast<double>(gpu_rows_) * row;
     const SvgBox cpus{box.x + kPad, cpu_y, box.width - 2 * kPad, kCpuHeight};
     for (size_t i = 0; i < node.gpus.size(); i++) {
@@ -144,7 +145,7 @@ class HostPicture {
     svg.box(at, kGpuFill);
     gpu_boxes_[&gpu] = at;
     std::string name = gpu.name.starts_with("NVIDIA ") ? gpu.name.substr(7) : gpu.name;
-    std::string facts = gpu.memory_bytes ? fmt::format("{} GiB", gpu.memory_bytes >> 30) : "";
+    std::string facts = gpu.memory_bytes ? gib(gpu.memory_bytes) : "";
     for (int r : machine_.ranks_on(group_.front()))
       if (machine_.gpu_of_rank(r) == &gpu) facts += fmt::format("{}rank {}", facts.empty() ? "" : ", ", r);
     lines_in(svg, at, fmt::format("GPU {}", gpu.index), name, facts);
@@ -179,7 +180,7 @@ class HostPicture {
   }
 
   void draw_arc(Svg& svg, const SvgBox& a, const SvgBox& b, int links, double top) {
-    const double lowest = a.y - kLinkZone / 3, reach = std::abs(a.x - b.x) / width_;
+    const double lowest = a.y - 2 * kTitle - kSmall, reach = std::abs(a.x - b.x) / width_;
     const double peak = lowest - reach * (lowest - top - kSmall);
     svg.arc(a.middle(), a.y, b.middle(), b.y, peak);
     svg.text((a.middle() + b.middle()) / 2, peak - 3, fmt::format("{} NVLinks", links), kSmall, Svg::Anchor::middle);

@@ -109,6 +109,27 @@ std::string gpu_number(const Host& host, const std::string& uuid) {
   return uuid;
 }
 
+// Alike hosts are not equally fast: from the slowest to the fastest.
+std::string measured_text(const Machine& machine, const std::vector<int>& group) {
+  double least = machine.hosts[static_cast<size_t>(group.front())].read_gbps, most = least;
+  for (int h : group) {
+    least = std::min(least, machine.hosts[static_cast<size_t>(h)].read_gbps);
+    most = std::max(most, machine.hosts[static_cast<size_t>(h)].read_gbps);
+  }
+  if (most <= 0) return "";
+  const std::string range = least < most ? fmt::format("{:.1f} to {:.1f}", least, most) : fmt::format("{:.1f}", most);
+  return fmt::format("  memory reads   {} GB/s, measured\n", range);
+}
+
+std::string measured_links_text(const Machine& machine) {
+  if (machine.measured_links.empty()) return "";
+  std::string text = "measured between ranks, one way\n";
+  for (const MeasuredLink& link : machine.measured_links)
+    text += fmt::format("  {:>4} to {:<4}  {:8.2f} us  {:8.2f} GB/s  {}\n", link.from, link.to, link.latency_us,
+                        link.gbps, link.transport);
+  return text;
+}
+
 std::string rank_text(const Machine& machine, int index) {
   const Rank& rank = machine.ranks[static_cast<size_t>(index)];
   const Host& host = machine.host_of_rank(index);
@@ -150,7 +171,7 @@ std::string machine_tree(const Machine& machine) {
     text += group.size() == 1 ? names + "\n" : fmt::format("{}: {} hosts, alike\n", names, group.size());
     for (const std::string& difference : differences(machine.hosts[0], host))
       text += fmt::format("  unlike {}  {}\n", machine.hosts[0].name, difference);
-    text += host_text(host) + parts_text(host) + matrix_text(host);
+    text += host_text(host) + measured_text(machine, group) + parts_text(host) + matrix_text(host);
     // Limits are of a launch: they may differ between hosts that are alike.
     std::string before;
     for (int h : group) {
@@ -163,7 +184,7 @@ std::string machine_tree(const Machine& machine) {
     for (int h : group)
       for (int r : machine.ranks_on(h)) text += rank_text(machine, r);
   }
-  return text;
+  return text + measured_links_text(machine);
 }
 
 }  // namespace trireme

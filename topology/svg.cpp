@@ -30,15 +30,18 @@ std::string escaped(std::string_view words) {
   return text;
 }
 
+std::string rectangle(const SvgBox& at, const char* fill) {
+  return fmt::format(R"(<rect x="{:g}" y="{:g}" width="{:g}" height="{:g}" rx="3" fill="{}" stroke="#444"/>)"
+                     "\n",
+                     at.x, at.y, at.width, at.height, fill);
+}
+
 }  // namespace
 
 size_t letters_in(double width, double size) { return static_cast<size_t>(width / (size * kLetterWidth)); }
 
-void Svg::box(const SvgBox& at, const char* fill) {
-  boxes_ += fmt::format(R"(<rect x="{:g}" y="{:g}" width="{:g}" height="{:g}" rx="3" fill="{}" stroke="#444"/>)"
-                        "\n",
-                        at.x, at.y, at.width, at.height, fill);
-}
+void Svg::frame(const SvgBox& at, const char* fill) { frames_ += rectangle(at, fill); }
+void Svg::box(const SvgBox& at, const char* fill) { boxes_ += rectangle(at, fill); }
 
 void Svg::line(double x1, double y1, double x2, double y2) {
   lines_ += fmt::format(R"(<path d="M{:g} {:g}L{:g} {:g}" fill="none" stroke="#555" stroke-width="1.5"/>)"
@@ -67,7 +70,7 @@ std::string Svg::document(double width, double height, std::string_view title) c
 <rect width="{0:g}" height="{1:g}" fill="white"/>
 )",
              width, height, escaped(title)) +
-         boxes_ + lines_ + texts_ + "</svg>\n";
+         frames_ + lines_ + boxes_ + texts_ + "</svg>\n";
 }
 
 }  // namespace trireme

@@ -12,12 +12,13 @@ struct SvgBox {
   double middle() const { return x + width / 2; }
 };
 
-// A drawing of boxes, lines and texts: lines lie below boxes, texts above both. Texts may be anything: what XML cannot
+// A drawing of frames, lines, boxes and texts, each kind above the one before. Texts may be anything: what XML cannot
 // hold is replaced.
 class Svg {
  public:
   enum class Anchor { start, middle };
 
+  void frame(const SvgBox& at, const char* fill);
   void box(const SvgBox& at, const char* fill);
   void line(double x1, double y1, double x2, double y2);
   // From one point up to `peak` and down to another.
@@ -27,7 +28,7 @@ class Svg {
   std::string document(double width, double height, std::string_view title) const;
 
  private:
-  std::string lines_, boxes_, texts_;
+  std::string frames_, lines_, boxes_, texts_;
 };
 
 // How many letters of that size fit, roughly: fonts differ.

@@ -34,7 +34,7 @@ TEST_CASE("a picture has every device of a host, its links, and alike hosts once
   const Picture picture(invent_machine("2 hosts x 8 h100 nvswitch, 8 ib400"));
   CHECK(picture.count("2 x host: host0, host1") == 1);
   CHECK(picture.count("package 1") == 1);
-  CHECK(picture.count("NUMA node 0") == 1);
+  CHECK(picture.count("NUMA 0") == 1);
   for (int i = 0; i < 8; i++) CHECK(picture.count("GPU " + std::to_string(i)) == 1);
   CHECK(picture.count("18 NVLinks") == 8);
   CHECK(picture.count("NVSwitch") == 1);

@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "testkit/error_of.h"
 #include "topology/invent.h"
+#include "topology/machine_json.h"
 
 namespace trireme {
 
@@ -86,6 +89,20 @@ TEST_CASE("how devices of a host reach each other") {
   const std::vector<Gpu> pairs = invent_machine("4 a100-80gb nvlink-pairs").hosts[0].gpus.gpus;
   CHECK(gpu_relation(pairs[0], pairs[1]) == "NVLink x12");
   CHECK(gpu_relation(pairs[1], pairs[2]) == "sockets");
+}
+
+TEST_CASE("what was measured is shown, and survives a file") {
+  Machine machine = invent_machine("2 hosts x 1 epyc-9654");
+  machine.hosts[0].read_gbps = 380.5, machine.hosts[1].read_gbps = 391;
+  machine.measured_links = {{0, 1, 1.25, 48.5, "ucx"}};
+  const std::string text = machine_tree(machine);
+  CHECK(contains(text, "  memory reads   380.5 to 391.0 GB/s, measured\n"));
+  CHECK(contains(text, "measured between ranks, one way\n     0 to 1         1.25 us     48.50 GB/s  ucx\n"));
+  nlohmann::json json = nlohmann::json::parse(machine_to_json(machine).dump());
+  CHECK(machine_from_json(json, "m.json") == machine);
+  json["measured_links"][0]["to"] = 2;
+  CHECK(contains(testkit::error_of([&] { machine_from_json(json, "m.json"); }),
+                 R"(65: m.json: field "to" of the measured link must be a whole number from 0 to 1)"));
 }
 
 TEST_CASE("two machines are compared host by host") {
