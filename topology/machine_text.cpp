@@ -31,10 +31,10 @@ std::string gpu_line(const Gpu& gpu) {
 std::string parts_text(const Host& host) {
   std::string text;
   for (const PackagePart& package : parts_of(host)) {
-    text += package.package < 0 ? "  no package\n" : fmt::format("  package {}\n", package.package);
+    if (package.package >= 0) text += fmt::format("  package {}\n", package.package);
     for (const NumaPart& node : package.nodes) {
       text += node.node < 0
-                  ? "    of no known NUMA node\n"
+                  ? "  of no known NUMA node\n"
                   : fmt::format("    NUMA {:<6} {} cores, CPUs {}\n", node.node, node.cores, cpu_list(node.cpus));
       for (const Gpu* gpu : node.gpus) text += gpu_line(*gpu);
       for (const HostNic* nic : node.nics)

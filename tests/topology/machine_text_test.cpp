@@ -72,8 +72,8 @@ TEST_CASE("devices of no known NUMA node, a split GPU, a GPU that no driver show
   machine.ranks[0].visible_gpus = {"MIG-1", "GPU-lost"};
   const std::string text = machine_tree(machine);
   CHECK(contains(text, "        MIG-1, 10.0 GiB\n"));
-  CHECK(contains(text, "  no package\n    NUMA 7"));
-  CHECK(contains(text, "    of no known NUMA node\n      eth0       eth\n"));
+  CHECK(contains(text, "\n    NUMA 7      0 cores, CPUs none\n      GPU 1 "));
+  CHECK(contains(text, "\n  of no known NUMA node\n      eth0       eth\n"));
   CHECK(contains(text, "GPUs 0 (MIG-1),GPU-lost\n"));
 }
 
