@@ -36,10 +36,14 @@ constexpr Command kCommands[] = {
      "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | trireme render -m smollm2.h5\n"
      "  trireme render -m smollm2.h5 docs.jsonl --instruction \"Summarize this document.\"\n",
      render_command},
-    {"topology", kTopology, MpiUse::if_launched, "", "the probed machine as text",
+    {"topology", kTopology, MpiUse::if_launched, "", "the probed machine as text, picture or data",
      "  trireme topology\n"
-     "  trireme topology --synthetic 'package:2 numa:1 core:8 pu:2'\n"
-     "  mpirun -n 4 trireme topology\n",
+     "  mpirun -n 4 trireme topology --dump machine.json --svg machine.svg\n"
+     "  mpirun -n 4 trireme topology --measure\n"
+     "  trireme topology --read machine.json --nccl-xml topo.xml\n"
+     "  trireme topology --compare machine.json\n"
+     "  trireme topology --synthetic '2 hosts x 8 h100 nvswitch, 8 ib400' --svg h100.svg\n"
+     "  trireme topology --synthetic 'package:2 numa:1 core:8 pu:2'\n",
      topology_command},
     {"plan", kPlan, MpiUse::never, "", "which layouts fit a machine, what each will do, which to take and why",
      "  trireme plan --shape llama-3.1-70b --machine '2 hosts x 8 h100 nvswitch, 8 ib400' --precision fp8\n"

@@ -62,7 +62,13 @@ const OptionSpec kTable[] = {
   {"tokens", "bos", 0, "", "", kTokenize, &Options::bos, "put the begin-of-text token first"},
   {"tokens", "special", 0, "text|parse", "text", kTokenize, &Options::special, "special-token text is plain text, or parsed"},
 
-  {"machine", "synthetic", 0, "SPEC", "", kTopology, &Options::synthetic, "show an invented machine: package:2 numa:1 core:8 pu:2"},
+  {"machine", "synthetic", 0, "SPEC", "", kTopology, &Options::synthetic, "an invented machine: '2 hosts x 8 h100 nvswitch, 8 ib400', package:2 numa:1 core:8 pu:2"},
+  {"machine", "read", 0, "FILE", "", kTopology, &Options::read_machine, "a machine out of a file: one of --dump, or NCCL's topology XML"},
+  {"machine", "measure", 0, "", "", kTopology, &Options::measure, "measure memory, and latency and bandwidth between ranks (512 MiB a rank); kept for later"},
+  {"machine", "dump", 0, "FILE", "", kTopology, &Options::dump, "write the machine as JSON"},
+  {"machine", "compare", 0, "FILE", "", kTopology, &Options::compare, "say how the machine in FILE differs from this one; exit 1 when it does"},
+  {"machine", "svg", 0, "FILE", "", kTopology, &Options::svg, "draw the machine"},
+  {"machine", "nccl-xml", 0, "FILE", "", kTopology, &Options::nccl_xml, "write the first host as NCCL_TOPO_FILE takes it"},
 
   {"plan", "machine", 0, "FILE|SPEC|here", "here", kPlan, &Options::machine, "what to plan for: '2 hosts x 8 h100 nvswitch, 8 ib400', or a JSON file of one"},
   {"plan", "precision", 0, "auto|bf16|fp8|fp4|int8|int4", "auto", kPlan, &Options::precision, "of the weights (auto: what -m has; bf16)"},

@@ -163,6 +163,10 @@ void check_contradictions(const Options& options) {
   if (stages > 0 && options.pp > 0 && stages != options.pp)
     fail(ExitCode::usage, "--stage-split names {} stages, but --pp is {}; make them equal or leave --pp out", stages,
          options.pp);
+  if (!options.synthetic.empty() && !options.read_machine.empty())
+    fail(ExitCode::usage, "--synthetic and --read both name the machine; keep one");
+  if (options.measure && (!options.synthetic.empty() || !options.read_machine.empty()))
+    fail(ExitCode::usage, "--measure is of this machine; leave --synthetic and --read out");
   if (options.restart && options.output == "-") fail(ExitCode::usage, "--restart needs an output file, not -");
   if (options.given("text") && !options.input.empty())
     fail(ExitCode::usage, "--text and the file '{}' both say what to tokenize; keep one", options.input);

@@ -51,7 +51,8 @@ struct Options {
   bool bos = false;
   std::string special;  // "text" or "parse"
 
-  std::string synthetic;  // topology
+  std::string synthetic, read_machine, dump, compare, svg, nccl_xml;  // topology
+  bool measure = false;                                               // topology
 
   std::string model_config, machine, precision, kv_type, objective, engine_profile;  // plan
   int64_t context = 0, input_len = 0, output_len = 0;                                // plan: tokens, 0: auto

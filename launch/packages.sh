@@ -8,7 +8,7 @@ model_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 build_packages=(g++ pkg-config meson ninja-build python3 openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libucx-dev libhwloc-dev
   libboost-program-options-dev doctest-dev nlohmann-json3-dev libsimdjson-dev libspdlog-dev libfmt-dev libpcre2-dev
-  libutf8proc-dev libzstd-dev zlib1g-dev libxxhash-dev)
+  libutf8proc-dev libzstd-dev zlib1g-dev libxxhash-dev libpugixml-dev)
 
 say() { printf '== %s\n' "$*" >&2; }
 die() { printf '%s\n' "$*" >&2; exit 1; }

@@ -18,6 +18,7 @@
 
 #include <boost/version.hpp>
 #include <nlohmann/json.hpp>
+#include <pugixml.hpp>
 
 #include "comm/nccl.h"
 #include "device/cublaslt.h"
@@ -78,6 +79,7 @@ std::vector<std::pair<std::string, std::string>> versions(const Options& options
                                         NLOHMANN_JSON_VERSION_PATCH)},
           {"simdjson", fmt::format("{}.{}.{}", int{simdjson::SIMDJSON_VERSION_MAJOR},
                                    int{simdjson::SIMDJSON_VERSION_MINOR}, int{simdjson::SIMDJSON_VERSION_REVISION})},
+          {"pugixml", fmt::format("{}.{}", PUGIXML_VERSION / 1000, PUGIXML_VERSION % 1000 / 10)},
           {"PCRE2", fmt::format("{}.{}", PCRE2_MAJOR, PCRE2_MINOR)},
           {"utf8proc", utf8proc_version()},
           {"zstd", ZSTD_versionString()},

@@ -60,8 +60,8 @@ class Words {
 
 bool parse_nic(std::string_view text, Nic* nic) {
   const std::optional<Nic> parsed = Nic::parse(text);
-  if (parsed) *nic = *parsed;
-  return parsed.has_value();
+  if (!parsed || parsed->gbit_per_s == 0) return false;
+  return *nic = *parsed, true;
 }
 
 std::string unknown_device(std::string_view name) {

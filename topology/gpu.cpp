@@ -4,23 +4,58 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
+#include <string_view>
+
+#include "topology/pci.h"
 
 namespace trireme {
 
 namespace {
 
-// The GPU that one word of CUDA_VISIBLE_DEVICES names; null: none, or more than one.
-const Gpu* named(const std::vector<Gpu>& gpus, std::string_view word) {
-  if (word.starts_with("GPU-")) {
-    const auto begins = [&](const Gpu& gpu) { return gpu.uuid.starts_with(word); };
-    const auto first = std::find_if(gpus.begin(), gpus.end(), begins);
-    if (first == gpus.end() || std::find_if(first + 1, gpus.end(), begins) != gpus.end()) return nullptr;
-    return &*first;
+// The one item that `matches`; null: none does, or more than one.
+template <typename Item, typename Matches>
+const Item* find_only(const std::vector<Item>& items, const Matches& matches) {
+  const auto first = std::find_if(items.begin(), items.end(), matches);
+  if (first == items.end() || std::find_if(first + 1, items.end(), matches) != items.end()) return nullptr;
+  return &*first;
+}
+
+Gpu as_instance(const Gpu& gpu, const MigInstance& instance) {
+  Gpu part = gpu;
+  part.uuid = instance.uuid;
+  part.memory_bytes = instance.memory_bytes;
+  part.free_bytes = std::min(gpu.free_bytes, instance.memory_bytes);
+  part.instances = {instance};
+  return part;
+}
+
+// What CUDA computes on where it is given a GPU: the whole, its first instance, or nothing.
+std::optional<Gpu> device_of(const Gpu* gpu) {
+  if (!gpu || (gpu->mig && gpu->instances.empty())) return std::nullopt;
+  return gpu->mig ? as_instance(*gpu, gpu->instances.front()) : *gpu;
+}
+
+std::vector<Gpu> all_instances(const std::vector<Gpu>& gpus) {
+  std::vector<Gpu> all;
+  for (const Gpu& gpu : gpus)
+    for (const MigInstance& instance : gpu.instances) all.push_back(as_instance(gpu, instance));
+  return all;
+}
+
+// What one word of CUDA_VISIBLE_DEVICES names; nothing: no GPU, or more than one.
+std::optional<Gpu> named(const std::vector<Gpu>& gpus, std::string_view word) {
+  const auto begins = [&](const Gpu& gpu) { return gpu.uuid.starts_with(word); };
+  if (word.starts_with("MIG-")) {
+    const std::vector<Gpu> instances = all_instances(gpus);
+    const Gpu* instance = find_only(instances, begins);
+    return instance ? std::optional(*instance) : std::nullopt;
   }
+  if (word.starts_with("GPU-")) return device_of(find_only(gpus, begins));
   int index = -1;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), index);
-  const auto found = std::find_if(gpus.begin(), gpus.end(), [&](const Gpu& gpu) { return gpu.index == index; });
-  return error == std::errc() && end == word.data() + word.size() && found != gpus.end() ? &*found : nullptr;
+  if (error != std::errc() || end != word.data() + word.size()) return std::nullopt;
+  return device_of(find_only(gpus, [&](const Gpu& gpu) { return gpu.index == index; }));
 }
 
 std::string links_text(const Gpu& gpu) {
@@ -46,18 +81,31 @@ std::string kind_text(const Gpu& gpu) {
 }  // namespace
 
 std::vector<Gpu> visible_gpus(const std::vector<Gpu>& gpus, const std::optional<std::string>& variable) {
-  if (!variable) return gpus;
   std::vector<Gpu> visible;
-  for (std::string_view rest = *variable; !rest.empty();) {
+  if (!variable)
+    for (const Gpu& gpu : gpus)
+      if (const std::optional<Gpu> device = device_of(&gpu)) visible.push_back(*device);
+  for (std::string_view rest = variable ? std::string_view(*variable) : ""; !rest.empty();) {
     const size_t comma = std::min(rest.find(','), rest.size());
-    const Gpu* gpu = named(gpus, rest.substr(0, comma));
+    const std::optional<Gpu> gpu = named(gpus, rest.substr(0, comma));
     if (!gpu) break;
-    if (std::any_of(visible.begin(), visible.end(), [&](const Gpu& before) { return before.index == gpu->index; }))
+    if (std::any_of(visible.begin(), visible.end(), [&](const Gpu& before) { return before.uuid == gpu->uuid; }))
       return {};
     visible.push_back(*gpu);
     rest.remove_prefix(std::min(comma + 1, rest.size()));
   }
-  return visible;
+  const auto instance = std::find_if(visible.begin(), visible.end(), [](const Gpu& gpu) { return gpu.mig; });
+  return instance == visible.end() ? visible : std::vector<Gpu>{*instance};
+}
+
+void place_gpus(const std::string& root, std::vector<Gpu>& gpus) {
+  for (Gpu& gpu : gpus) {
+    const std::string address = pci_address(gpu.pci);
+    if (address.empty()) continue;
+    const PciPlace place = find_pci_place(std::filesystem::path(root) / "sys/bus/pci/devices" / address);
+    gpu.pci_path = place.path;
+    gpu.numa = place.numa;
+  }
 }
 
 namespace {
@@ -87,6 +135,7 @@ std::string gpu_text(const GpuProbe& probe) {
   if (!probe.missing.empty()) return fmt::format("  GPUs           none: {}\n", probe.missing);
   std::string text;
   for (const auto& [kind, count] : kinds_of(probe.gpus)) text += fmt::format("  GPUs           {} x {}\n", count, kind);
+  if (probe.driver.empty() && probe.cuda.empty()) return text;
   text += fmt::format("  GPU driver     {}", probe.driver.empty() ? "of unknown version" : probe.driver);
   if (!probe.cuda.empty()) text += fmt::format(", CUDA {}", probe.cuda);
   return text + "\n";

@@ -28,11 +28,11 @@ struct Gpu {
   std::vector<MigInstance> instances;          // those that this process may see
   bool exclusive = false;                      // one process only, or none
   int switch_links = 0;                        // NVLinks to an NVSwitch
-  std::map<std::string, int> peer_links;       // NVLinks to other GPUs, by their PCI address
+  std::map<std::string, int> peer_links;       // NVLinks to other GPUs, by their `pci`
   std::string fabric;                          // "cluster/clique" of NVSwitches that join hosts, too; "": none
-  std::map<std::string, bool> peer_access;     // by PCI address of others: whether it may read their memory
+  std::map<std::string, bool> peer_access;     // by others' `pci`: whether it may read their memory
   int numa = -1;                               // -1: unknown
-  std::vector<std::string> pci_path;           // addresses from the root bridge down to it; empty: unknown
+  std::vector<std::string> pci_path;           // addresses (topology/pci.h) down to it; empty: unknown
   bool operator==(const Gpu&) const = default;
 };
 
@@ -51,8 +51,13 @@ GpuProbe probe_gpus(const std::string& library = "libnvidia-ml.so.1");
 
 // What CUDA_VISIBLE_DEVICES (nothing: unset) leaves of `gpus`, in its order, by CUDA's rules: indices or beginnings of
 // UUIDs, up to the first that names no GPU; none when one is named twice. Indices count as with
-// CUDA_DEVICE_ORDER=PCI_BUS_ID, which differs from CUDA's default only where GPUs differ.
+// CUDA_DEVICE_ORDER=PCI_BUS_ID, which differs from CUDA's default only where GPUs differ. A GPU that is split stands
+// for its first instance, "MIG-..." names any; CUDA shows one instance to a process, and then nothing else. An instance
+// is given as its GPU, with the instance's own UUID and memory.
 std::vector<Gpu> visible_gpus(const std::vector<Gpu>& gpus, const std::optional<std::string>& variable);
+
+// Fills in what sysfs under `root` ("/" but in tests) says of where GPUs hang: pci_path, numa.
+void place_gpus(const std::string& root, std::vector<Gpu>& gpus);
 
 // Lines for people, indented by two spaces: a line for each kind of GPU, or why there is none.
 std::string gpu_text(const GpuProbe& probe);

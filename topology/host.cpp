@@ -131,6 +131,7 @@ Host probe_host() {
   host.name = name;
   host.boot_id = first_line("/proc/sys/kernel/random/boot_id");
   const Memory memory = probe_memory("/");
+  host.machine_memory_bytes = static_cast<uint64_t>(memory.machine_bytes);
   host.memory_bytes = static_cast<uint64_t>(memory.total_bytes);
   host.memory_available_bytes = static_cast<uint64_t>(memory.available_bytes);
   struct statvfs shm {};
@@ -140,6 +141,7 @@ Host probe_host() {
   }
   host.huge_pages = chosen_word(first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
   host.gpus = probe_gpus();
+  place_gpus("/", host.gpus.gpus);
   host.nics = probe_nics("/");
   return host;
 }
@@ -178,10 +180,12 @@ std::string host_text(const Host& host) {
   std::string text = fmt::format("  cpu            {} packages, {} NUMA nodes, {} cores, {} logical CPUs{}\n",
                                  host.packages(), host.numa_nodes(), host.cores(), host.cpus.size(),
                                  host.cpu_model.empty() ? "" : " (" + host.cpu_model + ")");
-  text += fmt::format("  caches         L2 {} KiB, {} x L3 {} KiB\n", host.l2_bytes / 1024, host.l3_caches,
-                      host.l3_bytes / 1024);
-  text += fmt::format("  memory         {}", gib(host.memory_bytes));
-  text += host.memory_available_bytes ? fmt::format(", {} available\n", gib(host.memory_available_bytes)) : "\n";
+  if (host.l2_bytes || host.l3_bytes)
+    text += fmt::format("  caches         L2 {} KiB, {} x L3 {} KiB\n", host.l2_bytes / 1024, host.l3_caches,
+                        host.l3_bytes / 1024);
+  if (host.memory_bytes) text += fmt::format("  memory         {}", gib(host.memory_bytes));
+  if (host.memory_available_bytes) text += fmt::format(", {} available", gib(host.memory_available_bytes));
+  if (host.memory_bytes) text += "\n";
   if (host.shm_bytes)
     text += fmt::format("  /dev/shm       {}, {} free\n", gib(host.shm_bytes), gib(host.shm_free_bytes));
   if (!host.huge_pages.empty()) text += fmt::format("  huge pages     {}\n", host.huge_pages);

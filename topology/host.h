@@ -30,9 +30,11 @@ struct Host {
   std::vector<Cpu> cpus;  // ascending ids
   uint64_t l2_bytes = 0, l3_bytes = 0;  // of one cache
   int l3_caches = 0;
+  uint64_t machine_memory_bytes = 0;           // all that is built in
   uint64_t memory_bytes = 0;                   // of the machine, or of the control group where that is less
   uint64_t memory_available_bytes = 0;         // of these, not in use
   uint64_t shm_bytes = 0, shm_free_bytes = 0;  // /dev/shm
+  double read_gbps = 0;                        // 10^9 bytes/s that its ranks read from memory at once, measured; 0: not
   std::string huge_pages;                      // "always", "madvise", "never" or ""
   GpuProbe gpus;
   std::vector<HostNic> nics;

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/thread_pool.h"
+#include "topology/control_group.h"
 
 namespace trireme {
 
@@ -16,6 +17,7 @@ RankProbe probe_rank(const std::optional<std::string>& cuda_visible_devices) {
   probe.host = probe_host();
   probe.rank.host_name = probe.host.name;
   probe.rank.allowed = allowed_cpus();
+  probe.rank.cpu_quota = probe_cpu_quota("/");
   probe.rank.available_bytes = static_cast<int64_t>(probe.host.memory_available_bytes);
   for (const Gpu& gpu : visible_gpus(probe.host.gpus.gpus, cuda_visible_devices))
     probe.rank.visible_gpus.push_back(gpu.uuid);

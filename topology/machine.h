@@ -12,6 +12,7 @@ namespace trireme {
 struct Rank {
   std::string host_name;                  // as this rank knows it: containers on one host have names of their own
   std::vector<int> allowed;               // ids of the CPUs that the launcher left to it, ascending
+  double cpu_quota = 0;                   // CPUs' worth of time that its control group leaves to it; 0: no limit
   int64_t available_bytes = 0;            // memory that is not in use, in its control group
   std::vector<std::string> visible_gpus;  // UUIDs, as CUDA counts them
   std::string gpu;                        // UUID of the GPU that it computes on; "": on the CPUs
@@ -28,13 +29,23 @@ struct RankProbe {
 // cuda_visible_devices: the variable of that name, nothing where it is unset.
 RankProbe probe_rank(const std::optional<std::string>& cuda_visible_devices);
 
+// What was measured between two ranks, one way.
+struct MeasuredLink {
+  int from = 0, to = 0;
+  double latency_us = 0;
+  double gbps = 0;        // 10^9 bytes/s
+  std::string transport;  // "shm", "ucx"
+  bool operator==(const MeasuredLink&) const = default;
+};
+
 // The map of a job: hosts, and ranks on them. Pure data: gathered from every rank's probe, read from a file
 // (topology/machine_json.h), or invented. Hosts are told apart by their kernels, so that two containers on one host are
 // known to share its CPUs and memory.
 struct Machine {
   std::vector<Host> hosts;  // in the order of their lowest ranks
   std::vector<Rank> ranks;
-  std::vector<int> host_of;  // [ranks] index into `hosts`
+  std::vector<int> host_of;                  // [ranks] index into `hosts`
+  std::vector<MeasuredLink> measured_links;  // of some pairs of ranks, or none
   bool operator==(const Machine&) const = default;
 
   // Of probes of one host the first counts, but its GPUs are those that any of them saw.

@@ -61,10 +61,12 @@ ordered_json to_json(const Host& h) {
   put(object, "l2_bytes", h.l2_bytes);
   put(object, "l3_bytes", h.l3_bytes);
   put(object, "l3_caches", h.l3_caches);
+  put(object, "machine_memory_bytes", h.machine_memory_bytes);
   put(object, "memory_bytes", h.memory_bytes);
   put(object, "memory_available_bytes", h.memory_available_bytes);
   put(object, "shm_bytes", h.shm_bytes);
   put(object, "shm_free_bytes", h.shm_free_bytes);
+  put(object, "read_gbps", h.read_gbps);
   put(object, "huge_pages", h.huge_pages);
   put(object, "gpu_driver", h.gpus.driver);
   put(object, "cuda", h.gpus.cuda);
@@ -76,6 +78,7 @@ ordered_json to_json(const Host& h) {
 
 ordered_json to_json(const Rank& r, int host) {
   ordered_json object = {{"host", host}, {"host_name", r.host_name}, {"allowed", cpu_list(r.allowed)}};
+  put(object, "cpu_quota", r.cpu_quota);
   put(object, "available_bytes", r.available_bytes);
   put(object, "visible_gpus", r.visible_gpus);
   put(object, "gpu", r.gpu);
@@ -91,7 +94,7 @@ class Reader {
 
   Machine machine(const json& object) {
     const JsonFields fields(object, source_);
-    fields.only({kMark, "hosts", "ranks"});
+    fields.only({kMark, "hosts", "ranks", "measured_links"});
     fields.whole(kMark, 0, kVersion, kVersion);
     Machine machine;
     for (const json& host : fields.list("hosts", kMostHosts)) machine.hosts.push_back(this->host(host));
@@ -102,6 +105,8 @@ class Reader {
           static_cast<int>(of_rank.whole("host", 0, 0, static_cast<int64_t>(machine.hosts.size()) - 1)));
       machine.ranks.push_back(this->rank(of_rank));
     }
+    for (const json& link : fields.list("measured_links", kMostRanks))
+      machine.measured_links.push_back(measured_link(link, machine.size()));
     return machine;
   }
 
@@ -211,9 +216,9 @@ class Reader {
 
   Host host(const json& object) {
     const JsonFields fields(object, source_, "host");
-    fields.only({"name", "boot_id", "cpu_model", "cpus", "l2_bytes", "l3_bytes", "l3_caches", "memory_bytes",
-                 "memory_available_bytes", "shm_bytes", "shm_free_bytes", "huge_pages", "gpu_driver", "cuda",
-                 "gpus_missing", "gpus", "nics"});
+    fields.only({"name", "boot_id", "cpu_model", "cpus", "l2_bytes", "l3_bytes", "l3_caches", "machine_memory_bytes",
+                 "memory_bytes", "memory_available_bytes", "shm_bytes", "shm_free_bytes", "read_gbps", "huge_pages",
+                 "gpu_driver", "cuda", "gpus_missing", "gpus", "nics"});
     Host h;
     h.name = fields.text("name", "");
     h.boot_id = fields.text("boot_id", "");
@@ -222,10 +227,12 @@ class Reader {
     h.l2_bytes = bytes(fields, "l2_bytes");
     h.l3_bytes = bytes(fields, "l3_bytes");
     h.l3_caches = number(fields, "l3_caches");
+    h.machine_memory_bytes = bytes(fields, "machine_memory_bytes");
     h.memory_bytes = bytes(fields, "memory_bytes");
     h.memory_available_bytes = bytes(fields, "memory_available_bytes");
     h.shm_bytes = bytes(fields, "shm_bytes");
     h.shm_free_bytes = bytes(fields, "shm_free_bytes");
+    h.read_gbps = fields.number("read_gbps", 0);
     h.huge_pages = fields.text("huge_pages", "");
     h.gpus.driver = fields.text("gpu_driver", "");
     h.gpus.cuda = fields.text("cuda", "");
@@ -235,14 +242,26 @@ class Reader {
     return h;
   }
 
+  MeasuredLink measured_link(const json& object, int ranks) {
+    const JsonFields fields(object, source_, "measured link");
+    fields.only({"from", "to", "latency_us", "gbps", "transport"});
+    const auto rank = [&](const char* field) {
+      fields.at(field);
+      return static_cast<int>(fields.whole(field, 0, 0, ranks - 1));
+    };
+    return {rank("from"), rank("to"), fields.number("latency_us", 0), fields.number("gbps", 0),
+            fields.text("transport", "")};
+  }
+
   Rank rank(const JsonFields& fields) {
-    fields.only(
-        {"host", "host_name", "allowed", "available_bytes", "visible_gpus", "gpu", "gpu_available_bytes", "domain"});
+    fields.only({"host", "host_name", "allowed", "cpu_quota", "available_bytes", "visible_gpus", "gpu",
+                 "gpu_available_bytes", "domain"});
     Rank r;
     r.host_name = fields.text("host_name", "");
     const std::optional<std::vector<int>> allowed = parse_cpu_list(fields.text("allowed", "none"));
     if (!allowed) fields.refuse("allowed", "must be a list of CPUs as 0-3,8");
     r.allowed = *allowed;
+    r.cpu_quota = fields.number("cpu_quota", 0);
     r.available_bytes = fields.whole("available_bytes", 0, 0, kMostBytes);
     r.visible_gpus = texts(fields, "visible_gpus", kMostDevices);
     r.gpu = fields.text("gpu", "");
@@ -261,6 +280,12 @@ ordered_json machine_to_json(const Machine& machine) {
   for (const Host& host : machine.hosts) object["hosts"].push_back(to_json(host));
   for (size_t r = 0; r < machine.ranks.size(); r++)
     object["ranks"].push_back(to_json(machine.ranks[r], machine.host_of[r]));
+  for (const MeasuredLink& link : machine.measured_links)
+    object["measured_links"].push_back({{"from", link.from},
+                                        {"to", link.to},
+                                        {"latency_us", link.latency_us},
+                                        {"gbps", link.gbps},
+                                        {"transport", link.transport}});
   return object;
 }
 

@@ -7,6 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "topology/control_group.h"
+
 namespace trireme {
 
 namespace {
@@ -29,17 +31,13 @@ int64_t reclaimable(const fs::path& group) {
   return bytes;
 }
 
-// `group` and those above it up to `top`: each limits all below.
-void apply_limits(fs::path group, const fs::path& top, const char* limit_name, const char* usage_name, Memory& memory) {
-  for (;; group = group.parent_path()) {
-    auto limit = read_number(group / limit_name);
-    if (limit && *limit < kNoLimit) {
-      int64_t used = std::max<int64_t>(0, read_number(group / usage_name).value_or(0) - reclaimable(group));
-      memory.total_bytes = std::min(memory.total_bytes, *limit);
-      memory.available_bytes = std::min(memory.available_bytes, std::max<int64_t>(0, *limit - used));
-    }
-    if (group == top || !group.has_relative_path()) return;
-  }
+void apply_limits(const ControlGroup& group, Memory& memory) {
+  const auto limit = read_number(group.folder / (group.version1 ? "memory.limit_in_bytes" : "memory.max"));
+  if (!limit || *limit >= kNoLimit) return;
+  const auto usage = read_number(group.folder / (group.version1 ? "memory.usage_in_bytes" : "memory.current"));
+  const int64_t used = std::max<int64_t>(0, usage.value_or(0) - reclaimable(group.folder));
+  memory.total_bytes = std::min(memory.total_bytes, *limit);
+  memory.available_bytes = std::min(memory.available_bytes, std::max<int64_t>(0, *limit - used));
 }
 
 }  // namespace
@@ -52,22 +50,8 @@ Memory probe_memory(const std::string& root) {
     if (key == "MemTotal:") memory.total_bytes = kib << 10;
     if (key == "MemAvailable:") memory.available_bytes = kib << 10;
   }
-  // Lines of "id:controllers:path"; version 2 has id 0 and no controllers. In a container the path may not be mounted,
-  // and the limits stand at the top instead.
-  std::ifstream groups(fs::path(root) / "proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    std::string controllers = line.substr(first + 1, second - first - 1), path = line.substr(second + 1);
-    bool version1 = ("," + controllers + ",").find(",memory,") != std::string::npos;
-    if (!version1 && !controllers.empty()) continue;
-    fs::path top = fs::path(root) / (version1 ? "sys/fs/cgroup/memory" : "sys/fs/cgroup"),
-             group = top / fs::path(path).relative_path();
-    if (!fs::exists(group) || path.find("..") != std::string::npos) group = top;
-    if (!group.has_filename()) group = group.parent_path();
-    apply_limits(group, top, version1 ? "memory.limit_in_bytes" : "memory.max",
-                 version1 ? "memory.usage_in_bytes" : "memory.current", memory);
-  }
+  memory.machine_bytes = memory.total_bytes;
+  for (const ControlGroup& group : control_groups(root, "memory")) apply_limits(group, memory);
   return memory;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "topology/gpu.h"
 
 namespace trireme {
@@ -39,6 +41,24 @@ constexpr int kSuccess = Nvml::kSuccess;
 constexpr int kComputeModeDefault = 0;
 constexpr int kRemoteGpu = 0, kRemoteSwitch = 2;
 constexpr unsigned kMaxLinks = 18;  // NVML_NVLINK_MAX_LINKS
+constexpr int kClockSm = 1, kClockMemory = 2;
+constexpr int kP2pRead = 0, kP2pOk = 0;
+constexpr unsigned kMaxInstances = 64;  // more than any GPU has
+
+// nvmlGpuFabricInfo_t; the second version has a version before it and a mask behind it.
+struct FabricInfo {
+  unsigned char cluster[16];
+  int status;
+  unsigned clique;
+  unsigned char state;
+};
+struct FabricInfo2 {
+  unsigned version;
+  FabricInfo info;
+  unsigned health;
+};
+constexpr unsigned kFabricVersion2 = sizeof(FabricInfo2) | 2u << 24;
+constexpr unsigned char kFabricCompleted = 3;
 
 std::string lower(std::string text) {
   for (char& c : text)
@@ -63,6 +83,49 @@ void probe_links(const Nvml& nvml, Nvml::Device device, Gpu& gpu) {
   }
 }
 
+// "": no fabric of several hosts, or it is not ready. An HGX board of one host has one without a cluster.
+std::string probe_fabric(const Nvml& nvml, Nvml::Device device) {
+  FabricInfo2 versioned{.version = kFabricVersion2};
+  FabricInfo& info = versioned.info;
+  int code = nvml.call("nvmlDeviceGetGpuFabricInfoV", device, &versioned);
+  if (code != kSuccess) code = nvml.call("nvmlDeviceGetGpuFabricInfo", device, &info);  // drivers before 550
+  const bool named = std::any_of(std::begin(info.cluster), std::end(info.cluster), [](int byte) { return byte != 0; });
+  if (code != kSuccess || info.state != kFabricCompleted || info.status != kSuccess || !named) return "";
+  std::string uuid;
+  for (size_t i = 0; i < sizeof info.cluster; i++)
+    uuid += fmt::format("{}{:02x}", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", info.cluster[i]);
+  return fmt::format("{}/{}", uuid, info.clique);
+}
+
+// A process that may not see an instance has no handle of it, and gaps are normal.
+void probe_instances(const Nvml& nvml, Nvml::Device device, Gpu& gpu) {
+  unsigned most = 0;
+  if (!gpu.mig || nvml.call("nvmlDeviceGetMaxMigDeviceCount", device, &most) != kSuccess) return;
+  for (unsigned i = 0; i < std::min(most, kMaxInstances); i++) {
+    Nvml::Device instance = nullptr;
+    if (nvml.call("nvmlDeviceGetMigDeviceHandleByIndex", device, i, &instance) != kSuccess) continue;
+    Nvml::Memory memory{};
+    if (nvml.call("nvmlDeviceGetMemoryInfo", instance, &memory) != kSuccess) memory = {};
+    gpu.instances.push_back({nvml.text("nvmlDeviceGetUUID", instance), memory.total});
+  }
+}
+
+int most_mhz(const Nvml& nvml, Nvml::Device device, int clock) {
+  unsigned mhz = 0;
+  return nvml.call("nvmlDeviceGetMaxClockInfo", device, clock, &mhz) == kSuccess ? static_cast<int>(mhz) : 0;
+}
+
+// What a driver does not say stays out of the map.
+void probe_peers(const Nvml& nvml, const std::vector<Nvml::Device>& devices, std::vector<Gpu>& gpus) {
+  for (size_t i = 0; i < gpus.size(); i++)
+    for (size_t j = 0; j < gpus.size(); j++) {
+      int status = -1;
+      if (i != j && !gpus[j].pci.empty() &&
+          nvml.call("nvmlDeviceGetP2PStatus", devices[i], devices[j], kP2pRead, &status) == kSuccess)
+        gpus[i].peer_access[gpus[j].pci] = status == kP2pOk;
+    }
+}
+
 Gpu probe_gpu(const Nvml& nvml, Nvml::Device device, int index) {
   Gpu gpu;
   gpu.index = index;
@@ -82,6 +145,10 @@ Gpu probe_gpu(const Nvml& nvml, Nvml::Device device, int index) {
   gpu.mig = nvml.call("nvmlDeviceGetMigMode", device, &mig, &pending) == kSuccess && mig != 0;
   int mode = kComputeModeDefault;
   gpu.exclusive = nvml.call("nvmlDeviceGetComputeMode", device, &mode) == kSuccess && mode != kComputeModeDefault;
+  gpu.sm_clock_mhz = most_mhz(nvml, device, kClockSm);
+  gpu.memory_clock_mhz = most_mhz(nvml, device, kClockMemory);
+  gpu.fabric = probe_fabric(nvml, device);
+  probe_instances(nvml, device, gpu);
   probe_links(nvml, device, gpu);
   return gpu;
 }
@@ -101,15 +168,19 @@ GpuProbe probe_gpus(const std::string& library) {
     probe.missing = fmt::format("driver {} does not count its GPUs: {}", probe.driver, nvml.error_text(code));
     return probe;
   }
+  std::vector<Nvml::Device> devices;
   std::string refused;  // a container's or a job's devices may be fewer than the host's
   for (unsigned i = 0; i < count; i++) {
     Nvml::Device device = nullptr;
     const int code = nvml.call("nvmlDeviceGetHandleByIndex_v2", i, &device);
-    if (code == kSuccess)
-      probe.gpus.push_back(probe_gpu(nvml, device, static_cast<int>(i)));
-    else
+    if (code != kSuccess) {
       refused = nvml.error_text(code);
+      continue;
+    }
+    probe.gpus.push_back(probe_gpu(nvml, device, static_cast<int>(i)));
+    devices.push_back(device);
   }
+  probe_peers(nvml, devices, probe.gpus);
   if (probe.gpus.empty())
     probe.missing = count == 0
                         ? fmt::format("driver {} has none", probe.driver)

@@ -27,7 +27,7 @@ std::string read_text_file(const InputFile& file, uint64_t most) {
 json parse_json_object(std::string_view text, const std::string& path, int most) {
   auto shallow = [&](int depth, json::parse_event_t, json&) {
     if (depth > most)
-      fail(ExitCode::bad_data, "{}: JSON nested deeper than {}; no such file needs that, copy the model again", path,
+      fail(ExitCode::bad_data, "{}: JSON nested deeper than {}; no such file needs that, copy the file again", path,
            most);
     return true;
   };
@@ -35,13 +35,13 @@ json parse_json_object(std::string_view text, const std::string& path, int most)
   try {
     value = json::parse(text, shallow);
   } catch (const json::parse_error& error) {
-    fail(ExitCode::bad_data, "{}: byte {} is no JSON ({}); copy the model again", path, error.byte, json_fault(error));
+    fail(ExitCode::bad_data, "{}: byte {} is no JSON ({}); copy the file again", path, error.byte, json_fault(error));
   } catch (const json::out_of_range& error) {  // a number past the largest double
-    fail(ExitCode::bad_data, "{}: the JSON cannot be read ({}); copy the model again", path,
+    fail(ExitCode::bad_data, "{}: the JSON cannot be read ({}); copy the file again", path,
          std::string(error.what()).substr(0, 120));
   }
   if (!value.is_object())
-    fail(ExitCode::bad_data, "{}: the JSON is {}, expected an object; copy the model again", path, value.type_name());
+    fail(ExitCode::bad_data, "{}: the JSON is {}, expected an object; copy the file again", path, value.type_name());
   return value;
 }
 

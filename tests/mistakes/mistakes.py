@@ -152,6 +152,16 @@ MISTAKES = [
     M("a model to be measured in another precision", "bench decode -m {m} --dtype int8", 64, ["--dtype int8", "trireme convert --dtype int8"]),
     M("a shape larger than the machine", "bench decode --shape gpt-530b --synthetic", 78, ["does not fit", "are free"]),
     M("a shape larger than the machine, on two ranks", "bench decode --shape gpt-530b --synthetic", 78, ["does not fit", "are free"], ranks=2),
+    M("a machine that is none", "topology --synthetic 'two big ones'", 64, ["'two big ones' describes no machine", "2 hosts x 8 h100"]),
+    M("a machine of GPUs that are none", "topology --synthetic '8 h1000'", 64, ["column 3", "did you mean h100?"]),
+    M("a machine too large to invent", "topology --synthetic '1 host x 1000 h100'", 64, ["too large to invent", "64 devices"]),
+    M("two machines at once", "topology --synthetic '8 h100' --read {dir}/text.txt", 64, ["--synthetic and --read", "keep one"]),
+    M("a machine file that is not there", "topology --read {dir}/no.json", 66, ["no.json"]),
+    M("a machine file that is none", "topology --read {dir}/text.txt", 65, ["text.txt", "no JSON"]),
+    M("another JSON file for a machine", "topology --read {dir}/folder/config.json", 65, ["config.json", "model_type"]),
+    M("a machine file with a wrong field", "topology --read {dir}/machine.json", 65, ["machine.json", "\"cpus\" of the host", "ascending"]),
+    M("XML that is no topology", "topology --read {dir}/other.xml", 65, ["other.xml", "no <system>"]),
+    M("a picture into no folder", "topology --synthetic '8 h100' --svg {dir}/no/p.svg", 73, ["no/p.svg"]),
     M("a benchmark that is none", "bench decod -m {m}", 64, ["no benchmark 'decod'", "did you mean decode?"]),
 ]
 
@@ -166,6 +176,8 @@ def put_files(tiny, model):
     put("in.jsonl", rows)
     put("other.jsonl", rows + rows)
     put("text.txt", "Once upon a time.\n")
+    put("machine.json", '{"trireme_machine": 1, "hosts": [{"name": "a", "cpus": [[1, 0, 0, 0], [0, 1, 0, 0]]}]}')
+    put("other.xml", "<graphs version='1'/>")
     put("key.conf", "max-token = 5\n")
     put("value.conf", "temperature = 1\ntop-p = 2\n")
     put("nothing.h5", "")

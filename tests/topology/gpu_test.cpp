@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "testkit/fake_sysfs.h"
+
 namespace trireme {
 
 namespace {
@@ -90,6 +92,72 @@ TEST_CASE("CUDA_VISIBLE_DEVICES leaves what CUDA would") {
   CHECK(left("1,1").empty());
   CHECK(left("GPU-abc").empty());  // the beginning of all of them
   CHECK(left("1x").empty());
+}
+
+TEST_CASE("the most that its clocks reach, and whose memory a GPU may read") {
+  const GpuProbe probe = fake("h100 h100 t4");
+  REQUIRE(probe.gpus.size() == 3);
+  CHECK(probe.gpus[0].sm_clock_mhz == 1980);
+  CHECK(probe.gpus[0].memory_clock_mhz == 2619);
+  CHECK(probe.gpus[0].peer_access ==
+        std::map<std::string, bool>{{"00000000:1b:00.0", true}, {"00000000:1c:00.0", false}});
+  CHECK(probe.gpus[2].peer_access ==
+        std::map<std::string, bool>{{"00000000:1a:00.0", false}, {"00000000:1b:00.0", false}});
+}
+
+TEST_CASE("an NVSwitch that joins hosts is known by its cluster and clique; that of one host has no name") {
+  const GpuProbe probe = fake("gb200 h100 t4");
+  CHECK(probe.gpus[0].fabric == "00010203-0405-0607-0809-0a0b0c0d0e0f/7");
+  CHECK(probe.gpus[1].fabric.empty());
+  CHECK(probe.gpus[2].fabric.empty());
+}
+
+TEST_CASE("instances of a GPU that is split") {
+  const GpuProbe probe = fake("mig2 h100");
+  const std::vector<MigInstance> instances = {{"MIG-abc10000-0000-0000-0000-000000000000", uint64_t{10} << 30},
+                                              {"MIG-abc20000-0000-0000-0000-000000000000", uint64_t{10} << 30}};
+  CHECK(probe.gpus[0].instances == instances);
+  CHECK(probe.gpus[1].instances.empty());
+}
+
+TEST_CASE("CUDA shows one instance, and beside it nothing") {
+  const GpuProbe probe = fake("h100 mig2 mig");
+  const auto left = [&](const std::optional<std::string>& value) {
+    std::string uuids;
+    for (const Gpu& gpu : visible_gpus(probe.gpus, value)) uuids += gpu.uuid.substr(0, 12) + " ";
+    return uuids;
+  };
+  CHECK(left(std::nullopt) == "MIG-abc10001 ");
+  CHECK(left("0") == "GPU-abc00000 ");
+  CHECK(left("1") == "MIG-abc10001 ");
+  CHECK(left("GPU-abc00002") == "MIG-abc10002 ");
+  CHECK(left("MIG-abc20001-0000-0000-0000-000000000000") == "MIG-abc20001 ");
+  CHECK(left("MIG-abc2") == "MIG-abc20001 ");  // a beginning that names one
+  CHECK(left("MIG-abc1") == "");               // and one that names two
+  CHECK(left("MIG-abc9") == "");
+  CHECK(left("0,MIG-abc20001") == "MIG-abc20001 ");
+  CHECK(left("MIG-abc20001,MIG-abc10002") == "MIG-abc20001 ");
+  CHECK(left("MIG-abc20001,MIG-abc2") == "");
+  const std::vector<Gpu> one = visible_gpus(probe.gpus, "MIG-abc20001");
+  REQUIRE(one.size() == 1);
+  CHECK(one[0].index == 1);
+  CHECK(one[0].memory_bytes == uint64_t{10} << 30);
+}
+
+TEST_CASE("where GPUs hang is sysfs's to say") {
+  testkit::FakeSysfs sysfs;
+  sysfs.pci("pci0000:19/0000:19:01.0/0000:1a:00.0", 1);
+  sysfs.pci("pci0000:1a/0000:1b:00.0", -1);
+  std::vector<Gpu> gpus = fake("h100 h100 h100").gpus;
+  gpus[2].pci = "";
+  place_gpus(sysfs.root(), gpus);
+  CHECK(gpus[0].pci_path == std::vector<std::string>{"0000:19:01.0", "0000:1a:00.0"});
+  CHECK(gpus[0].numa == 1);
+  CHECK(gpus[1].pci_path == std::vector<std::string>{"0000:1b:00.0"});
+  CHECK(gpus[1].numa == -1);
+  CHECK(gpus[2].pci_path.empty());
+  place_gpus(sysfs.root() + "/nothing", gpus);  // a VM
+  CHECK(gpus[0].pci_path.empty());
 }
 
 }  // namespace trireme

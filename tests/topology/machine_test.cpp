@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "topology/control_group.h"
 #include "topology/launch_check.h"
 #include "topology/machine_json.h"
 #include "topology/memory.h"
@@ -38,6 +39,7 @@ class Tree {  // files for probe_memory
     std::ofstream(root_ / path) << text;
   }
   Memory probe() const { return probe_memory(root_.string()); }
+  double cpu_quota() const { return probe_cpu_quota(root_.string()); }
 
  private:
   fs::path root_ = fs::temp_directory_path() / ("trireme-memory-test-" + std::to_string(getpid()));
@@ -168,8 +170,24 @@ TEST_CASE("memory: the host's without cgroups, the tightest cgroup's with them")
   tree.file("sys/fs/cgroup/slurm/job_7/memory.max", "8000000000\n");
   tree.file("sys/fs/cgroup/slurm/job_7/memory.current", "3000000000\n");
   tree.file("sys/fs/cgroup/slurm/job_7/memory.stat", "anon 5\ninactive_file 1000000000\n");
+  CHECK(tree.probe().machine_bytes == 24000000ll << 10);
   CHECK(tree.probe().total_bytes == 8000000000);
   CHECK(tree.probe().available_bytes == 6000000000);  // 1 GB of the used is file cache
+}
+
+TEST_CASE("CPU time: the tightest quota of the control groups, of either version") {
+  Tree tree;
+  CHECK(tree.cpu_quota() == 0);
+  tree.file("proc/self/cgroup", "0::/docker/abc\n");
+  tree.file("sys/fs/cgroup/docker/abc/cpu.max", "max 100000\n");
+  CHECK(tree.cpu_quota() == 0);
+  tree.file("sys/fs/cgroup/docker/cpu.max", "250000 100000\n");
+  CHECK(tree.cpu_quota() == 2.5);
+  tree.file("proc/self/cgroup", "4:cpu,cpuacct:/x\n");
+  tree.file("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+  tree.file("sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "50000\n");
+  tree.file("sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000\n");
+  CHECK(tree.cpu_quota() == 0.5);
 }
 
 TEST_CASE("memory: cgroup version 1, and a path that the container does not show") {

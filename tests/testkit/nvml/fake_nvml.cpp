@@ -6,7 +6,9 @@
 //   hot         an h100 that power and heat slow down         lost             an h100 that says nothing of what it
 //   does idle        an h100 with nothing to do                    hangs            an h100 that never says how busy it
 //   is
-// A mig is one instance of 10 GiB, MIG-abc1000N-..., of GPU-abc0000N-...
+//   gb200       184 GiB, sm_100, one NVSwitch of many hosts   mig2             a mig of two instances
+// A mig is one instance of 10 GiB, MIG-abc1000N-..., of GPU-abc0000N-...; the second of a mig2 is MIG-abc2000N-...
+// A t4 reads no other GPU's memory, nor does another its.
 #include <unistd.h>
 
 #include <cstdio>
@@ -27,6 +29,8 @@ struct Kind {
 };
 constexpr Kind kKinds[] = {{"h100", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"mig", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"mig2", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"gb200", "NVIDIA GB200", 10, 0, 184, 18, true},
                            {"exclusive", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"hot", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"idle", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
@@ -40,6 +44,7 @@ constexpr Kind kInstance = {"instance", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", 9, 
 struct Device {
   unsigned index;
   Kind kind;
+  unsigned instance = 0;  // of the GPU, from 1; 0: the GPU itself
 
   bool is(const char* word) const { return std::strcmp(kind.word, word) == 0; }
 };
@@ -49,6 +54,15 @@ struct PciInfo {
   char legacy_bus_id[16];
   unsigned domain, bus, device, device_id, subsystem_id;
   char bus_id[32];
+};
+
+struct Fabric {  // nvmlGpuFabricInfo_v2_t
+  unsigned version;
+  unsigned char cluster[16];
+  int status;
+  unsigned clique;
+  unsigned char state;
+  unsigned health;
 };
 
 void put_bus_id(unsigned index, PciInfo* pci) {
@@ -75,7 +89,8 @@ int nvmlInit_v2() {
     if (word.rfind("init=", 0) == 0) return std::atoi(word.c_str() + 5);
     for (const Kind& kind : kKinds)
       if (word == kind.word) devices.push_back({static_cast<unsigned>(devices.size()), kind});
-    if (word == "mig") instances.push_back({devices.back().index, kInstance});
+    if (word == "mig" || word == "mig2") instances.push_back({devices.back().index, kInstance, 1});
+    if (word == "mig2") instances.push_back({devices.back().index, kInstance, 2});
   }
   return kSuccess;
 }
@@ -97,7 +112,7 @@ int nvmlDeviceGetName(Device* device, char* text, unsigned bytes) {
   return std::snprintf(text, bytes, "%s", device->kind.name), kSuccess;
 }
 int nvmlDeviceGetUUID(Device* device, char* text, unsigned bytes) {
-  const unsigned first = (device->is("instance") ? 0xabc10000u : 0xabc00000u) + device->index;
+  const unsigned first = 0xabc00000u + (device->instance << 16) + device->index;
   const char* kind = device->is("instance") ? "MIG" : "GPU";
   return std::snprintf(text, bytes, "%s-%08x-0000-0000-0000-000000000000", kind, first), kSuccess;
 }
@@ -127,8 +142,26 @@ int nvmlDeviceGetMemoryInfo(Device* device, unsigned long long* total_free_used)
   return kSuccess;
 }
 int nvmlDeviceGetMigMode(Device* device, unsigned* now, unsigned* pending) {
-  *now = *pending = device->is("mig");
+  *now = *pending = device->is("mig") || device->is("mig2");
   return device->kind.major < 8 ? kNotSupported : kSuccess;
+}
+int nvmlDeviceGetMaxMigDeviceCount(Device*, unsigned* count) { return *count = 7, kSuccess; }
+int nvmlDeviceGetMigDeviceHandleByIndex(Device* chip, unsigned index, Device** instance) {
+  for (Device& candidate : instances)
+    if (candidate.index == chip->index && candidate.instance == index + 1) return *instance = &candidate, kSuccess;
+  return kNotFound;
+}
+int nvmlDeviceGetP2PStatus(Device* a, Device* b, int, int* status) {
+  return *status = a->is("t4") || b->is("t4") ? 1 : 0, kSuccess;
+}
+int nvmlDeviceGetGpuFabricInfoV(Device* device, Fabric* fabric) {
+  constexpr unsigned kVersion = sizeof(Fabric) | 2u << 24;
+  if (fabric->version != kVersion) return kInvalidArgument;
+  if (device->kind.major < 9) return kNotSupported;
+  fabric->state = 3;
+  if (!device->is("gb200")) return kSuccess;  // one host's: no cluster
+  for (unsigned char i = 0; i < 16; i++) fabric->cluster[i] = i;
+  return fabric->clique = 7, kSuccess;
 }
 int nvmlDeviceGetComputeMode(Device* device, int* mode) { return *mode = device->is("exclusive") ? 3 : 0, kSuccess; }
 int nvmlDeviceGetUtilizationRates(Device* device, unsigned* gpu_memory) {

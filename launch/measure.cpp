@@ -1,0 +1,171 @@
+#include "launch/measure.h"
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/thread_pool.h"
+#include "comm/collective.h"
+#include "launch/machine_file.h"
+#include "launch/probe_limits.h"
+#include "launch/together.h"
+#include "topology/machine_json.h"
+#include "topology/threads.h"
+
+namespace trireme {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kAllPairsRanks = 8;
+constexpr size_t kSmallBytes = 64, kLargeBytes = size_t{1} << 20;  // a row of activations; a prefill chunk of them
+constexpr int kSmallRounds = 500, kLargeMessages = 64, kWarmUp = 20, kSlots = 2;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// What one rank reads with its threads.
+double read_gbps(const Machine& machine, int rank) {
+  const ThreadPlan plan = thread_plan(machine, rank, 0);
+  ThreadPool pool(plan.threads, plan.cpus);
+  return probe_read_gbps(pool);
+}
+
+std::vector<std::pair<int, int>> pairs_of(int ranks) {
+  std::vector<std::pair<int, int>> pairs;
+  for (int a = 0; a < ranks; a++)
+    for (int b = a + 1; b < ranks; b++)
+      if (ranks <= kAllPairsRanks || b == a + 1) pairs.emplace_back(a, b);
+  return pairs;
+}
+
+// Messages between two ranks: both call the same, each for its own side.
+class Pair {
+ public:
+  Pair(Fabric& fabric, int me, int peer) : first_(me < peer), data_(kLargeBytes) {
+    if (first_) sender_ = fabric.sender(peer, kLargeBytes, kSlots);
+    receiver_ = fabric.receiver(peer, kLargeBytes, kSlots);
+    if (!first_) sender_ = fabric.sender(peer, kLargeBytes, kSlots);
+  }
+  const char* transport() const { return sender_->transport(); }
+
+  // Half a round trip.
+  double latency_us() {
+    ping_pong(kWarmUp);
+    const auto start = Clock::now();
+    ping_pong(kSmallRounds);
+    return seconds_since(start) / kSmallRounds / 2 * 1e6;
+  }
+  // From the lower rank to the other, whose answer ends the time.
+  double bandwidth_gbps() {
+    stream(kWarmUp);
+    const auto start = Clock::now();
+    stream(kLargeMessages);
+    return static_cast<double>(kLargeBytes) * kLargeMessages / seconds_since(start) / 1e9;
+  }
+
+ private:
+  void ping_pong(int rounds) {
+    const std::span<std::byte> small(data_.data(), kSmallBytes);
+    for (int i = 0; i < rounds; i++) {
+      if (first_) sender_->send(small);
+      receiver_->receive(small);
+      if (!first_) sender_->send(small);
+    }
+  }
+  void stream(int messages) {
+    for (int i = 0; i < messages; i++)
+      if (first_)
+        sender_->send(data_);
+      else
+        receiver_->receive(data_);
+    ping_pong(1);
+  }
+
+  bool first_;
+  std::unique_ptr<Channel> sender_, receiver_;
+  std::vector<std::byte> data_;
+};
+
+void measure_memory(Machine& machine, Communicator& world) {
+  double mine = 0;
+  world.barrier();
+  together(world, [&] { mine = read_gbps(machine, world.rank()); });
+  const std::vector<std::vector<std::byte>> all = world.all_gather(std::as_bytes(std::span(&mine, 1)));
+  for (Host& host : machine.hosts) host.read_gbps = 0;
+  for (size_t r = 0; r < all.size(); r++) {
+    double gbps = 0;
+    std::memcpy(&gbps, all[r].data(), sizeof gbps);
+    machine.hosts[static_cast<size_t>(machine.host_of[r])].read_gbps += gbps;
+  }
+}
+
+// What tells one machine from another, and not one minute or boot from the next.
+std::string fingerprint(Machine machine) {
+  machine.measured_links.clear();
+  for (Host& host : machine.hosts) {
+    host.boot_id.clear();
+    host.read_gbps = 0;
+    host.memory_available_bytes = host.shm_free_bytes = 0;
+    for (Gpu& gpu : host.gpus.gpus) gpu.free_bytes = 0;
+  }
+  for (Rank& rank : machine.ranks) rank.available_bytes = rank.gpu_available_bytes = 0;
+  return hex16(xxh3(machine_to_json(machine).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+}
+
+std::filesystem::path file_of(const Machine& machine, const Environment& environment) {
+  return std::filesystem::path(environment.cache_folder) / ("measured-" + fingerprint(machine) + ".json");
+}
+
+}  // namespace
+
+void measure_machine(Machine& machine, Communicator& world) {
+  measure_memory(machine, world);
+  const std::unique_ptr<Fabric> fabric = Fabric::create(world);
+  machine.measured_links.clear();
+  for (auto [a, b] : pairs_of(world.size())) {
+    world.barrier();
+    std::byte figures[2 * sizeof(double)] = {};
+    std::string transport;
+    if (world.rank() == a || world.rank() == b) {
+      Pair pair(*fabric, world.rank(), world.rank() == a ? b : a);
+      const double measured[] = {pair.latency_us(), pair.bandwidth_gbps()};
+      std::memcpy(figures, measured, sizeof figures);
+      transport = pair.transport();
+    }
+    std::vector<std::byte> message(std::begin(figures), std::end(figures));
+    for (char c : transport) message.push_back(static_cast<std::byte>(c));
+    world.broadcast(message, a);
+    double measured[2];
+    std::memcpy(measured, message.data(), sizeof measured);
+    const auto* name = reinterpret_cast<const char*>(message.data()) + sizeof measured;
+    machine.measured_links.push_back(
+        {a, b, measured[0], measured[1], std::string(name, message.size() - sizeof measured)});
+  }
+}
+
+void measure_machine(Machine& machine) { machine.hosts.front().read_gbps = read_gbps(machine, 0); }
+
+void keep_measured(const Machine& machine, const Environment& environment) {
+  if (environment.cache_folder.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(environment.cache_folder, error);
+  if (error)
+    fail(ExitCode::cannot_create, "cannot create the cache folder {} ({})", environment.cache_folder, error.message());
+  write_machine_file(machine, file_of(machine, environment).string());
+}
+
+void find_measured(Machine& machine, const Environment& environment) {
+  std::error_code error;
+  if (environment.cache_folder.empty() || !std::filesystem::exists(file_of(machine, environment), error)) return;
+  const Machine kept = read_machine_file(file_of(machine, environment).string());
+  if (kept.hosts.size() != machine.hosts.size() || kept.size() != machine.size()) return;
+  for (size_t h = 0; h < machine.hosts.size(); h++) machine.hosts[h].read_gbps = kept.hosts[h].read_gbps;
+  machine.measured_links = kept.measured_links;
+}
+
+}  // namespace trireme
