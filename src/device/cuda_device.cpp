@@ -115,7 +115,8 @@ class OneStream final : public CudaDevice {
     check(opened, "to be opened");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
     fill_cuda(kernels_);
-    level_ = fmt::format("cuda-sm_{}{}", properties.major, properties.minor);
+    kernels_.e4m3_inputs = properties.major >= 9;
+    level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.e4m3_inputs ? "+fp8" : "");
     kernels_.level = level_;
   }
   ~OneStream() override {

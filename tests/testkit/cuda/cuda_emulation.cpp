@@ -287,4 +287,15 @@ void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[
     }
 }
 
+void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
+  const TensorOperands all(a, b);
+  for (int i = 0; i < 4; i++)
+    for (int step = 0; step < kTensorSteps; step++) {
+      const int k = step / 2 + step % 2 * 4;
+      const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
+      for (int byte = 0; byte < 32; byte += 8)
+        sum[i] = sum[i] + to_float(E4M3{static_cast<uint8_t>(x >> byte)}) * to_float(E4M3{static_cast<uint8_t>(w >> byte)});
+    }
+}
+
 }  // namespace trireme::cuda
