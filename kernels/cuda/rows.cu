@@ -309,8 +309,9 @@ void fill_rows(Kernels& kernels) {
 
 namespace trireme {
 
-void fill_cuda(Kernels& kernels) {
+void fill_cuda(Kernels& kernels, int architecture) {
   kernels.level = "cuda";
+  kernels.e4m3_inputs = architecture >= 90;
   cuda::fill_rows(kernels);
   cuda::fill_matmul(kernels);
   cuda::fill_rope(kernels);

@@ -108,6 +108,13 @@ inline WeightFormat quantized(int bits, int group, int zero) { return {DType::f1
 inline WeightFormat with_minimum(int bits, int group) { return {DType::f16, bits, group, 0, true}; }
 inline WeightFormat fp8(int columns) { return {DType::f32, 8, columns, 0, false, true}; }
 inline Format fp8_inputs(int columns) { return {fp8(columns), true}; }
+// Those that multiply such weights.
+inline std::vector<std::string_view> levels_of(const Format& format) {
+  std::vector<std::string_view> levels = available_levels();
+  const bool inputs = format.e4m3_inputs;
+  std::erase_if(levels, [&](auto level) { return inputs && level == "cuda" && !select_kernels(level).e4m3_inputs; });
+  return levels;
+}
 inline std::string name_of(const Format& format) {
   return format_name(format) + (format.e4m3_inputs ? " with FP8 inputs" : "");
 }

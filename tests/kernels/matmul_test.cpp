@@ -142,7 +142,7 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
       Rows x =
           encode_rows(w.view.form, seed % 3 ? source.values(count) : source.extremes(count), s.rows, c.total_columns);
       std::vector<float> expected = product(reference, x, w, c, 1);
-      for (auto level : available_levels())
+      for (auto level : levels_of(format))
         for (int parts : {1, 2, 3}) {
           std::vector<float> y = product(select_kernels(level), x, w, c, parts);
           CAPTURE(std::string(level) + ", " + name_of(format));
@@ -163,7 +163,7 @@ TEST_CASE("every level gives the reference's bits: layers so wide that a GPU tak
       Weights w = random_weights(format, false, 16390, 64, 6);
       Rows x = encode_rows(w.view.form, Source(7).values(static_cast<size_t>(rows * 64)), rows, 64);
       const std::vector<float> expected = product(select_kernels("reference"), x, w, c, 1);
-      for (auto level : available_levels()) {
+      for (auto level : levels_of(format)) {
         CAPTURE(std::string(level) + ", " + name_of(format));
         CAPTURE(rows);
         check_level(level, x, w, c, product(select_kernels(level), x, w, c, 1), expected);
@@ -181,7 +181,7 @@ TEST_CASE("BF16 and FP8: units that begin at any even column") {
         Weights w = random_weights(format, false, 35, k, 4);
         Rows x = encode_rows(w.view.form, Source(5).values(static_cast<size_t>(rows * k)), rows, k);
         const std::vector<float> expected = product(select_kernels("reference"), x, w, c, 1);
-        for (auto level : available_levels()) {
+        for (auto level : levels_of(format)) {
           CAPTURE(std::string(level) + ", " + name_of(format));
           CAPTURE(rows);
           CAPTURE(unit);
@@ -203,7 +203,7 @@ TEST_CASE("every level holds the largest codes: all, or one half of each, agains
           Rows x = encode_rows(w.view.form, std::vector<float>(static_cast<size_t>(rows * 128), size), rows, 128);
           Contraction c = contraction(128, 64);
           std::vector<float> expected = product(reference, x, w, c, 1);
-          for (auto level : available_levels()) {
+          for (auto level : levels_of(format)) {
             CAPTURE(std::string(level) + ", " + name_of(format));
             CAPTURE(codes);
             CAPTURE(rows);
@@ -222,7 +222,7 @@ TEST_CASE("a row's bits do not depend on the rows beside it or on its place amon
     Weights w = random_weights(format, false, kN, kK, 3);
     Rows all = encode_rows(w.view.form, Source(4).values(kRows * kK), kRows, kK);
     Contraction c = contraction(kK, 64);
-    for (auto level : available_levels()) {
+    for (auto level : levels_of(format)) {
       Kernels kernels = select_kernels(level);
       std::vector<float> whole = product(kernels, all, w, c, 1);
       for (int64_t rows = 1; rows <= 37; rows++) {
@@ -279,7 +279,7 @@ TEST_CASE("FP8 inputs: each group of 32 brings its scale, then the unit its weig
   x[0] = 448, x[1] = -224, x[2] = 1;  // codes as they are, scale 1
   x[33] = 896, x[34] = 2;             // codes 448 and 1, scale 2
   x[64] = 0x1p-101f;                  // a group too small to be coded
-  for (auto level : available_levels())
+  for (auto level : levels_of(fp8_inputs(32)))
     for (int columns : {32, 96}) {
       Weights w = random_weights(fp8_inputs(columns), false, 1, 96, 1);
       std::fill(w.values.begin(), w.values.end(), std::byte{0x38});  // 1
@@ -299,7 +299,7 @@ TEST_CASE("FP8: a NaN among the codes, anywhere in a unit, makes the sums with i
       w.values[static_cast<size_t>(66 * 96 + column)] = static_cast<std::byte>(code);
       pack_block(w.block, w.view, 0, 0);
       Rows x = encode_rows(w.view.form, Source(3).values(96), 1, 96);
-      for (auto level : available_levels()) {
+      for (auto level : levels_of(w.format)) {
         std::vector<float> y = product(select_kernels(level), x, w, contraction(96, 32), 1);
         for (size_t n = 0; n < 70; n++) CHECK(std::isnan(y[n]) == (n == 66));
       }

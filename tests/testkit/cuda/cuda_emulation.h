@@ -41,7 +41,7 @@ void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, s
 
 // NaNs, in whatever type, when a block begins.
 std::byte* block_memory();
-int64_t most_shared();  // of sm_90, or of sm_80 in every second kernel that asks
+int64_t most_shared();  // of sm_90, sm_80 and sm_86 by turns
 
 // Set by a program that has streams.
 extern void (*enqueue_on_stream)(void* stream, std::function<void()> work);
