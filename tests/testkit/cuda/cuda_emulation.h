@@ -124,7 +124,7 @@ void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum
 // mma.m16n8k32 of PTX, u8 by s8: where the lanes of a warp hold what.
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]);
 
-// The same, both E4M3, sums in FP32; in the order of columns, as above.
+// The same placement, both E4M3, sums in FP32 in the order of columns (a GPU: kernels/cuda/tensor.cuh).
 void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]);
 
 // Memory that other processes write, too.
