@@ -226,7 +226,8 @@ void time_product(const Kernels& reference, const Kernels& gpu, const Format& fo
     const double moved = static_cast<double>(bytes + in.size() + y.size() * sizeof(float));
     const double limit = std::max(moved / limits.bandwidth, limits.flops > 0 ? flops / limits.flops : 0);
     fmt::print(
-        "{:<10} {:<8} {:>4} rows {:>10.1f} us {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, {}\n",
+        "{:<10} {:<8} {:>4} rows {:>10.1f} us {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, "
+        "{}\n",
         format.name, shape.name, rows, seconds * 1e6, static_cast<double>(bytes) / seconds * 1e-9,
         flops / seconds * 1e-12, 100 * limit / seconds, limit > moved / limits.bandwidth ? "cuBLAS in BF16" : "copies");
   }
@@ -296,7 +297,8 @@ int main() try {
   fill_cuda(gpu, device.major * 10 + device.minor);
   for (const Format& format : kFormats)
     for (const Shape& shape : kShapes)
-      if (gpu.e4m3_inputs || format.view.form != PackedForm::e4m3_groups) time_product(reference, gpu, format, shape, limits);
+      if (gpu.e4m3_inputs || format.view.form != PackedForm::e4m3_groups)
+        time_product(reference, gpu, format, shape, limits);
   time_attention(gpu, limits.bandwidth);
   return 0;
 } catch (const Error& e) {

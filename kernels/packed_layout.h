@@ -63,7 +63,9 @@ TRIREME_HD inline float group_value(const PackedView& w, const std::byte* group,
 }
 
 // A panel of e4m3 or e4m3_groups: its codes, then its scales.
-TRIREME_HD constexpr bool is_e4m3(PackedForm form) { return form == PackedForm::e4m3 || form == PackedForm::e4m3_groups; }
+TRIREME_HD constexpr bool is_e4m3(PackedForm form) {
+  return form == PackedForm::e4m3 || form == PackedForm::e4m3_groups;
+}
 TRIREME_HD constexpr int e4m3_panel(PackedForm form) { return form == PackedForm::e4m3 ? kWidePanel : kGroupPanel; }
 TRIREME_HD inline int64_t e4m3_code_bytes(PackedForm form, int64_t k) {
   return form == PackedForm::e4m3 ? (k + 1) / 2 * 2 * kWidePanel
@@ -76,10 +78,10 @@ TRIREME_HD inline std::byte* e4m3_panel_data(const PackedView& w, int64_t n) {
   return w.data + n / e4m3_panel(w.form) * (e4m3_code_bytes(w.form, w.k) + e4m3_scale_bytes(w, w.k));
 }
 TRIREME_HD inline E4M3& e4m3_code(const PackedView& w, int64_t n, int64_t k) {
-  const int64_t at = w.form == PackedForm::e4m3
-                         ? k * kWidePanel + n % kWidePanel
-                         : k / kGroupColumns * code_bytes(w.form) +
-                               code_offset(w.form, static_cast<int>(n % kGroupPanel), static_cast<int>(k % kGroupColumns));
+  const int64_t at = w.form == PackedForm::e4m3 ? k * kWidePanel + n % kWidePanel
+                                                : k / kGroupColumns * code_bytes(w.form) +
+                                                      code_offset(w.form, static_cast<int>(n % kGroupPanel),
+                                                                  static_cast<int>(k % kGroupColumns));
   return reinterpret_cast<E4M3*>(e4m3_panel_data(w, n))[at];
 }
 TRIREME_HD inline float& e4m3_scale(const PackedView& w, int64_t n, int64_t k) {

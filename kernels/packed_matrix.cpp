@@ -204,10 +204,7 @@ std::array<PackedRuns, 2> packed_runs(const PackedView& part, const PackedView& 
 
 void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64_t k0) {
   const bool bf16 = w.form == PackedForm::bf16 || w.form == PackedForm::bf16_rows;
-  auto pack = w.form == PackedForm::f32 ? pack_f32
-              : bf16                    ? pack_bf16
-              : is_e4m3(w.form)         ? pack_e4m3
-                                        : pack_group;
+  auto pack = w.form == PackedForm::f32 ? pack_f32 : bf16 ? pack_bf16 : is_e4m3(w.form) ? pack_e4m3 : pack_group;
   // A strip of rows and a run of columns at a time, so that the lines they are scattered over stay in the cache.
   for (int64_t strip = 0; strip < block.rows; strip += kWidePanel)
     for (int64_t column = 0; column < block.columns; column += kBlockColumns)

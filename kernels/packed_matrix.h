@@ -10,8 +10,8 @@
 namespace trireme {
 
 // Weights as the products read them: panels of consecutive outputs (n), the contraction (k) running inside a panel, one
-// aligned stream. n is padded to whole panels with zeros, k to pairs (bf16) or to groups of 32 (quantized, e4m3_groups); a unit's
-// columns are a multiple of both but for the last unit, so padding stands only at the end of k.
+// aligned stream. n is padded to whole panels with zeros, k to pairs (bf16) or to groups of 32 (quantized,
+// e4m3_groups); a unit's columns are a multiple of both but for the last unit, so padding stands only at the end of k.
 //   f32   [n / 64][k][64] FP32
 //   bf16  [n / 64][k / 2][64][2] BF16
 //   q8    [n / 32][k / 32] of { [8][32][4] codes;                           [g][32] scales; [g][32] minimums if any }
@@ -48,8 +48,9 @@ struct Packing {
 };
 
 // How a format is packed: a view without sizes and memory. `exact` takes every format to f32; `standard` keeps what a
-// product exists for (bf16; e4m3, for FP8 inputs in groups; codes with groups of 16 columns or a multiple of 32 and a zero of 0, 8 or 128) and
-// takes the rest to f32; `fast` is like standard, with bf16_rows for bf16. Never rounds a value.
+// product exists for (bf16; e4m3, for FP8 inputs in groups; codes with groups of 16 columns or a multiple of 32 and a
+// zero of 0, 8 or 128) and takes the rest to f32; `fast` is like standard, with bf16_rows for bf16. Never rounds a
+// value.
 PackedView packed_form(const WeightFormat& format, Packing packing);
 int64_t packed_bytes(const PackedView& w);
 

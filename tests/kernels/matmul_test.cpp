@@ -103,8 +103,8 @@ TEST_CASE("the reference agrees with FP64 within its accumulation length") {
             coded +=
                 std::fabs(b) * reinterpret_cast<Int8Group*>(x.view.data + row * x.view.row_bytes)[k / 32].scale / 2;
           if (e4m3)  // half of the smallest code
-            coded += std::fabs(b) *
-                     reinterpret_cast<E4M3Group*>(x.view.data + row * x.view.row_bytes)[k / 32].scale * 0x1p-10;
+            coded += std::fabs(b) * reinterpret_cast<E4M3Group*>(x.view.data + row * x.view.row_bytes)[k / 32].scale *
+                     0x1p-10;
         }
         double seen = y[static_cast<size_t>(row * s.n + n)];
         CHECK(std::fabs(seen - exact) <= size * (rounding + 68 * 0x1p-24) + coded * 1.001);
@@ -215,8 +215,8 @@ TEST_CASE("every level holds the largest codes: all, or one half of each, agains
 TEST_CASE("a row's bits do not depend on the rows beside it or on its place among them") {
   constexpr int64_t kRows = 80, kN = 70, kK = 192;
   for (const Format& format :
-       {Format(plain(DType::f32)), Format(plain(DType::bf16)), Format(with_minimum(4, 32)), Format(quantized(8, 32, 128)),
-        Format({DType::f32, 8, 16, 128, false}), Format(fp8(kK)), fp8_inputs(kK)}) {
+       {Format(plain(DType::f32)), Format(plain(DType::bf16)), Format(with_minimum(4, 32)),
+        Format(quantized(8, 32, 128)), Format({DType::f32, 8, 16, 128, false}), Format(fp8(kK)), fp8_inputs(kK)}) {
     Weights w = random_weights(format, false, kN, kK, 3);
     Rows all = encode_rows(w.view.form, Source(4).values(kRows * kK), kRows, kK);
     Contraction c = contraction(kK, 64);
@@ -280,7 +280,7 @@ TEST_CASE("FP8 inputs: each group of 32 brings its scale, then the unit its weig
   for (auto level : levels_of(fp8_inputs(32)))
     for (int columns : {32, 96}) {
       Weights w = random_weights(fp8_inputs(columns), false, 1, 96, 1);
-      std::fill(w.values.begin(), w.values.end(), std::byte{0x38});  // 1
+      std::fill(w.values.begin(), w.values.end(), std::byte{0x38});   // 1
       w.values[1] = std::byte{0xc0}, w.values[33] = std::byte{0x30};  // -2, 0.5
       const float scales[] = {3, columns == 96 ? 3 : -0.25f, 3};
       std::memcpy(w.scales.data(), scales, w.scales.size());

@@ -121,9 +121,11 @@ TEST_CASE("encode int8: zeros and vanishing groups have scale 0, a NaN or an inf
   }
 }
 
-TEST_CASE("encode e4m3: scale is amax / 448, codes round to nearest even; zeros, vanishing groups and NaNs as in int8") {
+TEST_CASE(
+    "encode e4m3: scale is amax / 448, codes round to nearest even; zeros, vanishing groups and NaNs as in int8") {
   std::vector<float> x(133);
-  x[0] = -896, x[1] = 2 * 17, x[2] = 2 * 19, x[3] = 0x1p-9f, x[4] = 0x1p-8f;  // ties of 16 to 18 and 18 to 20; subnormals
+  x[0] = -896, x[1] = 2 * 17, x[2] = 2 * 19, x[3] = 0x1p-9f,
+  x[4] = 0x1p-8f;  // ties of 16 to 18 and 18 to 20; subnormals
   x[32] = 1e-38f, x[64] = kNan, x[96] = -INFINITY, x[132] = 3;
   Rows rows = encode_rows(PackedForm::e4m3_groups, x, 1, 133);
   const E4M3Group* g = reinterpret_cast<E4M3Group*>(rows.view.data);

@@ -20,7 +20,7 @@ EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 namespace {
 
 constexpr int64_t kShared[] = {227 << 10, 163 << 10, 99 << 10};  // bytes: sm_90, sm_80, sm_86 (CUDA programming guide)
-int64_t granted_shared = 48 << 10;  // what every block may have, then what was last said
+int64_t granted_shared = 48 << 10;                               // what every block may have, then what was last said
 constexpr size_t kStackBytes = size_t{64} << 10;
 constexpr int kWarpLanes = 32;
 
@@ -296,7 +296,8 @@ void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float 
       const int k = step / 2 + step % 2 * 4;
       const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
       for (int byte = 0; byte < 32; byte += 8)
-        sum[i] = sum[i] + to_float(E4M3{static_cast<uint8_t>(x >> byte)}) * to_float(E4M3{static_cast<uint8_t>(w >> byte)});
+        sum[i] =
+            sum[i] + to_float(E4M3{static_cast<uint8_t>(x >> byte)}) * to_float(E4M3{static_cast<uint8_t>(w >> byte)});
     }
 }
 
