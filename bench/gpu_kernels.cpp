@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "kernels/cuda/cuda_kernels.h"
+#include "kernels/packed_layout.h"
 #include "kernels/select.h"
 
 using namespace trireme;
@@ -119,6 +120,7 @@ struct Format {
 constexpr Format kFormats[] = {{"f32", {.form = PackedForm::f32}},
                                {"bf16", {.form = PackedForm::bf16}},
                                {"fp8", {.form = PackedForm::e4m3, .scale_type = DType::f32}},
+                               {"fp8_inputs", {.form = PackedForm::e4m3_groups, .scale_type = DType::f32}},
                                {"q8", {.form = PackedForm::q8, .zero = 128}},
                                {"q4", {.form = PackedForm::q4, .has_minimum = true}},
                                {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}}};
@@ -172,8 +174,9 @@ void check_row(const Product& p, const char* name, Activations x, int64_t row, c
     distance += (double{y[n]} - expected[n]) * (double{y[n]} - expected[n]);
     size += double{expected[n]} * expected[n];
   }
-  constexpr double kNear = 1e-5;  // FP32 sums of BF16 products, some of them cut off: errors of 2^-22 or so
-  const bool good = x.form == ActivationForm::bf16 ? std::sqrt(distance / size) < kNear : same;
+  constexpr double kNear = 1e-5;  // FP32 sums of BF16 and FP8 products, some of them cut off: errors of 2^-22 or so
+  const bool ordered = x.form == ActivationForm::f32 || x.form == ActivationForm::int8;
+  const bool good = ordered ? same : std::sqrt(distance / size) < kNear;
   if (!good)
     fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name, row,
          std::sqrt(distance / size));
@@ -183,7 +186,7 @@ void time_product(const Kernels& reference, const Kernels& gpu, const Format& fo
                   const Limits& limits) {
   PackedView view = format.view;
   view.n = shape.n, view.k = shape.k;
-  if (view.form == PackedForm::e4m3) view.scale_columns = static_cast<int>(shape.k);
+  if (is_e4m3(view.form)) view.scale_columns = static_cast<int>(shape.k);
   const auto bytes = static_cast<size_t>(packed_bytes(view));
   const Product p{reference, gpu, view, contraction(shape.k, shape.unit), some_weights(bytes)};
   std::vector<DeviceMemory> copies;  // by turns, so that no cache holds the weights of the time before
@@ -223,7 +226,8 @@ void time_product(const Kernels& reference, const Kernels& gpu, const Format& fo
     const double moved = static_cast<double>(bytes + in.size() + y.size() * sizeof(float));
     const double limit = std::max(moved / limits.bandwidth, limits.flops > 0 ? flops / limits.flops : 0);
     fmt::print(
-        "{:<5} {:<8} {:>4} rows {:>10.1f} us {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, {}\n",
+        "{:<10} {:<8} {:>4} rows {:>10.1f} us {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, "
+        "{}\n",
         format.name, shape.name, rows, seconds * 1e6, static_cast<double>(bytes) / seconds * 1e-9,
         flops / seconds * 1e-12, 100 * limit / seconds, limit > moved / limits.bandwidth ? "cuBLAS in BF16" : "copies");
   }
@@ -290,9 +294,11 @@ int main() try {
              limits.flops > 0 ? fmt::format("{:.0f} TFLOP/s at 8192^3 in BF16", limits.flops * 1e-12) : "not found");
   const Kernels reference = select_kernels("reference");
   Kernels gpu;
-  fill_cuda(gpu);
+  fill_cuda(gpu, device.major * 10 + device.minor);
   for (const Format& format : kFormats)
-    for (const Shape& shape : kShapes) time_product(reference, gpu, format, shape, limits);
+    for (const Shape& shape : kShapes)
+      if (gpu.e4m3_inputs || format.view.form != PackedForm::e4m3_groups)
+        time_product(reference, gpu, format, shape, limits);
   time_attention(gpu, limits.bandwidth);
   return 0;
 } catch (const Error& e) {

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "device/cuda.h"
+#include "kernels/packed_layout.h"
 #include "launch/environment.h"
 #include "launch/probe_limits.h"
 #include "launch/probe_products.h"
@@ -39,6 +40,7 @@ struct Format {
 constexpr Format kFormats[] = {
     {"bf16", {.form = PackedForm::bf16}},
     {"fp8", {.form = PackedForm::e4m3, .scale_type = DType::f32}},
+    {"fp8_inputs", {.form = PackedForm::e4m3_groups, .scale_type = DType::f32}},
     {"q8_0", {.form = PackedForm::q8, .zero = 128}},
     {"q4_1", {.form = PackedForm::q4, .has_minimum = true}},
     {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}},
@@ -202,7 +204,8 @@ void measure(Bench& bench, std::string_view shape, int tp, const Product& produc
     for (const Format& format : kFormats) {
       PackedView w = format.view;
       w.n = product.n, w.k = k;
-      if (w.form == PackedForm::e4m3) w.scale_columns = static_cast<int>(product.scale_columns);
+      if (w.form == PackedForm::e4m3_groups && !bench.gpu.kernels().e4m3_inputs) continue;
+      if (is_e4m3(w.form)) w.scale_columns = static_cast<int>(product.scale_columns);
       const Timing ours = bench.time(bench.gpu.kernels(), w, product, rows);
       const double price = ours.seconds / library.seconds - 1;
       bench.print(where, format.name, w, rows, ours, price);

@@ -26,19 +26,27 @@ struct Launch {
   void* products = nullptr;  // a library's, where they are in the table (src/device/library_products.h)
 };
 
-// The inputs of products. f32: MatrixView<float>; bf16: rounded to nearest even; int8: per row, groups of 32 columns.
-enum class ActivationForm : uint8_t { f32, bf16, int8 };
+// The inputs of products. f32: MatrixView<float>; bf16: rounded to nearest even; int8, e4m3: per row, groups of 32
+// columns.
+enum class ActivationForm : uint8_t { f32, bf16, int8, e4m3 };
 
-inline constexpr int kInt8Group = 32;  // columns that share an activation scale (docs/numerics.md)
+inline constexpr int kInputGroup = 32;  // columns that share an activation scale (docs/numerics.md)
 // 32 columns of one row: x[i] is about scale * code[i], scale = max |x| / 127. A NaN or infinity in x makes scale NaN.
 struct Int8Group {
-  int8_t code[kInt8Group];
+  int8_t code[kInputGroup];
   float scale;
   float scaled_sum;       // scale * (float)(sum of code): multiplies a weight's minimum
   int32_t minus_8_sum;    // -8 * sum of code:   what zero 8 takes away   (Q4_0)
   int32_t minus_128_sum;  // -128 * sum of code: what zero 128 takes away (Q8_0)
 };
 static_assert(sizeof(Int8Group) == 48);
+// Likewise, scale = max |x| / 448: the largest FP8 number.
+struct E4M3Group {
+  E4M3 code[kInputGroup];
+  float scale;
+  float unused[3];
+};
+static_assert(sizeof(E4M3Group) == sizeof(Int8Group));
 
 // Rows ready to be multiplied: [rows, columns] in one of the forms. Row i starts at data + i * row_bytes.
 struct Activations {
@@ -48,7 +56,7 @@ struct Activations {
   int64_t columns = 0;
   int64_t row_bytes = 0;  // a multiple of 16
 };
-// Bytes of a row of `columns` (int8: rounded up to whole groups; the rest of the last group is coded 0).
+// Bytes of a row of `columns` (int8, e4m3: rounded up to whole groups; the rest of the last group is coded 0).
 int64_t activation_row_bytes(ActivationForm form, int64_t columns);
 ActivationForm activation_form(PackedForm form);  // what a product with such weights takes
 
@@ -101,7 +109,7 @@ struct NormBySquares {
 
 struct Encode {
   MatrixView<const float> x;  // [rows, columns]
-  Activations out;            // bf16 or int8 (f32 needs no encoding)
+  Activations out;            // not f32, which needs no encoding
 };
 
 // y = x w^T: [rows, n], summed along the contraction's tree. A part of the contraction leaves several sums ("roots").
@@ -254,7 +262,8 @@ struct LogSumExp {
 };
 
 struct Kernels {
-  std::string_view level;  // "reference", "avx2", "avx512", "cuda-sm_90", part of the numerics fingerprint
+  std::string_view level;    // "reference", "avx2", "avx512", "cuda-sm_80", part of the numerics fingerprint
+  bool e4m3_inputs = false;  // FP8 weights are multiplied by FP8 inputs (PackedForm::e4m3_groups), where they can be
   void (*embed)(const Launch&, const Embed&) = nullptr;
   void (*gather_rows)(const Launch&, const GatherRows&) = nullptr;
   void (*rms_norm)(const Launch&, const RmsNorm&) = nullptr;

@@ -8,7 +8,7 @@ namespace trireme {
 // Where a value stands inside a packed matrix: the layouts of packed_matrix.h as arithmetic, for packing, for the
 // reference and for single values.
 inline constexpr int kWidePanel = 64;     // outputs of an f32, bf16 or e4m3 panel
-inline constexpr int kGroupPanel = 32;    // outputs of a quantized panel
+inline constexpr int kGroupPanel = 32;    // outputs of a quantized or e4m3_groups panel
 inline constexpr int kGroupColumns = 32;  // columns of a packed group; 16 or all of them share a scale
 
 TRIREME_HD inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
@@ -22,19 +22,6 @@ TRIREME_HD inline int64_t bf16_row(int64_t k) { return (k + 7) / 8 * 8; }
 TRIREME_HD inline BF16& bf16_at(const PackedView& w, int64_t n, int64_t k) {
   const int64_t index = w.form == PackedForm::bf16_rows ? n * bf16_row(w.k) + k : bf16_index(w, n, k);
   return reinterpret_cast<BF16*>(w.data)[index];
-}
-
-// A panel of e4m3: its codes, then its scales.
-TRIREME_HD inline int64_t e4m3_code_bytes(int64_t k) { return (k + 1) / 2 * 2 * kWidePanel; }
-TRIREME_HD inline int64_t e4m3_panel_bytes(const PackedView& w) {
-  return e4m3_code_bytes(w.k) + (w.k + w.scale_columns - 1) / w.scale_columns * kWidePanel * int64_t{sizeof(float)};
-}
-TRIREME_HD inline E4M3& e4m3_code(const PackedView& w, int64_t n, int64_t k) {
-  return reinterpret_cast<E4M3*>(w.data + n / kWidePanel * e4m3_panel_bytes(w))[k * kWidePanel + n % kWidePanel];
-}
-TRIREME_HD inline float& e4m3_scale(const PackedView& w, int64_t n, int64_t k) {
-  std::byte* scales = w.data + n / kWidePanel * e4m3_panel_bytes(w) + e4m3_code_bytes(w.k);
-  return reinterpret_cast<float*>(scales)[k / w.scale_columns * kWidePanel + n % kWidePanel];
 }
 
 TRIREME_HD inline int64_t code_bytes(PackedForm form) {
@@ -75,11 +62,38 @@ TRIREME_HD inline float group_value(const PackedView& w, const std::byte* group,
   return w.scale_type == DType::f16 ? to_float(*reinterpret_cast<const F16*>(at)) : *reinterpret_cast<const float*>(at);
 }
 
+// A panel of e4m3 or e4m3_groups: its codes, then its scales.
+TRIREME_HD constexpr bool is_e4m3(PackedForm form) {
+  return form == PackedForm::e4m3 || form == PackedForm::e4m3_groups;
+}
+TRIREME_HD constexpr int e4m3_panel(PackedForm form) { return form == PackedForm::e4m3 ? kWidePanel : kGroupPanel; }
+TRIREME_HD inline int64_t e4m3_code_bytes(PackedForm form, int64_t k) {
+  return form == PackedForm::e4m3 ? (k + 1) / 2 * 2 * kWidePanel
+                                  : (k + kGroupColumns - 1) / kGroupColumns * code_bytes(form);
+}
+TRIREME_HD inline int64_t e4m3_scale_bytes(const PackedView& w, int64_t k) {
+  return (k + w.scale_columns - 1) / w.scale_columns * e4m3_panel(w.form) * int64_t{sizeof(float)};
+}
+TRIREME_HD inline std::byte* e4m3_panel_data(const PackedView& w, int64_t n) {
+  return w.data + n / e4m3_panel(w.form) * (e4m3_code_bytes(w.form, w.k) + e4m3_scale_bytes(w, w.k));
+}
+TRIREME_HD inline E4M3& e4m3_code(const PackedView& w, int64_t n, int64_t k) {
+  const int64_t at = w.form == PackedForm::e4m3 ? k * kWidePanel + n % kWidePanel
+                                                : k / kGroupColumns * code_bytes(w.form) +
+                                                      code_offset(w.form, static_cast<int>(n % kGroupPanel),
+                                                                  static_cast<int>(k % kGroupColumns));
+  return reinterpret_cast<E4M3*>(e4m3_panel_data(w, n))[at];
+}
+TRIREME_HD inline float& e4m3_scale(const PackedView& w, int64_t n, int64_t k) {
+  std::byte* scales = e4m3_panel_data(w, n) + e4m3_code_bytes(w.form, w.k);
+  return reinterpret_cast<float*>(scales)[k / w.scale_columns * e4m3_panel(w.form) + n % e4m3_panel(w.form)];
+}
+
 // One value, decoded exactly.
 TRIREME_HD inline float value_at(const PackedView& w, int64_t n, int64_t k) {
   if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
   if (w.form == PackedForm::bf16 || w.form == PackedForm::bf16_rows) return to_float(bf16_at(w, n, k));
-  if (w.form == PackedForm::e4m3) return to_float(e4m3_code(w, n, k)) * e4m3_scale(w, n, k);
+  if (is_e4m3(w.form)) return to_float(e4m3_code(w, n, k)) * e4m3_scale(w, n, k);
   const std::byte* group = group_data(w, n, k);
   const int lane = static_cast<int>(n % kGroupPanel), i = static_cast<int>(k % kGroupColumns);
   const int code = packed_code(w.form, group, lane, i);

@@ -126,7 +126,8 @@ void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t 
 
 int64_t panel_outputs(const PackedView& w) {
   if (w.form == PackedForm::bf16_rows) return 1;
-  return w.form == PackedForm::q8 || w.form == PackedForm::q4 ? kGroupPanel : kWidePanel;
+  const bool groups = w.form == PackedForm::q8 || w.form == PackedForm::q4 || w.form == PackedForm::e4m3_groups;
+  return groups ? kGroupPanel : kWidePanel;
 }
 int64_t panels(const PackedView& w) { return (w.n + panel_outputs(w) - 1) / panel_outputs(w); }
 
@@ -138,7 +139,8 @@ std::array<int64_t, 2> sections(const PackedView& w, int64_t k) {
     case PackedForm::bf16:
       return {(k + 1) / 2 * kWidePanel * 4, 0};
     case PackedForm::e4m3:
-      return {e4m3_code_bytes(k), (k + w.scale_columns - 1) / w.scale_columns * kWidePanel * 4};
+    case PackedForm::e4m3_groups:
+      return {e4m3_code_bytes(w.form, k), e4m3_scale_bytes(w, k)};
     case PackedForm::bf16_rows:
       return {bf16_row(k) * 2, 0};
     case PackedForm::q8:
@@ -150,11 +152,14 @@ std::array<int64_t, 2> sections(const PackedView& w, int64_t k) {
 
 }  // namespace
 
-PackedView packed_form(const WeightFormat& format, Numerics numerics) {
-  const bool exact = numerics == Numerics::exact;
+PackedView packed_form(const WeightFormat& format, Packing packing) {
+  const bool exact = packing.numerics == Numerics::exact;
   if (!exact && !format.quantized() && format.type == DType::bf16)
-    return {.form = numerics == Numerics::fast ? PackedForm::bf16_rows : PackedForm::bf16};
-  if (!exact && format.e4m3) return {.form = PackedForm::e4m3, .scale_type = DType::f32, .scale_columns = format.group};
+    return {.form = packing.numerics == Numerics::fast ? PackedForm::bf16_rows : PackedForm::bf16};
+  if (!exact && format.e4m3)
+    return {.form = packing.e4m3_inputs ? PackedForm::e4m3_groups : PackedForm::e4m3,
+            .scale_type = DType::f32,
+            .scale_columns = format.group};
   const bool zero_known = format.zero == 0 || format.zero == 8 || format.zero == 128;
   const bool whole_groups = format.group == 16 || format.group % kGroupColumns == 0;
   if (exact || !format.quantized() || !zero_known || !whole_groups) return {};
@@ -178,6 +183,8 @@ bool packed_border_k(const PackedView& w, int64_t k) {
       return k % 2 == 0;
     case PackedForm::e4m3:
       return k % 2 == 0 && k % w.scale_columns == 0;
+    case PackedForm::e4m3_groups:
+      return k % kGroupColumns == 0 && k % w.scale_columns == 0;
     case PackedForm::bf16_rows:
       return k == bf16_row(k);
     case PackedForm::q8:
@@ -197,10 +204,7 @@ std::array<PackedRuns, 2> packed_runs(const PackedView& part, const PackedView& 
 
 void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64_t k0) {
   const bool bf16 = w.form == PackedForm::bf16 || w.form == PackedForm::bf16_rows;
-  auto pack = w.form == PackedForm::f32    ? pack_f32
-              : bf16                       ? pack_bf16
-              : w.form == PackedForm::e4m3 ? pack_e4m3
-                                           : pack_group;
+  auto pack = w.form == PackedForm::f32 ? pack_f32 : bf16 ? pack_bf16 : is_e4m3(w.form) ? pack_e4m3 : pack_group;
   // A strip of rows and a run of columns at a time, so that the lines they are scattered over stay in the cache.
   for (int64_t strip = 0; strip < block.rows; strip += kWidePanel)
     for (int64_t column = 0; column < block.columns; column += kBlockColumns)

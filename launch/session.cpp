@@ -21,7 +21,7 @@ namespace trireme {
 
 namespace {
 
-constexpr int kNumericsRevision = 2;        // raised whenever a change of ours changes bits
+constexpr int kNumericsRevision = 3;        // raised whenever a change of ours changes bits
 constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer does not fit
 
 const char* name_of(Numerics numerics) {
@@ -63,7 +63,7 @@ void Session::load() {
   together(world_, [this] {
     CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
     Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
-    weights_ = std::make_unique<StageWeights>(*source_, config_, units_, place_, numerics_, holder);
+    weights_ = std::make_unique<StageWeights>(*source_, config_, units_, place_, packing(), holder);
   });
   if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
   build_motion();
@@ -177,7 +177,7 @@ void Session::choose_layout() {
 ModelNeed Session::model_need() const {
   const StagePlace layer{1, 0, 0, 1, false, false}, first{1, 0, 0, 0, true, false}, last{1, 0, 0, 0, false, true};
   auto bytes = [this](const StagePlace& place) {
-    return StageWeights::packed_bytes_of(*source_, config_, units_, place, numerics_);
+    return StageWeights::packed_bytes_of(*source_, config_, units_, place, packing());
   };
   ModelNeed need;
   need.num_layers = config_.num_layers;
@@ -193,7 +193,7 @@ ModelNeed Session::model_need() const {
 }
 
 int64_t Session::needed_bytes() const {
-  return StageWeights::packed_bytes_of(*source_, config_, units_, place_, numerics_) + kRankBytes;
+  return StageWeights::packed_bytes_of(*source_, config_, units_, place_, packing()) + kRankBytes;
 }
 
 // The GPU's, or the highest kernel level that every rank has, so that all compute the same bits.
@@ -261,7 +261,7 @@ void Session::check_gpu_limits() const {
 // else needs, most of what is free now that they are there.
 int64_t Session::room_for_cache() const {
   if (!gpu_) {
-    const int64_t weights = StageWeights::packed_bytes_of(*source_, config_, units_, place_, numerics_);
+    const int64_t weights = StageWeights::packed_bytes_of(*source_, config_, units_, place_, packing());
     return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
   }
   return static_cast<int64_t>(static_cast<double>(gpu_free_bytes_ / gpu_ranks_ - workspace_bytes() - kRankBytes) *

@@ -28,7 +28,8 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
     case PackedForm::q8:
       return f32_scales ? loops.panel_q8_f32 : loops.panel_q8;
     case PackedForm::q4:
-    case PackedForm::bf16_rows:  // has no panels
+    case PackedForm::bf16_rows:  // of GPUs
+    case PackedForm::e4m3_groups:
       break;
   }
   return f32_scales ? loops.panel_q4_f32 : loops.panel_q4;
@@ -39,7 +40,8 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
 template <const InnerLoops& kLoops>
 void drive_matmul(const Launch& launch, const MatMul& a) {
   const Contraction& c = *a.contraction;
-  if (c.max_depth > kMaxTreeDepth || a.w.form == PackedForm::bf16_rows) return reference_matmul(launch, a);
+  const bool no_panels = a.w.form == PackedForm::bf16_rows || a.w.form == PackedForm::e4m3_groups;
+  if (c.max_depth > kMaxTreeDepth || no_panels) return reference_matmul(launch, a);
   bool narrow = a.w.form == PackedForm::q8 || a.w.form == PackedForm::q4;
   int64_t outputs = narrow ? kGroupPanel : kWidePanel, panels = (a.w.n + outputs - 1) / outputs;
   PackedView one = a.w;
@@ -101,7 +103,9 @@ void encode_run(const float* x, const Activations& out, int64_t row, int64_t fir
   if (out.form == ActivationForm::bf16)
     kLoops.encode_bf16_row(x, count, padded, reinterpret_cast<uint16_t*>(to) + first);
   if (out.form == ActivationForm::int8)
-    kLoops.encode_int8_row(x, count, reinterpret_cast<Int8Group*>(to) + first / kInt8Group);
+    kLoops.encode_int8_row(x, count, reinterpret_cast<Int8Group*>(to) + first / kInputGroup);
+  if (out.form == ActivationForm::e4m3)
+    encode_e4m3_row(x, count, reinterpret_cast<E4M3Group*>(to) + first / kInputGroup);
 }
 
 template <const InnerLoops& kLoops>

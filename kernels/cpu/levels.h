@@ -20,6 +20,9 @@ void reference_expert_combine(const Launch& launch, const ExpertCombine& a);
 // The choice of Route for one row; p: [experts] their probabilities, or all NaN.
 void choose_experts(const Route& a, int64_t row, const float* p);
 
+// Columns [0, columns) of a row as groups of E4M3, the last one padded with zeros.
+void encode_e4m3_row(const float* x, int64_t columns, E4M3Group* out);
+
 // 1 / sqrt(mean of squares + epsilon) of a row.
 float factor_of_squares(const NormBySquares& a, int64_t row);
 

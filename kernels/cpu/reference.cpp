@@ -32,16 +32,22 @@ void encode_bf16(const float* x, int64_t columns, int64_t row_bytes, BF16* out) 
   for (int64_t k = 0; k < row_bytes / 2; k++) out[k] = k < columns ? to_bf16(x[k]) : BF16{0};
 }
 
-void encode_group(const float* x, int64_t columns, Int8Group& group) {
-  float amax = 0;
+// The largest |x|; NaN where one of them is no finite number.
+float largest_of(const float* x, int64_t columns) {
+  float largest = 0;
   bool finite = true;
   for (int64_t i = 0; i < columns; i++) {
-    amax = std::fmax(amax, std::fabs(x[i]));
+    largest = std::fmax(largest, std::fabs(x[i]));
     finite = finite && std::isfinite(x[i]);
   }
+  return finite ? largest : std::numeric_limits<float>::quiet_NaN();
+}
+
+void encode_group(const float* x, int64_t columns, Int8Group& group) {
+  const float amax = largest_of(x, columns);
   group = {};
-  group.scale = group.scaled_sum = finite ? 0 : std::numeric_limits<float>::quiet_NaN();
-  if (!finite || amax < kSmallestGroup) return;
+  group.scale = group.scaled_sum = std::isnan(amax) ? amax : 0;
+  if (!(amax >= kSmallestGroup)) return;
   float inverse = 127.0f / amax;
   int sum = 0;
   for (int64_t i = 0; i < columns; i++) {
@@ -57,10 +63,11 @@ void encode_group(const float* x, int64_t columns, Int8Group& group) {
 void encode_row(const float* x, const Activations& out, int64_t row) {
   std::byte* to = out.data + row * out.row_bytes;
   if (out.form == ActivationForm::bf16) encode_bf16(x, out.columns, out.row_bytes, reinterpret_cast<BF16*>(to));
+  if (out.form == ActivationForm::e4m3) encode_e4m3_row(x, out.columns, reinterpret_cast<E4M3Group*>(to));
   if (out.form != ActivationForm::int8) return;
-  for (int64_t k = 0; k < out.columns; k += kInt8Group)
-    encode_group(x + k, std::min<int64_t>(kInt8Group, out.columns - k),
-                 reinterpret_cast<Int8Group*>(to)[k / kInt8Group]);
+  for (int64_t k = 0; k < out.columns; k += kInputGroup)
+    encode_group(x + k, std::min<int64_t>(kInputGroup, out.columns - k),
+                 reinterpret_cast<Int8Group*>(to)[k / kInputGroup]);
 }
 
 void encode(const Launch& launch, const Encode& a) {
@@ -197,6 +204,19 @@ void log_sum_exp(const Launch& launch, const LogSumExp& a) {
 }
 
 }  // namespace
+
+void encode_e4m3_row(const float* x, int64_t columns, E4M3Group* out) {
+  for (int64_t k = 0; k < columns; k += kInputGroup, out++) {
+    const int64_t count = std::min<int64_t>(kInputGroup, columns - k);
+    const float amax = largest_of(x + k, count);
+    *out = {};
+    out->scale = std::isnan(amax) ? amax : 0;
+    if (!(amax >= kSmallestGroup)) continue;
+    const float inverse = kLargestE4M3 / amax;
+    for (int64_t i = 0; i < count; i++) out->code[i] = to_e4m3(x[k + i] * inverse);
+    out->scale = amax / kLargestE4M3;
+  }
+}
 
 float factor_of_squares(const NormBySquares& a, int64_t row) {
   float sum = 0;

@@ -57,6 +57,19 @@ float unit_e4m3(const MatMul& a, const std::byte* row, int64_t n, int64_t begin,
   return sum * e4m3_scale(a.w, n, begin);
 }
 
+// With inputs in E4M3: a chain over each group, then one over the groups of a unit. Products of codes are exact.
+float unit_e4m3_groups(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
+  float sum = 0;
+  for (int64_t k = begin; k < end; k += kGroupColumns) {
+    const E4M3Group& x = reinterpret_cast<const E4M3Group*>(row)[k / kGroupColumns];
+    float dot = 0;
+    for (int64_t i = k; i < std::min(k + kGroupColumns, end); i++)
+      dot = dot + to_float(x.code[i % kGroupColumns]) * to_float(e4m3_code(a.w, n, i));
+    sum = std::fma(dot, x.scale, sum);
+  }
+  return sum * e4m3_scale(a.w, n, begin);
+}
+
 // Inside the columns of one scale the sum of products is an exact integer, below 2^24: FP32 holds it.
 float unit_int8(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
   const int lane = static_cast<int>(n % kGroupPanel), zero = a.w.has_minimum ? 0 : a.w.zero;
@@ -90,6 +103,8 @@ UnitSum unit_sum(PackedForm form) {
       return unit_bf16;
     case PackedForm::e4m3:
       return unit_e4m3;
+    case PackedForm::e4m3_groups:
+      return unit_e4m3_groups;
     case PackedForm::q8:
     case PackedForm::q4:
       break;

@@ -17,12 +17,13 @@ struct AttentionPlaces {
   int rows = 0;             // of a block
   int parts = 1;            // blocks that share a KV head's queries of these rows
   int tile = 0;             // bytes of K or V of a block of positions
+  int tiles = 2;            // of a warp: K and V, or one that they take by turns, where there is no room for both
   int result = 0;           // floats of a query's result
   int64_t queries, shared;  // bytes of the queries and of all
   int warps = kMostWarps;
 };
 
-AttentionPlaces places_of(const Attention& a, int queries, int warps) {
+AttentionPlaces places_of(const Attention& a, int queries, int warps, int tiles) {
   AttentionPlaces places;
   const int64_t heads = static_cast<int64_t>(a.kv_head_of.size());
   const bool decode = a.spans.size() == static_cast<size_t>(a.q.rows);  // a row a span
@@ -32,7 +33,8 @@ AttentionPlaces places_of(const Attention& a, int queries, int warps) {
   places.tile = a.pages.head_dim * kBlockTokens * dtype_bytes(a.pages.type);
   places.result = static_cast<int>(blocks_of(a.pages.head_dim + 2, 4)) * 4;
   places.queries = int64_t{queries} * places.result * 4;
-  const int64_t of_warp = 2 * places.tile + queries * kBlockTokens * 4 + places.queries;
+  places.tiles = tiles;
+  const int64_t of_warp = tiles * places.tile + queries * kBlockTokens * 4 + places.queries;
   places.warps = warps;
   places.shared = 2 * places.queries + queries * 8 + warps * of_warp;
   return places;
@@ -91,8 +93,8 @@ struct Attend {
     results = reinterpret_cast<float*>(take(at.queries * warps));
     weights =
         reinterpret_cast<float*>(take(int64_t{kQueries} * kBlockTokens * 4 * warps)) + warp() * kQueries * kBlockTokens;
-    k = take(int64_t{2} * at.tile * warps) + 2 * at.tile * warp();
-    v = k + at.tile;
+    k = take(int64_t{at.tiles} * at.tile * warps) + at.tiles * at.tile * warp();
+    v = k + (at.tiles - 1) * at.tile;
     seen = reinterpret_cast<Seen*>(take(0));
   }
 
@@ -136,24 +138,36 @@ struct Attend {
     }
   }
 
-  // Always two groups of copies are open: K and V of the block to come.
-  __device__ void start(int block, int last_block) {
+  // Two groups of copies are open, K and V of the block to come; or one, of what comes next to their one place.
+  __device__ bool by_turns() const { return places.tiles == 1; }
+  __device__ void copy_k(int block, int last_block) {
     if (block <= last_block) copy_tile(k, a.pages.k + tile_of(block), places.tile);
     end_copies();
+  }
+  __device__ void copy_v(int block, int last_block) {
     if (block <= last_block) copy_tile(v, a.pages.v + tile_of(block), places.tile);
     end_copies();
+  }
+  __device__ void start(int block, int last_block) {
+    copy_k(block, last_block);
+    if (!by_turns()) copy_v(block, last_block);
+  }
+  __device__ void wait_for_tile() {
+    if (by_turns())
+      wait_for_copies<0>();
+    else
+      wait_for_copies<1>();
+    __syncwarp();
   }
 
   __device__ void attend_block(int block, int last_block, int count) {
     const int next = block + warps, head_dim = a.pages.head_dim;
     float* result = results + warp() * kQueries * places.result;
     float dot[kQueries] = {}, out[kQueries][kValues] = {};
-    wait_for_copies<1>();
-    __syncwarp();
+    wait_for_tile();
     score<kType, kQueries>(k, q, places.result, head_dim, dot);
     __syncwarp();
-    if (next <= last_block) copy_tile(k, a.pages.k + tile_of(next), places.tile);
-    end_copies();
+    by_turns() ? copy_v(block, last_block) : copy_k(next, last_block);
     UNROLL
     for (int n = 0; n < kQueries; n++) {
       if (n >= count) continue;
@@ -166,16 +180,14 @@ struct Attend {
       const float sum = sum_lanes(p, kBlockTokens);
       if (lane() == 0) result[n * places.result] = largest, result[n * places.result + 1] = sum;
     }
-    wait_for_copies<1>();
-    __syncwarp();
+    wait_for_tile();
     const bool full = seen[count - 1].first <= block * kBlockTokens && (block + 1) * kBlockTokens <= seen[0].end;
     if (full)
       sum_values<kType, kQueries, kValues>(v, weights, head_dim, out);
     else
       sum_seen_values<kType, kQueries, kValues>(v, weights, head_dim, seen, block, out);
     __syncwarp();
-    if (next <= last_block) copy_tile(v, a.pages.v + tile_of(next), places.tile);
-    end_copies();
+    by_turns() ? copy_k(next, last_block) : copy_v(next, last_block);
     UNROLL
     for (int n = 0; n < kQueries; n++) UNROLL
     for (int c = 0; c < kValues; c++)
@@ -201,9 +213,10 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attenti
 
 template <DType kType, int kQueries, int kValues>
 void enqueue_attention(const Launch& launch, const Attention& a) {
-  AttentionPlaces places = places_of(a, kQueries, kMostWarps);
+  AttentionPlaces places = places_of(a, kQueries, kMostWarps, 2);
   const int64_t most = most_shared();
-  while (places.shared > most && places.warps > 1) places = places_of(a, kQueries, places.warps / 2);
+  while (places.shared > most && places.warps > 1) places = places_of(a, kQueries, places.warps / 2, 2);
+  if (places.shared > most) places = places_of(a, kQueries, 1, 1);  // FP32 heads of 512 values in 99 KiB
   must(places.shared <= most, "a block of positions fits shared memory");
   enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads * places.parts, places.warps * kWarp,
                  places.shared, attention_kernel<kType, kQueries, kValues>, a, places);

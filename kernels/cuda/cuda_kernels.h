@@ -6,8 +6,8 @@ namespace trireme {
 
 // The CUDA filling of the table: every operation is enqueued on Launch::stream (part 0 does all of it, other parts
 // nothing) and has the reference's bits. All that an operation points at must be memory that the GPU reaches; trees,
-// contractions and lists of nodes are read by the host while it enqueues.
-void fill_cuda(Kernels& kernels);
+// contractions and lists of nodes are read by the host while it enqueues. architecture: 80 for sm_80.
+void fill_cuda(Kernels& kernels, int architecture);
 
 // Ranks of a group, each on a GPU of its own, that wait for each other in the order of their streams.
 struct Meet {

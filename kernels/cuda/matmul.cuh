@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/cuda/device.cuh"
 
 namespace trireme::cuda {
@@ -11,5 +13,16 @@ bool stream_matmul(const Launch& launch, const MatMul& a, const Units& units);
 
 // For many rows: tiles of outputs and rows, a block walks all units. False: likewise, or the tree is too deep.
 bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units);
+
+// f() of the form as a constant, of those that tensor cores multiply.
+template <PackedForm... kForms, typename F>
+bool by_form_of(PackedForm form, const F& f) {
+  return ((form == kForms && f(std::integral_constant<PackedForm, kForms>())) || ...);
+}
+template <typename F>
+bool by_form(PackedForm form, const F& f) {
+  using enum PackedForm;
+  return by_form_of<bf16, e4m3, e4m3_groups, q8, q4>(form, f);
+}
 
 }  // namespace trireme::cuda

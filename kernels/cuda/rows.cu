@@ -43,9 +43,15 @@ __device__ void encode_column(const Activations& out, int64_t row, int64_t k, fl
   const bool finite = __all_sync(kAllLanes, std::isfinite(x));
   const float largest = largest_of(std::fabs(x));
   const bool coded = finite && largest >= kSmallestGroup;
+  if (out.form == ActivationForm::e4m3) {
+    E4M3Group& group = reinterpret_cast<E4M3Group*>(to)[k / kInputGroup];
+    group.code[lane()] = coded ? to_e4m3(x * (kLargestE4M3 / largest)) : E4M3{0};
+    if (lane() == 0) group.scale = coded ? largest / kLargestE4M3 : finite ? 0.0f : NAN;
+    return;
+  }
   const int code = coded ? static_cast<int>(std::nearbyint(x * (127.0f / largest))) : 0;
   const int sum = sum_of(code);
-  Int8Group& group = reinterpret_cast<Int8Group*>(to)[k / kInt8Group];
+  Int8Group& group = reinterpret_cast<Int8Group*>(to)[k / kInputGroup];
   group.code[lane()] = static_cast<int8_t>(code);
   if (lane() != 0) return;
   group.scale = coded ? largest / 127.0f : finite ? 0.0f : NAN;
@@ -303,8 +309,9 @@ void fill_rows(Kernels& kernels) {
 
 namespace trireme {
 
-void fill_cuda(Kernels& kernels) {
+void fill_cuda(Kernels& kernels, int architecture) {
   kernels.level = "cuda";
+  kernels.e4m3_inputs = architecture >= 90;
   cuda::fill_rows(kernels);
   cuda::fill_matmul(kernels);
   cuda::fill_rope(kernels);

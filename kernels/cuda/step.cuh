@@ -1,6 +1,6 @@
 #pragma once
 
-// A step of a product on tensor cores: 16 columns (BF16, E4M3) or 32 (codes) of some panels of 32 outputs and of some
+// A step of a product on tensor cores: 16 columns (BF16, E4M3) or 32 (groups) of some panels of 32 outputs and of some
 // rows of x, first copied to shared memory in pieces of 16 bytes, then multiplied by warps. All kernels of a weight
 // format take these steps one after the other from a unit's first column, so that the chain of a sum is the same in
 // all.
@@ -19,19 +19,19 @@ inline constexpr int kLine = 128;      // bytes: all banks of shared memory
 inline constexpr int kPiece = 16;      // bytes that a thread copies at once
 inline constexpr int kPieces = kLine / kPiece;
 
-__host__ __device__ constexpr bool has_codes(PackedForm form) {
-  return form == PackedForm::q8 || form == PackedForm::q4;
+__host__ __device__ constexpr bool has_groups(PackedForm form) {
+  return form == PackedForm::q8 || form == PackedForm::q4 || form == PackedForm::e4m3_groups;
 }
-__host__ __device__ constexpr int step_columns(PackedForm form) { return has_codes(form) ? kGroupColumns : 16; }
-// Of a panel's step: a line has 2 columns of 32 outputs (bf16), 4 (e4m3, q8) or 8 (q4).
+__host__ __device__ constexpr int step_columns(PackedForm form) { return has_groups(form) ? kGroupColumns : 16; }
+// Of a panel's step: a line has 2 columns of 32 outputs (bf16), 4 (e4m3, q8, e4m3_groups) or 8 (q4).
 __host__ __device__ constexpr int step_lines(PackedForm form) {
-  return form == PackedForm::bf16 || form == PackedForm::q8 ? 8 : 4;
+  return form == PackedForm::q4 || form == PackedForm::e4m3 ? 4 : 8;
 }
 __host__ __device__ constexpr int step_columns_of_line(PackedForm form) {
   return step_columns(form) / step_lines(form);
 }
 __host__ __device__ constexpr int row_pieces(PackedForm form) {
-  return has_codes(form) ? sizeof(Int8Group) / kPiece : 2;
+  return has_groups(form) ? sizeof(Int8Group) / kPiece : 2;
 }
 
 // Bytes of a weight matrix's step, reckoned once by the host.
@@ -40,14 +40,14 @@ struct StepShape {
   int values = 0;            // scales and minimums that stand behind a group's codes
   int minimums = 0;          // where these begin among them
   int group = 0;             // codes and values of a group of 32 columns
-  int64_t panel_stride = 0;  // from a packed panel to the next: of 64 outputs, with codes 32
+  int64_t panel_stride = 0;  // from a packed panel to the next: of 64 outputs, of groups 32
 
   int step(int panels, int rows, int pieces) const { return panels * panel + rows * pieces * kPiece; }
 };
 inline StepShape step_shape(const PackedView& w) {
   const int lines = step_lines(w.form) * kLine;
   if (w.form == PackedForm::bf16) return {lines, 0, 0, 0, (w.k + 1) / 2 * 2 * kWidePanel * int64_t{sizeof(BF16)}};
-  if (w.form == PackedForm::e4m3) return {lines, 0, 0, 0, e4m3_panel_bytes(w)};
+  if (is_e4m3(w.form)) return {lines, 0, 0, lines, e4m3_code_bytes(w.form, w.k) + e4m3_scale_bytes(w, w.k)};
   const int group = static_cast<int>(group_bytes(w)), values = group - lines;
   return {lines + values, values, static_cast<int>(scales_bytes(w)), group, blocks_of(w.k, kGroupColumns) * group};
 }

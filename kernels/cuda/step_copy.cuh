@@ -13,7 +13,7 @@ struct PanelCopy {
   static constexpr int kCopies = (step_lines(kForm) * kPieces + kTeam - 1) / kTeam;
   static constexpr int kLinesApart = kTeam / kPieces;  // of a thread's copies
   // From a line to the next in the packed matrix, and from a column to the next.
-  static constexpr int kLineStride = has_codes(kForm) ? kLine : 2 * kLine,
+  static constexpr int kLineStride = has_groups(kForm) ? kLine : 2 * kLine,
                        kColumn = kLineStride / step_columns_of_line(kForm);
   const std::byte *from, *values_from;
   int to[kCopies], values_to, column, group;
@@ -23,13 +23,13 @@ struct PanelCopy {
     const int line = index / kPieces, piece = index % kPieces;
     copies = panel * kPanel < w.n && line < step_lines(kForm);
     has_values = panel * kPanel < w.n && index < shape.values / kPiece;
-    from = w.data + (has_codes(kForm) ? panel : panel / 2) * shape.panel_stride + line * kLineStride;
+    from = w.data + (has_groups(kForm) ? panel : panel / 2) * shape.panel_stride + line * kLineStride;
     values_from = from - line * kLineStride + step_lines(kForm) * kLine + index * kPiece;
     values_to = step_lines(kForm) * kLine + index * kPiece;
     if constexpr (kForm == PackedForm::e4m3)  // a quarter of a line a column
       from += piece / 2 * kWidePanel + panel % 2 * kPanel + piece % 2 * kPiece;
     else
-      from += (has_codes(kForm) ? 0 : panel % 2 * kLine) + piece * kPiece;
+      from += (has_groups(kForm) ? 0 : panel % 2 * kLine) + piece * kPiece;
     column = line * step_columns_of_line(kForm) + (kForm == PackedForm::e4m3 ? piece / 2 : 0);
     UNROLL
     for (int i = 0; i < kCopies; i++) to[i] = piece_offset<kForm>(line + i * kLinesApart, piece);
@@ -37,18 +37,18 @@ struct PanelCopy {
 
   // Columns [k, end) of a step; past the end come zeros.
   __device__ void copy(int k, int end, std::byte* panel) const {
-    const int64_t offset = has_codes(kForm) ? int64_t{k / kGroupColumns} * group : int64_t{k} * kColumn;
+    const int64_t offset = has_groups(kForm) ? int64_t{k / kGroupColumns} * group : int64_t{k} * kColumn;
     if (copies) {
       UNROLL
       for (int i = 0; i < kCopies; i++) {
         const std::byte* here = from + offset + i * kLinesApart * kLineStride;
-        if constexpr (has_codes(kForm))  // whose last group is padded
+        if constexpr (has_groups(kForm))  // whose last group is padded
           copy_once(panel + to[i], here);
         else
           copy_once(panel + to[i], here, k + column + i * kLinesApart * step_columns_of_line(kForm) < end ? kPiece : 0);
       }
     }
-    if constexpr (has_codes(kForm))
+    if constexpr (has_groups(kForm))
       if (has_values) copy_once(panel + values_to, values_from + offset);
   }
 };
@@ -72,14 +72,14 @@ struct RowCopy {
   }
 
   __device__ void copy(int k, int end, std::byte* step_rows) const {
-    const int64_t offset = has_codes(kForm) ? int64_t{k / kGroupColumns} * int64_t{sizeof(Int8Group)} : 2 * int64_t{k};
+    const int64_t offset = has_groups(kForm) ? int64_t{k / kGroupColumns} * int64_t{sizeof(Int8Group)} : 2 * int64_t{k};
     UNROLL
     for (int i = 0; i < kCopies; i++) {
       if (from[i] < 0) continue;
       std::byte* there = step_rows + to + i * kTeam * kPiece;
       const std::byte* here = rows + from[i] + offset;
       const int bytes = max(0, min(kPiece, 2 * (end - k) - piece[i]));
-      if constexpr (has_codes(kForm))
+      if constexpr (has_groups(kForm))
         copy_shared<kPiece>(there, here);
       else if (aligned)
         copy_shared<kPiece>(there, here, bytes);

@@ -148,11 +148,35 @@ __device__ inline void multiply_codes(const PackedView& w, const StepShape& shap
   }
 }
 
+// Codes of both sides: a group's sum begins at zero, and its scale brings it to FP32 chains.
+template <PackedForm kForm, int kTiles>
+__device__ inline void multiply_e4m3(const std::byte* panel, const std::byte* rows, Sums<kTiles>& sums) {
+  const int quad = lane() / 4, member = lane() % 4;
+  unsigned weights[2][4];
+  load_panel<kForm>(panel, weights);
+  UNROLL
+  for (int tile = 0; tile < kTiles; tile++) {
+    const E4M3Group* groups = reinterpret_cast<const E4M3Group*>(rows) + tile * kTensorRows;
+    const uint2 both = reinterpret_cast<const uint2*>(groups[quad].code)[member];
+    const unsigned x[2] = {both.x, both.y};
+    const float scale[2] = {groups[2 * member].scale, groups[2 * member + 1].scale};
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+      float dot[4] = {};
+      tensor_multiply_e4m3(weights[h], x, dot);
+      UNROLL
+      for (int i = 0; i < 4; i++) sums[tile][h][i] = std::fma(dot[i], scale[i % 2], sums[tile][h][i]);
+    }
+  }
+}
+
 // sums += a panel times rows, by a warp. Both are what the copies left of a step.
 template <PackedForm kForm, int kTiles>
 __device__ inline void multiply(const PackedView& w, const StepShape& shape, const std::byte* panel,
                                 const std::byte* rows, Sums<kTiles>& sums) {
-  if constexpr (has_codes(kForm))
+  if constexpr (kForm == PackedForm::e4m3_groups)
+    multiply_e4m3<kForm, kTiles>(panel, rows, sums);
+  else if constexpr (has_groups(kForm))
     multiply_codes<kForm, kTiles>(w, shape, panel, rows, sums);
   else
     multiply_bf16<kForm, kTiles>(panel, rows, sums);
@@ -161,15 +185,15 @@ __device__ inline void multiply(const PackedView& w, const StepShape& shape, con
 // The scales that wait for a unit's sums, of the lane's four outputs. The panel's memory goes to whole panels.
 template <PackedForm kForm>
 __device__ inline float4 unit_scales(const PackedView& w, const StepShape& shape, int64_t panel, int begin) {
-  if constexpr (kForm != PackedForm::e4m3) return {1, 1, 1, 1};
-  const std::byte* scales = w.data + panel / 2 * shape.panel_stride + e4m3_code_bytes(w.k);
-  const int output = static_cast<int>(panel % 2) * kPanel + lane() / 4 * 4;
-  return *reinterpret_cast<const float4*>(scales +
-                                          (begin / w.scale_columns * kWidePanel + output) * int64_t{sizeof(float)});
+  if constexpr (!is_e4m3(kForm)) return {1, 1, 1, 1};
+  constexpr int kOutputs = e4m3_panel(kForm);  // that a packed panel has
+  const int64_t output = panel * kPanel + lane() / 4 * 4;
+  const std::byte* scales = w.data + output / kOutputs * shape.panel_stride + e4m3_code_bytes(kForm, w.k);
+  return reinterpret_cast<const float4*>(scales)[(begin / w.scale_columns * kOutputs + output % kOutputs) / 4];
 }
 template <PackedForm kForm, int kTiles>
 __device__ inline void scale_unit(float4 scales, Sums<kTiles>& sums) {
-  if constexpr (kForm != PackedForm::e4m3) return;
+  if constexpr (!is_e4m3(kForm)) return;
   const float scale[4] = {scales.x, scales.y, scales.z, scales.w};
   UNROLL
   for (int tile = 0; tile < kTiles; tile++) UNROLL

@@ -24,6 +24,8 @@ __host__ __device__ constexpr int ring_steps(PackedForm form, int panels) {
       return two ? 4 : 8;
     case PackedForm::q8:
       return two ? 3 : 5;
+    case PackedForm::e4m3_groups:
+      return two ? 3 : 7;
     default:
       return two ? 4 : 7;
   }
@@ -171,20 +173,7 @@ bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Units& uni
 }  // namespace
 
 bool stream_matmul(const Launch& launch, const MatMul& a, const Units& units) {
-  switch (a.w.form) {
-    case PackedForm::bf16:
-      return enqueue_stream_form<PackedForm::bf16>(launch, a, units);
-    case PackedForm::e4m3:
-      return enqueue_stream_form<PackedForm::e4m3>(launch, a, units);
-    case PackedForm::q8:
-      return enqueue_stream_form<PackedForm::q8>(launch, a, units);
-    case PackedForm::q4:
-      return enqueue_stream_form<PackedForm::q4>(launch, a, units);
-    case PackedForm::f32:
-    case PackedForm::bf16_rows:
-      break;
-  }
-  return false;
+  return by_form(a.w.form, [&](auto form) { return enqueue_stream_form<form()>(launch, a, units); });
 }
 
 }  // namespace trireme::cuda

@@ -22,6 +22,36 @@ __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// Four E4M3 as FP16, exact: the first two, the others. GPUs before sm_89 have no such instruction: they are never asked
+// (Kernels::e4m3_inputs).
+__device__ inline void halves_of(unsigned codes, unsigned& low, unsigned& high) {
+#if __CUDA_ARCH__ >= 890
+  asm("{ .reg .b16 first, second; mov.b32 {first, second}, %2;"
+      " cvt.rn.f16x2.e4m3x2 %0, first; cvt.rn.f16x2.e4m3x2 %1, second; }"
+      : "=r"(low), "=r"(high)
+      : "r"(codes));
+#else
+  __trap();
+#endif
+}
+
+// sum += a b by a warp: a is [16, 32], b [32, 8], both E4M3, placed like the bytes above. In FP16, the first two of every
+// four columns, then the others: sm_90 has FP8 tensor cores for wgmma only, and mma.m16n8k32 on E4M3 would become the
+// same and an addition more.
+__device__ inline void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
+  unsigned x[2][4], y[2][2];
+  UNROLL
+  for (int i = 0; i < 4; i++) halves_of(a[i], x[0][i], x[1][i]);
+  UNROLL
+  for (int i = 0; i < 2; i++) halves_of(b[i], y[0][i], y[1][i]);
+  UNROLL
+  for (int half = 0; half < 2; half++)
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+        "%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(x[half][0]), "r"(x[half][1]), "r"(x[half][2]), "r"(x[half][3]), "r"(y[half][0]), "r"(y[half][1]));
+}
+
 // Copies 16 bytes past L1 (weights, which come once); both ends are aligned to them.
 __device__ inline void copy_once(std::byte* shared, const std::byte* global) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(

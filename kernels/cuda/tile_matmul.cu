@@ -16,7 +16,7 @@ constexpr int kMostSums = kSharedSums + 3;  // in y enough for 32 units
 constexpr int kRowTilesTogether = 8;        // that blocks take beside each other: these rows and weights fit L2
 
 __host__ __device__ constexpr int ring_of_tile(PackedForm form) {
-  return form == PackedForm::q8 ? 2 : form == PackedForm::q4 ? 3 : 4;
+  return form == PackedForm::q8 ? 2 : form == PackedForm::q4 || form == PackedForm::e4m3_groups ? 3 : 4;
 }
 template <int kRows>
 constexpr int64_t sums_bytes() {
@@ -177,20 +177,7 @@ bool enqueue_tile_form(const Launch& launch, const MatMul& a, const Units& units
 bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units) {
   // y holds one sum only, and only where it is the last that is written.
   if (units.max_depth > (a.contraction->program.roots == 1 ? kMostSums : kMostSums - 1)) return false;
-  switch (a.w.form) {
-    case PackedForm::bf16:
-      return enqueue_tile_form<PackedForm::bf16>(launch, a, units);
-    case PackedForm::e4m3:
-      return enqueue_tile_form<PackedForm::e4m3>(launch, a, units);
-    case PackedForm::q8:
-      return enqueue_tile_form<PackedForm::q8>(launch, a, units);
-    case PackedForm::q4:
-      return enqueue_tile_form<PackedForm::q4>(launch, a, units);
-    case PackedForm::f32:
-    case PackedForm::bf16_rows:
-      break;
-  }
-  return false;
+  return by_form(a.w.form, [&](auto form) { return enqueue_tile_form<form()>(launch, a, units); });
 }
 
 }  // namespace trireme::cuda

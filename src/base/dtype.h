@@ -57,4 +57,18 @@ TRIREME_HD inline float to_float(E4M3 x) {
   return sign ? -value : value;
 }
 
+inline constexpr float kLargestE4M3 = 448;
+// To nearest even; |x| past the largest value becomes that. x is no NaN.
+TRIREME_HD inline E4M3 to_e4m3(float x) {
+  constexpr float kSubnormals = 0x1p14f;  // whose last bit is worth 2^-9, that of a subnormal E4M3
+  const uint32_t u = std::bit_cast<uint32_t>(x), sign = u >> 24 & 0x80u;
+  float magnitude = std::bit_cast<float>(u & 0x7fffffffu);
+  if (magnitude > kLargestE4M3) magnitude = kLargestE4M3;
+  const uint32_t bits = std::bit_cast<uint32_t>(magnitude);
+  const uint32_t code = magnitude < 0x1p-6f
+                            ? std::bit_cast<uint32_t>(magnitude + kSubnormals) - std::bit_cast<uint32_t>(kSubnormals)
+                            : (bits - (120u << 23) + 0x7ffffu + (bits >> 20 & 1u)) >> 20;
+  return E4M3{static_cast<uint8_t>(sign | code)};
+}
+
 }  // namespace trireme

@@ -114,8 +114,8 @@ class OneStream final : public CudaDevice {
            name_);
     check(opened, "to be opened");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "a stream");
-    fill_cuda(kernels_);
-    level_ = fmt::format("cuda-sm_{}{}", properties.major, properties.minor);
+    fill_cuda(kernels_, properties.major * 10 + properties.minor);
+    level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.e4m3_inputs ? "+fp8" : "");
     kernels_.level = level_;
   }
   ~OneStream() override {

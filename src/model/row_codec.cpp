@@ -12,7 +12,6 @@ namespace trireme {
 namespace {
 
 constexpr int kGroup = kEncodedGroup;
-constexpr float kLargestE4M3 = 448;
 
 template <typename T>
 T load(const std::byte* from, int64_t index) {
@@ -44,18 +43,6 @@ F16 to_f16(float x) {
   return F16{static_cast<uint16_t>(sign | ((bits - (112u << 23) + 0xfffu + (bits >> 13 & 1u)) >> 13))};
 }
 float rounded_to_f16(float x) { return to_float(to_f16(x)); }
-
-// To nearest even; |x| past the largest value becomes that.
-E4M3 to_e4m3(float x) {
-  constexpr float kSubnormals = 0x1p14f;  // whose last bit is worth 2^-9, that of a subnormal E4M3
-  const uint32_t sign = std::bit_cast<uint32_t>(x) >> 24 & 0x80u;
-  const float magnitude = std::min(std::fabs(x), kLargestE4M3);
-  const uint32_t bits = std::bit_cast<uint32_t>(magnitude);
-  const uint32_t code = magnitude < 0x1p-6f
-                            ? std::bit_cast<uint32_t>(magnitude + kSubnormals) - std::bit_cast<uint32_t>(kSubnormals)
-                            : (bits - (120u << 23) + 0x7ffffu + (bits >> 20 & 1u)) >> 20;
-  return E4M3{static_cast<uint8_t>(sign | code)};
-}
 
 // |x| <= 2^21, to nearest even, without a call.
 int nearest(float x) {

@@ -16,8 +16,8 @@ constexpr int64_t kAlignment = 64;  // bytes, a cache line and a vector
 // Lays out a stage's weights: with no memory, to know its size, then with the device's.
 class Layout {
  public:
-  Layout(const WeightSource& source, Numerics numerics, std::byte* memory)
-      : source_(source), numerics_(numerics), memory_(memory) {}
+  Layout(const WeightSource& source, Packing packing, std::byte* memory)
+      : source_(source), packing_(packing), memory_(memory) {}
 
   int64_t bytes() const { return used_; }
   std::vector<WeightMatrix>& matrices() { return matrices_; }
@@ -105,10 +105,10 @@ class Layout {
   }
 
   PackedView form_of(const TensorInfo& t) const {
-    // Groups of 16 allow units that end inside a packed group. By the unit alone, so that all layouts agree.
-    const bool cut =
-        t.format.quantized() && !t.format.e4m3 && t.axis == UnitAxis::columns && t.unit_columns % kGroupColumns != 0;
-    return packed_form(t.format, cut ? Numerics::exact : numerics_);
+    // Heads, or groups of 16, allow units that end inside a packed group. By the unit alone, so that all layouts agree.
+    const bool cut = t.axis == UnitAxis::columns && t.unit_columns % kGroupColumns != 0;
+    if (cut && t.format.e4m3) return packed_form(t.format, packing_.numerics);
+    return packed_form(t.format, cut && t.format.quantized() ? Numerics::exact : packing_);
   }
 
   static int64_t rows_held(const Source& s) {
@@ -131,7 +131,7 @@ class Layout {
   }
 
   const WeightSource& source_;
-  Numerics numerics_;
+  Packing packing_;
   std::byte* memory_;
   int64_t used_ = 0;
   std::vector<WeightMatrix> matrices_;
@@ -221,19 +221,19 @@ void lay_out(StageWeights& w, Layout& layout, const ModelConfig& c, const UnitTa
 }  // namespace
 
 StageWeights::StageWeights(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
-                           const StagePlace& place, Numerics numerics, Device& device) {
-  Layout size(source, numerics, nullptr);
+                           const StagePlace& place, Packing packing, Device& device) {
+  Layout size(source, packing, nullptr);
   lay_out(*this, size, config, units, place);
   memory_ = device.allocate(static_cast<size_t>(size.bytes()), "the weights");
-  Layout layout(source, numerics, memory_.data());
+  Layout layout(source, packing, memory_.data());
   lay_out(*this, layout, config, units, place);
   load_weights(source, std::move(layout.matrices()), device);
 }
 
 int64_t StageWeights::packed_bytes_of(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
-                                      const StagePlace& place, Numerics numerics) {
+                                      const StagePlace& place, Packing packing) {
   StageWeights unused;
-  Layout size(source, numerics, nullptr);
+  Layout size(source, packing, nullptr);
   lay_out(unused, size, config, units, place);
   return size.bytes();
 }

@@ -61,7 +61,7 @@ class StageWeights {
  public:
   // Reads this rank's units, and nothing else, from the source. fast: for products of the device's library.
   StageWeights(const WeightSource& source, const ModelConfig& config, const UnitTable& units, const StagePlace& place,
-               Numerics numerics, Device& device);
+               Packing packing, Device& device);
 
   PackedView embedding;               // [tokens held, hidden]; first stage
   std::vector<LayerWeights> layers;   // of this stage
@@ -72,7 +72,7 @@ class StageWeights {
 
   // Bytes that a rank at `place` will hold, from the source's table of tensors alone.
   static int64_t packed_bytes_of(const WeightSource& source, const ModelConfig& config, const UnitTable& units,
-                                 const StagePlace& place, Numerics numerics);
+                                 const StagePlace& place, Packing packing);
 
  private:
   StageWeights() = default;

@@ -51,13 +51,15 @@ TEST_CASE("weights that pass to a GPU in pieces are the bytes that a CPU packs i
     const SyntheticWeights source("small", small(1), choice);
     const ModelConfig config = ModelConfig::from_json(source.config(), source.path());
     const UnitTable units = UnitTable::of(config, row_parallel_group(source));
-    for (Numerics numerics : {Numerics::standard, Numerics::exact, Numerics::fast})
+    for (Packing packing : {Packing(Numerics::standard), Packing(Numerics::standard, true), Packing(Numerics::exact),
+                            Packing(Numerics::fast)})
       for (StagePlace place : {StagePlace{1, 0, 0, 1}, StagePlace{3, 1, 0, 1}}) {
         CAPTURE(static_cast<int>(choice));
-        CAPTURE(static_cast<int>(numerics));
+        CAPTURE(static_cast<int>(packing.numerics));
+        CAPTURE(packing.e4m3_inputs);
         CAPTURE(place.tp);
-        const StageWeights packed(source, config, units, place, numerics, cpu);
-        const StageWeights passed(source, config, units, place, numerics, *gpu);
+        const StageWeights packed(source, config, units, place, packing, cpu);
+        const StageWeights passed(source, config, units, place, packing, *gpu);
         CHECK((bytes_of(packed, cpu) == bytes_of(passed, *gpu)));
       }
   }

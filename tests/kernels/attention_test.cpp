@@ -316,6 +316,21 @@ TEST_CASE("attention: every level and part count gives the reference's bits") {
     }
 }
 
+TEST_CASE("attention: wide heads have the reference's bits with whatever shared memory a GPU has") {
+  for (const Model& model :
+       {Model{2, 1, 512, DType::f32}, Model{3, 1, 400, DType::f32, 0, 40}, Model{2, 2, 512, DType::bf16}})
+    for (const std::vector<Length>& lengths : {std::vector<Length>{{5, 28}, {60, 9}}, {{100, 1}}}) {
+      Sequences s = make(model, lengths, NAN);
+      std::vector<float> expected = attend(s, "reference", 1);
+      for (auto level : available_levels())
+        for (int kind = 0; kind < 3; kind++) {  // an emulated GPU has another one each time
+          CAPTURE(level);
+          CAPTURE(model.head_dim);
+          CHECK(attend(s, level, 1) == expected);
+        }
+    }
+}
+
 TEST_CASE("whatever stands in unused slots, attention gives the same bits") {
   for (const Model& model : kModels)
     for (const auto& lengths : kLengths) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -77,19 +78,25 @@ inline bool same_floats(const float* a, const float* b, size_t count) {
 }
 
 // Whether a level gives the reference's bits with such inputs: all but the tensor cores of a real GPU, which add BF16
-// products in an order of their own.
+// and FP8 products in an order of their own.
 inline bool has_bits_of_reference(std::string_view level, ActivationForm form) {
 #ifdef TRIREME_ON_GPU
-  return level != "cuda" || form != ActivationForm::bf16;
+  return level != "cuda" || (form != ActivationForm::bf16 && form != ActivationForm::e4m3);
 #else
   static_cast<void>(level), static_cast<void>(form);
   return true;
 #endif
 }
 
+// How a matrix is stored, and whether it is packed for FP8 inputs.
+struct Format : WeightFormat {
+  bool e4m3_inputs = false;
+  Format(const WeightFormat& stored, bool inputs = false) : WeightFormat(stored), e4m3_inputs(inputs) {}
+};
+
 // A packed matrix of random weights in one of the forms that products know, and what it was packed from.
 struct Weights {
-  WeightFormat format;
+  Format format;
   PackedView view;
   Guarded memory;
   std::vector<std::byte> values, scales, minimums;
@@ -100,28 +107,40 @@ inline WeightFormat plain(DType type) { return {.type = type}; }
 inline WeightFormat quantized(int bits, int group, int zero) { return {DType::f16, bits, group, zero, false}; }
 inline WeightFormat with_minimum(int bits, int group) { return {DType::f16, bits, group, 0, true}; }
 inline WeightFormat fp8(int columns) { return {DType::f32, 8, columns, 0, false, true}; }
+inline Format fp8_inputs(int columns) { return {fp8(columns), true}; }
+// Those that multiply such weights.
+inline std::vector<std::string_view> levels_of(const Format& format) {
+  std::vector<std::string_view> levels = available_levels();
+  const bool inputs = format.e4m3_inputs;
+  std::erase_if(levels, [&](auto level) { return inputs && level == "cuda" && !select_kernels(level).e4m3_inputs; });
+  return levels;
+}
+inline std::string name_of(const Format& format) {
+  return format_name(format) + (format.e4m3_inputs ? " with FP8 inputs" : "");
+}
 
 // One of every kind that is packed in its own way, and the K-quants' FP32 scales, by 32 and by 16 columns.
-inline const WeightFormat kFormats[] = {plain(DType::f32),
-                                        plain(DType::f16),
-                                        plain(DType::bf16),
-                                        quantized(4, 32, 8),
-                                        with_minimum(4, 32),
-                                        quantized(8, 32, 128),
-                                        with_minimum(8, 64),
-                                        quantized(4, 128, 8),
-                                        quantized(4, 128, 0),
-                                        quantized(8, 32, 8),
-                                        quantized(4, 16, 8),
-                                        {DType::f32, 4, 32, 0, true},
-                                        {DType::f32, 8, 32, 0, true},
-                                        {DType::f32, 8, 32, 128, false},
-                                        {DType::f32, 8, 16, 128, false},
-                                        {DType::f32, 4, 16, 8, false},
-                                        {DType::f32, 4, 16, 0, true},
-                                        fp8(128)};
+inline const Format kFormats[] = {plain(DType::f32),
+                                  plain(DType::f16),
+                                  plain(DType::bf16),
+                                  quantized(4, 32, 8),
+                                  with_minimum(4, 32),
+                                  quantized(8, 32, 128),
+                                  with_minimum(8, 64),
+                                  quantized(4, 128, 8),
+                                  quantized(4, 128, 0),
+                                  quantized(8, 32, 8),
+                                  quantized(4, 16, 8),
+                                  WeightFormat{DType::f32, 4, 32, 0, true},
+                                  WeightFormat{DType::f32, 8, 32, 0, true},
+                                  WeightFormat{DType::f32, 8, 32, 128, false},
+                                  WeightFormat{DType::f32, 8, 16, 128, false},
+                                  WeightFormat{DType::f32, 4, 16, 8, false},
+                                  WeightFormat{DType::f32, 4, 16, 0, true},
+                                  fp8(128),
+                                  fp8_inputs(128)};
 
-Weights random_weights(const WeightFormat& format, bool exact, int64_t n, int64_t k, uint32_t seed);
+Weights random_weights(const Format& format, bool exact, int64_t n, int64_t k, uint32_t seed);
 
 // Rows encoded for products with such weights, by the reference.
 struct Rows {

@@ -41,8 +41,11 @@ std::byte without_sign(std::byte byte, bool has_sign) { return has_sign ? byte &
 std::vector<float> sizes(const Rows& x, const Weights& w, const Contraction& c) {
   Rows plus_x = encode_rows(w.view.form, std::vector<float>(static_cast<size_t>(x.view.rows * x.view.columns)),
                             x.view.rows, x.view.columns);
-  for (int64_t i = 0; i < x.view.rows * x.view.row_bytes; i++)
-    plus_x.view.data[i] = without_sign(x.view.data[i], i % 2 == 1);
+  const bool bf16 = x.view.form == ActivationForm::bf16;
+  for (int64_t i = 0; i < x.view.rows * x.view.row_bytes; i++) {
+    const bool is_code = i % static_cast<int64_t>(sizeof(E4M3Group)) < kInputGroup;
+    plus_x.view.data[i] = without_sign(x.view.data[i], bf16 ? i % 2 == 1 : is_code);
+  }
   Weights plus_w = random_weights(w.format, false, w.view.n, w.view.k, 1);
   for (size_t i = 0; i < w.values.size(); i++)
     plus_w.values[i] = without_sign(w.values[i], w.format.e4m3 || i % 2 == 1);
@@ -79,15 +82,16 @@ TEST_CASE("a product by hand: two rows, two outputs, three columns") {
 }
 
 TEST_CASE("the reference agrees with FP64 within its accumulation length") {
-  for (const WeightFormat& format : kFormats) {
-    CAPTURE(format_name(format));
+  for (const Format& format : kFormats) {
+    CAPTURE(name_of(format));
     Shape s{3, 40, 576, 64};
     Weights w = random_weights(format, false, s.n, s.k, 5);
     std::vector<float> values = Source(6).values(static_cast<size_t>(s.rows * s.k));
     Rows x = encode_rows(w.view.form, values, s.rows, s.k);
     std::vector<float> y = product(select_kernels("reference"), x, w, contraction_of(s), 1);
     // Unit roundoff of what a value of x is rounded to, beside that of 64 FP32 sums and a tree of depth 4.
-    double rounding = x.view.form == ActivationForm::f32 ? 0 : x.view.form == ActivationForm::bf16 ? 0x1p-9 : 0;
+    const bool e4m3 = x.view.form == ActivationForm::e4m3;
+    double rounding = x.view.form == ActivationForm::bf16 ? 0x1p-9 : e4m3 ? 0x1p-4 : 0;
     for (int64_t row = 0; row < s.rows; row++)
       for (int64_t n = 0; n < s.n; n++) {
         double exact = 0, size = 0, coded = 0;
@@ -98,6 +102,9 @@ TEST_CASE("the reference agrees with FP64 within its accumulation length") {
           if (x.view.form == ActivationForm::int8)  // half a code is lost at most
             coded +=
                 std::fabs(b) * reinterpret_cast<Int8Group*>(x.view.data + row * x.view.row_bytes)[k / 32].scale / 2;
+          if (e4m3)  // half of the smallest code
+            coded += std::fabs(b) * reinterpret_cast<E4M3Group*>(x.view.data + row * x.view.row_bytes)[k / 32].scale *
+                     0x1p-10;
         }
         double seen = y[static_cast<size_t>(row * s.n + n)];
         CHECK(std::fabs(seen - exact) <= size * (rounding + 68 * 0x1p-24) + coded * 1.001);
@@ -125,7 +132,7 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
   Kernels reference = select_kernels("reference");
   uint32_t seed = 10;
   for (const Shape& s : shapes)
-    for (const WeightFormat& format : kFormats) {
+    for (const Format& format : kFormats) {
       Contraction c = contraction_of(s);
       Weights w = random_weights(format, false, s.n, c.total_columns, seed++);
       Source source(seed);
@@ -133,10 +140,10 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
       Rows x =
           encode_rows(w.view.form, seed % 3 ? source.values(count) : source.extremes(count), s.rows, c.total_columns);
       std::vector<float> expected = product(reference, x, w, c, 1);
-      for (auto level : available_levels())
+      for (auto level : levels_of(format))
         for (int parts : {1, 2, 3}) {
           std::vector<float> y = product(select_kernels(level), x, w, c, parts);
-          CAPTURE(std::string(level) + ", " + format_name(format));
+          CAPTURE(std::string(level) + ", " + name_of(format));
           CAPTURE(s.rows);
           CAPTURE(s.n);
           CAPTURE(c.total_columns);
@@ -147,14 +154,15 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
 }
 
 TEST_CASE("every level gives the reference's bits: layers so wide that a GPU takes larger blocks") {
-  for (const WeightFormat& format : {plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128), fp8(64)})
+  for (const Format& format : {Format(plain(DType::bf16)), Format(with_minimum(4, 32)), Format(quantized(8, 32, 128)),
+                               Format(fp8(64)), fp8_inputs(64)})
     for (int64_t rows : {1, 9}) {
       const Contraction c = contraction(64, 32);
       Weights w = random_weights(format, false, 16390, 64, 6);
       Rows x = encode_rows(w.view.form, Source(7).values(static_cast<size_t>(rows * 64)), rows, 64);
       const std::vector<float> expected = product(select_kernels("reference"), x, w, c, 1);
-      for (auto level : available_levels()) {
-        CAPTURE(std::string(level) + ", " + format_name(format));
+      for (auto level : levels_of(format)) {
+        CAPTURE(std::string(level) + ", " + name_of(format));
         CAPTURE(rows);
         check_level(level, x, w, c, product(select_kernels(level), x, w, c, 1), expected);
       }
@@ -171,8 +179,8 @@ TEST_CASE("BF16 and FP8: units that begin at any even column") {
         Weights w = random_weights(format, false, 35, k, 4);
         Rows x = encode_rows(w.view.form, Source(5).values(static_cast<size_t>(rows * k)), rows, k);
         const std::vector<float> expected = product(select_kernels("reference"), x, w, c, 1);
-        for (auto level : available_levels()) {
-          CAPTURE(std::string(level) + ", " + format_name(format));
+        for (auto level : levels_of(format)) {
+          CAPTURE(std::string(level) + ", " + name_of(format));
           CAPTURE(rows);
           CAPTURE(unit);
           check_level(level, x, w, c, product(select_kernels(level), x, w, c, 1), expected);
@@ -182,7 +190,7 @@ TEST_CASE("BF16 and FP8: units that begin at any even column") {
 
 TEST_CASE("every level holds the largest codes: all, or one half of each, against x of one size") {
   Kernels reference = select_kernels("reference");
-  for (const WeightFormat& format : kFormats) {
+  for (const Format& format : kFormats) {
     if (!format.quantized()) continue;
     Weights w = random_weights(format, false, 49, 128, 8);
     for (int codes : {0xff, 0x0f, 0xf0})
@@ -193,8 +201,8 @@ TEST_CASE("every level holds the largest codes: all, or one half of each, agains
           Rows x = encode_rows(w.view.form, std::vector<float>(static_cast<size_t>(rows * 128), size), rows, 128);
           Contraction c = contraction(128, 64);
           std::vector<float> expected = product(reference, x, w, c, 1);
-          for (auto level : available_levels()) {
-            CAPTURE(std::string(level) + ", " + format_name(format));
+          for (auto level : levels_of(format)) {
+            CAPTURE(std::string(level) + ", " + name_of(format));
             CAPTURE(codes);
             CAPTURE(rows);
             std::vector<float> y = product(select_kernels(level), x, w, c, 1);
@@ -206,12 +214,13 @@ TEST_CASE("every level holds the largest codes: all, or one half of each, agains
 
 TEST_CASE("a row's bits do not depend on the rows beside it or on its place among them") {
   constexpr int64_t kRows = 80, kN = 70, kK = 192;
-  for (const WeightFormat& format : {plain(DType::f32), plain(DType::bf16), with_minimum(4, 32), quantized(8, 32, 128),
-                                     WeightFormat{DType::f32, 8, 16, 128, false}, fp8(kK)}) {
+  for (const Format& format :
+       {Format(plain(DType::f32)), Format(plain(DType::bf16)), Format(with_minimum(4, 32)),
+        Format(quantized(8, 32, 128)), Format({DType::f32, 8, 16, 128, false}), Format(fp8(kK)), fp8_inputs(kK)}) {
     Weights w = random_weights(format, false, kN, kK, 3);
     Rows all = encode_rows(w.view.form, Source(4).values(kRows * kK), kRows, kK);
     Contraction c = contraction(kK, 64);
-    for (auto level : available_levels()) {
+    for (auto level : levels_of(format)) {
       Kernels kernels = select_kernels(level);
       std::vector<float> whole = product(kernels, all, w, c, 1);
       for (int64_t rows = 1; rows <= 37; rows++) {
@@ -221,7 +230,7 @@ TEST_CASE("a row's bits do not depend on the rows beside it or on its place amon
         std::vector<float> y = product(kernels, some, w, c, 1);
         CAPTURE(level);
         CAPTURE(rows);
-        CAPTURE(format_name(format));
+        CAPTURE(name_of(format));
         CHECK(same_floats(y.data(), whole.data() + first * kN, y.size()));
       }
     }
@@ -263,14 +272,32 @@ TEST_CASE("FP8: a scale for each unit, or one for the whole row, multiplies the 
   }
 }
 
+TEST_CASE("FP8 inputs: each group of 32 brings its scale, then the unit its weights'; by hand") {
+  std::vector<float> x(96);
+  x[0] = 448, x[1] = -224, x[2] = 1;  // codes as they are, scale 1
+  x[33] = 896, x[34] = 2;             // codes 448 and 1, scale 2
+  x[64] = 0x1p-101f;                  // a group too small to be coded
+  for (auto level : levels_of(fp8_inputs(32)))
+    for (int columns : {32, 96}) {
+      Weights w = random_weights(fp8_inputs(columns), false, 1, 96, 1);
+      std::fill(w.values.begin(), w.values.end(), std::byte{0x38});   // 1
+      w.values[1] = std::byte{0xc0}, w.values[33] = std::byte{0x30};  // -2, 0.5
+      const float scales[] = {3, columns == 96 ? 3 : -0.25f, 3};
+      std::memcpy(w.scales.data(), scales, w.scales.size());
+      pack_block(w.block, w.view, 0, 0);
+      const float y = product(select_kernels(level), encode_rows(w.view.form, x, 1, 96), w, contraction(96, 32), 1)[0];
+      CHECK(y == (448 + 448 + 1) * scales[0] + (224 + 1) * 2 * scales[1]);
+    }
+}
+
 TEST_CASE("FP8: a NaN among the codes, anywhere in a unit, makes the sums with it NaN, and no others") {
   for (int64_t column : {0, 1, 63, 64, 95})
-    for (uint8_t code : {0x7f, 0xff}) {
-      Weights w = random_weights(fp8(32), false, 70, 96, 2);
-      w.values[static_cast<size_t>(66 * 96 + column)] = std::byte{code};
+    for (const auto& [code, inputs] : {std::pair{0x7f, false}, {0xff, false}, {0x7f, true}, {0xff, true}}) {
+      Weights w = random_weights(Format(fp8(32), inputs), false, 70, 96, 2);
+      w.values[static_cast<size_t>(66 * 96 + column)] = static_cast<std::byte>(code);
       pack_block(w.block, w.view, 0, 0);
       Rows x = encode_rows(w.view.form, Source(3).values(96), 1, 96);
-      for (auto level : available_levels()) {
+      for (auto level : levels_of(w.format)) {
         std::vector<float> y = product(select_kernels(level), x, w, contraction(96, 32), 1);
         for (size_t n = 0; n < 70; n++) CHECK(std::isnan(y[n]) == (n == 66));
       }

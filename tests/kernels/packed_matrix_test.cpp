@@ -49,6 +49,8 @@ TEST_CASE("what a format is packed to") {
   CHECK(form({DType::f32, 4, 32, 0, true}, standard) == PackedForm::q4);
   CHECK(form(fp8(96), standard) == PackedForm::e4m3);
   CHECK(form(fp8(96), exact) == PackedForm::f32);
+  CHECK(packed_form(fp8(96), {standard, true}).form == PackedForm::e4m3_groups);
+  CHECK(packed_form(fp8(96), {exact, true}).form == PackedForm::f32);
   // Groups of 16 have FP32 scales whatever the format's are.
   const PackedView halves = packed_form(quantized(4, 16, 8), standard),
                    wide = packed_form(quantized(8, 64, 128), standard);
@@ -70,11 +72,11 @@ TEST_CASE("sizes round up to whole panels, pairs and groups") {
 }
 
 TEST_CASE("every value comes back as it was stored, in both modes") {
-  for (const WeightFormat& format : kFormats)
+  for (const Format& format : kFormats)
     for (bool exact : {false, true})
       for (auto [n, k] : {std::pair<int64_t, int64_t>{1, 128}, {33, 128}, {70, 256}, {64, 100}}) {
         Weights w = random_weights(format, exact, n, k, 7);
-        CAPTURE(format_name(format));
+        CAPTURE(name_of(format));
         CHECK(w.memory.intact());
         for (int64_t i = 0; i < n; i++)
           for (int64_t j = 0; j < k; j++) REQUIRE(same(packed_value(w.view, i, j), stored_value(w, i, j)));
@@ -107,7 +109,7 @@ TEST_CASE("plain rows for a library: values stand side by side, rows begin every
 }
 
 TEST_CASE("a matrix packed in rectangles is the matrix packed at once") {
-  for (const WeightFormat& format : kFormats) {
+  for (const Format& format : kFormats) {
     Weights w = random_weights(format, false, 96, 256, 11);
     Guarded memory(w.memory.bytes());
     PackedView view = w.view;

@@ -121,9 +121,29 @@ TEST_CASE("encode int8: zeros and vanishing groups have scale 0, a NaN or an inf
   }
 }
 
+TEST_CASE(
+    "encode e4m3: scale is amax / 448, codes round to nearest even; zeros, vanishing groups and NaNs as in int8") {
+  std::vector<float> x(133);
+  x[0] = -896, x[1] = 2 * 17, x[2] = 2 * 19, x[3] = 0x1p-9f,
+  x[4] = 0x1p-8f;  // ties of 16 to 18 and 18 to 20; subnormals
+  x[32] = 1e-38f, x[64] = kNan, x[96] = -INFINITY, x[132] = 3;
+  Rows rows = encode_rows(PackedForm::e4m3_groups, x, 1, 133);
+  const E4M3Group* g = reinterpret_cast<E4M3Group*>(rows.view.data);
+  CHECK(g[0].scale == 2);
+  const float codes[] = {-448, 16, 20, 0, 0x1p-9f, 0};
+  for (int i = 0; i < 6; i++) CHECK(to_float(g[0].code[i]) == codes[i]);
+  CHECK(g[1].scale == 0);
+  CHECK(std::isnan(g[2].scale));
+  CHECK(std::isnan(g[3].scale));
+  CHECK(g[4].scale == 3 / 448.0f);
+  CHECK(to_float(g[4].code[4]) == 448);
+  for (int i = 0; i < kInputGroup; i++)
+    for (int group : {1, 2, 3}) CHECK(g[group].code[i].bits == 0);
+}
+
 TEST_CASE("encode: every level gives the reference's bits") {
   for (int64_t columns : kColumns)
-    for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8}) {
+    for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8, ActivationForm::e4m3}) {
       Source source(static_cast<uint32_t>(columns));
       std::vector<float> x = source.extremes(static_cast<size_t>(5 * columns));
       x[static_cast<size_t>(source.below(static_cast<int>(columns)))] = kNan;
@@ -136,7 +156,7 @@ TEST_CASE("encode: every level gives the reference's bits") {
 }
 
 TEST_CASE("rms_norm and gated_mul leave their rows in the form of products, too: encode's bits, at every level") {
-  for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8})
+  for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8, ActivationForm::e4m3})
     for (int64_t columns : kColumns) {
       Source source(3);
       const auto count = static_cast<size_t>(5 * columns);
@@ -214,8 +234,8 @@ TEST_CASE("embed takes the rows of the tokens held and leaves the others alone")
 }
 
 TEST_CASE("embed decodes rows of every format, at every level alike") {
-  for (const WeightFormat& format : kFormats) {
-    CAPTURE(format_name(format));
+  for (const Format& format : kFormats) {
+    CAPTURE(name_of(format));
     Weights table = random_weights(format, false, 40, 64, 4);
     const std::vector<int32_t> tokens = {0, 39, 31, 32, 7};
     check_levels(5 * 64 * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {

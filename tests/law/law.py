@@ -63,7 +63,7 @@ class Law:
             trireme += ["--device", run["device"]]
             reach = {"shared": "GPUS=1", "own": f"GPUS={tp * pp * dp}", "alone": "GPU_ALONE=1"}[run["gpus"]]
             nccl = os.path.join(self.build, "tests/testkit/nccl/libnccl.so.2") if run["nccl"] else "off"
-            trireme = ["env", f"TRIREME_EMULATED_{reach}", *trireme, "--nccl", nccl]
+            trireme = ["env", f"TRIREME_EMULATED_{reach}", f"TRIREME_EMULATED_GPU_SM={run.get('sm', 80)}", *trireme, "--nccl", nccl]
             if not run["graphs"]:
                 trireme += ["--cuda-graphs", "off"]
         if run.get("level"):
@@ -92,9 +92,10 @@ class Law:
         return lines, " ".join(command)
 
     def check(self, model, run):
-        key = (model.name, run["numerics"], run.get("level"))
+        key = (model.name, run["numerics"], run.get("level"), run.get("sm"))
         if key not in self.references:
-            plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1, kv_blocks=0, device="")
+            plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1, kv_blocks=0)
+            plain.update(dict(gpus="shared", graphs=False, nccl=False) if "sm" in run else dict(device=""))
             lines, text = self.output(model, plain)
             if lines is None:
                 raise SystemExit(f"law: the reference run failed:\n{text}")
@@ -224,7 +225,8 @@ def burst(law, model):
 
 def emulated_gpu(law, models, each):
     """The CUDA kernels and device on a GPU that does not exist (tests/testkit/cuda): the bits of the CPU's one rank. Each rank
-    has one of its own, or they share it, or do not reach each other's memory. It is slow, so texts are short. each: layouts a model."""
+    has one of its own, or they share it, or do not reach each other's memory. It is slow, so texts are short. each: layouts a model.
+    FP8 weights have other numbers on sm_90, whose one rank is what others are compared with there."""
     if not os.path.exists(os.path.join(law.build, "tests/device/trireme_on_emulated_gpu")):
         print("law: skipped on an emulated GPU: this build has none")
         return
@@ -238,6 +240,10 @@ def emulated_gpu(law, models, each):
             law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda",
                                 gpus=rng.choice(("own", "own", "shared", "alone")), graphs=rng.random() < 0.7,
                                 nccl=rng.random() < 0.5))
+        if model.name == "fp8":
+            for layout in layouts[1:each + 2]:
+                law.check(few, dict(PLAIN, layout=layout, max_seqs=rng.choice((2, 16)), chunk=rng.choice((17, 256)), sm=90, device="cuda", gpus="own",
+                                    graphs=True, nccl=False))
 
 
 def refusals(law, models):

@@ -107,6 +107,7 @@ namespace trireme {
 namespace {
 
 Kernels enqueued;
+int architecture = 0;
 
 template <auto kOperation>
 struct Waiting;
@@ -135,6 +136,8 @@ void wait_after_each(Kernels& kernels) {
           &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::sample, &Kernels::log_sum_exp>(kernels);
 }
 
+int gpu_architecture() { return architecture; }
+
 }  // namespace trireme
 
 int main(int count, char** words) {
@@ -146,6 +149,7 @@ int main(int count, char** words) {
   if (const cudaError_t error = cudaGetDeviceProperties(&device, 0); error != cudaSuccess)
     return fail_here(cudaGetErrorString(error));
   std::printf("%s, sm_%d%d\n", device.name, device.major, device.minor);
+  trireme::architecture = device.major * 10 + device.minor;
   if (device.major < 8) return fail_here("it is older than sm_80");
   if (!device.concurrentManagedAccess) return fail_here("it shares no memory with a CPU that goes on");
   if (!arena.open(kArenaBytes)) return fail_here("there are no 4 GiB of memory to share with the CPU");

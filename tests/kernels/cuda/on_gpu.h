@@ -8,4 +8,6 @@ namespace trireme {
 // reports.
 void wait_after_each(Kernels& kernels);
 
+int gpu_architecture();  // 80: sm_80
+
 }  // namespace trireme

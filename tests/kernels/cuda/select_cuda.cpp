@@ -14,9 +14,11 @@ Kernels select_kernels(std::string_view level) {
   Kernels kernels;
   fill_reference(kernels);
   if (level != "cuda") return kernels;
-  fill_cuda(kernels);
 #ifdef TRIREME_ON_GPU
+  fill_cuda(kernels, gpu_architecture());
   wait_after_each(kernels);
+#else
+  fill_cuda(kernels, 90);
 #endif
   return kernels;
 }

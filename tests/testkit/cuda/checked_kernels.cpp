@@ -102,8 +102,9 @@ void check(Kernels& kernels) {
 
 }  // namespace
 
-void fill_cuda(Kernels& kernels) {
-  fill_unchecked_cuda(unchecked);
+void fill_cuda(Kernels& kernels, int architecture) {
+  fill_unchecked_cuda(unchecked, architecture);
+  kernels = unchecked;
   cuda::enqueue_on_stream = testkit::enqueue;
   check<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
         &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares,

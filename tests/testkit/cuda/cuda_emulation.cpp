@@ -6,6 +6,7 @@
 #include <cmath>
 #include <deque>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <vector>
 
@@ -18,7 +19,8 @@ EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 
 namespace {
 
-constexpr int64_t kSharedOfSm80 = 163 << 10, kSharedOfSm90 = 227 << 10;  // bytes (CUDA programming guide)
+constexpr int64_t kShared[] = {227 << 10, 163 << 10, 99 << 10};  // bytes: sm_90, sm_80, sm_86 (CUDA programming guide)
+int64_t granted_shared = 48 << 10;                               // what every block may have, then what was last said
 constexpr size_t kStackBytes = size_t{64} << 10;
 constexpr int kWarpLanes = 32;
 
@@ -165,7 +167,7 @@ void run_kernel(int64_t blocks, int threads, int64_t shared, const std::function
 void (*enqueue_on_stream)(void* stream, std::function<void()> work) = nullptr;
 
 void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, std::function<void()> kernel) {
-  must(shared <= kSharedOfSm90, "a block has the shared memory that it asks for");
+  must(shared <= granted_shared, "a block has the shared memory that it asks for");
   auto run = [blocks, threads, shared, kernel = std::move(kernel)] { run_kernel(blocks, threads, shared, kernel); };
   stream ? enqueue_on_stream(stream, run) : run();
 }
@@ -180,8 +182,8 @@ void __nanosleep(unsigned) {
 
 std::byte* block_memory() { return reinterpret_cast<std::byte*>(block.memory.data()); }
 int64_t most_shared() {
-  static int asked = 0;
-  return asked++ % 2 == 0 ? kSharedOfSm90 : kSharedOfSm80;
+  static size_t asked = 0;
+  return granted_shared = kShared[asked++ % std::size(kShared)];
 }
 
 namespace {
@@ -284,6 +286,18 @@ void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[
       const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
       for (int byte = 0; byte < 32; byte += 8)
         sum[i] += static_cast<uint8_t>(w >> byte) * static_cast<int8_t>(x >> byte);
+    }
+}
+
+void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
+  const TensorOperands all(a, b);
+  for (int i = 0; i < 4; i++)
+    for (int step = 0; step < kTensorSteps; step++) {
+      const int k = step / 2 + step % 2 * 4;
+      const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
+      for (int byte = 0; byte < 32; byte += 8)
+        sum[i] =
+            sum[i] + to_float(E4M3{static_cast<uint8_t>(x >> byte)}) * to_float(E4M3{static_cast<uint8_t>(w >> byte)});
     }
 }
 

@@ -41,7 +41,7 @@ void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, s
 
 // NaNs, in whatever type, when a block begins.
 std::byte* block_memory();
-int64_t most_shared();  // of sm_90, or of sm_80 in every second kernel that asks
+int64_t most_shared();  // of sm_90, sm_80 and sm_86 by turns
 
 // Set by a program that has streams.
 extern void (*enqueue_on_stream)(void* stream, std::function<void()> work);
@@ -123,6 +123,9 @@ void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum
 
 // mma.m16n8k32 of PTX, u8 by s8: where the lanes of a warp hold what.
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]);
+
+// The same placement, both E4M3, sums in FP32 in the order of columns (a GPU: kernels/cuda/tensor.cuh).
+void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]);
 
 // Memory that other processes write, too.
 inline void store_release(uint32_t* at, uint32_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }

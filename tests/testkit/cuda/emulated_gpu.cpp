@@ -149,7 +149,8 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
   std::strcpy(properties->name, "emulated");
-  const int sm = device == 1 ? setting("TRIREME_EMULATED_GPU_1_SM", 80) : setting("TRIREME_EMULATED_GPU_SM", 80);
+  int sm = setting("TRIREME_EMULATED_GPU_SM", 80);
+  if (device == 1) sm = setting("TRIREME_EMULATED_GPU_1_SM", sm);
   properties->major = sm / 10, properties->minor = sm % 10;
   const unsigned char uuid[] = {0xab, 0xc0, 0x00, static_cast<unsigned char>(number_on_host(device))};
   std::memcpy(properties->uuid.bytes, uuid, sizeof uuid);  // as tests/testkit/nvml counts them

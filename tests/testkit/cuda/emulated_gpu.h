@@ -3,7 +3,7 @@
 // A GPU that does not exist, with what is hard about a real one: memory that the host cannot touch (it faults), host
 // memory that the GPU cannot, and work that is not done before somebody asks whether it is. Of the environment:
 // TRIREME_EMULATED_GPUS (1), TRIREME_EMULATED_GPU_MIB (8192), TRIREME_EMULATED_GPU_SM (80),
-// TRIREME_EMULATED_GPU_1_SM (80; the second GPU's), TRIREME_EMULATED_GPU_HANGS (0), TRIREME_EMULATED_GPU_ALONE (0): it
+// TRIREME_EMULATED_GPU_1_SM (the second GPU's), TRIREME_EMULATED_GPU_HANGS (0), TRIREME_EMULATED_GPU_ALONE (0): it
 // reaches no other process's memory, TRIREME_EMULATED_GPU_OPENS_ELSEWHERE (0): what it opens of another process is
 // other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): it has no room for graphs. Its queue is as long as a real one's.
 #include <cstddef>
