@@ -3,14 +3,20 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/nvidia_library.h"
 #include "comm/nccl_channels.h"
 #include "comm/nccl_collective.h"
+#include "comm/nccl_sum.h"
 #include "comm/staged_channel.h"
-#include "device/nvidia_library.h"
+#include "comm/tree_reduce.h"
+#include "launch/together.h"
 
 namespace trireme {
 
 namespace {
+
+constexpr int kWaitsOfJoin =
+    4;  // deadlines that a rank may take to join: an id, NCCL's start, a first message; and one
 
 std::vector<std::string> gather_text(const Communicator& world, const std::string& mine) {
   std::vector<std::string> all;
@@ -29,12 +35,9 @@ Motion::Motion(Communicator& world, Fabric& fabric, Device& device, CudaDevice* 
       need_(need),
       here_(need.layout.at[static_cast<size_t>(world.rank())]) {
   for (int t = 0; t < need.layout.tp; t++) members_.push_back(need.layout.rank_at({t, here_.pp, here_.dp}));
-  make_group();
-  const bool wanted = gpu_ && need.nccl != "off" && world_.all_max(group_wants_nccl() || next_wants_nccl()) > 0;
-  if (wanted && open_nccl()) {
-    const TemporaryDeadline meeting(world_.waiter(), need.deadline);
-    join_by_nccl();
-  }
+  together(world_, [this] { make_group(); });
+  together(world_, [this] { make_sampling_group(); });
+  if (gpu_ && need.nccl != "off") use_nccl();
   make_hops();
   if (gpu_) share_slow_paths();
 }
@@ -50,21 +53,26 @@ bool Motion::apart(int rank, int other) const {
   return need_.chips[static_cast<size_t>(rank)] != need_.chips[static_cast<size_t>(other)];
 }
 
-bool Motion::group_wants_nccl() const {
-  const bool on_device = group_->is_operation() || group_->transport() == std::string("device");
-  if (members_.size() == 1 || on_device) return false;
+bool Motion::members_apart() const {
   for (int a : members_)
     for (int b : members_)
       if (a != b && !apart(a, b)) return false;
-  return true;
+  return members_.size() > 1;
 }
 
-bool Motion::next_wants_nccl() const { return neighbour(1) >= 0 && apart(world_.rank(), neighbour(1)); }
+// Likewise, -1 where NCCL cannot go there, too.
+int Motion::nccl_neighbour(int step) const {
+  const int rank = neighbour(step);
+  return rank >= 0 && apart(world_.rank(), rank) ? rank : -1;
+}
 
 void Motion::make_group() {
   group_ = fabric_.collective(members_, gpu_ ? need_.window_bytes : std::max(need_.window_bytes, need_.result_bytes));
   group_->place_windows(device_);
   group_way_ = group_->transport();
+}
+
+void Motion::make_sampling_group() {
   if (!gpu_ || need_.result_bytes == 0) return;
   sampling_group_ = fabric_.collective(members_, need_.result_bytes);
   sampling_group_->pin_windows(device_);
@@ -88,10 +96,62 @@ bool Motion::open_nccl() {
   return true;
 }
 
-// way: gets the words for how bytes go from here.
-std::unique_ptr<NcclCommunicator> Motion::join(std::vector<int> members, int marks, std::string& way) {
+void Motion::use_nccl() {
+  group_by_nccl_ = members_apart() && !group_->on_device();
+  sums_by_nccl_ = members_apart() && need_.free_order;
+  sums_alone_ = world_.all_max(group_by_nccl_ || nccl_neighbour(1) >= 0) == 0;
+  Links links;
+  if ((!sums_alone_ || world_.all_max(sums_by_nccl_) > 0) && open_nccl() && join_all(links)) take(std::move(links));
+}
+
+// Whether every rank has all of its own. In each of three rounds a rank makes one at most.
+bool Motion::join_all(Links& links) {
+  const int me = world_.rank(), before = nccl_neighbour(-1), after = nccl_neighbour(1);
+  const auto to_previous = [&] {
+    if (before >= 0) links.previous = join({before, me}, NcclReceiver::kSlots);
+  };
+  const auto to_next = [&] {
+    if (after >= 0) links.next = join({me, after}, NcclSender::kSlots);
+  };
+  const bool odd = here_.pp % 2 == 1;
+  return join_together(links,
+                       [&] {
+                         if (group_by_nccl_ || sums_by_nccl_)
+                           links.group = join(members_, NcclCollective::kMarks + NcclSum::kMarks);
+                       }) &&
+         join_together(links, [&] { odd ? to_previous() : to_next(); }) &&
+         join_together(links, [&] { odd ? to_next() : to_previous(); });
+}
+
+// All ranks go on when all are here. Where one has failed, all throw, or give up what they have.
+bool Motion::join_together(Links& links, const std::function<void()>& join) {
+  Fault fault;
+  try {
+    const TemporaryDeadline meeting(world_.waiter(), need_.deadline);
+    join();
+  } catch (...) {
+    fault = Fault::current();
+  }
+  try {
+    const TemporaryDeadline others(world_.waiter(), kWaitsOfJoin * need_.deadline);
+    // What NCCL said to one rank explains why others waited in vain.
+    const bool explained = world_.all_max(fault.code == ExitCode::configuration) > 0;
+    if (explained && fault.code == ExitCode::stuck) fault = {};
+    world_.agree(fault.text, static_cast<int>(fault.code));
+    return true;
+  } catch (const Error& error) {
+    const bool nccls = error.code() == ExitCode::configuration || error.code() == ExitCode::stuck;
+    if (need_.nccl != "auto" || !nccls) throw;
+    missing_ = error.what();
+    links = {};  // while an exception is handled: they are aborted, for some ranks of theirs may never come
+    slow_.clear();
+    nccl_.reset();
+    return false;
+  }
+}
+
+std::unique_ptr<NcclCommunicator> Motion::join(std::vector<int> members, int marks) {
   auto joined = std::make_unique<NcclCommunicator>(*nccl_, world_, members, *gpu_, marks);
-  way = fmt::format("NCCL {} ({})", nccl_->version(), joined->transport());
   const bool net = joined->transport().find("NET/") != std::string::npos;
   const bool here = std::all_of(members.begin(), members.end(), [&](int r) { return fabric_.shares_memory(r); });
   if (joined->rank() == 0 && net && (here || joined->transport().find("Socket") != std::string::npos))
@@ -99,33 +159,41 @@ std::unique_ptr<NcclCommunicator> Motion::join(std::vector<int> members, int mar
   return joined;
 }
 
+std::string Motion::way_of(const NcclCommunicator& link) const {
+  return fmt::format("NCCL {} ({})", nccl_->version(), link.transport());
+}
+
+void Motion::take(Links links) {
+  if (group_by_nccl_) group_way_ = way_of(*links.group);
+  if (sums_by_nccl_) sum_way_ = way_of(*links.group);
+  if (sums_by_nccl_ && group_->is_operation())
+    sum_way_ += fmt::format(" from {} KiB on", TreeReduce::kGroupSumBytes >> 10);
+  if (links.next) next_way_ = way_of(*links.next);
+  together(world_, [&] {
+    if (group_by_nccl_) group_ = std::make_unique<NcclCollective>(links.group, *gpu_, need_.window_bytes);
+    if (sums_by_nccl_) sum_ = std::make_unique<NcclSum>(links.group, *gpu_, NcclCollective::kMarks);
+    group_->sum_by(sum_.get());
+    if (links.previous) previous_ = std::make_unique<NcclReceiver>(std::move(links.previous), *gpu_, need_.hop_bytes);
+    if (links.next) next_ = std::make_unique<NcclSender>(std::move(links.next), *gpu_, need_.hop_bytes);
+  });
+}
+
 std::unique_ptr<Channel> Motion::staged(std::unique_ptr<Channel> channel) {
   if (!gpu_) return channel;
   return std::make_unique<StagedChannel>(std::move(channel), device_, need_.hop_bytes);
 }
 
-// Every rank makes its ends in the same order: the one from the stage before, then the one to the next.
-void Motion::join_by_nccl() {
-  const int me = world_.rank(), before = neighbour(-1), after = neighbour(1);
-  const size_t slot = need_.hop_bytes;
-  if (group_wants_nccl())
-    group_ =
-        std::make_unique<NcclCollective>(join(members_, NcclCollective::kMarks, group_way_), *gpu_, need_.window_bytes);
-  std::string way;  // of the one before, which says it
-  if (before >= 0 && apart(before, me))
-    previous_ = std::make_unique<NcclReceiver>(join({before, me}, NcclReceiver::kSlots, way), *gpu_, slot);
-  if (after >= 0 && apart(me, after))
-    next_ = std::make_unique<NcclSender>(join({me, after}, NcclSender::kSlots, next_way_), *gpu_, slot);
-}
-
+// A sender does not wait for its peer, so that it comes first: then a fault finds nobody waiting for another channel.
 void Motion::make_hops() {
   const int before = neighbour(-1), after = neighbour(1);
   const int slots = need_.layout.pp + 1;  // a stage can finish a step while the next still has its last
-  if (before >= 0 && !previous_) previous_ = staged(fabric_.receiver(before, need_.hop_bytes, slots));
-  if (after >= 0 && !next_) {
-    next_ = staged(fabric_.sender(after, need_.hop_bytes, slots));
-    next_way_ = next_->transport();
-  }
+  together(world_, [&] {
+    std::unique_ptr<Channel> previous, next;
+    if (after >= 0 && !next_) next = fabric_.sender(after, need_.hop_bytes, slots);
+    if (before >= 0 && !previous_) previous = fabric_.receiver(before, need_.hop_bytes, slots);
+    if (next) next_ = staged(std::move(next)), next_way_ = next_->transport();
+    if (previous) previous_ = staged(std::move(previous));
+  });
 }
 
 void Motion::share_slow_paths() {
@@ -137,24 +205,28 @@ void Motion::share_slow_paths() {
 }
 
 std::string Motion::text() const {
-  return fmt::format("group by {}{}", group_way_, next_way_.empty() ? "" : ", hops by " + next_way_);
+  return fmt::format("group by {}{}{}", group_way_, sum_way_.empty() ? "" : ", sums by " + sum_way_,
+                     next_way_.empty() ? "" : ", hops by " + next_way_);
 }
 
 nlohmann::ordered_json Motion::report() const {
   if (!gpu_) return nullptr;
   nlohmann::ordered_json report = {{"group", group_way_}};
+  if (!sum_way_.empty()) report["sums"] = sum_way_;
   if (!next_way_.empty()) report["next_stage"] = next_way_;
   if (nccl_) report["nccl"] = nccl_->path();
   return report;
 }
 
 void Motion::say(Log& log) const {
-  if (!missing_.empty()) log.info("NCCL is not used, GPUs reach each other through the host's memory: {}", missing_);
+  if (!missing_.empty())
+    log.info("NCCL is not used, {}: {}",
+             sums_alone_ ? "sums are added as in standard" : "GPUs reach each other through the host's memory",
+             missing_);
   if (!slow_.empty())
     log.warn(
         "NCCL moves slowly between GPUs of ranks {}; where there is a faster network, NCCL_DEBUG=INFO says why it is "
-        "not "
-        "taken (NCCL_IB_HCA, NCCL_SOCKET_IFNAME)",
+        "not taken (NCCL_IB_HCA, NCCL_SOCKET_IFNAME)",
         fmt::join(slow_, ", "));
 }
 

@@ -230,7 +230,7 @@ class Job {
 };
 
 // The leader of a replica: documents in, results out, a step at a time. serve: what rank 0 does for the whole job
-// between steps; true when nothing is left to do anywhere.
+// beside a step; true when nothing is left to do anywhere.
 void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
           const std::function<bool(const Engine&)>& serve) {
   const Options& options = session.options();
@@ -248,12 +248,13 @@ void lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
 
   const int depth = 2 * static_cast<int>(options.max_seqs);  // so that no slot waits for a document
   for (bool done = false; !done;) {
-    signs.exchange(session.runner().times().tokens());
-    done = serve(engine);
-    for (Request& request : rows.take(depth)) engine.submit(std::move(request));
     const bool idle = engine.idle();
-    engine.step();
-    for (const Completion& completion : engine.take_finished()) rows.finish(completion);
+    engine.step([&] {
+      for (const Completion& completion : engine.take_finished()) rows.finish(completion);
+      signs.exchange(session.runner().times().tokens());
+      done = serve(engine);
+      for (Request& request : rows.take(depth)) engine.submit(std::move(request));
+    });
     done = done && engine.idle() && rows.drained();
     session.world().waiter().progress();
     if (idle) sched_yield();

@@ -24,6 +24,9 @@ namespace {
 constexpr int kNumericsRevision = 3;        // raised whenever a change of ours changes bits
 constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer does not fit
 
+// A driver that nobody has used starts its GPUs one after the other: some seconds each.
+constexpr std::chrono::milliseconds kOpeningGpu{60'000};
+
 const char* name_of(Numerics numerics) {
   constexpr const char* kNames[] = {"exact", "standard", "fast"};
   return kNames[static_cast<size_t>(numerics)];
@@ -98,8 +101,10 @@ void Session::open_gpu(const Machine& machine) {
   const int index = shown ? nearest_gpus(machine, host)[static_cast<size_t>(place)] : static_cast<int>(place);
   const std::chrono::milliseconds wait(static_cast<int64_t>(options_.deadline_s * 1000));
   together(world_, [&] {
+    const BoundedCall call("a GPU to be opened", std::max(wait, kOpeningGpu), MpiSession::abort, ExitCode::stuck,
+                           "its driver is stuck");
     const int gpus = std::max(1, probe_cuda().gpus);
-    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on");
+    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on", MpiSession::abort);
     gpu_ = gpu.get();
     device_ = std::move(gpu);
   });
@@ -310,6 +315,7 @@ void Session::build_motion() {
                         .result_bytes = place_.last ? Sampler::window_bytes(config_, units_, layout_.tp, limits_) : 0,
                         .hop_bytes = Runner::hop_bytes(config_, limits_),
                         .chips = chips_,
+                        .free_order = numerics_ == Numerics::fast,
                         .nccl = options_.nccl,
                         .keep_nccl_log = !environment.find("NCCL_DEBUG") && !environment.find("NCCL_DEBUG_FILE"),
                         .files = nccl_files(options_),

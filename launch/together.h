@@ -5,7 +5,8 @@
 
 namespace trireme {
 
-// Runs f, which makes no call to other ranks, and then lets all ranks throw when any of them has failed.
+// Runs f and then lets all ranks throw when any of them has failed. What f asks of other ranks fails on all who take
+// part in it, or on none: nobody waits for a rank that is here already.
 template <typename F>
 void together(const Communicator& world, const F& f) {
   Fault fault;

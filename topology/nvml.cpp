@@ -8,8 +8,8 @@
 
 namespace trireme {
 
-Nvml::Nvml(const std::string& library) : handle_(dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
-  if (!handle_) {
+Nvml::Nvml(const std::string& library) : library_(library) {
+  if (!library_.is_open()) {
     missing_ = fmt::format("no NVIDIA driver ({} is not there)", library);
     return;
   }
@@ -21,11 +21,11 @@ Nvml::Nvml(const std::string& library) : handle_(dlopen(library.c_str(), RTLD_NO
 
 Nvml::~Nvml() {
   if (started_) call("nvmlShutdown");
-  if (handle_) dlclose(handle_);
 }
 
 std::string Nvml::error_text(int code) const {
-  auto function = reinterpret_cast<const char* (*)(int)>(dlsym(handle_, "nvmlErrorString"));
+  const char* (*function)(int) = nullptr;
+  library_.take("nvmlErrorString", function);
   const char* words = function ? function(code) : nullptr;
   return words ? fmt::format("{} ({})", words, code) : fmt::format("NVML error {}", code);
 }

@@ -1,8 +1,8 @@
 #pragma once
 
-#include <dlfcn.h>
-
 #include <string>
+
+#include "base/nvidia_library.h"
 
 namespace trireme {
 
@@ -28,7 +28,8 @@ class Nvml {
   template <typename... Args>
   int call(const char* name, Args... args) const {
     constexpr int kNoFunction = 13;  // NVML_ERROR_FUNCTION_NOT_FOUND
-    auto function = reinterpret_cast<int (*)(Args...)>(dlsym(handle_, name));
+    int (*function)(Args...) = nullptr;
+    library_.take(name, function);
     return function ? function(args...) : kNoFunction;
   }
 
@@ -43,7 +44,7 @@ class Nvml {
   std::string error_text(int code) const;
 
  private:
-  void* handle_;
+  NvidiaLibrary library_;
   bool started_ = false;
   std::string missing_;
 };

@@ -5,7 +5,7 @@
 #include <memory>
 #include <span>
 
-#include "comm/bounded_call.h"
+#include "base/bounded_call.h"
 #include "comm/communicator.h"
 
 namespace trireme {

@@ -9,6 +9,14 @@
 
 namespace trireme {
 
+// Adds over the GPUs of a group in an order of its own: for --numerics fast alone.
+class GroupSum {
+ public:
+  virtual ~GroupSum() = default;
+  // data[0, count) = its sum over the group's ranks, in order with the device's operations: the host waits for nobody.
+  virtual void add_up(float* data, size_t count) = 0;
+};
+
 // The data plane of one tensor-parallel group. Every rank owns a window; an exchange shows pieces of it to the others.
 // It moves bytes and never adds them. Two windows are used in turn, so that a rank may fill the next one while a slow
 // peer still reads the last; what an exchange showed stays valid until this rank begins the next one.
@@ -48,12 +56,19 @@ class Collective {
   virtual void place_windows(Device& device) = 0;
   // Pins the windows where they are, for a host that reads them.
   virtual void pin_windows(Device& device) = 0;
+  virtual bool on_device() const = 0;  // whether the windows are memory of allocate()
+
+  // What adds beside the exchanges, in memory of allocate(); null: nothing. It outlives the use of the group.
+  GroupSum* sum() const { return sum_; }
+  void sum_by(GroupSum* sum) { sum_ = sum; }
+
   virtual const char* transport() const = 0;   // "self", "shm", "ucx", "shm+ucx", "device", "p2p" or "NCCL", for people
   double seconds() const { return seconds_; }  // the host's, in exchanges since the start, waiting included
 
  private:
   virtual void do_exchange(std::span<const Piece> to, std::span<const Piece> from) = 0;
   double seconds_ = 0;
+  GroupSum* sum_ = nullptr;
 };
 
 // One direction between two ranks of neighbouring pipeline stages. Messages keep their order. Their memory is the

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "comm/bounded_call.h"
+#include "base/bounded_call.h"
 #include "comm/mpi_check.h"
 #include "comm/tree_reduce.h"
 

@@ -8,8 +8,8 @@
 #include <list>
 #include <utility>
 
+#include "base/bounded_call.h"
 #include "base/error.h"
-#include "comm/bounded_call.h"
 #include "comm/mpi_check.h"
 
 namespace trireme {

@@ -109,15 +109,13 @@ std::vector<GroupCollective::Offer> GroupCollective::offer_windows(Device& devic
   try {
     mine = device.allocate(bytes, "the windows of a group");
     offer.handle = device.share(mine);
-  } catch (const Error&) {
-    mine = {};
-  }
-  if (mine.data()) {
     PinnedVector<uint64_t> token(device, 1, "a token");
     token.push_back(offer.token);
     device.copy(mine.data() + kFirstWindow, token.data(), sizeof offer.token);
     device.copy(mine.data() + bytes - sizeof offer.token, token.data(), sizeof offer.token);
     device.synchronize();
+  } catch (const Error&) {
+    mine = {};
   }
   std::memcpy(window(), &offer, sizeof offer);
   const std::vector<Piece> all(members_.size(), Piece{0, sizeof offer, 0, 1});

@@ -50,6 +50,7 @@ class GroupCollective final : public Collective {
   void pin_windows(Device& device) override;
   bool is_operation() const override { return !meeting_.places.empty(); }
   void even_out() override;
+  bool on_device() const override { return members_[static_cast<size_t>(rank_)].on_device.data() != nullptr; }
   const char* transport() const override { return transport_; }
 
  private:

@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <exception>
 
+#include "base/bounded_call.h"
 #include "base/error.h"
-#include "comm/bounded_call.h"
 #include "comm/communicator.h"
 #include "comm/mpi_check.h"
 

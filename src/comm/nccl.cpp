@@ -1,8 +1,6 @@
 #include "comm/nccl.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
-#include <link.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,48 +23,38 @@ std::string text_of(int code) {
   return fmt::format("{}.{}.{}", major, rest / 100, rest % 100);
 }
 
-std::string path_of(void* handle, const std::string& name) {
-  link_map* map = nullptr;
-  return dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0 && map && *map->l_name ? map->l_name : name;
-}
-
-template <typename Function>
-bool take(void* handle, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(handle, name));
-  return function != nullptr;
-}
-
 }  // namespace
 
 // One that is taken is never closed: it has threads of its own.
 Nccl::Nccl(std::span<const std::string> files) {
   for (const std::string& file : files) {
-    void* handle = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-    const std::string fault = handle ? take_functions(handle, file) : fmt::format("it does not open: {}", dlerror());
+    NvidiaLibrary library(file);
+    const bool open = library.is_open();
+    const std::string fault = open ? take_functions(library) : "it does not open: " + library.error();
     if (fault.empty()) {
+      library.leave_open();
       missing_.clear();
       return;
     }
     // What is wrong with a file says more than that another is not there.
-    if (missing_.empty() && (handle || files.size() == 1)) missing_ = fault;
-    if (handle) dlclose(handle);
+    if (missing_.empty() && (open || files.size() == 1)) missing_ = fault;
   }
   version_.clear(), path_.clear();
   if (missing_.empty()) missing_ = "there is no libnccl.so.2";
 }
 
-std::string Nccl::take_functions(void* handle, const std::string& file) {
-  path_ = path_of(handle, file);
+std::string Nccl::take_functions(const NvidiaLibrary& library) {
   int (*get_version)(int*) = nullptr;
+  if (!library.take("ncclGetVersion", get_version)) return fmt::format("{} has no ncclGetVersion", library.name());
+  path_ = library.path_of(reinterpret_cast<const void*>(get_version));
   int code = 0;
-  if (!take(handle, "ncclGetVersion", get_version) || get_version(&code) != kSuccess)
-    return fmt::format("{} does not tell its version", path_);
+  if (get_version(&code) != kSuccess) return fmt::format("{} does not tell its version", path_);
   version_ = text_of(code);
   if (code < kOldestVersion)
     return fmt::format("{} is NCCL {}, {} or later is needed", path_, version_, text_of(kOldestVersion));
   const char* lacking = nullptr;
   const auto need = [&](const char* name, auto& function) {
-    if (!take(handle, name, function)) lacking = name;
+    if (!library.take(name, function)) lacking = name;
   };
   need("ncclGetUniqueId", get_unique_id);
   need("ncclCommInitRankConfig", init_rank);

@@ -4,6 +4,8 @@
 #include <span>
 #include <string>
 
+#include "base/nvidia_library.h"
+
 namespace trireme {
 
 // NVIDIA's library for motion between GPUs, opened when a run asks for it and left open. No header of it is used:
@@ -61,7 +63,7 @@ class Nccl {
   std::string error_text(int code, Comm comm) const;  // its words, and those for the last fault it noticed
 
  private:
-  std::string take_functions(void* handle, const std::string& file);
+  std::string take_functions(const NvidiaLibrary& library);
 
   const char* (*error_string_)(int) = nullptr;
   const char* (*last_error_)(Comm) = nullptr;

@@ -4,7 +4,7 @@
 
 namespace trireme {
 
-NcclCollective::NcclCollective(std::unique_ptr<NcclCommunicator> group, CudaDevice& gpu, size_t window_bytes)
+NcclCollective::NcclCollective(std::shared_ptr<NcclCommunicator> group, CudaDevice& gpu, size_t window_bytes)
     : gpu_(gpu),
       window_bytes_(window_bytes),
       stride_((window_bytes + 63) / 64 * 64),

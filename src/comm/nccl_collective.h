@@ -12,8 +12,8 @@ class NcclCollective final : public Collective {
  public:
   static constexpr int kMarks = 1;
 
-  // group: kMarks marks; its members are the group's ranks in order.
-  NcclCollective(std::unique_ptr<NcclCommunicator> group, CudaDevice& gpu, size_t window_bytes);
+  // group: kMarks marks and any more for others; its members are the group's ranks in order.
+  NcclCollective(std::shared_ptr<NcclCommunicator> group, CudaDevice& gpu, size_t window_bytes);
 
   int rank() const override { return group_->rank(); }
   int size() const override { return group_->size(); }
@@ -24,6 +24,7 @@ class NcclCollective final : public Collective {
   void even_out() override {}
   void place_windows(Device&) override {}
   void pin_windows(Device&) override {}
+  bool on_device() const override { return true; }
   const char* transport() const override { return "NCCL"; }
 
  private:
@@ -36,7 +37,7 @@ class NcclCollective final : public Collective {
   Buffer windows_;                             // [size][2][stride]
   std::vector<NcclCommunicator::Move> moves_;  // of an exchange
   uint32_t exchange_ = 0;                      // number of the last one; windows alternate with it
-  std::unique_ptr<NcclCommunicator> group_;    // goes first: it may still read and write windows
+  std::shared_ptr<NcclCommunicator> group_;    // goes first: it may still read and write windows
 };
 
 }  // namespace trireme

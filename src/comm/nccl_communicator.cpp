@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
-#include <future>
-#include <thread>
 #include <utility>
 
+#include "base/bounded_call.h"
 #include "base/error.h"
 #include "device/pinned_vector.h"
 
@@ -17,14 +16,6 @@ namespace {
 constexpr int kTag = 2;                                     // of the id, among the ranks' messages at set-up
 constexpr std::chrono::milliseconds kGoodbyeLimit{10'000};  // for the ranks to end together
 constexpr std::chrono::milliseconds kAbortLimit{1'000};     // the job is failing: its error line waits for this
-
-// A call that may never come back, on a thread that is left behind then. Whether it came back.
-bool bounded(std::chrono::milliseconds limit, std::function<void()> call) {
-  std::packaged_task<void()> task(std::move(call));
-  std::future<void> done = task.get_future();
-  std::thread(std::move(task)).detach();
-  return done.wait_for(limit) == std::future_status::ready;
-}
 
 }  // namespace
 
@@ -115,10 +106,14 @@ void NcclCommunicator::start_sum(float* data, size_t count, int mark) {
   lane_->mark(newest_ = mark);
 }
 
-bool NcclCommunicator::done(int mark) {
+void NcclCommunicator::ask() {
   int state = Nccl::kSuccess;
   check(nccl_.async_error(comm_, &state), "its state");
   check(state, "to move bytes");
+}
+
+bool NcclCommunicator::done(int mark) {
+  ask();
   if (!lane_->passed(mark)) return false;
   if (mark == newest_) newest_ = -1;
   return true;
@@ -158,8 +153,8 @@ void NcclCommunicator::leave() {
       whole = false;  // whoever did not come has said why, or is reported by the launcher
     }
   }
-  bounded(whole ? kGoodbyeLimit : kAbortLimit,
-          [comm = std::exchange(comm_, nullptr), end = whole ? nccl_.destroy : nccl_.abort] { end(comm); });
+  came_back(whole ? kGoodbyeLimit : kAbortLimit,
+            [comm = std::exchange(comm_, nullptr), end = whole ? nccl_.destroy : nccl_.abort] { end(comm); });
 }
 
 std::string NcclCommunicator::group_text() const {

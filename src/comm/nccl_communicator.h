@@ -38,23 +38,27 @@ class NcclCommunicator {
   };
   // Enqueues moves, which go on together, on the lane and marks their end. The other members enqueue theirs.
   void start(std::span<const Move> moves, int mark);
-  // data[0, count) = its sum over the members, in an order of NCCL's choice: for --numerics fast alone. The same.
+  // data[0, count) = its sum over the members, in an order of NCCL's choice: for --numerics fast alone. Likewise.
   void start_sum(float* data, size_t count, int mark);
   // Enqueued so far on the device comes before what is started next.
   void follow() { lane_->follow(); }
+  // What is enqueued next on the device comes after all before the mark.
+  void lead(int mark) { lane_->lead(mark); }
   bool done(int mark);  // lets the lane get on; throws what NCCL has to say
+  void ask();           // throws that alone
   // Until all before the mark is done. what: as Waiter::until() takes it.
   template <typename What>
   void wait(int mark, const What& what) {
     waiter().until([&] { return done(mark); }, what);
   }
 
+  std::string group_text() const;  // "the group of world ranks 0, 1"
+
  private:
   void connect();
   void settle(const char* what);
   void check(int code, const char* what) const;
   void leave();
-  std::string group_text() const;
 
   const Nccl& nccl_;
   Communicator& ranks_;

@@ -50,6 +50,8 @@ TreeReduce::TreeReduce(Collective& group, Device& device, const Kernels& kernels
   }
   program_ = tree_program(units, all);
   must(program_.roots == 1, "the ranks' units cover the tree");
+  in_a_row_ = {std::vector<int>(static_cast<size_t>(root_count_[static_cast<size_t>(group.rank())]), 1), 1};
+  in_a_row_.pops.front() = 0;
   nodes_.resize(all.size());
 }
 
@@ -66,6 +68,7 @@ float* TreeReduce::roots() { return reinterpret_cast<float*>(own_.data() ? own_.
 void TreeReduce::reduce(MatrixView<float> out, bool accumulate) {
   int ranks = group_.size();
   if (ranks == 1) return reduce_alone(out, accumulate);
+  if (by_group_sum(out.rows)) return reduce_by_group_sum(out, accumulate);
   const int64_t slice_bytes = group_.is_operation() ? kSliceBytesOfGpus : kSliceBytes;
   bool sliced = ranks >= kSliceRanks && out.rows >= ranks && out.rows * columns_ * 4 >= slice_bytes;
   sliced ? reduce_by_slices(out, accumulate) : reduce_whole(out, accumulate);
@@ -75,6 +78,24 @@ void TreeReduce::reduce_alone(MatrixView<float> out, bool accumulate) {
   for (size_t i = 0; i < nodes_.size(); i++)
     nodes_[i] = own_.as<float>() + static_cast<int64_t>(i) * root_stride(out.rows);
   device_.launch(kernels_.tree_combine, TreeCombine{nodes_, &program_, columns_, out, accumulate});
+}
+
+// Where exchanges are no operations, the host would wait for each: there is no size at which they are faster.
+bool TreeReduce::by_group_sum(int64_t rows) const {
+  return group_.sum() && (!group_.is_operation() || static_cast<int64_t>(bytes_of(rows * columns_)) >= kGroupSumBytes);
+}
+
+// In the window that the next exchange would show, which nobody else reads now.
+void TreeReduce::reduce_by_group_sum(MatrixView<float> out, bool accumulate) {
+  float* partial = roots();
+  const size_t mine = in_a_row_.pops.size();
+  for (size_t i = 0; i < mine; i++) nodes_[i] = partial + static_cast<int64_t>(i) * root_stride(out.rows);
+  const std::span<const float* const> nodes(nodes_.data(), mine);
+  if (mine > 1)
+    device_.launch(kernels_.tree_combine,
+                   TreeCombine{nodes, &in_a_row_, columns_, {partial, out.rows, columns_}, false});
+  group_.sum()->add_up(partial, static_cast<size_t>(root_stride(out.rows)));
+  device_.launch(kernels_.tree_combine, TreeCombine{nodes.first(1), &single_, columns_, out, accumulate});
 }
 
 // Every rank sees all roots and adds them all.

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "device/nvidia_library.h"
+#include "base/nvidia_library.h"
 
 namespace trireme {
 

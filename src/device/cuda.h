@@ -2,9 +2,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "base/bounded_call.h"
 #include "device/device.h"
 
 namespace trireme {
@@ -32,6 +35,7 @@ class Lane {
   virtual void follow() = 0;       // what comes next here waits for all that the device has been given so far
   virtual void mark(int i) = 0;    // this point gets the number i, in place of an earlier one
   virtual bool passed(int i) = 0;  // whether all before mark i is done; never waits. Throws when the GPU has failed.
+  virtual void lead(int i) = 0;    // what the device is given next waits for all before mark i
 };
 
 // A GPU: operations and copies are enqueued on one stream, in their order. Pinned memory is the host's, page-locked;
@@ -41,9 +45,11 @@ class CudaDevice : public Device {
   // What its kernels take at most: units of a contraction, or experts; roots of all ranks of a sum; values of a head.
   static constexpr int kMostUnits = 2048, kMostRoots = 128, kMostHeadDim = 512;
 
-  // gpu: from 0 on, of those that the process sees. wait: how long synchronize() may wait for the GPU. graphs: whether
-  // repeat() makes CUDA graphs. Throws Error(configuration) when the GPU cannot be used.
-  static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::nanoseconds wait, bool graphs = true);
+  // gpu: from 0 on, of those that the process sees. wait: how long synchronize() may wait for the GPU, and how long the
+  // driver may take to give memory, to reach another's or to make a graph; then `end` ends the job, as BoundedCall has
+  // it. graphs: whether repeat() makes CUDA graphs. Throws Error(configuration) when the GPU cannot be used.
+  static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::milliseconds wait, bool graphs = true,
+                                          BoundedCall::End end = std::_Exit);
 
   virtual const Kernels& kernels() const = 0;
   // Those of `fast`: kernels(), but BF16 rows are multiplied by cuBLASLt, in a workspace that stays allocated. Null:
@@ -56,6 +62,9 @@ class CudaDevice : public Device {
 
   // marks: numbers from 0 on that the lane has.
   virtual std::unique_ptr<Lane> open_lane(int marks) = 0;
+  // From now on operations may wait for `whom`, behind a lane: a waiting host calls `ask` again and again, which throws
+  // what it knows, and names `whom` when the deadline passes. Empty: for nobody any more.
+  virtual void waits_for(std::string whom, std::function<void()> ask) = 0;
 };
 
 }  // namespace trireme

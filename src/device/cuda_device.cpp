@@ -73,6 +73,9 @@ class EventLane final : public Lane {
     check(cudaStreamWaitEvent(stream_, followed_, 0), "one stream to follow another");
   }
   void mark(int i) override { check(cudaEventRecord(marks_.at(static_cast<size_t>(i)), stream_), "an event"); }
+  void lead(int i) override {
+    check(cudaStreamWaitEvent(device_, marks_.at(static_cast<size_t>(i)), 0), "one stream to follow another");
+  }
   bool passed(int i) override {
     const cudaError_t state = cudaEventQuery(marks_.at(static_cast<size_t>(i)));
     if (state == cudaSuccess) return true;
@@ -96,7 +99,8 @@ class EventLane final : public Lane {
 
 class OneStream final : public CudaDevice {
  public:
-  OneStream(int gpu, std::chrono::nanoseconds wait, bool graphs) : wait_(wait), most_graphs_(graphs ? kMostGraphs : 0) {
+  OneStream(int gpu, std::chrono::milliseconds wait, bool graphs, BoundedCall::End end)
+      : wait_(wait), end_(end), most_graphs_(graphs ? kMostGraphs : 0) {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, gpu), "its properties");
     name_ = fmt::format("GPU {} ({}, sm_{}{})", gpu, properties.name, properties.major, properties.minor);
@@ -135,6 +139,7 @@ class OneStream final : public CudaDevice {
 
   Buffer allocate_pinned(size_t bytes, const char* what) override {
     if (bytes == 0) return {};
+    const BoundedCall call = bounded(what);
     void* data = nullptr;
     const cudaError_t error = cudaHostAlloc(&data, bytes, cudaHostAllocMapped);
     if (error == cudaErrorMemoryAllocation) no_host_room(bytes, what);
@@ -154,6 +159,7 @@ class OneStream final : public CudaDevice {
 
   Buffer pin(std::span<std::byte> memory, const char* what) override {
     if (memory.empty()) return {};
+    const BoundedCall call = bounded(what);
     const cudaError_t error = cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterMapped);
     if (error == cudaErrorMemoryAllocation) no_host_room(memory.size(), what);
     check(error, what);
@@ -177,6 +183,7 @@ class OneStream final : public CudaDevice {
   }
 
   std::optional<Buffer> open(const Handle& handle, size_t bytes) override {
+    const BoundedCall call = bounded("another's memory");
     void* data = nullptr;
     cudaIpcMemHandle_t theirs;
     std::memcpy(&theirs, handle.bytes, sizeof theirs);
@@ -216,7 +223,8 @@ class OneStream final : public CudaDevice {
       if (spin < kSpins) continue;
       if (Clock::now() - start > wait_)
         fail(ExitCode::stuck, "{} has not finished its operations for {:.0f} s{}", name_,
-             std::chrono::duration<double>(wait_).count(), met_ ? "; or it waits for another of " + met_->name : "");
+             std::chrono::duration<double>(wait_).count(), waited_for());
+      if (ask_) ask_();
       sched_yield();
     }
     queued_ = 0;
@@ -251,12 +259,21 @@ class OneStream final : public CudaDevice {
   std::string chip() const override { return chip_; }
   int64_t available_bytes() const override { return static_cast<int64_t>(memory().first); }
   std::unique_ptr<Lane> open_lane(int marks) override { return std::make_unique<EventLane>(stream_, name_, marks); }
+  void waits_for(std::string whom, std::function<void()> ask) override {
+    behind_lane_ = std::move(whom);
+    ask_ = std::move(ask);
+  }
 
  private:
   void launch_erased(Thunk thunk, const void* call) override {
     make_room();
     thunk(call, Launch{0, 1, stream_, products_.get()});
     check(cudaGetLastError(), "a kernel");
+  }
+
+  std::string waited_for() const {
+    const std::string& whom = met_ ? met_->name : behind_lane_;
+    return whom.empty() ? "" : "; or it waits for another of " + whom;
   }
 
   // Before anything is enqueued: an operation is a kernel, and what a graph records is not in the queue.
@@ -272,6 +289,7 @@ class OneStream final : public CudaDevice {
     recording_ = true;
     operations();
     recording_ = false;
+    const BoundedCall call = bounded("a graph to be made");
     cudaGraph_t recorded = nullptr;
     check(cudaStreamEndCapture(stream_, &recorded), "a graph's end");
     cudaGraphExec_t graph = nullptr;
@@ -287,8 +305,14 @@ class OneStream final : public CudaDevice {
     return graph;
   }
 
+  // A call of the driver that may block for good.
+  BoundedCall bounded(const char* what) const {
+    return {fmt::format("{}, asked for {}", name_, what), wait_, end_, ExitCode::stuck, "its driver is stuck"};
+  }
+
   Buffer take(size_t bytes, const char* what) {
     if (bytes == 0) return {};
+    const BoundedCall call = bounded(what);
     void* data = nullptr;
     const cudaError_t error = cudaMalloc(&data, bytes);
     if (error == cudaErrorMemoryAllocation) no_room(bytes, what);
@@ -323,10 +347,13 @@ class OneStream final : public CudaDevice {
   }
   static size_t mib(size_t bytes) { return (bytes + (1 << 20) - 1) >> 20; }
 
-  std::chrono::nanoseconds wait_;
+  std::chrono::milliseconds wait_;
+  BoundedCall::End end_;
   std::string name_, uuid_, chip_, level_;
   std::array<char, 16> device_{};
   const Meeting* met_ = nullptr;  // the last one
+  std::string behind_lane_;
+  std::function<void()> ask_;
   cudaStream_t stream_ = nullptr;
   int queued_ = 0;  // since the host last saw the stream empty
   bool recording_ = false;
@@ -359,10 +386,11 @@ std::string cuda_build() {
   return fmt::format("{}, for sm_80, sm_90a and later", version_text(runtime));
 }
 
-std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::nanoseconds wait, bool graphs) {
+std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::milliseconds wait, bool graphs,
+                                             BoundedCall::End end) {
   const CudaProbe probe = probe_cuda();
   if (gpu >= probe.gpus) fail(ExitCode::configuration, "--device cuda: {}", probe.missing);
-  return std::make_unique<OneStream>(gpu, wait, graphs);
+  return std::make_unique<OneStream>(gpu, wait, graphs, end);
 }
 
 }  // namespace trireme

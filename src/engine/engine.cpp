@@ -41,9 +41,14 @@ void Engine::submit(Request request) {
   scheduler_.add(std::move(sequence));
 }
 
-void Engine::step() {
+void Engine::step(const std::function<void()>& meanwhile) {
   const int most = scheduler_.limits().in_flight;
-  for (StepPlan plan; in_flight_ < most && scheduler_.schedule(plan);) run(std::move(plan));
+  bool called = !meanwhile;
+  const std::function<void()> once = [&] {
+    if (!std::exchange(called, true)) meanwhile();
+  };
+  for (StepPlan plan; in_flight_ < most && scheduler_.schedule(plan);) run(std::move(plan), once);
+  once();
   if (in_flight_ == 0) {
     if (std::chrono::steady_clock::now() - last_plan_ > kSignOfLife) run({});
     return;
@@ -56,14 +61,14 @@ void Engine::step() {
   }
 }
 
-void Engine::run(StepPlan plan) {
+void Engine::run(StepPlan plan, const std::function<void()>& meanwhile) {
   plan.number = next_step_++;
   const bool has_rows = !plan.items.empty();
   const std::vector<std::byte> bytes = serialize(plan);
   for (int r = 1; r < replica_.ranks.size(); r++) replica_.ranks.send(r, kPlanTag, bytes);
   last_plan_ = std::chrono::steady_clock::now();
   if (plan.stop) return;
-  if (auto result = runner_.run(plan)) own_results_.push_back(std::move(*result));
+  if (auto result = runner_.run(plan, meanwhile)) own_results_.push_back(std::move(*result));
   if (has_rows) in_flight_++;
 }
 

@@ -48,26 +48,33 @@ size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
   return static_cast<size_t>(limits.rows * config.hidden_size) * sizeof(float);
 }
 
-std::optional<StepResult> Runner::run(const StepPlan& plan) {
+std::optional<StepResult> Runner::run(const StepPlan& plan, const std::function<void()>& meanwhile) {
   const int64_t rows = std::accumulate(plan.items.begin(), plan.items.end(), int64_t{0},
                                        [](int64_t n, const PlanItem& item) { return n + std::ssize(item.tokens); });
   std::optional<StepResult> result;
-  const double waited = waiter_.waited_seconds(), exchanged = group_.seconds();
+  const double waited = waiter_.waited_seconds(), exchanged = exchange_seconds();
   double hops = 0;
-  const double seconds = timed([&] { result = run(plan, rows, hops); });
+  const double seconds = timed([&] { result = run(plan, rows, hops, meanwhile); });
   if (rows == 0) return std::nullopt;
 
   const bool prefill = rows > std::ssize(plan.items);
   (prefill ? times_.prefill : times_.decode) += seconds;
   (prefill ? times_.prefill_tokens : times_.decode_tokens) += rows;
-  times_.communication += group_.seconds() - exchanged + hops;
+  times_.communication += exchange_seconds() - exchanged + hops;
   times_.waiting += waiter_.waited_seconds() - waited;
   return result;
 }
 
+// The sampler may have a group of its own.
+double Runner::exchange_seconds() const {
+  const bool own = sampler_ && &sampler_->group() != &group_;
+  return group_.seconds() + (own ? sampler_->group().seconds() : 0);
+}
+
 // hops: grows by the seconds between stages. A device that passes its rows on may still be at the step before, which
 // reads the small arrays of then: meanwhile this step's rows may come.
-std::optional<StepResult> Runner::run(const StepPlan& plan, int64_t rows, double& hops) {
+std::optional<StepResult> Runner::run(const StepPlan& plan, int64_t rows, double& hops,
+                                      const std::function<void()>& meanwhile) {
   MatrixView<float> x(residual_.as<float>(), rows, config_.hidden_size);
   const std::span<std::byte> message(residual_.data(), static_cast<size_t>(rows * config_.hidden_size) * sizeof(float));
   if (previous_ && rows > 0) previous_->expect(message.size());
@@ -78,13 +85,14 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, int64_t rows, double
   stage_.prepare(batch);
   auto forward = [&] { stage_.forward(batch, x); };
   const bool decode = batch.tokens.size() == plan.items.size();
-  if (decode && stage_.repeats())
+  if (decode && stage_.repeats(x.rows))
     device_.repeat(x.rows, std::ref(forward));
   else
     forward();
   std::optional<StepResult> result;
   if (next_) hops += timed([&] { next_->send(message); });
-  if (sampler_) result = sampler_->run(plan, x);
+  // Where the device is the host, nothing runs meanwhile.
+  if (sampler_) result = sampler_->run(plan, x, device_.works_in_host_memory() ? std::function<void()>() : meanwhile);
   if (result && result->items.empty()) result.reset();
   return result;
 }

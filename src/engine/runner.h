@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -34,13 +35,17 @@ class Runner {
   // Bytes of the largest message between stages.
   static size_t hop_bytes(const ModelConfig& config, const StepLimits& limits);
 
-  // The result on rank 0 of the last stage's group, nothing elsewhere.
-  std::optional<StepResult> run(const StepPlan& plan);
+  // The result on rank 0 of the last stage's group, nothing elsewhere. meanwhile: called, once at most, where the host
+  // would begin to wait for a device that has all of the step; it may ask nothing of the other ranks that their step
+  // waits for. Empty: nothing.
+  std::optional<StepResult> run(const StepPlan& plan, const std::function<void()>& meanwhile = {});
 
   const StepTimes& times() const { return times_; }
 
  private:
-  std::optional<StepResult> run(const StepPlan& plan, int64_t rows, double& hops);
+  std::optional<StepResult> run(const StepPlan& plan, int64_t rows, double& hops,
+                                const std::function<void()>& meanwhile);
+  double exchange_seconds() const;
   StepBatch lay_out(const StepPlan& plan);
   int32_t angle_of(int32_t position, int32_t prompt_tokens) const;
 

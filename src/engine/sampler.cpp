@@ -47,13 +47,17 @@ size_t Sampler::window_bytes(const ModelConfig& config, const UnitTable& units, 
   return candidate_bytes(limits.logit_rows) + static_cast<size_t>(limits.logit_rows * widest) * sizeof(float);
 }
 
-StepResult Sampler::run(const StepPlan& plan, MatrixView<const float> x) {
+StepResult Sampler::run(const StepPlan& plan, MatrixView<const float> x, const std::function<void()>& before_waiting) {
   collect_rows(plan);
   StepResult result{plan.number, {}};
   for (const PlanItem& item : plan.items) result.items.push_back({.slot = item.slot});
   const std::span<const Row> rows(rows_);
-  for (size_t begin = 0; begin < rows.size(); begin += static_cast<size_t>(chunk_rows_))
-    run_chunk(rows.subspan(begin, std::min(rows.size() - begin, static_cast<size_t>(chunk_rows_))), x, result);
+  for (size_t begin = 0; begin < rows.size(); begin += static_cast<size_t>(chunk_rows_)) {
+    const auto chunk = rows.subspan(begin, std::min(rows.size() - begin, static_cast<size_t>(chunk_rows_)));
+    const bool all_logits = launch_chunk(chunk, x);
+    if (begin == 0 && before_waiting) before_waiting();
+    take_chunk(chunk, all_logits, result);
+  }
   if (group_.rank() != 0) result.items.clear();
   for (ItemResult& item : result.items) item.digest = slots_[static_cast<size_t>(item.slot)].digest.digest();
   return result;
@@ -80,7 +84,8 @@ void Sampler::collect_rows(const StepPlan& plan) {
   for (const PlanItem& item : plan.items) item_of_slot_.push_back(static_cast<size_t>(item.slot));
 }
 
-void Sampler::run_chunk(std::span<const Row> rows, MatrixView<const float> x, StepResult& result) {
+// Logits and each rank's best. Whether anybody wants all logits.
+bool Sampler::launch_chunk(std::span<const Row> rows, MatrixView<const float> x) {
   const RankShare& mine = shares_[static_cast<size_t>(group_.rank())];
   const int64_t count = std::ssize(rows);
   auto* candidates = reinterpret_cast<SampledToken*>(group_.window());
@@ -102,6 +107,11 @@ void Sampler::run_chunk(std::span<const Row> rows, MatrixView<const float> x, St
                                          static_cast<int32_t>(mine.first_token),
                                          static_cast<int32_t>(mine.num_tokens),
                                          {candidates, static_cast<size_t>(count)}});
+  return all_logits;
+}
+
+void Sampler::take_chunk(std::span<const Row> rows, bool all_logits, StepResult& result) {
+  const int64_t count = std::ssize(rows);
   gather(count, all_logits);
   if (group_.rank() != 0) return;
   if (all_logits) {

@@ -28,8 +28,12 @@ class Sampler {
   using Witness = std::function<void(int32_t position, std::span<const float> logits)>;
   void show_scored_to(Witness witness) { witness_ = std::move(witness); }
 
-  // x: [rows, hidden], the plan's rows in order. The result is empty on other ranks than 0.
-  StepResult run(const StepPlan& plan, MatrixView<const float> x);
+  // Whose exchanges pass on what is proposed.
+  const Collective& group() const { return group_; }
+
+  // x: [rows, hidden], the plan's rows in order. The result is empty on other ranks than 0. before_waiting: called once
+  // the device has all of the first chunk, before the host waits for it; empty: nothing.
+  StepResult run(const StepPlan& plan, MatrixView<const float> x, const std::function<void()>& before_waiting);
 
  private:
   struct Row {        // a row whose logits are wanted
@@ -44,7 +48,8 @@ class Sampler {
   };
 
   void collect_rows(const StepPlan& plan);
-  void run_chunk(std::span<const Row> rows, MatrixView<const float> x, StepResult& result);
+  bool launch_chunk(std::span<const Row> rows, MatrixView<const float> x);
+  void take_chunk(std::span<const Row> rows, bool all_logits, StepResult& result);
   bool wants_all_logits(const Row& row, const SamplerSpec& spec) const;
   void gather(int64_t rows, bool all_logits);
   void finish_row(size_t i, const Row& row, bool all_logits, ItemResult& result);

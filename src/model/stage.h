@@ -51,9 +51,11 @@ class Stage {
   // what the stage before sent.
   void forward(const StepBatch& batch, MatrixView<float> x);
 
-  // Whether steps of equal rows launch the same operations, so that a device may repeat them: the choice of experts
-  // passes through the host, and exchanges do unless they are operations themselves.
-  bool repeats() const { return config_.num_experts == 0 && (place_.tp == 1 || group_.is_operation()); }
+  // Whether steps of so many rows launch the same operations, so that a device may repeat them: the choice of experts
+  // passes through the host, exchanges do unless they are operations themselves, and a GroupSum always.
+  bool repeats(int64_t rows) const {
+    return config_.num_experts == 0 && (place_.tp == 1 || (group_.is_operation() && !reduce_mlp_.by_group_sum(rows)));
+  }
 
   // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held] at
   // `logits`.

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <thread>
 
-#include "comm/bounded_call.h"
+#include "base/bounded_call.h"
 #include "comm/collective.h"
 #include "tests/comm/ranks.h"
 

@@ -1,11 +1,14 @@
 // NCCL between GPUs that do not exist: messages of every size to everyone, in order; sums; channels; pieces of windows.
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <thread>
 
 #include "comm/nccl_channels.h"
 #include "comm/nccl_collective.h"
+#include "comm/nccl_sum.h"
+#include "comm/tree_reduce.h"
 #include "device/pinned_vector.h"
 #include "tests/comm/ranks.h"
 
@@ -72,6 +75,43 @@ void test(testing::Ranks& ranks, CudaDevice& gpu, const Nccl& nccl) {
     ranks.check(numbers.read() == expected, "the sum of all ranks' numbers");
   });
 
+  ranks.test("a reduce adds by it from 1 MiB on where GPUs reach each other, else always", [&] {
+    constexpr int kUnits = 5;  // of 3 ranks the second has two roots
+    constexpr int64_t kColumns = 4096, kRows = TreeReduce::kGroupSumBytes / int64_t{sizeof(float)} / kColumns;
+    std::vector<UnitRange> held;
+    for (int r = 0; r < size; r++) held.push_back({kUnits * r / size, kUnits * (r + 1) / size});
+    const size_t window = TreeReduce::window_bytes(kUnits, held, kColumns, kRows);
+    const size_t mine = maximal_nodes(kUnits, held[static_cast<size_t>(me)]).size();
+    auto link = std::shared_ptr<NcclCommunicator>(join(all, NcclCollective::kMarks + NcclSum::kMarks));
+    NcclSum sum(link, gpu, NcclCollective::kMarks);
+    auto fabric = Fabric::create(ranks.world);
+    auto p2p = fabric->collective(all, window);
+    p2p->place_windows(gpu);
+    ranks.check(p2p->is_operation(), p2p->transport());
+    NcclCollective pieces(link, gpu, window);
+    for (Collective* group : {static_cast<Collective*>(p2p.get()), static_cast<Collective*>(&pieces)}) {
+      TreeReduce reduce(*group, gpu, gpu.kernels(), kUnits, held, kColumns, kRows);
+      ranks.check(!reduce.by_group_sum(kRows), "the tree's order where nobody said otherwise");
+      group->sum_by(&sum);
+      ranks.check(reduce.by_group_sum(kRows) && reduce.by_group_sum(1) == (group == &pieces), group->transport());
+      for (int64_t rows : {int64_t{1}, kRows, int64_t{1}, kRows}) {
+        const size_t count = static_cast<size_t>(rows * kColumns);
+        Numbers out(gpu, count), roots(gpu, mine * count);
+        out.fill(7);
+        for (size_t i = 0; i < roots.host.size(); i++)
+          roots.host[i] = static_cast<float>(10 * (static_cast<size_t>(me) + 1) + i % count % 5);
+        gpu.copy(reduce.roots(), roots.host.data(), roots.memory.bytes());
+        reduce.add_to({out.memory.as<float>(), rows, kColumns});
+        std::vector<float> expected = counting(count, 7);
+        for (size_t i = 0; i < count; i++)
+          for (int r = 0; r < size; r++)
+            for (size_t root = 0; root < maximal_nodes(kUnits, held[static_cast<size_t>(r)]).size(); root++)
+              expected[i] += static_cast<float>(10 * (r + 1)) + static_cast<float>(i % 5);
+        ranks.check(out.read() == expected, fmt::format("{} rows by {}", rows, group->transport()));
+      }
+    }
+  });
+
   ranks.test("a chain of channels keeps messages whole and in order", [&] {
     const size_t most = 40000;  // of one message: larger than a mailbox of the fake
     std::unique_ptr<NcclReceiver> from;
@@ -126,7 +166,8 @@ void test(testing::Ranks& ranks, CudaDevice& gpu, const Nccl& nccl) {
 
 int main(int argc, char** argv) {
   return testing::run_ranks(argc, argv, kDeadline, [](testing::Ranks& ranks) {
-    const auto gpu = CudaDevice::open(0, kDeadline);
+    setenv("TRIREME_EMULATED_GPUS", std::to_string(ranks.world.size()).c_str(), 1);  // one for each
+    const auto gpu = CudaDevice::open(ranks.world.rank(), kDeadline);
     const std::vector<std::string> files = {TRIREME_FAKE_NCCL};
     Nccl nccl(files);
     ranks.test("the library serves", [&] { ranks.check(nccl.missing().empty(), nccl.missing()); });

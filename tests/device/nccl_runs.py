@@ -118,6 +118,20 @@ def paths(runs, reference):
     runs.ends("a library that is not there", 78, ["--nccl /nowhere/libnccl.so.2: rank 0: it does not open"], (1, 2, 1), library="/nowhere/libnccl.so.2")
 
 
+def fallback(runs, reference):
+    """Where the library was not asked for by its name, all go without it when it does not start for one."""
+    found = {"CUDA_HOME": "/nowhere", "LD_LIBRARY_PATH": runs.fakes, "library": ""}
+    unused = "NCCL is not used, GPUs reach each other through the host's memory: NCCL 2.28.9, asked to start"
+    words = [unused, "no network interface was found", "hops by shm by the host"]
+    runs.same("it does not start on one rank", reference, words, (1, 2, 1), "--deadline-s", "2", words="init-error@1", **found,
+              ways={"group": "self", "next_stage": "shm by the host"})
+    runs.same("nor on all", reference, words, (1, 3, 1), "--deadline-s", "2", words="init-error", **found)
+    runs.same("a group's does not start", reference, [unused, "group by shm, hops by shm by the host"], (2, 2, 1), "--deadline-s", "2",
+              words="init-error@3", TRIREME_EMULATED_GPU_ALONE="1", **found)
+    runs.same("a rank never comes", reference, ["waited 2 s for NCCL to start of the group of world ranks 1, 2", "hops by shm by the host"],
+              (1, 3, 1), "--deadline-s", "2", words="init-hang@2", **found)
+
+
 def faults(runs):
     runs.ends("it does not start", 78, ["asked to start", "no network interface was found", "--nccl off"], (1, 2, 1), "init-error")
     runs.ends("a rank never comes", 71, ["waited 2 s for NCCL to start of the group of world ranks 0, 1"], (1, 2, 1), "init-hang@1")
@@ -125,6 +139,10 @@ def faults(runs):
     runs.ends("a group hangs", 71, ["waited 2 s for exchange", "(NCCL)"], (2, 1, 1), "hang=5@1", TRIREME_EMULATED_GPU_ALONE="1")
     runs.ends("a link goes down", 69, ["reports: remote process exited", "a link went down"], (1, 2, 1), "error=4@0")
     runs.ends("an abort never returns", 69, ["a link went down"], (1, 2, 1), "error=4@1 abort-hang")
+    runs.ends("a rank alone cannot lock its windows", 72, ["the host has no 1 MiB of memory to lock for the windows of a group", "(rank 0 on "], (2, 1, 1),
+              library="off", TRIREME_EMULATED_GPU_ALONE="1", TRIREME_EMULATED_GPU_NO_LOCKING="1@1")
+    runs.ends("a driver never opens another's memory", 71, ["waited 2 s for GPU ", "asked for another's memory", "its driver is stuck"], (2, 1, 1),
+              library="off", TRIREME_EMULATED_GPU_BLOCKS_IN="cudaIpcOpenMemHandle")
     runs.ends("a rank dies", 137, [], (1, 2, 1), "die=4@1")
 
 
@@ -149,6 +167,7 @@ def main():
         checks.check("the reference", reference is not None)
         layouts(runs, reference)
         paths(runs, reference)
+        fallback(runs, reference)
         faults(runs)
         shown(runs)
     checks.end()

@@ -30,16 +30,16 @@ class Runs:
         self.program = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
         self.libraries = os.path.join(tiny.build, "tests", "testkit", "cublaslt")
 
-    def run(self, name, model, corpus, numerics, *options, ranks=1, acting=""):
-        """(the rows of the result, stderr, the fingerprint); rows are None when the run failed."""
+    def run(self, name, model, corpus, numerics, *options, ranks=1, acting="", ends=0, **env):
+        """(the rows of the result, stderr, the fingerprint); rows are None when the run failed, as it may be asked to."""
         out = self.tiny.path("out.jsonl")
         launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
         done = subprocess.run(
             [*launcher, self.program, "run", self.tiny.put("in.jsonl", corpus), "-m", model, "-o", out, "--device", "cuda", "--numerics", numerics, "--tokens",
              "--logprobs", "1", "--prompt-logprobs", "0", "--restart", "--log-level", "info", "--max-step-tokens", "16", *options],
             capture_output=True, text=True, timeout=170, check=False,
-            env=self.tiny.environment(LD_LIBRARY_PATH=self.libraries, TRIREME_TEST_CUBLASLT=acting))
-        if not self.checks.check(f"{name} ends well", done.returncode == 0, done.stderr):
+            env=self.tiny.environment(LD_LIBRARY_PATH=self.libraries, TRIREME_TEST_CUBLASLT=acting, **env))
+        if not self.checks.check(f"{name} ends with {ends}", done.returncode == ends, done.stderr) or ends != 0:
             return None, done.stderr, ""
         with open(out, encoding="utf-8") as file:
             text = file.read()
@@ -83,6 +83,37 @@ def check_near(runs, checks, name, model, lengths, layouts):
     return standard
 
 
+def check_sums(runs, checks, model, standard):
+    """By NCCL, where GPUs cannot open each other's memory: at any size."""
+    library = ["--nccl", os.path.join(runs.tiny.build, "tests", "testkit", "nccl", "libnccl.so.2")]
+    alone = {"TRIREME_EMULATED_GPUS": "4", "TRIREME_EMULATED_GPU_ALONE": "1"}
+    sums = "sums by NCCL 2.28.9 (P2P/IPC)"
+    for layout in ((2, 1), (3, 1), (2, 2)):
+        tp, pp = layout
+        what = f"sums by NCCL, tp {tp} pp {pp}"
+        options = [*library, "--tp", str(tp), "--pp", str(pp)]
+        fast, said, _ = runs.run(what, model, rows(LENGTHS), "fast", *options, ranks=tp * pp, **alone)
+        if fast is None or standard is None:
+            continue
+        checks.check(f"{what}: it is said", f"group by NCCL 2.28.9 (P2P/IPC), {sums}" in said, said)
+        checks.equal(f"{what}: standard's tokens", tokens_of(fast), tokens_of(standard))
+        checks.check(f"{what}: near standard's log-probs, and not those", 0 < farthest(fast, standard) < NEAR, farthest(fast, standard))
+        with open(runs.tiny.path("out.jsonl.run/status.json"), encoding="utf-8") as file:
+            checks.check(f"{what}: status.json", sums.endswith(json.load(file)["ranks"][0]["motion"]["sums"]), what)
+    two = ["--tp", "2", "--deadline-s", "2"]
+    exact, said, _ = runs.run("standard", model, rows(LENGTHS), "standard", *library, *two, ranks=2, **alone)
+    checks.check("standard never adds by it", exact == standard and "sums by" not in said, said)
+    _, said, _ = runs.run("GPUs that reach each other", model, rows([1]), "fast", *library, *two, ranks=2, TRIREME_EMULATED_GPUS="2")
+    checks.check("GPUs that reach each other: large sums", f"group by p2p, {sums} from 1024 KiB on" in said, said)
+    _, said, _ = runs.run("no NCCL", model, rows([1]), "fast", "--nccl", "off", *two, ranks=2, TRIREME_EMULATED_GPUS="2")
+    checks.check("without NCCL nothing is said of it", "NCCL" not in said and "sums by" not in said, said)
+    # Of a rank's groups of calls the first are first messages and embeddings. A host first spins, which the emulated GPU makes long.
+    for words, deadline, code, says in (("error=4@1", "2", 69, "a link went down"), ("late-error=4@0", "30", 69, "a link went down"),
+                              ("hang=4@1", "2", 71, "has not finished its operations for 2 s; or it waits for another of the group of world ranks 0, 1 (NCCL)")):
+        _, said, _ = runs.run(words, model, rows([3]), "fast", *library, "--tp", "2", "--deadline-s", deadline, ranks=2, ends=code, TRIREME_TEST_NCCL=words, **alone)
+        checks.check(f"{words}: says {says!r}", says in said, said)
+
+
 def check_missing(runs, checks, model, standard):
     for acting in ("dead", "old"):
         text, said, fingerprint = runs.run(f"a library that is {acting}", model, rows(LENGTHS), "fast", "--tp", "2", acting=acting, ranks=2)
@@ -110,6 +141,7 @@ def main():
         q4 = tiny.model("q4", *TINY, "--type", "q4_1", "--seed", "3")
         results = [runs.run(f"codes, {numerics}", q4, rows([20]), numerics)[0] for numerics in ("standard", "fast")]
         checks.equal("codes are multiplied as in standard", results[1], results[0])
+        check_sums(runs, checks, tiny_bf16, standard)
         check_missing(runs, checks, tiny_bf16, standard)
         check_version(runs, checks)
     checks.end()

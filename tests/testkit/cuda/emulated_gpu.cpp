@@ -23,9 +23,12 @@ namespace trireme::testkit {
 
 namespace {
 
+// "1@2" is rank 2's alone.
 int setting(const char* name, int otherwise) {
-  const char* text = std::getenv(name);
-  return text ? std::atoi(text) : otherwise;
+  const char *text = std::getenv(name), *rank = std::getenv("OMPI_COMM_WORLD_RANK");
+  const char* at = text ? std::strchr(text, '@') : nullptr;
+  const bool mine = text && (!at || std::strcmp(at + 1, rank ? rank : "0") == 0);
+  return mine ? std::atoi(text) : otherwise;
 }
 
 // CUDA_VISIBLE_DEVICES, here a list of numbers, counts GPUs anew.
@@ -67,12 +70,15 @@ using Work = std::deque<std::function<bool()>>;  // each says whether it is done
 struct Stream {
   Work work;
   std::optional<Work> captured;  // while a graph is recorded
+  bool running = false;          // streams may wait for each other in turn
 
   void run() {
+    if (std::exchange(running, true)) return;
     try {
       while (!work.empty() && work.front()()) work.pop_front();
     } catch (const cuda::StillWaiting&) {  // a kernel, which begins anew
     }
+    running = false;
   }
 };
 std::vector<Stream*> streams;
@@ -81,6 +87,12 @@ void run(Stream& stream) {
   gpu.let(PROT_READ | PROT_WRITE);
   stream.run();
   gpu.let(PROT_NONE);
+}
+
+// The call that TRIREME_EMULATED_GPU_BLOCKS_IN names never returns.
+void block_in(const char* call) {
+  const char* named = std::getenv("TRIREME_EMULATED_GPU_BLOCKS_IN");
+  while (named && std::strcmp(named, call) == 0) pause();
 }
 
 // What it marks is counted: an event that is recorded again has a later point.
@@ -169,6 +181,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
+  block_in("cudaMalloc");
   if (bytes > gpu.total - gpu.used) return cudaErrorMemoryAllocation;
   const int file = memfd_create("emulated GPU", MFD_CLOEXEC);
   if (file < 0 || ftruncate(file, static_cast<off_t>(whole_pages(bytes))) != 0) return cudaErrorMemoryAllocation;
@@ -197,6 +210,7 @@ cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* data) {
   return cudaSuccess;
 }
 cudaError_t cudaIpcOpenMemHandle(void** data, cudaIpcMemHandle_t handle, unsigned) {
+  block_in("cudaIpcOpenMemHandle");
   Shared shared;
   std::memcpy(&shared, &handle, sizeof shared);
   if (setting("TRIREME_EMULATED_GPU_ALONE", 0)) return last_error = cudaErrorPeerAccessUnsupported;
@@ -218,6 +232,7 @@ cudaError_t cudaIpcCloseMemHandle(void* data) {
 }
 
 cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
+  block_in("cudaHostAlloc");
   if (!(*data = map(bytes, PROT_READ | PROT_WRITE))) return cudaErrorMemoryAllocation;
   gpu.locked[static_cast<std::byte*>(*data)] = bytes;
   return cudaSuccess;
@@ -231,6 +246,8 @@ cudaError_t cudaFreeHost(void* data) {
   return cudaSuccess;
 }
 cudaError_t cudaHostRegister(void* data, size_t bytes, unsigned) {
+  block_in("cudaHostRegister");
+  if (setting("TRIREME_EMULATED_GPU_NO_LOCKING", 0)) return last_error = cudaErrorMemoryAllocation;
   return gpu.locked.emplace(static_cast<std::byte*>(data), bytes).second ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaHostUnregister(void* data) {
@@ -306,6 +323,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  block_in("cudaGraphInstantiate");
   if (setting("TRIREME_EMULATED_GPU_NO_GRAPHS", 0)) return last_error = cudaErrorMemoryAllocation;
   *exec = new Work(*static_cast<Work*>(graph));
   return cudaSuccess;

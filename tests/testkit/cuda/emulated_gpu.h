@@ -1,11 +1,13 @@
 #pragma once
 
 // A GPU that does not exist, with what is hard about a real one: memory that the host cannot touch (it faults), host
-// memory that the GPU cannot, and work that is not done before somebody asks whether it is. Of the environment:
-// TRIREME_EMULATED_GPUS (1), TRIREME_EMULATED_GPU_MIB (8192), TRIREME_EMULATED_GPU_SM (80),
-// TRIREME_EMULATED_GPU_1_SM (the second GPU's), TRIREME_EMULATED_GPU_HANGS (0), TRIREME_EMULATED_GPU_ALONE (0): it
-// reaches no other process's memory, TRIREME_EMULATED_GPU_OPENS_ELSEWHERE (0): what it opens of another process is
-// other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): it has no room for graphs. Its queue is as long as a real one's.
+// memory that the GPU cannot, and work that is not done before somebody asks whether it is. Of the environment, a
+// number for all ranks or for one ("1@2"): TRIREME_EMULATED_GPUS (1), TRIREME_EMULATED_GPU_MIB (8192),
+// TRIREME_EMULATED_GPU_SM (80), TRIREME_EMULATED_GPU_1_SM (80; the second GPU's), TRIREME_EMULATED_GPU_HANGS (0),
+// TRIREME_EMULATED_GPU_ALONE (0): it reaches no other process's memory, TRIREME_EMULATED_GPU_OPENS_ELSEWHERE (0): what
+// it opens of another process is other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): it has no room for graphs,
+// TRIREME_EMULATED_GPU_NO_LOCKING (0): the host has no memory to lock for another's, TRIREME_EMULATED_GPU_BLOCKS_IN: a
+// call that never returns. Its queue is as long as a real one's.
 #include <cstddef>
 #include <functional>
 

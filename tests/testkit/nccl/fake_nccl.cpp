@@ -5,7 +5,8 @@
 // say what is wrong, of all ranks or of one (@R):
 //   version=N     its version code           via=WAY       the transport that its log tells
 //   init-error    it does not start          init-hang     a group is never formed
-//   error=N       the N-th group of calls fails later      hang=N, die=N   from then on it does nothing, or is gone
+//   error=N       the N-th group of calls fails            hang=N, die=N   from then on it does nothing, or is gone
+//   late-error=N  the N-th does nothing, and some time later the state says that a link is down
 //   abort-hang    an abort never returns
 // Compiled with TRIREME_WITHOUT_FINALIZE it lacks a function.
 #include <dlfcn.h>
@@ -22,6 +23,7 @@
 #include <cstring>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -67,6 +69,7 @@ struct Comm {
   Group* group;
   int state = kInProgress;
   bool met = false;
+  int asked_until_fault = 0;  // > 0: so often
 };
 
 // A move under way: parts of at most kBox bytes.
@@ -109,6 +112,7 @@ struct Sum {
   float* data;
   std::vector<float> mine, theirs;
   std::vector<Move> moves;
+  bool hangs = false;
 };
 
 bool get_on(void* context) {
@@ -128,6 +132,7 @@ bool get_on(void* context) {
 bool add_up(void* context) {
   auto* sum = static_cast<Sum*>(context);
   const size_t count = sum->mine.size();
+  if (sum->hangs) return false;
   if (sum->moves.empty() && count > 0) {
     std::memcpy(sum->mine.data(), sum->data, count * sizeof(float));
     for (int r = 0; r < sum->comm->ranks; r++) {
@@ -173,6 +178,7 @@ void log(const std::string& line) {
 int depth = 0;    // of group_start
 int batches = 0;  // of the process
 Batch* open_batch = nullptr;
+Sum* open_sum = nullptr;
 void* open_stream = nullptr;
 std::string last_error;
 
@@ -192,14 +198,16 @@ int add(Comm* comm, void* data, size_t bytes, int type, int peer, void* stream, 
   return kSuccess;
 }
 
-// Faults that come in the course of a run.
-int fault_of(Batch& batch) {
+// Faults that come in the course of a run, of a group of calls on one communicator.
+int fault_of(Comm* comm, bool& hangs) {
+  constexpr int kAskedUntilFault = 100;
   const int number = ++batches;
   if (word("die") == number) raise(SIGKILL);
-  if (const int from = word("hang"); from > 0 && number >= from) batch.hangs = true;
+  if (const int from = word("hang"); from > 0 && number >= from) hangs = true;
+  if (word("late-error") == number) hangs = true, comm->asked_until_fault = kAskedUntilFault;
   if (word("error") != number) return kSuccess;
   last_error = "a link went down";
-  for (const Move& move : batch.moves) move.comm->state = kRemoteError;
+  comm->state = kRemoteError;
   return kRemoteError;
 }
 
@@ -249,6 +257,10 @@ int ncclCommGetAsyncError(Comm* comm, int* state) {
         log("host:1:2 [0] NCCL INFO Channel 00/0 : " + std::to_string(comm->rank) + "[0] -> " + std::to_string(r) +
             "[1] via " + via);
   }
+  if (comm->asked_until_fault > 0 && --comm->asked_until_fault == 0) {
+    last_error = "a link went down";
+    comm->state = kRemoteError;
+  }
   return *state = comm->state, kSuccess;
 }
 #ifndef TRIREME_WITHOUT_FINALIZE
@@ -266,11 +278,13 @@ int ncclCommAbort(Comm* comm) {
 }
 int ncclGroupStart() { return depth++, kSuccess; }
 int ncclGroupEnd() {
-  if (--depth > 0 || !open_batch) return kSuccess;
-  Batch* batch = open_batch;
-  open_batch = nullptr;
-  const int code = fault_of(*batch);
-  if (code == kSuccess) enqueue(open_stream, get_on, batch);
+  if (--depth > 0 || (!open_batch && !open_sum)) return kSuccess;
+  Batch* batch = std::exchange(open_batch, nullptr);
+  Sum* sum = std::exchange(open_sum, nullptr);
+  if (batch && sum) return refuse("sums and moves in one group");
+  const int code = batch ? fault_of(batch->moves.front().comm, batch->hangs) : fault_of(sum->comm, sum->hangs);
+  if (code == kSuccess && batch) enqueue(open_stream, get_on, batch);
+  if (code == kSuccess && sum) enqueue(open_stream, add_up, sum);
   return code == kSuccess ? kSuccess : kInProgress;  // the state has the fault
 }
 int ncclSend(const void* data, size_t count, int type, int peer, Comm* comm, void* stream) {
@@ -280,11 +294,13 @@ int ncclRecv(void* data, size_t count, int type, int peer, Comm* comm, void* str
   return add(comm, data, count, type, peer, stream, false);
 }
 int ncclAllReduce(const void* from, void* to, size_t count, int type, int op, Comm* comm, void* stream) {
-  if (from != to || type != 7 || op != 0) return refuse("only sums of floats, in place");
+  if (depth == 0 || open_sum || from != to || type != 7 || op != 0)
+    return refuse("only sums of floats, in place, one a group");
+  if (comm->state != kSuccess) return refuse("the communicator is not ready");
   if (!gpu_reaches(to, count * sizeof(float))) return refuse("memory that the GPU does not reach");
-  auto* sum = new Sum{comm, static_cast<float*>(to), std::vector<float>(count), {}, {}};
-  sum->theirs.resize(count * static_cast<size_t>(comm->ranks));
-  enqueue(stream, add_up, sum);
+  open_sum = new Sum{comm, static_cast<float*>(to), std::vector<float>(count), {}, {}};
+  open_sum->theirs.resize(count * static_cast<size_t>(comm->ranks));
+  open_stream = stream;
   return kSuccess;
 }
 const char* ncclGetErrorString(int code) {

@@ -1,4 +1,4 @@
-#include "device/nvidia_library.h"
+#include "base/nvidia_library.h"
 
 #include <dlfcn.h>
 
@@ -57,7 +57,8 @@ std::vector<std::string> NvidiaLibrary::candidates(std::span<const std::string> 
   return found;
 }
 
-NvidiaLibrary::NvidiaLibrary(const std::string& path) : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+NvidiaLibrary::NvidiaLibrary(const std::string& path)
+    : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)), name_(path) {
   if (handle_) return;
   const char* words = dlerror();
   error_ = words ? words : "it cannot be opened";
@@ -68,13 +69,13 @@ NvidiaLibrary::~NvidiaLibrary() {
 }
 
 NvidiaLibrary::NvidiaLibrary(NvidiaLibrary&& other) noexcept
-    : handle_(std::exchange(other.handle_, nullptr)), error_(std::move(other.error_)) {}
+    : handle_(std::exchange(other.handle_, nullptr)), name_(std::move(other.name_)), error_(std::move(other.error_)) {}
 
 std::string NvidiaLibrary::path_of(const void* function) const {
   Dl_info info{};
   return dladdr(function, &info) != 0 && info.dli_fname ? info.dli_fname : "";
 }
 
-void* NvidiaLibrary::find(const char* name) const { return dlsym(handle_, name); }
+void* NvidiaLibrary::find(const char* name) const { return handle_ ? dlsym(handle_, name) : nullptr; }
 
 }  // namespace trireme

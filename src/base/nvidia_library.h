@@ -24,13 +24,20 @@ class NvidiaLibrary {
 
   bool is_open() const { return handle_ != nullptr; }
   const std::string& error() const { return error_; }
-  std::string path_of(const void* function) const;  // the file that has it
+  const std::string& name() const { return name_; }  // as it was asked for
+  std::string path_of(const void* function) const;   // the file that has it
 
   void* find(const char* name) const;  // null: it has no such function
+  template <typename Function>
+  bool take(const char* name, Function*& function) const {
+    function = reinterpret_cast<Function*>(find(name));
+    return function != nullptr;
+  }
+  void leave_open() { handle_ = nullptr; }  // for good: nothing more is found
 
  private:
   void* handle_ = nullptr;
-  std::string error_;
+  std::string name_, error_;
 };
 
 }  // namespace trireme
