@@ -40,7 +40,7 @@ const ModelShape kAttending = shape_of("attending", 128, 256, 4, 8, 2, 64);
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
 constexpr int64_t kChunk = 256;                                   // --max-step-tokens' default
-constexpr int kSamples = 5;                                       // of which the median counts
+constexpr int kSamples = 3;                                       // of which the median counts
 constexpr int64_t kShort = 4;                                     // tokens of a prompt that only begins a sequence
 constexpr int64_t kFar = 1024;                                    // positions that attention is measured over
 constexpr int64_t kLong = 2048;                                   // tokens of a long prompt
@@ -63,7 +63,7 @@ class Stopwatch {
   }
 
   double decode(int64_t rows, int64_t position) {
-    const int64_t steps = rows >= 16 ? 6 : 24;
+    const int64_t steps = rows >= 16 ? 4 : 12;
     return static_cast<double>(rows) / rate({true, rows, position, steps});
   }
   double prompt(int64_t tokens) { return static_cast<double>(tokens) / rate({false, 1, tokens, 0}); }

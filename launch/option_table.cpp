@@ -82,7 +82,7 @@ const OptionSpec kTable[] = {
   {"plan", "slo-ttft", 0, "MS", "", kPlan, &Options::slo_ttft, "milliseconds to the first token, at most", 0, 1e9, true},
   {"plan", "slo-tpot", 0, "MS", "", kPlan, &Options::slo_tpot, "milliseconds for each further token, at most", 0, 1e9, true},
   {"plan", "gpu-hour", 0, "PRICE", "", kPlan, &Options::gpu_hour, "of one device; without it costs are device hours", 0, 1e9, true},
-  {"plan", "engine-profile", 0, "NAME", "published", kPlan, &Options::engine_profile, "what the engine reaches: published (vLLM, TensorRT-LLM), trireme"},
+  {"plan", "engine-profile", 0, "NAME|auto", "auto", kPlan, &Options::engine_profile, "what the engine reaches: published (vLLM, TensorRT-LLM), trireme; auto: trireme where bench --calibrate was run, else published"},
 
   {"bench", "calibrate", 0, "", "", kBench, &Options::calibrate, "measure this host's CPUs for plan and run, in place of a benchmark: a minute"},
   {"bench", "prompt-tokens", 0, "N", "512", kBench, &Options::prompt_tokens, "length of every prompt (decode: 16 unless given)", 1, 1 << 20},

@@ -106,7 +106,7 @@ void print_text(const Plan& plan, const ModelWork& model, const Cluster& cluster
 }  // namespace
 
 int plan_command(const Options& options, const Environment&) {
-  const EngineProfile profile = get_engine_profile(options.engine_profile);
+  const EngineProfile profile = planned_profile(options);
   const PlannedModel model = PlannedModel::of(options, profile);
   const Cluster cluster = planned_cluster(options);
   const PlanRequest request = plan_request(options);

@@ -9,6 +9,8 @@
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/json_file.h"
+#include "kernels/select.h"
+#include "launch/calibration_file.h"
 #include "launch/probe_limits.h"
 #include "model/shapes.h"
 #include "model/transformers_config.h"
@@ -114,6 +116,23 @@ PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
   p.work =
       std::make_unique<ModelWork>(o.shape.empty() ? o.model_config : o.shape, config, precision, kv_bytes, profile);
   return p;
+}
+
+EngineProfile planned_profile(const Options& o) {
+  constexpr double kOwnChunkTokens = 256;  // --max-step-tokens' default
+  std::optional<HostCosts> costs;
+  if (o.machine == "here" && o.engine_profile != "published") {
+    const Host host = probe_host();
+    if (host.gpus.gpus.empty()) costs = read_calibration(host, std::string(available_levels().back()));
+  }
+  EngineProfile profile = get_engine_profile(o.engine_profile != "auto" ? o.engine_profile
+                                             : costs                    ? "trireme"
+                                                                        : "published");
+  if (profile.own()) profile.chunk_tokens = kOwnChunkTokens;
+  if (!costs || !profile.own()) return profile;
+  profile.host = std::move(costs);
+  profile.about = "this engine, calibrated on these CPUs";
+  return profile;
 }
 
 Cluster planned_cluster(const Options& o) {

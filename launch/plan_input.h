@@ -17,6 +17,10 @@ struct PlannedModel {
   static PlannedModel of(const Options& options, const EngineProfile& profile);
 };
 
+// --engine-profile. Ours on this host's CPUs has what `bench --calibrate` measured there, and is what auto takes where
+// somebody has calibrated; elsewhere auto is `published`.
+EngineProfile planned_profile(const Options& options);
+
 // --machine: a description, a JSON file of one, or this host.
 Cluster planned_cluster(const Options& options);
 

@@ -1,0 +1,87 @@
+#include "plan/host_costs.h"
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "model/shapes.h"
+#include "plan/cost.h"
+#include "testkit/error_of.h"
+
+using namespace trireme;
+using testkit::contains;
+using testkit::error_of;
+
+namespace {
+
+// A host of 8 cores whose step over one parameter takes 1 ns for a row and 4 for 16, and nothing else but exchanges.
+nlohmann::json calibration() {
+  return {{"cores", 8},
+          {"lone_core", 1.5},
+          {"read_bytes_per_s", 1e15},
+          {"value_ns", 0},
+          {"attend_ns", 0},
+          {"attend_prompt_ns", 0},
+          {"layer_us", 0},
+          {"step_us", 0},
+          {"sequence_us", 0},
+          {"reduce_us", 0},
+          {"reduce_bytes_per_s", 1e18},
+          {"products", {{"bf16", {{"rows", {1, 16}}, {"ns_per_parameter", {1.0, 4.0}}}}}}};
+}
+
+std::string refusal(const char* field, const nlohmann::json& value) {
+  nlohmann::json json = calibration();
+  json[field] = value;
+  return error_of([&] { HostCosts::parse(json, "c.json"); });
+}
+
+// Milliseconds of a step of `rows` on a rank with half of such a host.
+double step_ms(int pp, double rows) {
+  EngineProfile profile = get_engine_profile("trireme");
+  profile.host = HostCosts::parse(calibration(), "c.json");
+  profile.bubble = 0;
+  Cluster cluster = Cluster::parse("2 epyc-9654");
+  cluster.device.share = 0.5;
+  cluster.device.memory_bytes_per_s = cluster.device.bf16_flops = 1e18;
+  cluster.device.pcie_bytes_per_s = 1e18;
+  const ModelWork model("m", get_shape("smollm2-135m").config(), Precision::bf16, 2, profile);
+  return CostModel(model, model.stages(1, pp), cluster, profile, 1, pp).decode_step(rows, 1).total_ms();
+}
+
+}  // namespace
+
+TEST_CASE("a calibration survives its journey, and between measured rows a step's time is linear") {
+  const HostCosts costs = HostCosts::parse(HostCosts::parse(calibration(), "c.json").to_json(), "c.json");
+  const HostCosts::Curve& curve = costs.curve(Precision::bf16);
+  CHECK(curve.at(1) == 1);
+  CHECK(curve.at(6) == doctest::Approx(2));
+  CHECK(curve.at(16) == 4);
+  CHECK(curve.at(64) == 16);  // beyond them rows cost what they did at last
+  CHECK(&costs.curve(Precision::int4) == &curve);  // the nearest there is
+}
+
+TEST_CASE("a step takes what its parameters take, longer on a part of the host") {
+  const double parameters = 30 * (2.0 * (9 + 3) * 64 + 3 * 1536) * 576 + 49152.0 * 576;
+  CHECK(step_ms(1, 1) == doctest::Approx(parameters * 1e-6 / 0.5).epsilon(0.01));
+  CHECK(step_ms(1, 16) == doctest::Approx(4 * parameters * 1e-6 / 0.5).epsilon(0.01));
+}
+
+TEST_CASE("a stage is faster while the other one waits for it") {
+  CHECK(step_ms(2, 1) == doctest::Approx(step_ms(1, 1) / 1.25).epsilon(0.01));  // half of them wait: half of the gain
+  CHECK(step_ms(2, 2) == doctest::Approx(step_ms(1, 1)).epsilon(0.01));         // each has a sequence
+}
+
+TEST_CASE("what is no calibration is refused by the field") {
+  CHECK(contains(refusal("cores", 0), "65: c.json: field \"cores\" of the calibration must be 1 at least"));
+  CHECK(contains(refusal("read_bytes_per_s", 0), "\"read_bytes_per_s\" of the calibration must be above 0"));
+  CHECK(contains(refusal("layer_us", -1), "must be a number of at least 0"));
+  CHECK(contains(refusal("products", nlohmann::json::object()), "must have a precision"));
+  const auto curve = [](nlohmann::json rows) {
+    return nlohmann::json{{"int8", {{"rows", std::move(rows)}, {"ns_per_parameter", {1, 2}}}}};
+  };
+  CHECK(contains(refusal("products", curve({1, 1})), "must ascend from 1"));
+  CHECK(contains(refusal("products", curve({2, 3})), "must ascend from 1"));
+  CHECK(contains(refusal("products", curve({1, 2, 3})), "with a time for each"));
+  CHECK(contains(refusal("products", curve({1, "2"})), "must have numbers above 0"));
+}
