@@ -15,7 +15,7 @@ BoundedCall::BoundedCall(std::string what, std::chrono::milliseconds deadline, E
         if (changed_.wait_for(lock, deadline, [this] { return returned_; })) return;
         char host[256] = "";
         gethostname(host, sizeof host - 1);
-        std::fprintf(stderr, "trireme: error: waited %.0f s for %s (process %d on %s): %s\n",
+        std::fprintf(stderr, "trireme: error: waited %g s for %s (process %d on %s): %s\n",
                      std::chrono::duration<double>(deadline).count(), what.c_str(), static_cast<int>(getpid()), host,
                      fault);
         std::fflush(stderr);

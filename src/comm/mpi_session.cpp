@@ -45,7 +45,9 @@ MpiSession::~MpiSession() {
 }
 
 void MpiSession::abort(int exit_code) {
-  if (mpi_is_up()) {
+  int ranks = 1;
+  if (mpi_is_up()) MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  if (ranks > 1) {  // alone nobody else must be told
     signal(SIGALRM, SIG_DFL);
     alarm(kAbortLimit);
     MPI_Abort(MPI_COMM_WORLD, exit_code);
