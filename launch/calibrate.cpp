@@ -19,6 +19,8 @@
 #include "model/import.h"
 #include "model/shapes.h"
 #include "model/synthetic_weights.h"
+#include "plan/own_memory.h"
+#include "topology/threads.h"
 
 namespace trireme {
 
@@ -39,7 +41,7 @@ ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1
 const ModelShape kAttending = shape_of("attending", 128, 256, 4, 8, 2, 64);
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
-constexpr int64_t kChunk = 256;                                   // --max-step-tokens' default
+constexpr int64_t kChunk = kStepTokens;
 constexpr int kSamples = 3;                                       // of which the median counts
 constexpr int64_t kShort = 4;                                     // tokens of a prompt that only begins a sequence
 constexpr int64_t kFar = 1024;                                    // positions that attention is measured over
@@ -121,7 +123,7 @@ class Calibration {
   }
 
  private:
-  int threads() const { return options_.threads > 0 ? static_cast<int>(options_.threads) : cores_; }
+  int threads() const { return threads_; }
 
   Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights, int threads) {
     stay_on(cpus_);  // the team before pinned this thread
@@ -193,7 +195,8 @@ class Calibration {
   Communicator& world_;
   Log& log_;
   std::vector<int> cpus_;
-  int cores_ = static_cast<int>(cpus_.size());
+  // As a run has them: one a core, whatever hardware threads it has.
+  int threads_ = thread_plan(Machine::of({probe_rank(std::nullopt)}), 0, static_cast<int>(options_.threads)).threads;
   HostCosts costs_;
 };
 

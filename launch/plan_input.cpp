@@ -14,6 +14,7 @@
 #include "launch/probe_limits.h"
 #include "model/shapes.h"
 #include "model/transformers_config.h"
+#include "plan/own_memory.h"
 #include "plan/planned_weights.h"
 #include "topology/gpu.h"
 #include "topology/host.h"
@@ -119,7 +120,6 @@ PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
 }
 
 EngineProfile planned_profile(const Options& o) {
-  constexpr double kOwnChunkTokens = 256;  // --max-step-tokens' default
   std::optional<HostCosts> costs;
   if (o.machine == "here" && o.engine_profile != "published") {
     const Host host = probe_host();
@@ -128,7 +128,7 @@ EngineProfile planned_profile(const Options& o) {
   EngineProfile profile = get_engine_profile(o.engine_profile != "auto" ? o.engine_profile
                                              : costs                    ? "trireme"
                                                                         : "published");
-  if (profile.own()) profile.chunk_tokens = kOwnChunkTokens;
+  if (profile.own()) profile.chunk_tokens = static_cast<double>(kStepTokens);
   if (!costs || !profile.own()) return profile;
   profile.host = std::move(costs);
   profile.about = "this engine, calibrated on these CPUs";

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "plan/own_memory.h"
 #include "plan/reasons.h"
 
 namespace trireme {
@@ -12,7 +13,6 @@ namespace trireme {
 namespace {
 
 constexpr const char* kObjectives[] = {"latency", "throughput", "cost"};
-constexpr int64_t kOwnStepRows = 256;  // --max-step-tokens' default
 
 std::vector<int> divisors(int n) {
   std::vector<int> found;
@@ -58,7 +58,7 @@ class Planner {
     LayoutPlan l;
     l.tp = tp, l.pp = pp, l.dp = dp;
     const CostModel cost(model_, model_.stages(tp, pp), cluster_, profile_, tp, pp);
-    l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, kOwnStepRows);
+    l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, kStepTokens);
     l.max_sequences = l.memory.sequences(request_.context);
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);

@@ -57,7 +57,7 @@ TEST_CASE("a calibration survives its journey, and between measured rows a step'
   CHECK(curve.at(1) == 1);
   CHECK(curve.at(6) == doctest::Approx(2));
   CHECK(curve.at(16) == 4);
-  CHECK(curve.at(64) == 16);  // beyond them rows cost what they did at last
+  CHECK(curve.at(64) == 16);                       // beyond them rows cost what they did at last
   CHECK(&costs.curve(Precision::int4) == &curve);  // the nearest there is
 }
 
