@@ -139,7 +139,9 @@ Cluster Cluster::with_hosts(int count) const {
 }
 
 std::string Cluster::text() const {
-  std::string text = fmt::format("{} host{} x {} {}", hosts, hosts == 1 ? "" : "s", devices, device.name);
+  std::string text = fmt::format("{} host{} x ", hosts, hosts == 1 ? "" : "s");
+  text += cores > 0 ? fmt::format("{} core{} of {}", cores, cores == 1 ? "" : "s", device.name)
+                    : fmt::format("{} {}", devices, device.name);
   if (!device.cpu) text += fmt::format(" {}", link_name(link));
   if (nics > 0) text += fmt::format(", {} {}", nics, nic.text());
   return text;

@@ -3,6 +3,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "topology/device_sheet.h"
 #include "topology/nic.h"
@@ -18,6 +19,8 @@ struct Cluster {
   int nics = 0;  // of a host
   Nic nic;
   bool nics_assumed = false;  // nobody said what joins the hosts
+  int cores = 0;  // of a host whose CPUs ranks may divide among them as they like; 0: devices are what they are
+  std::vector<std::string> remarks;  // of a map's (topology/machine_cluster.h): what is measured, what a guess
 
   static constexpr int kMostDevices = 1 << 20;  // of all hosts
   int size() const { return hosts * devices; }
@@ -27,7 +30,9 @@ struct Cluster {
   // host.
   int fast_domain() const;
   double network_bytes_per_s() const { return nics * nic.bytes_per_s(); }  // of a host, one direction
-  std::string text() const;  // "2 hosts x 8 h100 nvswitch, 8 ib400": what parse() takes
+  // "2 hosts x 8 h100 nvswitch, 8 ib400": what parse() takes; "2 hosts x 96 cores of epyc-9654, 1 ib400" of divisible
+  // ones.
+  std::string text() const;
 
   // "[H hosts x] N DEVICE [nvswitch|nvlink-pairs|pcie] [, K NIC]". Throws Error(usage) with the column, what stands
   // there and what is possible.

@@ -17,6 +17,7 @@ struct Line {
   int link_domain;
   double flops_reach;
   const char *nic, *family;
+  int cores = 0;  // of a CPU
 };
 
 // GPUs: NVIDIA's data sheets (dense figures; those that give sparse ones halved). Memory as nvidia-smi totals it, which
@@ -30,7 +31,7 @@ struct Line {
 // raspberry-pi-4 and -5 (LPDDR4, NEON on 4 cores): distributed-llama's README, one node.
 // clang-format off
 constexpr Line kLines[] = {
-  // name, CPU,              MiB, GB/s, BF16,   FP8,   INT8,   FP4, NVLink, PCIe, link, domain, reach, NIC, family
+  // name, CPU,              MiB, GB/s, BF16,   FP8,   INT8,   FP4, NVLink, PCIe, link, domain, reach, NIC, family, cores
   {"a100-40gb",      false,   40536, 1555,  312,     0,     624,     0, 300, 31.5, Link::nvswitch,  0, 1,     "ib200", "a100"},
   {"a100-80gb",      false,   81251, 2039,  312,     0,     624,     0, 300, 31.5, Link::nvswitch,  0, 1,     "ib200", "a100"},
   {"h100",           false,   81559, 3350,  989,  1979,    1979,     0, 450, 63,   Link::nvswitch,  0, 1,     "ib400", "h100"},
@@ -40,19 +41,19 @@ constexpr Line kLines[] = {
   {"l40s",           false,   46068,  864,  362,   733,     733,     0,   0, 31.5, Link::pcie,      0, 1,     "ib200", ""},
   {"rtx-4090",       false,   24564, 1008, 165.2, 330.3,   660.6,    0,   0, 31.5, Link::pcie,      0, 1,     "eth25", ""},
   {"rtx-pro-6000",   false,   97887, 1792, 503.8, 1007.6, 1007.6, 2015.2, 0, 63,   Link::pcie,      0, 1,     "ib400", ""},
-  {"xeon-6980p",     true,   786432,  725,  524,     0,    1048,     0,   0, 144,  Link::sockets,   0, 0.055, "ib400", ""},
-  {"epyc-9654",      true,   786432,  390, 18.4,     0,    36.9,     0,   0, 96,   Link::sockets,   0, 1,     "ib400", ""},
-  {"ryzen-7950x",    true,    65536,   72,  4.6,     0,     9.2,     0,   0, 0,    Link::sockets,   0, 1,     "eth10", ""},
-  {"c3d-30",         true,    60416,   49,  2.8,     0,     5.6,     0,   0, 0,    Link::sockets,   0, 1,     "eth50", ""},
-  {"raspberry-pi-5", true,     8192, 10.5, 0.15,     0,     0.3,     0,   0, 0,    Link::sockets,   0, 1,     "eth1",  ""},
-  {"raspberry-pi-4", true,     8192,  3.6,  0.1,     0,     0.1,     0,   0, 0,    Link::sockets,   0, 1,     "eth1",  ""},
+  {"xeon-6980p",     true,   786432,  725,  524,     0,    1048,     0,   0, 144,  Link::sockets,   0, 0.055, "ib400", "", 128},
+  {"epyc-9654",      true,   786432,  390, 18.4,     0,    36.9,     0,   0, 96,   Link::sockets,   0, 1,     "ib400", "", 96},
+  {"ryzen-7950x",    true,    65536,   72,  4.6,     0,     9.2,     0,   0, 0,    Link::sockets,   0, 1,     "eth10", "", 16},
+  {"c3d-30",         true,    60416,   49,  2.8,     0,     5.6,     0,   0, 0,    Link::sockets,   0, 1,     "eth50", "", 15},
+  {"raspberry-pi-5", true,     8192, 10.5, 0.15,     0,     0.3,     0,   0, 0,    Link::sockets,   0, 1,     "eth1",  "", 4},
+  {"raspberry-pi-4", true,     8192,  3.6,  0.1,     0,     0.1,     0,   0, 0,    Link::sockets,   0, 1,     "eth1",  "", 4},
 };
 // clang-format on
 
 DeviceSheet sheet_of(const Line& l) {
   constexpr double kMi = 1 << 20, kG = 1e9, kT = 1e12;
   DeviceSheet s;
-  s.name = l.name, s.cpu = l.cpu;
+  s.name = l.name, s.cpu = l.cpu, s.cores = l.cores;
   s.memory_bytes = l.memory_mib * kMi, s.memory_bytes_per_s = l.memory_gbps * kG;
   s.bf16_flops = l.bf16_tflops * kT, s.fp8_flops = l.fp8_tflops * kT;
   s.int8_ops = l.int8_tops * kT, s.fp4_flops = l.fp4_tflops * kT;

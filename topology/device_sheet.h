@@ -17,6 +17,7 @@ const char* link_name(Link link);  // "nvswitch", as a machine's description spe
 struct DeviceSheet {
   std::string name;  // "h100", as users write it
   bool cpu = false;
+  int cores = 0;                  // of a CPU
   double memory_bytes = 0;        // that a process can have
   double memory_bytes_per_s = 0;  // of reading
   double bf16_flops = 0;          // FP16 the same

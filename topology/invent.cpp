@@ -9,7 +9,7 @@ namespace trireme {
 
 namespace {
 
-constexpr int kSocketCores = 32;
+constexpr int kSocketCores = 32;  // where no data sheet says it
 constexpr int kGpuSockets = 2;
 constexpr int kMostOfHost = 64, kMostAdaptersOfDevice = 8, kMostOfAll = 1 << 14;
 constexpr double kNvlinkBytesPerS = 25e9;  // of one link and direction, NVLink 3 and 4; NVLink 5 has twice that
@@ -85,13 +85,14 @@ std::vector<HostNic> invent_nics(const Cluster& c, int sockets) {
 }
 
 Host invent_host_of(const Cluster& c, int index) {
-  const int sockets = c.device.cpu ? c.devices : kGpuSockets;
+  const int sockets = c.device.cpu ? c.devices : kGpuSockets,
+            cores = c.device.cores > 0 ? c.device.cores : kSocketCores;
   Host host;
   host.name = fmt::format("host{}", index);
   host.boot_id = fmt::format("invented-{}", index);
   if (c.device.cpu) host.cpu_model = c.device.name;
-  for (int id = 0; id < sockets * kSocketCores; id++)
-    host.cpus.push_back({.id = id, .core = id, .numa = id / kSocketCores, .package = id / kSocketCores});
+  for (int id = 0; id < sockets * cores; id++)
+    host.cpus.push_back({.id = id, .core = id, .numa = id / cores, .package = id / cores});
   if (c.device.cpu) {
     host.memory_bytes = static_cast<uint64_t>(c.device.memory_bytes) * static_cast<uint64_t>(c.devices);
     host.memory_available_bytes = host.memory_bytes;

@@ -1,0 +1,263 @@
+#include "topology/machine_cluster.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+
+namespace trireme {
+
+namespace {
+
+// What a core does of which nobody knows more: 8 lanes of FP32 (AVX2), two multiply-adds a cycle at 3 GHz, twice that
+// in 8 bits; and its part of a server's memory channels (epyc-9654: 4.1, xeon-6980p: 5.7 GB/s a core).
+constexpr double kCoreFlops = 100e9, kCoreOps = 200e9, kCoreReads = 4e9;
+constexpr const char* kUnknownNic = "eth10";  // of CPU hosts whose adapters are unknown
+
+// Parts of the names that drivers and kernels have for what data sheets call otherwise.
+struct Alias {
+  std::string_view part;
+  const char* sheet;
+};
+constexpr Alias kGpuAliases[] = {
+    {"GB200", "gb200"}, {"GH200", "h100"}, {"B200", "b200"},     {"H200", "h200"},
+    {"H100", "h100"},   {"L40S", "l40s"},  {"4090", "rtx-4090"}, {"PRO 6000", "rtx-pro-6000"}};
+constexpr Alias kCpuAliases[] = {{"EPYC 9654", "epyc-9654"}, {"6980P", "xeon-6980p"}, {"7950X", "ryzen-7950x"}};
+
+template <size_t N>
+std::optional<DeviceSheet> find_sheet(const std::string& name, const Alias (&aliases)[N]) {
+  if (const auto sheet = find_device_sheet(name)) return sheet;  // invented machines have it
+  for (const auto& [part, sheet] : aliases)
+    if (name.find(part) != std::string::npos) return find_device_sheet(sheet);
+  return std::nullopt;
+}
+
+DeviceSheet get_sheet(const Gpu& gpu) {
+  constexpr uint64_t kLarge = uint64_t{60} << 30;  // an A100 of 80 GB
+  if (gpu.name.find("A100") != std::string::npos)
+    return *find_device_sheet(gpu.memory_bytes > kLarge ? "a100-80gb" : "a100-40gb");
+  if (auto sheet = find_sheet(gpu.name, kGpuAliases)) return *sheet;
+  fail(ExitCode::configuration,
+       "there is no data sheet of {}; describe the machine in a JSON file with its figures (docs/operations.md, "
+       "--machine)",
+       gpu.name.empty() ? fmt::format("GPU {}, whose name its driver does not tell", gpu.index) : gpu.name);
+}
+
+void scale_rates(DeviceSheet& sheet, double factor) {
+  for (double DeviceSheet::*rate : {&DeviceSheet::memory_bytes_per_s, &DeviceSheet::bf16_flops, &DeviceSheet::fp8_flops,
+                                    &DeviceSheet::int8_ops, &DeviceSheet::fp4_flops})
+    sheet.*rate *= factor;
+}
+
+// A GPU that ranks compute on, or the instance of that UUID: it has a part of the rates as it has of the memory.
+struct Device {
+  const Gpu* gpu = nullptr;
+  DeviceSheet sheet;
+  bool instance = false;
+
+  Device(const Gpu& of, const std::string& uuid) : gpu(&of), sheet(get_sheet(of)) {
+    if (of.memory_bytes > 0) sheet.memory_bytes = static_cast<double>(of.memory_bytes);
+    for (const MigInstance& i : of.instances) {
+      if (i.uuid != uuid) continue;
+      instance = true;
+      scale_rates(sheet, static_cast<double>(i.memory_bytes) / sheet.memory_bytes);
+      sheet.memory_bytes = static_cast<double>(i.memory_bytes);
+    }
+  }
+};
+
+// Those that ranks of a host may use.
+std::vector<Device> devices_of(const Machine& machine, int h) {
+  const Host& host = machine.hosts[static_cast<size_t>(h)];
+  std::vector<Device> devices;
+  if (machine.ranks.empty())
+    for (const Gpu& gpu : host.gpus.gpus) devices.emplace_back(gpu, gpu.uuid);
+  std::set<std::string> uuids;
+  for (int r : machine.ranks_on(h)) {
+    const Rank& rank = machine.ranks[static_cast<size_t>(r)];
+    uuids.insert(rank.visible_gpus.begin(), rank.visible_gpus.end());
+    if (!rank.gpu.empty()) uuids.insert(rank.gpu);
+  }
+  for (const std::string& uuid : uuids) {
+    const Gpu* gpu = host.find_gpu(uuid);
+    if (!gpu)
+      fail(ExitCode::configuration,
+           "the driver of {} does not show GPU {}, so there is no data sheet of it; describe "
+           "the machine in words (plan --machine '8 h100')",
+           host.name, uuid);
+    devices.emplace_back(*gpu, uuid);
+  }
+  return devices;
+}
+
+Link link_of(const std::vector<Device>& devices) {
+  const auto all = [&](auto holds) { return std::all_of(devices.begin(), devices.end(), holds); };
+  if (!all([](const Device& d) { return d.sheet.nvlink_bytes_per_s > 0 && !d.instance; })) return Link::pcie;
+  if (all([](const Device& d) { return d.gpu->switch_links > 0; })) return Link::nvswitch;
+  if (!all([](const Device& d) { return !d.gpu->peer_links.empty(); })) return Link::pcie;
+  // Bridged to all others they are as good as behind a switch.
+  const bool mesh =
+      devices.size() > 2 && all([&](const Device& d) { return d.gpu->peer_links.size() + 1 >= devices.size(); });
+  return mesh ? Link::nvswitch : Link::nvlink_pairs;
+}
+
+// GPUs of the smallest NVSwitch fabric that joins hosts; 0: there is none, or not everywhere.
+int fabric_size(const std::vector<std::vector<Device>>& hosts) {
+  std::map<std::string, int> sizes;
+  for (const auto& devices : hosts)
+    for (const Device& d : devices) sizes[d.gpu->fabric]++;
+  if (sizes.contains("")) return 0;
+  return std::min_element(sizes.begin(), sizes.end(), [](auto& a, auto& b) { return a.second < b.second; })->second;
+}
+
+Cluster cluster_of_gpus(const std::vector<std::vector<Device>>& hosts) {
+  Cluster c;
+  c.devices = static_cast<int>(hosts.front().size());
+  std::vector<const Device*> all;
+  c.link = Link::nvswitch;
+  for (const auto& devices : hosts) {
+    c.devices = std::min(c.devices, static_cast<int>(devices.size()));
+    c.link = std::max(c.link, link_of(devices));  // the better first
+    for (const Device& d : devices) all.push_back(&d);
+  }
+  const auto least = [&](auto rate) {
+    return *std::min_element(all.begin(), all.end(), [&](auto* a, auto* b) { return a->sheet.*rate < b->sheet.*rate; });
+  };
+  const Device& slowest = *least(&DeviceSheet::memory_bytes_per_s);
+  c.device = slowest.sheet;
+  c.device.memory_bytes = least(&DeviceSheet::memory_bytes)->sheet.memory_bytes;
+  c.device.link_domain = fabric_size(hosts);
+  c.remarks.push_back(fmt::format("{:.1f} GB of memory as the driver has it; rates are {}the data sheet's of {} ({})",
+                                  c.device.memory_bytes / 1e9, slowest.instance ? "an instance's part of " : "",
+                                  c.device.name, slowest.gpu->name));
+  return c;
+}
+
+// Of one rank's control group: of several nobody knows whether they share it.
+int cores_of(const Machine& machine, int h) {
+  const Host& host = machine.hosts[static_cast<size_t>(h)];
+  std::set<int> cores;
+  double quota = 0;
+  for (int r : machine.ranks_on(h)) {
+    const Rank& rank = machine.ranks[static_cast<size_t>(r)];
+    for (int id : rank.allowed)
+      if (const Cpu* cpu = host.find_cpu(id)) cores.insert(cpu->core);
+    if (rank.cpu_quota > 0) quota = quota > 0 ? std::min(quota, rank.cpu_quota) : rank.cpu_quota;
+  }
+  const int allowed = machine.ranks.empty() ? host.cores() : static_cast<int>(cores.size());
+  return std::max(1, quota > 0 ? std::min(allowed, static_cast<int>(quota)) : allowed);
+}
+
+double available_bytes_of(const Machine& machine, int h) {
+  const Host& host = machine.hosts[static_cast<size_t>(h)];
+  int64_t least = 0;
+  for (int r : machine.ranks_on(h)) {
+    const int64_t bytes = machine.ranks[static_cast<size_t>(r)].available_bytes;
+    if (bytes > 0 && (least == 0 || bytes < least)) least = bytes;
+  }
+  if (least > 0) return static_cast<double>(least);
+  return static_cast<double>(host.memory_available_bytes > 0 ? host.memory_available_bytes : host.memory_bytes);
+}
+
+// Rates of `cores` of a CPU, and where they are from.
+struct CpuRates {
+  DeviceSheet sheet;
+  std::string reads_from, arithmetic_from;
+};
+
+CpuRates cpu_rates(const Host& host, int cores, const CpuArithmetic& measured) {
+  CpuRates r;
+  const auto known = find_sheet(host.cpu_model, kCpuAliases);
+  if (known && known->cpu) {
+    r.sheet = *known;
+    scale_rates(r.sheet, static_cast<double>(cores) / known->cores);  // a VM has a few of them, two sockets have more
+    r.reads_from = r.arithmetic_from = fmt::format("by the data sheet of {}", known->name);
+  } else {
+    r.sheet.name = "cpu", r.sheet.nic = kUnknownNic;
+    r.sheet.memory_bytes_per_s = cores * kCoreReads;
+    r.sheet.bf16_flops = cores * kCoreFlops, r.sheet.int8_ops = cores * kCoreOps;
+    r.reads_from = "a guess by its cores (topology --measure measures it)";
+    r.arithmetic_from = "a guess by its cores";
+  }
+  if (host.read_gbps > 0) r.sheet.memory_bytes_per_s = host.read_gbps * 1e9, r.reads_from = "measured";
+  if (measured.bf16_flops > 0) {
+    r.sheet.bf16_flops = measured.bf16_flops, r.sheet.flops_reach = 1;
+    r.sheet.int8_ops = measured.int8_ops;
+    r.arithmetic_from = "measured";
+  }
+  return r;
+}
+
+Cluster cluster_of_cpus(const Machine& machine, const CpuArithmetic& measured) {
+  Cluster c;
+  CpuRates slowest;
+  for (int h = 0; h < std::ssize(machine.hosts); h++) {
+    const int cores = cores_of(machine, h);
+    const double bytes = available_bytes_of(machine, h);
+    CpuRates rates = cpu_rates(machine.hosts[static_cast<size_t>(h)], cores, measured);
+    c.cores = h == 0 ? cores : std::min(c.cores, cores);
+    c.device.memory_bytes = h == 0 ? bytes : std::min(c.device.memory_bytes, bytes);
+    if (h == 0 || rates.sheet.memory_bytes_per_s < slowest.sheet.memory_bytes_per_s) slowest = std::move(rates);
+  }
+  slowest.sheet.memory_bytes = c.device.memory_bytes;
+  c.device = slowest.sheet;
+  c.device.cpu = true;
+  c.device.link = c.link = Link::sockets;
+  // What ranks of a host send each other is written and read.
+  if (c.device.pcie_bytes_per_s == 0) c.device.pcie_bytes_per_s = c.device.memory_bytes_per_s / 2;
+  c.remarks.push_back(fmt::format("{:.1f} GB of memory are free; the CPUs read {:.1f} GB/s of it, {}",
+                                  c.device.memory_bytes / 1e9, c.device.memory_bytes_per_s / 1e9, slowest.reads_from));
+  c.remarks.push_back(fmt::format("they do {:.0f} GFLOP/s and {:.0f} GOP/s in INT8, {}", c.device.bf16_flops / 1e9,
+                                  c.device.int8_ops / 1e9, slowest.arithmetic_from));
+  return c;
+}
+
+// A host's adapters of its fastest kind.
+struct Adapters {
+  Nic nic;
+  int count = 0;
+  double bytes_per_s() const { return count * nic.bytes_per_s(); }
+};
+
+Adapters adapters_of(const Host& host) {
+  Adapters fastest;
+  for (const HostNic& n : host.nics) {
+    if (n.nic.gbit_per_s == 0 || n.nic.gbit_per_s < fastest.nic.gbit_per_s) continue;
+    if (n.nic.gbit_per_s > fastest.nic.gbit_per_s || fastest.count == 0) fastest = {n.nic, 0};
+    fastest.count += n.nic == fastest.nic;
+  }
+  return fastest;
+}
+
+void add_adapters(Cluster& c, const Machine& machine) {
+  Adapters least = adapters_of(machine.hosts.front());
+  for (const Host& host : machine.hosts)
+    if (const Adapters a = adapters_of(host); a.bytes_per_s() < least.bytes_per_s()) least = a;
+  c.nics = least.count, c.nic = least.nic;
+}
+
+// What is unlike the first host, in words; "": nothing.
+std::string unlike(const std::vector<Host>& hosts) {
+  for (const Host& host : hosts)
+    if (const auto found = differences(hosts.front(), host); !found.empty())
+      return fmt::format("hosts differ ({} and {}: {}), and each counts as the weakest", hosts.front().name, host.name,
+                         fmt::join(found, "; "));
+  return "";
+}
+
+}  // namespace
+
+Cluster cluster_of(const Machine& machine, const CpuArithmetic& measured) {
+  std::vector<std::vector<Device>> devices;
+  for (int h = 0; h < std::ssize(machine.hosts); h++) devices.push_back(devices_of(machine, h));
+  const bool gpus = std::none_of(devices.begin(), devices.end(), [](const auto& of) { return of.empty(); });
+  Cluster c = gpus ? cluster_of_gpus(devices) : cluster_of_cpus(machine, measured);
+  add_adapters(c, machine);
+  if (const std::string words = unlike(machine.hosts); !words.empty()) c.remarks.push_back(words);
+  return c.with_hosts(static_cast<int>(machine.hosts.size()));
+}
+
+}  // namespace trireme
