@@ -12,7 +12,6 @@
 #include "launch/environment.h"
 #include "launch/gather_machine.h"
 #include "launch/together.h"
-#include "plan/own_memory.h"
 #include "topology/nearest.h"
 #include "topology/placement_text.h"
 #include "topology/threads.h"
@@ -41,7 +40,8 @@ int count_gpus(const Machine& machine) {
 
 }  // namespace
 
-Session::Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source)
+Session::Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source,
+                 const Demand& demand)
     : options_(options),
       world_(world),
       fabric_(Fabric::create(world)),
@@ -56,7 +56,7 @@ Session::Session(const Options& options, Communicator& world, std::unique_ptr<We
          source_->path(), source_->unit_formula(), kUnitFormulaVersion);
   limits_.rows = options_.max_step_tokens;
   limits_.logit_rows = std::min(kLogitRows, limits_.rows);
-  choose_layout();
+  choose_layout(demand);
   choose_kernels();
 }
 
@@ -141,7 +141,7 @@ std::vector<std::string> Session::gather_chips(const Machine& machine) const {
 }
 
 // The map of the machine and this rank's place on it.
-void Session::choose_layout() {
+void Session::choose_layout(const Demand& demand) {
   const RankProbe probe = probe_rank(Environment::read().find("CUDA_VISIBLE_DEVICES"));
   Machine machine = gather_machine(probe);
   if (options_.device == "cuda") {
@@ -163,7 +163,7 @@ void Session::choose_layout() {
   const LayoutWish wish{{static_cast<int>(options_.tp), pp, static_cast<int>(options_.dp)},
                         options_.allow_slow_placement};
   const std::vector<Shape> shapes = possible_layouts(machine, links, model_need(), wish);
-  layout_ = place(machine, links, shapes.front(), config_.num_layers);
+  layout_ = place(machine, links, choose_shape(machine, shapes, demand), config_.num_layers);
   for (std::string& remark : far_adapters(machine, links, layout_, threads))
     layout_.remarks.push_back(std::move(remark));
   if (options_.print_placement) placement_text_ = placement_text(machine, links, layout_, threads);
@@ -177,6 +177,22 @@ void Session::choose_layout() {
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
   const size_t stage = static_cast<size_t>(here().pp);
   place_ = {layout_.tp, here().tp, borders[stage], borders[stage + 1], here().pp == 0, here().pp + 1 == layout_.pp};
+}
+
+// Rank 0 chooses, for all: its planner's best, or the smallest where that knows nothing of the machine.
+Shape Session::choose_shape(const Machine& machine, const std::vector<Shape>& shapes, const Demand& demand) {
+  int64_t choice = 0;
+  together(world_, [&] {
+    if (world_.rank() != 0) return;
+    std::string why_not;
+    forecast_ = Forecast::make(*source_, config_, machine, options_, demand, why_not);
+    if (shapes.size() == 1) return;
+    if (forecast_)
+      choice = static_cast<int64_t>(forecast_->choose(shapes, layout_reason_));
+    else
+      layout_reason_ = fmt::format("auto layout: the smallest of {} that fit; {}", shapes.size(), why_not);
+  });
+  return shapes[static_cast<size_t>(world_.all_max(choice))];
 }
 
 ModelNeed Session::model_need() const {
@@ -195,10 +211,6 @@ ModelNeed Session::model_need() const {
       KvCache::block_bytes(config_.num_kv_heads, config_.head_dim, kv_type()) * kUsefulPositions / kBlockTokens;
   need.rank_bytes = kRankBytes;
   return need;
-}
-
-int64_t Session::needed_bytes() const {
-  return StageWeights::packed_bytes_of(*source_, config_, units_, place_, packing()) + kRankBytes;
 }
 
 // The GPU's, or the highest kernel level that every rank has, so that all compute the same bits.
@@ -260,25 +272,6 @@ void Session::check_gpu_limits() const {
          "most; leave --device out to run on the CPU, or try a tp that is a power of two",
          units, roots, layout_.tp, config_.head_dim, CudaDevice::kMostUnits, CudaDevice::kMostRoots,
          CudaDevice::kMostHeadDim);
-}
-
-// Bytes for a rank's cache when nobody says how many: a part of what is left beside the weights; of a GPU, which nobody
-// else needs, most of what is free now that they are there.
-int64_t Session::room_for_cache() const {
-  if (!gpu_) {
-    const int64_t weights = StageWeights::packed_bytes_of(*source_, config_, units_, place_, packing());
-    return static_cast<int64_t>(static_cast<double>(available_bytes_ - weights) * kCacheShare);
-  }
-  return static_cast<int64_t>(static_cast<double>(gpu_free_bytes_ / gpu_ranks_ - workspace_bytes() - kRankBytes) *
-                              kGpuCacheShare);
-}
-
-// Of a GPU, beside weights and cache.
-int64_t Session::workspace_bytes() const {
-  int64_t rope = 0;
-  for (const RopeConfig& r : config_.ropes) rope += config_.max_positions * r.rotary * int64_t{sizeof(float)};
-  return Stage::scratch_bytes(config_, units_, place_, limits_) + rope +
-         static_cast<int64_t>(Runner::hop_bytes(config_, limits_));
 }
 
 // Every rank of every replica has equally many KV blocks: the fewest that any can hold.
@@ -352,26 +345,6 @@ std::string Session::layout_text() const {
   const std::string device = gpu_ ? gpu_->name() : fmt::format("{} thread{}", threads_, threads_ == 1 ? "" : "s");
   return fmt::format("tp {}, pp {}, dp {}, {} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp, layout_.dp,
                      device, kernels_.level, name_of(numerics_));
-}
-
-std::string Session::memory_text() const {
-  return fmt::format("rank 0: weights {} MiB, KV cache {} MiB ({} blocks of {} positions), {}", weights_->bytes() >> 20,
-                     cache_->bytes() >> 20, kv_blocks_, kBlockTokens, motion_->text());
-}
-
-std::vector<std::string> Session::gpu_memory_texts() {
-  const std::string shared = gpu_ranks_ > 1 ? fmt::format(" for {} ranks", gpu_ranks_) : "";
-  const std::string mine =
-      gpu_ ? fmt::format(
-                 "rank {} on {}: weights {} MiB; {} MiB were free beside them{}: KV cache {} MiB, workspace about {} "
-                 "MiB; {} MiB are free now",
-                 world_.rank(), gpu_->name(), weights_->bytes() >> 20, gpu_free_bytes_ >> 20, shared,
-                 cache_->bytes() >> 20, workspace_bytes() >> 20, gpu_->available_bytes() >> 20)
-           : "";
-  std::vector<std::string> texts;
-  for (const std::vector<std::byte>& text : world_.all_gather(std::as_bytes(std::span(mine))))
-    if (!text.empty()) texts.emplace_back(reinterpret_cast<const char*>(text.data()), text.size());
-  return texts;
 }
 
 }  // namespace trireme

@@ -10,10 +10,12 @@
 #include "comm/communicator.h"
 #include "device/cuda.h"
 #include "engine/engine.h"
+#include "launch/forecast.h"
 #include "launch/motion.h"
 #include "launch/options.h"
 #include "launch/sampling_defaults.h"
 #include "model/stage.h"
+#include "plan/own_memory.h"
 #include "text/tokenizer.h"
 #include "topology/machine.h"
 #include "topology/placement.h"
@@ -25,8 +27,8 @@ namespace trireme {
 class Session {
  public:
   // Layout, kernels and fingerprint, from the source's table of tensors alone. Collective over `world`; throws on all
-  // ranks alike when the layout cannot be.
-  Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source);
+  // ranks alike when the layout cannot be. demand: rank 0's counts.
+  Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source, const Demand& demand = {});
   // Weights, cache, groups and the stage. Collective; before the first step.
   void load();
 
@@ -60,9 +62,20 @@ class Session {
   // Why these are not the numerics that were asked for, in one line on rank 0; "" when they are.
   const std::string& numerics_remark() const { return numerics_remark_; }
   const Motion& motion() const { return *motion_; }  // after load()
+  // Of rank 0, where the planner knows the machine; and why this layout, where there was a choice, in one line.
+  const std::optional<Forecast>& forecast() const { return forecast_; }
+  const std::string& layout_reason() const { return layout_reason_; }
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;
+  // What this rank's allocators hold beside what was planned, and what libraries, heap and program take beside them (at
+  // most kRankBytes; -1: the kernel does not say). After load().
+  struct Memory {
+    int64_t planned = 0, held = 0;
+    int64_t planned_on_gpu = 0, held_on_gpu = 0;  // of these
+    int64_t beside = -1;
+  };
+  Memory memory() const;
   // A line for each rank that computes on a GPU: what it holds there. Collective, after load().
   std::vector<std::string> gpu_memory_texts();
 
@@ -71,14 +84,15 @@ class Session {
   void open_gpu(const Machine& machine);
   void take_fast_kernels();
   std::vector<std::string> gather_chips(const Machine& machine) const;
-  void choose_layout();
+  void choose_layout(const Demand& demand);
+  Shape choose_shape(const Machine& machine, const std::vector<Shape>& shapes, const Demand& demand);
   ModelNeed model_need() const;
   void choose_kernels();
   void choose_level();
   void check_gpu_limits() const;
   void check_equal_gpus();
   int64_t room_for_cache() const;
-  int64_t workspace_bytes() const;
+  Workspace workspace() const;
   void agree_on_cache();
   void build_motion();
   void build_stage();
@@ -93,6 +107,8 @@ class Session {
   Numerics numerics_;
   std::string numerics_remark_;
   Layout layout_;
+  std::optional<Forecast> forecast_;
+  std::string layout_reason_;
   std::string placement_text_;  // "" unless it is asked for
   std::vector<int> cpus_;       // to pin to; empty: not pinned
   std::vector<int> near_cpus_;  // at the same NUMA nodes; empty: not pinned

@@ -72,9 +72,9 @@ stage "goldens" 600 tests/golden/check.py build/trireme
 stage "quality" 300 tests/golden/quality.py check build/trireme
 if [ -z "$fast" ]; then
   say "building with sanitizers"
-  # Only what the unit tests need, with little debug information: gcc takes its time over instrumented code.
+  # Only what the unit tests need: gcc takes its time over instrumented code.
   if BUILD_TARGETS=meson-test-prereq build build-asan -Db_sanitize=address,undefined -Db_lundef=false \
-      -Doptimization=1 -Ddebug=false -Dcpp_args=-g1; then
+      -Doptimization=1; then
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 stage "sanitizers" 900 tests/programs.py build-asan
   else
     add 0 1 0

@@ -131,6 +131,19 @@ int Cluster::fast_domain() const {
   return 1;
 }
 
+Cluster Cluster::divided(int ranks_per_host, int threads) const {
+  if (cores == 0) return *this;
+  if (threads == 0) threads = std::max(1, cores / ranks_per_host);
+  Cluster c = *this;
+  c.devices = ranks_per_host;
+  c.device.memory_bytes /= ranks_per_host;
+  c.device.share = std::min(1.0 / ranks_per_host, static_cast<double>(threads) / cores);
+  for (double DeviceSheet::*rate :
+       {&DeviceSheet::memory_bytes_per_s, &DeviceSheet::bf16_flops, &DeviceSheet::fp8_flops, &DeviceSheet::int8_ops})
+    c.device.*rate *= c.device.share;
+  return c;
+}
+
 Cluster Cluster::with_hosts(int count) const {
   Cluster more = *this;
   more.hosts = count;

@@ -13,6 +13,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/held_memory.h"
 
 namespace trireme {
 
@@ -53,6 +54,8 @@ SharedWindow SharedWindow::create(uint64_t job_token, size_t bytes, const char* 
          (bytes >> 20) + 1, what, errno_text(), free_bytes >> 20, kFolder);
   }
   window.map(bytes);
+  window.made_ = true;
+  hold_shared(static_cast<int64_t>(bytes));
   return window;
 }
 
@@ -92,6 +95,7 @@ void SharedWindow::unlink() {
 SharedWindow::~SharedWindow() {
   unlink();
   if (data_) munmap(data_, bytes_);
+  if (made_) hold_shared(-static_cast<int64_t>(bytes_));
 }
 
 SharedWindow& SharedWindow::operator=(SharedWindow&& other) noexcept {
@@ -99,6 +103,7 @@ SharedWindow& SharedWindow::operator=(SharedWindow&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
+  std::swap(made_, other.made_);
   return *this;
 }
 

@@ -34,6 +34,7 @@ class SharedWindow {
   int fd_ = -1;  // of the creator until unlink(); its lock tells a sweeper that the owner lives
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
+  bool made_ = false;  // not a peer's
 };
 
 // Unlinks windows of this user whose creator is gone. Returns how many.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/held_memory.h"
 #include "device/cuda.h"
 #include "device/library_products.h"
 #include "kernels/cuda/cuda_kernels.h"
@@ -30,12 +31,14 @@ constexpr int kMostQueued = 500;
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
-// These wait for the GPU, which may be why the job is failing: then the process leaves its memory to its own end.
+// These wait for the GPU, which may be why the job is failing: its memory is left to the process's end.
 bool failing() { return std::uncaught_exceptions() > 0; }
-void release_device(std::byte* data, size_t) noexcept {
+void release_device(std::byte* data, size_t bytes) noexcept {
+  hold_device(-static_cast<int64_t>(bytes));
   if (!failing()) cudaFree(data);
 }
-void release_pinned(std::byte* data, size_t) noexcept {
+void release_pinned(std::byte* data, size_t bytes) noexcept {
+  hold_pinned(-static_cast<int64_t>(bytes));
   if (!failing()) cudaFreeHost(data);
 }
 void release_opened(std::byte* data, size_t) noexcept {
@@ -145,6 +148,7 @@ class OneStream final : public CudaDevice {
     if (error == cudaErrorMemoryAllocation) no_host_room(bytes, what);
     check(error, what);
     std::memset(data, 0, bytes);
+    hold_pinned(static_cast<int64_t>(bytes));
     return {static_cast<std::byte*>(data), bytes, release_pinned};
   }
 
@@ -317,15 +321,15 @@ class OneStream final : public CudaDevice {
     const cudaError_t error = cudaMalloc(&data, bytes);
     if (error == cudaErrorMemoryAllocation) no_room(bytes, what);
     check(error, what);
+    hold_device(static_cast<int64_t>(bytes));
     return {static_cast<std::byte*>(data), bytes, release_device};
   }
 
   void check(cudaError_t error, const char* what) const {
     if (error == cudaSuccess) return;
     cudaGetLastError();  // told here; who goes on after it must not meet it again
-    const bool full = error == cudaErrorMemoryAllocation;
-    fail(full ? ExitCode::out_of_memory : ExitCode::internal, "{}, asked for {}: {}", name_, what,
-         cudaGetErrorString(error));
+    const ExitCode code = error == cudaErrorMemoryAllocation ? ExitCode::out_of_memory : ExitCode::internal;
+    fail(code, "{}, asked for {}: {}", name_, what, cudaGetErrorString(error));
   }
   [[noreturn]] void no_host_room(size_t bytes, const char* what) const {
     cudaGetLastError();  // the error is told here
@@ -388,8 +392,8 @@ std::string cuda_build() {
 
 std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::milliseconds wait, bool graphs,
                                              BoundedCall::End end) {
-  const CudaProbe probe = probe_cuda();
-  if (gpu >= probe.gpus) fail(ExitCode::configuration, "--device cuda: {}", probe.missing);
+  if (const CudaProbe probe = probe_cuda(); gpu >= probe.gpus)
+    fail(ExitCode::configuration, "--device cuda: {}", probe.missing);
   return std::make_unique<OneStream>(gpu, wait, graphs, end);
 }
 

@@ -50,6 +50,7 @@ void Engine::step(const std::function<void()>& meanwhile) {
   for (StepPlan plan; in_flight_ < most && scheduler_.schedule(plan);) run(std::move(plan), once);
   once();
   if (in_flight_ == 0) {
+    pace_.rest();
     if (std::chrono::steady_clock::now() - last_plan_ > kSignOfLife) run({});
     return;
   }
@@ -68,6 +69,7 @@ void Engine::run(StepPlan plan, const std::function<void()>& meanwhile) {
   for (int r = 1; r < replica_.ranks.size(); r++) replica_.ranks.send(r, kPlanTag, bytes);
   last_plan_ = std::chrono::steady_clock::now();
   if (plan.stop) return;
+  if (has_rows) pace_.begin(plan);
   if (auto result = runner_.run(plan, meanwhile)) own_results_.push_back(std::move(*result));
   if (has_rows) in_flight_++;
 }
@@ -82,6 +84,7 @@ void Engine::stop() {
 
 void Engine::postprocess(const StepResult& result) {
   in_flight_--;
+  pace_.end();
   for (const ItemResult& item : result.items) {
     Sequence& sequence = scheduler_.in_slot(item.slot);
     sequence.steps_in_flight--;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "engine/pace.h"
 #include "engine/runner.h"
 #include "engine/scheduler.h"
 
@@ -37,6 +38,7 @@ class Engine {
   void stop();  // ends the followers; they may follow() again
 
   const Scheduler& scheduler() const { return scheduler_; }
+  const Pace& pace() const { return pace_; }
 
  private:
   void run(StepPlan plan, const std::function<void()>& meanwhile = {});
@@ -52,6 +54,7 @@ class Engine {
   const Tokenizer* tokenizer_;
   const ModelConfig& config_;
   Scheduler scheduler_;
+  Pace pace_;
   uint64_t next_step_ = 1;
   int in_flight_ = 0;
   std::vector<StepResult> own_results_;  // when this rank samples itself

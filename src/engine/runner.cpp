@@ -32,7 +32,7 @@ Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collec
       device_(device),
       waiter_(waiter),
       rope_positions_(rope_positions),
-      table_blocks_(config.max_positions / kBlockTokens + 1),
+      table_blocks_(table_blocks(config)),
       block_tables_(device, static_cast<size_t>(slots * table_blocks_), "block tables"),
       table_sizes_(static_cast<size_t>(slots)),
       prompt_tokens_(static_cast<size_t>(slots)),
@@ -42,6 +42,13 @@ Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collec
       spans_(device, static_cast<size_t>(slots), "spans of rows"),
       residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
   block_tables_.resize(static_cast<size_t>(slots * table_blocks_));
+}
+
+int64_t Runner::table_blocks(const ModelConfig& config) { return config.max_positions / kBlockTokens + 1; }
+
+int64_t Runner::pinned_bytes(const ModelConfig& config, const StepLimits& limits, int64_t slots) {
+  const int64_t of_slot = table_blocks(config) * int64_t{sizeof(int32_t)} + int64_t{sizeof(AttentionSpan)};
+  return slots * of_slot + limits.rows * int64_t{2 * sizeof(int32_t) + sizeof(int64_t)};
 }
 
 size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {

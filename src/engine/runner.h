@@ -34,6 +34,8 @@ class Runner {
 
   // Bytes of the largest message between stages.
   static size_t hop_bytes(const ModelConfig& config, const StepLimits& limits);
+  // Of memory that the host and the device reach: block tables and the rows of a step.
+  static int64_t pinned_bytes(const ModelConfig& config, const StepLimits& limits, int64_t slots);
 
   // The result on rank 0 of the last stage's group, nothing elsewhere. meanwhile: called, once at most, where the host
   // would begin to wait for a device that has all of the step; it may ask nothing of the other ranks that their step
@@ -45,6 +47,7 @@ class Runner {
  private:
   std::optional<StepResult> run(const StepPlan& plan, int64_t rows, double& hops,
                                 const std::function<void()>& meanwhile);
+  static int64_t table_blocks(const ModelConfig& config);
   double exchange_seconds() const;
   StepBatch lay_out(const StepPlan& plan);
   int32_t angle_of(int32_t position, int32_t prompt_tokens) const;

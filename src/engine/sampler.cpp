@@ -37,8 +37,11 @@ Sampler::Sampler(const ModelConfig& config, Stage& stage, Collective& group, std
       log_sums_(device, static_cast<size_t>(chunk_rows_), "sums of exponentials"),
       order_(static_cast<size_t>(config.vocab_size)) {
   if (group.rank() == 0)
-    full_ =
-        device.allocate_pinned(static_cast<size_t>(chunk_rows_ * config.vocab_size) * sizeof(float), "gathered logits");
+    full_ = device.allocate_pinned(static_cast<size_t>(gathered_bytes(config, limits)), "gathered logits");
+}
+
+int64_t Sampler::gathered_bytes(const ModelConfig& config, const StepLimits& limits) {
+  return limits.logit_rows * config.vocab_size * int64_t{sizeof(float)};
 }
 
 size_t Sampler::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {

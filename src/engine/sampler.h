@@ -23,6 +23,9 @@ class Sampler {
   // Window bytes that the group needs.
   static size_t window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits);
 
+  // Of the logits that rank 0 of the group gathers.
+  static int64_t gathered_bytes(const ModelConfig& config, const StepLimits& limits);
+
   // Shows every scored prompt position, the logits after it and nothing else of them, on rank 0 of the group: ascending
   // within a sequence.
   using Witness = std::function<void(int32_t position, std::span<const float> logits)>;

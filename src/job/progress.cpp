@@ -60,8 +60,8 @@ std::string progress_text(const Tally& tally, double seconds) {
   return text;
 }
 
-std::string summary_text(const Tally& tally, const PhaseSeconds& s) {
-  return fmt::format(
+std::string summary_text(const Tally& tally, const PhaseSeconds& s, const StepSpeeds& speeds) {
+  std::string text = fmt::format(
       "documents   {} in {}, {}\n"
       "tokens      {} in, {} out, {:.1f} tok/s ({:.1f} out)\n"
       "seconds     {:.1f} prefill, {:.1f} decode, {:.1f} communication, {:.1f} waiting\n",
@@ -69,6 +69,19 @@ std::string summary_text(const Tally& tally, const PhaseSeconds& s) {
       tally.completion_tokens, tokens_per_second(tally, s.total),
       s.total > 0 ? static_cast<double>(tally.completion_tokens) / s.total : 0, s.prefill, s.decode, s.communication,
       s.waiting);
+  const auto planned = [](double planned, double measured, const std::string& text) {
+    return planned > 0 ? fmt::format(", planned {} ({:+.0f} %)", text, 100 * (planned / measured - 1)) : "";
+  };
+  if (speeds.decode_ms > 0)
+    text += fmt::format(
+        "decode      {:.3g} ms a token of {:.1f} sequences at position {:.0f}{}\n", speeds.decode_ms, speeds.sequences,
+        speeds.position,
+        planned(speeds.planned_decode_ms, speeds.decode_ms, fmt::format("{:.3g} ms", speeds.planned_decode_ms)));
+  if (speeds.prefill_rate > 0)
+    text += fmt::format("prefill     {:.0f} tok/s{}\n", speeds.prefill_rate,
+                        planned(speeds.planned_prefill_rate, speeds.prefill_rate,
+                                fmt::format("{:.0f} tok/s", speeds.planned_prefill_rate)));
+  return text;
 }
 
 Progress::Progress(Write write, bool terminal, double interval_seconds)
@@ -107,9 +120,9 @@ void Progress::clear() {
   drawn_ = false;
 }
 
-void Progress::finish(const Tally& tally, const PhaseSeconds& seconds) {
+void Progress::finish(const std::string& summary) {
   clear();
-  write_(summary_text(tally, seconds));
+  write_(summary);
 }
 
 }  // namespace trireme

@@ -26,6 +26,13 @@ struct PhaseSeconds {
   double total = 0, prefill = 0, decode = 0, communication = 0, waiting = 0;
 };
 
+// What steps took, beside what the planner says of such steps; of replica 0. 0: there were none, or nobody planned.
+struct StepSpeeds {
+  double decode_ms = 0, planned_decode_ms = 0;        // of a sequence, from one token to the next
+  double sequences = 0, position = 0;                 // then in flight, and where they stood: means
+  double prefill_rate = 0, planned_prefill_rate = 0;  // tokens/s of steps with prompts
+};
+
 // Progress on stderr: one line that is redrawn on a terminal; elsewhere a line of the log per interval and per tenth.
 class Progress {
  public:
@@ -38,7 +45,7 @@ class Progress {
   void update(const Tally& tally, double seconds);
   // Clears a drawn line, so that a log line can be written.
   void clear();
-  void finish(const Tally& tally, const PhaseSeconds& seconds);
+  void finish(const std::string& summary);
 
  private:
   bool due(const Tally& tally, double seconds);
@@ -53,8 +60,8 @@ class Progress {
 
 // "12/200 documents (6 %), 1 error, 51200 tokens, 812 tok/s, 3 min left": the same for line, bar and status.
 std::string progress_text(const Tally& tally, double seconds);
-// Several lines: documents, errors, tokens in and out, tok/s, and where the seconds went.
-std::string summary_text(const Tally& tally, const PhaseSeconds& seconds);
+// Several lines: documents, errors, tokens in and out, tok/s, where the seconds went, and what steps took.
+std::string summary_text(const Tally& tally, const PhaseSeconds& seconds, const StepSpeeds& speeds = {});
 
 // Prompt tokens and generated ones so far, of unfinished documents too.
 int64_t tokens_so_far(const Tally& tally);

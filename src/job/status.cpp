@@ -33,6 +33,15 @@ nlohmann::ordered_json Status::to_json(int64_t unix_seconds) const {
                            {"decode", phases.decode},
                            {"communication", phases.communication},
                            {"waiting", phases.waiting}};
+  const auto known_or_null = [](double figure) {
+    return figure > 0 ? nlohmann::ordered_json(figure) : nlohmann::ordered_json();
+  };
+  json["steps"] = {{"decode_ms_per_token", known_or_null(speeds.decode_ms)},
+                   {"planned_decode_ms_per_token", known_or_null(speeds.planned_decode_ms)},
+                   {"decode_sequences", known_or_null(speeds.sequences)},
+                   {"decode_position", known_or_null(speeds.position)},
+                   {"prefill_tokens_per_second", known_or_null(speeds.prefill_rate)},
+                   {"planned_prefill_tokens_per_second", known_or_null(speeds.planned_prefill_rate)}};
   const int64_t memory = memory_bytes();
   json["memory_bytes"] = memory;
   json["peak_memory_bytes"] = std::max(memory, peak_memory_bytes());  // the kernel counts them by different clocks

@@ -15,6 +15,7 @@ struct Status {
   int exit_code = -1;            // -1: still running
   std::string message;           // why it failed; else ""
   PhaseSeconds phases;           // once it has ended
+  StepSpeeds speeds;             // likewise
   nlohmann::ordered_json ranks;  // what the caller knows of each rank: memory, device, KV use; null when nothing
 
   // The predicted end is a date by this host's clock; `unix_seconds` is its time now.

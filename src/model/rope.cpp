@@ -71,12 +71,17 @@ std::vector<float> frequencies(const RopeConfig& c, const std::vector<double>& d
 
 }  // namespace
 
+int64_t Rope::bytes(const RopeConfig& config, int64_t positions) {
+  const int64_t sets = config.scaling == RopeScaling::longrope ? 2 : 1;
+  return positions * sets * (config.rotary / 2) * 2 * int64_t{sizeof(float)};
+}
+
 Rope::Rope(const RopeConfig& config, int64_t positions) {
   const int64_t half = config.rotary / 2;
   std::vector<std::vector<float>> sets{frequencies(config, config.divisors)};
   if (config.scaling == RopeScaling::longrope) sets.push_back(frequencies(config, config.long_factor));
   const int64_t rows = positions * std::ssize(sets);
-  memory_ = Buffer(static_cast<size_t>(rows * half * 2) * sizeof(float), "the RoPE table");
+  memory_ = Buffer(static_cast<size_t>(bytes(config, positions)), "the RoPE table");
   float* cosine = memory_.as<float>();  // [rows, half]
   float* sine = cosine + rows * half;   // [rows, half]
   table_ = {cosine, sine, config.rotary};

@@ -12,6 +12,7 @@ namespace trireme {
 class Rope {
  public:
   Rope(const RopeConfig& config, int64_t positions);
+  static int64_t bytes(const RopeConfig& config, int64_t positions);
   RopeTable table() const { return table_; }
   void move_to(Device& device);
 

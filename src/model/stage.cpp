@@ -135,6 +135,13 @@ int64_t Stage::scratch_bytes(const ModelConfig& config, const UnitTable& units, 
   return bytes;
 }
 
+int64_t Stage::pinned_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
+                            const StepLimits& limits) {
+  if (config.num_experts == 0) return 0;
+  const int64_t held = RankShare::of(config, units, place.tp, place.tp_rank).mlp.size();
+  return limits.rows * (config.experts_per_token + held) * int64_t{sizeof(int32_t) + sizeof(float)};
+}
+
 size_t Stage::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
   if (tp == 1) return 0;
   const int64_t squares = config.qk_norm == QkNorm::row ? config.num_heads + config.num_kv_heads : 0;

@@ -44,6 +44,9 @@ class Stage {
   // group of one. Those of others lie in the group's windows.
   static int64_t scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
                                const StepLimits& limits);
+  // Of memory that the host reaches, too, about: which experts rows chose.
+  static int64_t pinned_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
+                              const StepLimits& limits);
 
   // The host's part of a step, before forward().
   void prepare(const StepBatch& batch);

@@ -44,15 +44,30 @@ void check_asked(const PlanRequest& r, const ModelWork& model, const Cluster& cl
     fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", r.pp, model.name(),
          model.config().num_layers);
   const int64_t asked = int64_t{std::max(r.tp, 1)} * std::max(r.pp, 1) * std::max(r.dp, 1);
-  if (asked > cluster.size())
-    fail(ExitCode::configuration, "tp {} x pp {} x dp {} = {} devices; {} has {}", std::max(r.tp, 1), std::max(r.pp, 1),
-         std::max(r.dp, 1), asked, cluster.text(), cluster.size());
+  if (asked > cluster.most_ranks())
+    fail(ExitCode::configuration, "tp {} x pp {} x dp {} = {} {}; {} has {}", std::max(r.tp, 1), std::max(r.pp, 1),
+         std::max(r.dp, 1), asked, cluster.cores > 0 ? "ranks, which want a core each" : "devices", cluster.text(),
+         cluster.most_ranks());
+}
+
+// The cluster as so many ranks a host may see it: one where devices are what they are.
+std::vector<Cluster> divisions(const Cluster& cluster, const PlanRequest& r) {
+  if (cluster.cores == 0) return {cluster};
+  const int asked = r.tp * r.pp * r.dp;
+  if (asked > 0) return {cluster.divided((asked + cluster.hosts - 1) / cluster.hosts)};
+  std::vector<Cluster> all;
+  for (int ranks : divisors(cluster.cores)) all.push_back(cluster.divided(ranks));
+  return all;
 }
 
 class Planner {
  public:
   Planner(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile, const PlanRequest& request)
       : model_(model), cluster_(cluster), profile_(profile), request_(request) {}
+
+  const ModelWork& model() const { return model_; }
+  const EngineProfile& profile() const { return profile_; }
+  const PlanRequest& request() const { return request_; }
 
   LayoutPlan evaluate(int tp, int pp, int dp) const {
     LayoutPlan l;
@@ -63,7 +78,8 @@ class Planner {
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);
     l.performance = cost.steady(load(l.wanted, l.max_sequences));
-    if (l.max_sequences >= 1) l.tokens_per_s = l.performance.tokens_per_s * dp;
+    const double busy = request_.documents > 0 ? std::min<double>(dp, request_.documents) : dp;
+    if (l.max_sequences >= 1) l.tokens_per_s = l.performance.tokens_per_s * busy;
     if (request_.rate > 0) l.tokens_per_s = std::min(l.tokens_per_s, request_.rate * request_.output_tokens);
     l.meets_slo = within(l.performance) && keeps_up(l);
     l.bound_decode_ms = l.performance.step.bound_ms;
@@ -109,8 +125,9 @@ class Planner {
   }
 
   double wanted_sequences(const CostModel& cost, const LayoutPlan& l) const {
-    if (request_.batch > 0) return request_.batch;
-    const double most = std::max(1.0, std::min(l.max_sequences, profile_.most_sequences));
+    const double part = request_.documents > 0 ? std::ceil(request_.documents / l.dp) : HUGE_VAL;
+    if (request_.batch > 0) return std::min(request_.batch, part);
+    const double most = std::max(1.0, std::min({l.max_sequences, profile_.most_sequences, part}));
     if (request_.rate > 0) return sequences_at_rate(cost, request_.rate / l.dp, most);
     if (request_.objective == Objective::latency) return 1;
     if (request_.slo_ttft_ms == 0 && request_.slo_tpot_ms == 0) return most;
@@ -158,6 +175,34 @@ double badness(const LayoutPlan& l, Objective objective) {
   return 0;
 }
 
+// Those of one division of a cluster that were asked for, or all that use it whole.
+void add_layouts(Plan& plan, const Planner& planner, const Cluster& cluster) {
+  const PlanRequest& asked = planner.request();
+  for (int tp : tp_candidates(cluster, planner.model(), planner.profile(), asked.tp)) {
+    const int groups = cluster.size() / tp;
+    const std::vector<int> depths = asked.pp > 0 ? std::vector<int>{asked.pp} : divisors(groups);
+    for (int pp : depths) {
+      const int most = pp > planner.model().config().num_layers ? 0 : groups / pp;
+      const int used = tp * pp * (asked.dp > 0 ? asked.dp : most);
+      if (most < std::max(1, asked.dp) || (cluster.cores > 0 && used < cluster.size())) continue;
+      plan.layouts.push_back(asked.dp > 0 ? planner.evaluate(tp, pp, asked.dp) : planner.with_replicas(tp, pp, most));
+    }
+  }
+}
+
+// The best first.
+void rank(Plan& plan, const ModelWork& model, const Cluster& cluster, const PlanRequest& request) {
+  std::stable_sort(plan.layouts.begin(), plan.layouts.end(), [&](const LayoutPlan& a, const LayoutPlan& b) {
+    if (a.acceptable() != b.acceptable()) return a.acceptable();
+    if (a.fits != b.fits) return a.fits;
+    if (a.memory.weights_fit() != b.memory.weights_fit()) return a.memory.weights_fit();
+    return a.fits ? badness(a, request.objective) < badness(b, request.objective)
+                  : a.memory.cache_bytes > b.memory.cache_bytes;
+  });
+  if (!plan.layouts.empty() && plan.layouts.front().acceptable()) plan.choice = 0;
+  give_reasons(plan, model, cluster, request);
+}
+
 }  // namespace
 
 Objective get_objective(std::string_view name) {
@@ -169,26 +214,19 @@ Objective get_objective(std::string_view name) {
 Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
                   const PlanRequest& request) {
   check_asked(request, model, cluster);
+  Plan plan;
+  for (const Cluster& division : divisions(cluster, request))
+    add_layouts(plan, Planner(model, division, profile, request), division);
+  rank(plan, model, cluster, request);
+  return plan;
+}
+
+Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
+                  const PlanRequest& request, std::span<const Shape> shapes) {
   const Planner planner(model, cluster, profile, request);
   Plan plan;
-  for (int tp : tp_candidates(cluster, model, profile, request.tp)) {
-    const int groups = cluster.size() / tp;
-    const std::vector<int> depths = request.pp > 0 ? std::vector<int>{request.pp} : divisors(groups);
-    for (int pp : depths) {
-      if (pp > model.config().num_layers || groups / pp < std::max(1, request.dp)) continue;
-      plan.layouts.push_back(request.dp > 0 ? planner.evaluate(tp, pp, request.dp)
-                                            : planner.with_replicas(tp, pp, groups / pp));
-    }
-  }
-  std::stable_sort(plan.layouts.begin(), plan.layouts.end(), [&](const LayoutPlan& a, const LayoutPlan& b) {
-    if (a.acceptable() != b.acceptable()) return a.acceptable();
-    if (a.fits != b.fits) return a.fits;
-    if (a.memory.weights_fit() != b.memory.weights_fit()) return a.memory.weights_fit();
-    return a.fits ? badness(a, request.objective) < badness(b, request.objective)
-                  : a.memory.cache_bytes > b.memory.cache_bytes;
-  });
-  if (!plan.layouts.empty() && plan.layouts.front().acceptable()) plan.choice = 0;
-  give_reasons(plan, model, cluster, request);
+  for (const Shape& s : shapes) plan.layouts.push_back(planner.evaluate(s.tp, s.pp, s.dp));
+  rank(plan, model, cluster, request);
   return plan;
 }
 

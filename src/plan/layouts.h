@@ -1,11 +1,13 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "plan/cost.h"
 #include "plan/memory.h"
+#include "topology/placement.h"
 
 namespace trireme {
 
@@ -20,6 +22,7 @@ struct PlanRequest {
   double position = 0;                         // where sequences stand while they decode, a mean
   double batch = 0;                            // sequences in flight on a replica; 0: as many as the objective likes
   double rate = 0;                             // requests a second, of all replicas together
+  double documents = 0;                        // that there are: no replica has more in flight than its part of them
   Objective objective = Objective::throughput;
   double slo_ttft_ms = 0, slo_tpot_ms = 0;
   double gpu_hour = 0;  // price of one device for an hour
@@ -51,8 +54,13 @@ struct Plan {
 };
 
 // All layouts that the machine allows (or those asked for), what each does, which to take and why not the others.
-// Throws Error(configuration) when the layout asked for cannot be, with the arithmetic.
+// Where ranks divide a host's CPUs, of any number of them that divides its cores. Throws Error(configuration) when the
+// layout asked for cannot be, with the arithmetic.
 Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
                   const PlanRequest& request);
+
+// The same of these layouts alone, each of all devices of the cluster.
+Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
+                  const PlanRequest& request, std::span<const Shape> shapes);
 
 }  // namespace trireme

@@ -3,35 +3,31 @@
 #include <algorithm>
 #include <cmath>
 
+#include "plan/collectives.h"
 #include "plan/own_memory.h"
 
 namespace trireme {
 
 namespace {
 
-double rope_bytes(const ModelConfig& c) {
-  double bytes = 0;
-  for (const RopeConfig& rope : c.ropes) bytes += static_cast<double>(c.max_positions) * rope.rotary * sizeof(float);
-  return bytes;
-}
+constexpr int64_t kSlots = 16;  // --max-seqs' default
 
-// Of this engine: what its own allocators take (Stage::scratch_bytes and window_bytes, Rope, Runner::hop_bytes) and the
-// rest of a rank.
-double own_workspace(const ModelWork& model, const StageWork& stage, int64_t step_rows) {
+// Of this engine, libraries and all.
+double own_workspace(const ModelWork& model, const StageWork& stage, int pp, const Cluster& cluster,
+                     int64_t step_rows) {
   const StepLimits limits{step_rows, std::min(kLogitRows, step_rows)};
-  const double hop = static_cast<double>(step_rows * model.config().hidden_size) * sizeof(float);
-  const auto windows =
-      static_cast<double>(2 * Stage::window_bytes(model.config(), model.units(), stage.place.tp, limits));
-  return static_cast<double>(Stage::scratch_bytes(model.config(), model.units(), stage.place, limits)) + windows +
-         rope_bytes(model.config()) + hop + static_cast<double>(kRankBytes);
+  const GroupPlace group = GroupPlace::of(cluster, stage.place.tp);
+  const RankShape rank{stage.place, pp, group.size - group.per_host(), !cluster.device.cpu};
+  const Workspace own = workspace_of(model.config(), model.units(), rank, limits, kSlots, model.config().max_positions);
+  return static_cast<double>(own.device + kRankBytes);
 }
 
-MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, const EngineProfile& profile,
+MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, int pp, const EngineProfile& profile,
                     const Cluster& cluster, int64_t step_rows) {
   MemoryPlan m;
   m.device_bytes = cluster.device.memory_bytes;
   m.weight_bytes = stage.weight_bytes;
-  m.workspace_bytes = profile.own() ? own_workspace(model, stage, step_rows) : profile.workspace_bytes;
+  m.workspace_bytes = profile.own() ? own_workspace(model, stage, pp, cluster, step_rows) : profile.workspace_bytes;
   m.position_bytes = stage.layers * model.position_bytes(stage.kv_heads);
   // The rest of a host's memory is room enough for this engine's workspace.
   const double beside = profile.own() && cluster.device.cpu ? 0 : m.workspace_bytes;
@@ -50,7 +46,7 @@ MemoryPlan plan_memory(const ModelWork& model, const std::vector<StageWork>& sta
                        const Cluster& cluster, int64_t step_rows) {
   MemoryPlan least;
   for (size_t s = 0; s < stages.size(); s++) {
-    const MemoryPlan m = of_stage(model, stages[s], profile, cluster, step_rows);
+    const MemoryPlan m = of_stage(model, stages[s], static_cast<int>(stages.size()), profile, cluster, step_rows);
     const bool fewer = !least.weights_fit() || !m.weights_fit() ? m.cache_bytes < least.cache_bytes
                                                                 : m.positions() < least.positions();
     if (s == 0 || fewer) least = m;

@@ -2,13 +2,33 @@
 
 #include <cstdint>
 
+#include "model/stage.h"
+
 namespace trireme {
 
 // How this engine divides a rank's memory when nobody says it (launch/session.cpp), which the planner must know.
 inline constexpr int64_t kStepTokens = 256;  // of the largest step: --max-step-tokens' default
 inline constexpr int64_t kLogitRows = 32;    // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
-inline constexpr int64_t kRankBytes = int64_t{256} << 20;  // beside weights and cache: libraries, activations, windows
+inline constexpr int64_t kRankBytes = int64_t{256} << 20;  // that libraries, heap and program may take, a rank
 inline constexpr double kCacheShare = 0.5;                 // of a host's memory left after the weights
-inline constexpr double kGpuCacheShare = 0.95;  // of a GPU's memory left after weights, activations and kRankBytes
+inline constexpr double kGpuCacheShare = 0.95;  // of a GPU's memory left after weights, workspace and kRankBytes
+
+// A rank of which memory is asked.
+struct RankShape {
+  StagePlace place;
+  int pp = 1;
+  int remote_members = 0;  // of its TP group, that share no memory with it: what they show is mirrored
+  bool on_gpu = false;
+};
+
+// What a rank's own allocators hold beside weights and cache once it is ready, asked of the classes that hold it.
+struct Workspace {
+  int64_t device = 0;  // where operations work: all of it on CPUs
+  int64_t host = 0;    // beside a GPU
+  int64_t total() const { return device + host; }
+};
+// slots: sequences in flight. positions: of the RoPE tables.
+Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const RankShape& rank,
+                       const StepLimits& limits, int64_t slots, int64_t positions);
 
 }  // namespace trireme

@@ -42,7 +42,8 @@ struct Question {
 };
 
 // Where the links are, when a group's all-reduce is what costs.
-std::string where(const LayoutPlan& l, const Cluster& c) {
+std::string where(const LayoutPlan& l, const Cluster& cluster) {
+  const Cluster c = cluster.divided((l.devices() + cluster.hosts - 1) / cluster.hosts);
   const GroupPlace group = GroupPlace::of(c, l.tp);
   if (group.hosts > 1 && c.fast_domain() < l.tp) return fmt::format(" over {} hosts", group.hosts);
   if (c.link == Link::pcie) return " on PCIe";

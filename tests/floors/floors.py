@@ -10,9 +10,10 @@ FLOORS = {
     "src/base": 0,
     "kernels": 1, "topology": 1,
     "src/device": 2, "src/comm": 2, "src/checkpoint": 2,
-    "src/model": 3, "src/text": 3, "src/plan": 3,
+    "src/model": 3, "src/text": 3,
     "src/engine": 4, "src/job": 4,
-    "launch": 5,
+    "src/plan": 5,
+    "launch": 6,
 }
 MAX_LINES = {".h": 150, ".cpp": 400, ".cu": 400}
 # path: why it may be longer.

@@ -264,6 +264,35 @@ def check_gpu_status(checks, tiny, model):
     running.wait()
 
 
+def check_summary(checks, tiny, _model):
+    """What a run says of itself at its end: steps that took time, memory as planned on every rank, on CPUs and on GPUs."""
+    model = tiny.model("summary", "--layers", "2")
+    rows = tiny.put("summary.jsonl", lines(*({"prompt": "a b c", "max_tokens": 4} for _ in range(6))))
+    emulated = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+    devices = [(tiny.trireme, ["--threads", "1"], {})]
+    if os.path.exists(emulated):
+        devices.append((emulated, ["--device", "cuda", "--nccl", "off"], {"TRIREME_EMULATED_GPUS": "4"}))
+    for trireme, device, variables in devices:
+        for tp, pp, dp in ((1, 1, 1), (3, 1, 1), (1, 2, 1), (2, 2, 1), (1, 1, 2)):
+            name, out = f"{tp} x {pp} x {dp} {device[1]}", tiny.path("summary.out")
+            done = subprocess.run(["mpirun", "-n", str(tp * pp * dp), trireme, "run", rows, "-m", model, "-o", out, "--ignore-eos", "--restart", "--kv-blocks", "16",
+                                   "--tp", str(tp), "--pp", str(pp), "--dp", str(dp), *device], env=tiny.environment(**variables), capture_output=True, text=True, timeout=120)
+            if not checks.equal(f"a run of {name}", done.returncode, 0):
+                print(done.stderr[-2000:])
+                continue
+            with open(out + ".run/status.json", encoding="utf-8") as file:
+                status = json.load(file)
+            steps, memories = status["steps"], [rank["memory"] for rank in status["ranks"]]
+            checks.check(f"what steps took, {name}", steps["decode_ms_per_token"] > 0 and steps["prefill_tokens_per_second"] > 0 and
+                         0.99 <= steps["decode_sequences"] <= 6.01, steps)
+            for rank, memory in enumerate(memories):
+                checks.check(f"memory of rank {rank}, {name}", abs(memory["held_bytes"] / memory["planned_bytes"] - 1) <= 0.03 and
+                             0 < memory["beside_bytes"] <= memory["beside_bound_bytes"] and
+                             ("gpu_held_bytes" not in memory or abs(memory["gpu_held_bytes"] / memory["gpu_planned_bytes"] - 1) <= 0.03), memory)
+            for words in (" ms a token of ", "prefill  ", "memory      rank "):
+                checks.check(f"and the summary says {words!r}, {name}", words in done.stderr, done.stderr)
+
+
 def check_render(checks, tiny, model):
     """What render prints for a text is what run makes of it."""
     options = ["--instruction", "Do:", "--system", "You."]
@@ -278,7 +307,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_doctor, check_gpu_status, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_doctor, check_gpu_status, check_summary, check_render):
             part(checks, tiny, model)
     checks.end()
 

@@ -41,6 +41,12 @@ TEST_CASE("the summary has everything") {
         "documents   3 in 10 s, 1 error\n"
         "tokens      1000 in, 500 out, 150.0 tok/s (50.0 out)\n"
         "seconds     4.0 prefill, 3.0 decode, 2.0 communication, 1.0 waiting\n");
+  const StepSpeeds speeds = {10, 12, 3.5, 200, 1000, 900};
+  CHECK(summary_text({3, 3, 1, 1000, 500}, {10, 4, 3, 2, 1}, speeds)
+            .ends_with("decode      10 ms a token of 3.5 sequences at position 200, planned 12 ms (+20 %)\n"
+                       "prefill     1000 tok/s, planned 900 tok/s (-10 %)\n"));
+  CHECK(summary_text({3, 3, 1, 1000, 500}, {10, 4, 3, 2, 1}, {.prefill_rate = 1000})
+            .ends_with("\nprefill     1000 tok/s\n"));
   CHECK(progress_text({0, 0, 0, 0, 0}, 0) == "0/0 documents (100 %), 0 tokens, 0 tok/s");
 }
 

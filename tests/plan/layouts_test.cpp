@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <set>
+#include <tuple>
 
 #include "base/error.h"
 #include "model/shapes.h"
@@ -167,4 +168,50 @@ TEST_CASE("the questions that everybody asks are answered") {
   CHECK(contains(all, "at fp8 it fits "));
   CHECK(contains(all, "over hosts: TP 8 x PP 2 takes "));
   CHECK(contains(all, "interactive, one user a replica: TP "));
+}
+
+TEST_CASE("ranks divide a host's CPUs: every number of them that divides its cores, each layout once") {
+  Question q("llama-3.2-1b", Precision::int8, "2 hosts x 1 epyc-9654", "trireme");
+  q.cluster.cores = 12;
+  const Plan plan = q.plan();
+  std::set<std::tuple<int, int, int>> seen;
+  std::set<int> ranks;
+  for (const LayoutPlan& l : plan.layouts) {
+    CAPTURE(layout_name(l));
+    CHECK(seen.emplace(l.tp, l.pp, l.dp).second);
+    ranks.insert(l.devices());
+    CHECK(l.memory.device_bytes == doctest::Approx(q.cluster.device.memory_bytes * 2 / l.devices()));
+  }
+  CHECK(ranks == std::set<int>{2, 4, 6, 8, 12, 24});
+  q.request.tp = 3, q.request.pp = 1, q.request.dp = 2;
+  CHECK(q.plan().layouts.size() == 1);
+  q.request.dp = 9;
+  CHECK(contains(testkit::error_of([&] { q.plan(); }), "= 27 ranks, which want a core each; "));
+}
+
+TEST_CASE(
+    "a rank that has a part of the cores has that part of their speed, and one that shares them with more threads "
+    "less") {
+  Question q("llama-3.2-1b", Precision::int8, "1 epyc-9654", "trireme");
+  q.cluster.cores = 16;
+  const Cluster four = q.cluster.divided(4), starved = q.cluster.divided(4, 2), uneven = q.cluster.divided(3);
+  CHECK(four.size() == 4);
+  CHECK(four.device.share == 0.25);
+  CHECK(four.device.memory_bytes_per_s == doctest::Approx(q.cluster.device.memory_bytes_per_s / 4));
+  CHECK(starved.device.share == 0.125);
+  CHECK(uneven.device.share == doctest::Approx(5.0 / 16));
+  CHECK(Cluster::parse("4 h100").divided(2).size() == 4);
+}
+
+TEST_CASE("of layouts that are given one is chosen; few documents want few replicas") {
+  Question q("llama-3.1-8b", Precision::bf16, "8 h100");
+  const Shape shapes[] = {{1, 1, 8}, {8, 1, 1}};
+  const auto best = [&] {
+    const Plan plan = plan_layouts(q.model, q.cluster, q.profile, q.request, shapes);
+    REQUIRE(plan.layouts.size() == 2);
+    return plan.layouts[0];
+  };
+  CHECK(best().dp == 8);
+  q.request.documents = 1;
+  CHECK(best().tp == 8);
 }

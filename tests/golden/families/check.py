@@ -72,10 +72,21 @@ class Checkpoint:
         out = f"{self.base}-{numerics}-{tp}-{pp}.jsonl"
         launcher = ["mpirun", "-n", str(tp * pp)] if tp * pp > 1 else []
         execute([*launcher, self.trireme, "run", f"{self.base}.jsonl", "-m", self.path, "-o", out, "--tp", str(tp), "--pp", str(pp),
-                 "--threads", "1", "--numerics", numerics, "--max-tokens", str(tokens), "--temperature", "0", "--ignore-eos", "--tokens",
+                 "--threads", "1", "--numerics", numerics, "--kv-blocks", "64", "--max-tokens", str(tokens), "--temperature", "0", "--ignore-eos", "--tokens",
                  "--digest", "--logprobs", "0", "--prompt-logprobs", "0", "--restart", "--log-level", "error"])
+        self.check_memory(out)
         with open(out, encoding="utf-8") as file:
             return file.read().splitlines()
+
+    @staticmethod
+    def check_memory(out):
+        """Every rank's allocators hold what the planner's functions say, within 3 %, and libraries stay under their bound."""
+        with open(f"{out}.run/status.json", encoding="utf-8") as file:
+            ranks = json.load(file)["ranks"]
+        for rank in ranks:
+            memory = rank["memory"]
+            if abs(memory["held_bytes"] / memory["planned_bytes"] - 1) > 0.03 or (memory["beside_bytes"] or 0) > memory["beside_bound_bytes"]:
+                raise Failed(f"{out}: rank {rank['rank']} of {len(ranks)}: {memory}")
 
 
 def off_by(expected, entry):

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "engine/pace.h"
+#include "launch/options.h"
+#include "plan/layouts.h"
+#include "topology/machine.h"
+
+namespace trireme {
+
+// What a run is to compute, as far as anybody knows before it begins.
+struct Demand {
+  double documents = 0;                             // 0: nobody knows
+  double input_tokens = 1024, output_tokens = 256;  // of a document, means
+};
+
+// What the planner says of one run on the machine that it has: which layout is the fastest, and what its steps take.
+// Rank 0's, whose calibration it is made of where there is one.
+class Forecast {
+ public:
+  // Nothing where the planner knows nothing of these GPUs; `why_not` says it. source outlives it.
+  static std::optional<Forecast> make(const WeightSource& source, const ModelConfig& config, const Machine& machine,
+                                      const Options& options, const Demand& demand, std::string& why_not);
+
+  // The place among `shapes` of the one with the most tokens a second; and why, in one line.
+  size_t choose(std::span<const Shape> shapes, std::string& why) const;
+
+  // Milliseconds of such steps in this layout: a mean of those that were measured.
+  double decode_ms(const Shape& shape, const Pace::Phase& measured) const;
+  double prefill_ms(const Shape& shape, const Pace::Phase& measured) const;
+
+  // Whether it is more than a guess: of calibrated CPUs, or by the data sheet of a GPU.
+  bool measured() const { return profile_.host.has_value() || !cluster_.device.cpu; }
+
+ private:
+  Forecast(const WeightSource& source, const ModelConfig& config, Cluster cluster, EngineProfile profile,
+           PlanRequest request);
+
+  std::unique_ptr<ModelWork> model_;
+  Cluster cluster_;
+  EngineProfile profile_;
+  PlanRequest request_;
+};
+
+}  // namespace trireme
