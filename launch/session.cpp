@@ -11,8 +11,11 @@
 #include "kernels/select.h"
 #include "launch/environment.h"
 #include "launch/gather_machine.h"
+#include "launch/handshake.h"
 #include "launch/together.h"
 #include "plan/own_memory.h"
+#include "topology/adapters.h"
+#include "topology/link_report.h"
 #include "topology/nearest.h"
 #include "topology/placement_text.h"
 #include "topology/threads.h"
@@ -60,8 +63,8 @@ Session::Session(const Options& options, Communicator& world, std::unique_ptr<We
   choose_kernels();
 }
 
-void Session::load() {
-  if (options_.print_placement && world_.rank() == 0) fmt::print(stderr, "{}", placement_text_);
+void Session::load(Log& log) {
+  prove_links(log);
   if (!gpu_) stay_on(near_cpus_);  // its own memory is touched first by this thread and the reader's
   together(world_, [this] {
     CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
@@ -143,13 +146,13 @@ std::vector<std::string> Session::gather_chips(const Machine& machine) const {
 // The map of the machine and this rank's place on it.
 void Session::choose_layout() {
   const RankProbe probe = probe_rank(Environment::read().find("CUDA_VISIBLE_DEVICES"));
-  Machine machine = gather_machine(probe);
+  machine_ = gather_machine(probe);
   if (options_.device == "cuda") {
-    open_gpu(machine);
-    machine = gather_machine(probe);
-    gpu_ranks_ = static_cast<int>(machine.sharing_memory_with(world_.rank()).size());
-    gpus_ = count_gpus(machine);
-    chips_ = gather_chips(machine);
+    open_gpu(machine_);
+    machine_ = gather_machine(probe);
+    gpu_ranks_ = static_cast<int>(machine_.sharing_memory_with(world_.rank()).size());
+    gpus_ = count_gpus(machine_);
+    chips_ = gather_chips(machine_);
   }
 
   const std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
@@ -159,24 +162,51 @@ void Session::choose_layout() {
          "--stage-split {}: {} layers in {} stages, the model has {}: make the numbers add up to it",
          fmt::join(split, ","), sum, split.size(), config_.num_layers);
   const int threads = static_cast<int>(options_.threads);
-  const Links links(machine, threads);
+  const Links links(machine_, threads);
   const LayoutWish wish{{static_cast<int>(options_.tp), pp, static_cast<int>(options_.dp)},
                         options_.allow_slow_placement};
-  const std::vector<Shape> shapes = possible_layouts(machine, links, model_need(), wish);
-  layout_ = place(machine, links, shapes.front(), config_.num_layers);
-  for (std::string& remark : far_adapters(machine, links, layout_, threads))
+  const std::vector<Shape> shapes = possible_layouts(machine_, links, model_need(), wish);
+  layout_ = place(machine_, links, shapes.front(), config_.num_layers);
+  for (std::string& remark : far_adapters(machine_, links, layout_, threads))
     layout_.remarks.push_back(std::move(remark));
-  if (options_.print_placement) placement_text_ = placement_text(machine, links, layout_, threads);
+  check_adapters(links);
 
-  const ThreadPlan plan = thread_plan(machine, world_.rank(), threads);
+  const ThreadPlan plan = thread_plan(machine_, world_.rank(), threads);
   threads_ = plan.threads;
   cpus_ = plan.cpus;
-  near_cpus_ = cpus_near(machine, world_.rank(), plan);
-  available_bytes_ = machine.available_bytes(world_.rank());
+  near_cpus_ = cpus_near(machine_, world_.rank(), plan);
+  available_bytes_ = machine_.available_bytes(world_.rank());
 
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
   const size_t stage = static_cast<size_t>(here().pp);
   place_ = {layout_.tp, here().tp, borders[stage], borders[stage + 1], here().pp == 0, here().pp + 1 == layout_.pp};
+}
+
+// What a user chooses against the map is refused, or remarked.
+void Session::check_adapters(const Links& links) {
+  const std::vector<std::string> choices =
+      gather_adapter_choices(world_, Environment::read(), gpu_ && options_.nccl != "off");
+  for (std::string& remark : wrong_adapters(machine_, links, layout_, static_cast<int>(options_.threads), choices)) {
+    if (!options_.allow_slow_placement)
+      fail(ExitCode::configuration, "{}; name the near one, leave the variable out, or give --allow-slow-placement",
+           remark);
+    layout_.remarks.push_back(std::move(remark));
+  }
+}
+
+// From the CPU on which this rank's messages are sent and awaited in a run, too.
+void Session::prove_links(Log& log) {
+  if (!gpu_ && !cpus_.empty()) stay_on(std::span(cpus_).first(1));
+  const int threads = static_cast<int>(options_.threads);
+  machine_.measured_links = measure_links(world_, *fabric_, layout_, gpu_,
+                                          std::chrono::milliseconds(static_cast<int64_t>(options_.deadline_s * 1000)));
+  const Links links(machine_, threads);
+  if (options_.print_placement && world_.rank() == 0)
+    fmt::print(stderr, "{}", placement_text(machine_, links, layout_, threads));
+  for (const std::string& remark : layout_.remarks) log.info("{}", remark);
+  if (machine_.measured_links.empty() || world_.rank() != 0) return;
+  log.info("links: {}", links_text(machine_, links, layout_));
+  for (const std::string& remark : slow_links(machine_, links, threads)) log.warn("{}", remark);
 }
 
 ModelNeed Session::model_need() const {

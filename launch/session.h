@@ -27,8 +27,9 @@ class Session {
   // Layout, kernels and fingerprint, from the source's table of tensors alone. Collective over `world`; throws on all
   // ranks alike when the layout cannot be.
   Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source);
-  // Weights, cache, groups and the stage. Collective; before the first step.
-  void load();
+  // The links prove themselves; then weights, cache, groups and the stage. What is to be said of the placement goes to
+  // `log` before the weights load. Collective; before the first step.
+  void load(Log& log);
 
   Communicator& world() { return world_; }
   const Options& options() const { return options_; }  // with what the model says of sampling
@@ -72,6 +73,8 @@ class Session {
   void take_fast_kernels();
   std::vector<std::string> gather_chips(const Machine& machine) const;
   void choose_layout();
+  void check_adapters(const Links& links);
+  void prove_links(Log& log);
   ModelNeed model_need() const;
   void choose_kernels();
   void choose_level();
@@ -92,8 +95,8 @@ class Session {
   UnitTable units_;
   Numerics numerics_;
   std::string numerics_remark_;
+  Machine machine_;
   Layout layout_;
-  std::string placement_text_;  // "" unless it is asked for
   std::vector<int> cpus_;       // to pin to; empty: not pinned
   std::vector<int> near_cpus_;  // at the same NUMA nodes; empty: not pinned
   int threads_ = 1;
