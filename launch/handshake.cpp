@@ -3,9 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
 #include "comm/link_probe.h"
+#include "launch/environment.h"
 #include "launch/together.h"
+#include "topology/adapters.h"
+#include "topology/link_report.h"
 #include "topology/link_rounds.h"
+#include "topology/placement_text.h"
 
 namespace trireme {
 
@@ -49,8 +54,6 @@ std::vector<MeasuredLink> share(const Communicator& world, const std::vector<Mea
   return all;
 }
 
-}  // namespace
-
 // A round ends when all are through, or have failed, together.
 std::vector<MeasuredLink> measure_links(Communicator& world, Fabric& fabric, const Layout& layout, Device* gpu,
                                         std::chrono::milliseconds deadline) {
@@ -69,15 +72,42 @@ std::vector<MeasuredLink> measure_links(Communicator& world, Fabric& fabric, con
   return share(world, mine);
 }
 
-std::vector<std::string> gather_adapter_choices(const Communicator& world, const Environment& environment,
-                                                bool by_nccl) {
-  const std::string name = by_nccl ? "NCCL_IB_HCA" : "UCX_NET_DEVICES";
-  const std::optional<std::string> value = environment.find(name);
+// [ranks] "NAME=value", "" for none.
+std::vector<std::string> gather_entries(const Communicator& world, const std::string& name) {
+  const std::optional<std::string> value = Environment::read().find(name);
   const std::string mine = value ? name + "=" + *value : "";
-  std::vector<std::string> choices;
+  std::vector<std::string> entries;
   for (const auto& bytes : world.all_gather(std::as_bytes(std::span(mine))))
-    choices.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  return choices;
+    entries.emplace_back(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  return entries;
+}
+
+}  // namespace
+
+void check_adapters(const Communicator& world, const Options& options, bool on_gpu, const Machine& machine,
+                    const Links& links, Layout& layout) {
+  const bool by_nccl = on_gpu && options.nccl != "off";
+  const std::vector<std::string> choices = gather_entries(world, by_nccl ? "NCCL_IB_HCA" : "UCX_NET_DEVICES");
+  for (std::string& remark : wrong_adapters(machine, links, layout, static_cast<int>(options.threads), choices)) {
+    if (!options.allow_slow_placement)
+      fail(ExitCode::configuration, "{}; name the near one, leave the variable out, or give --allow-slow-placement",
+           remark);
+    layout.remarks.push_back(std::move(remark));
+  }
+}
+
+void prove_links(Communicator& world, Fabric& fabric, const Options& options, Device* gpu, const Layout& layout,
+                 Machine& machine, Log& log) {
+  const std::chrono::milliseconds deadline(static_cast<int64_t>(options.deadline_s * 1000));
+  machine.measured_links = measure_links(world, fabric, layout, gpu, deadline);
+  if (world.rank() != 0) return;
+  const int threads = static_cast<int>(options.threads);
+  const Links links(machine, threads);
+  if (options.print_placement) fmt::print(stderr, "{}", placement_text(machine, links, layout, threads));
+  for (const std::string& remark : layout.remarks) log.info("{}", remark);
+  if (machine.measured_links.empty()) return;
+  log.info("links: {}", links_text(machine, links, layout));
+  for (const std::string& remark : slow_links(machine, links, threads)) log.warn("{}", remark);
 }
 
 }  // namespace trireme

@@ -15,9 +15,7 @@
 #include "launch/together.h"
 #include "plan/own_memory.h"
 #include "topology/adapters.h"
-#include "topology/link_report.h"
 #include "topology/nearest.h"
-#include "topology/placement_text.h"
 #include "topology/threads.h"
 
 namespace trireme {
@@ -64,7 +62,8 @@ Session::Session(const Options& options, Communicator& world, std::unique_ptr<We
 }
 
 void Session::load(Log& log) {
-  prove_links(log);
+  if (!gpu_ && !cpus_.empty()) stay_on(std::span(cpus_).first(1));  // from where messages are sent in a run, too
+  prove_links(world_, *fabric_, options_, gpu_, layout_, machine_, log);
   if (!gpu_) stay_on(near_cpus_);  // its own memory is touched first by this thread and the reader's
   together(world_, [this] {
     CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
@@ -169,7 +168,7 @@ void Session::choose_layout() {
   layout_ = place(machine_, links, shapes.front(), config_.num_layers);
   for (std::string& remark : far_adapters(machine_, links, layout_, threads))
     layout_.remarks.push_back(std::move(remark));
-  check_adapters(links);
+  check_adapters(world_, options_, gpu_ != nullptr, machine_, links, layout_);
 
   const ThreadPlan plan = thread_plan(machine_, world_.rank(), threads);
   threads_ = plan.threads;
@@ -180,33 +179,6 @@ void Session::choose_layout() {
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
   const size_t stage = static_cast<size_t>(here().pp);
   place_ = {layout_.tp, here().tp, borders[stage], borders[stage + 1], here().pp == 0, here().pp + 1 == layout_.pp};
-}
-
-// What a user chooses against the map is refused, or remarked.
-void Session::check_adapters(const Links& links) {
-  const std::vector<std::string> choices =
-      gather_adapter_choices(world_, Environment::read(), gpu_ && options_.nccl != "off");
-  for (std::string& remark : wrong_adapters(machine_, links, layout_, static_cast<int>(options_.threads), choices)) {
-    if (!options_.allow_slow_placement)
-      fail(ExitCode::configuration, "{}; name the near one, leave the variable out, or give --allow-slow-placement",
-           remark);
-    layout_.remarks.push_back(std::move(remark));
-  }
-}
-
-// From the CPU on which this rank's messages are sent and awaited in a run, too.
-void Session::prove_links(Log& log) {
-  if (!gpu_ && !cpus_.empty()) stay_on(std::span(cpus_).first(1));
-  const int threads = static_cast<int>(options_.threads);
-  machine_.measured_links = measure_links(world_, *fabric_, layout_, gpu_,
-                                          std::chrono::milliseconds(static_cast<int64_t>(options_.deadline_s * 1000)));
-  const Links links(machine_, threads);
-  if (options_.print_placement && world_.rank() == 0)
-    fmt::print(stderr, "{}", placement_text(machine_, links, layout_, threads));
-  for (const std::string& remark : layout_.remarks) log.info("{}", remark);
-  if (machine_.measured_links.empty() || world_.rank() != 0) return;
-  log.info("links: {}", links_text(machine_, links, layout_));
-  for (const std::string& remark : slow_links(machine_, links, threads)) log.warn("{}", remark);
 }
 
 ModelNeed Session::model_need() const {

@@ -73,8 +73,6 @@ class Session {
   void take_fast_kernels();
   std::vector<std::string> gather_chips(const Machine& machine) const;
   void choose_layout();
-  void check_adapters(const Links& links);
-  void prove_links(Log& log);
   ModelNeed model_need() const;
   void choose_kernels();
   void choose_level();
