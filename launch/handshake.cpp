@@ -16,7 +16,7 @@ namespace trireme {
 
 namespace {
 
-// A chunk of prompt's activations; a few milliseconds in all where the link is sound.
+// Activations of a chunk of a prompt; a few milliseconds in all where the link is sound.
 constexpr ProbeEffort kEffort{
     .bytes = size_t{256} << 10, .round_trips = 10, .messages = 4, .samples = 5, .budget = std::chrono::milliseconds(2)};
 constexpr int kPatience = 2;  // deadlines that ranks wait for a pair that waits
@@ -28,10 +28,8 @@ struct LinkOnWire {
   char transport[16];
 };
 
-MeasuredLink measure_link(Communicator& world, Fabric& fabric, const RankPair& pair, Device* gpu) {
-  const int peer = pair.low == world.rank() ? pair.high : pair.low;
-  LinkProbe probe(fabric, world.rank(), peer, kEffort);
-  if (gpu && fabric.shares_memory(peer))
+MeasuredLink measure_link(LinkProbe& probe, const RankPair& pair, Device* gpu) {
+  if (gpu)
     if (const auto figures = probe.through_devices(*gpu))
       return {pair.low, pair.high, figures->latency_us, figures->gbps, kPeerCopies};
   const LinkFigures figures = probe.through_host();
@@ -59,16 +57,20 @@ std::vector<MeasuredLink> measure_links(Communicator& world, Fabric& fabric, con
                                         std::chrono::milliseconds deadline) {
   const TemporaryDeadline others(world.waiter(), kPatience * deadline);
   std::vector<MeasuredLink> mine;
-  for (const std::vector<RankPair>& round : link_rounds(layout))
+  for (const std::vector<RankPair>& round : link_rounds(layout)) {
+    std::optional<LinkProbe> probe;
     together(world, [&] {
       const auto pair = std::find_if(round.begin(), round.end(), [&](const RankPair& p) {
         return p.low == world.rank() || p.high == world.rank();
       });
       if (pair == round.end()) return;
+      const int peer = pair->low == world.rank() ? pair->high : pair->low;
       const TemporaryDeadline own(world.waiter(), deadline);
-      MeasuredLink link = measure_link(world, fabric, *pair, gpu);
+      probe.emplace(fabric, world.rank(), peer, kEffort);
+      MeasuredLink link = measure_link(*probe, *pair, fabric.shares_memory(peer) ? gpu : nullptr);
       if (link.from == world.rank()) mine.push_back(std::move(link));
     });
+  }
   return share(world, mine);
 }
 

@@ -74,16 +74,18 @@ void measure_machine(Machine& machine, Communicator& world) {
   measure_memory(machine, world);
   const std::unique_ptr<Fabric> fabric = Fabric::create(world);
   machine.measured_links.clear();
+  std::optional<LinkProbe> probe;
   for (auto [a, b] : pairs_of(world.size())) {
     world.barrier();
+    probe.reset();
     std::byte figures[2 * sizeof(double)] = {};
     std::string transport;
     if (world.rank() == a || world.rank() == b) {
-      LinkProbe probe(*fabric, world.rank(), world.rank() == a ? b : a, kEffort);
-      const LinkFigures found = probe.through_host();
+      probe.emplace(*fabric, world.rank(), world.rank() == a ? b : a, kEffort);
+      const LinkFigures found = probe->through_host();
       const double measured[] = {found.latency_us, found.gbps};
       std::memcpy(figures, measured, sizeof figures);
-      transport = probe.transport();
+      transport = probe->transport();
     }
     std::vector<std::byte> message(std::begin(figures), std::end(figures));
     for (char c : transport) message.push_back(static_cast<std::byte>(c));
@@ -94,6 +96,7 @@ void measure_machine(Machine& machine, Communicator& world) {
     machine.measured_links.push_back(
         {a, b, measured[0], measured[1], std::string(name, message.size() - sizeof measured)});
   }
+  world.barrier();
 }
 
 void measure_machine(Machine& machine) { machine.hosts.front().read_gbps = read_gbps(machine, 0); }

@@ -25,7 +25,8 @@ struct ProbeEffort {
 };
 
 // Latency and bandwidth between two ranks. Both make one and call the same, each for its own side; the lower rank's
-// clock counts, and bandwidth is from it to the other. Waits have the Waiter's deadline.
+// clock counts, and bandwidth is from it to the other. Waits have the Waiter's deadline. It stays until both are known
+// to be through, by a barrier: the last message may be on its way out.
 class LinkProbe {
  public:
   LinkProbe(Fabric& fabric, int me, int peer, const ProbeEffort& effort);

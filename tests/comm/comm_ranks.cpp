@@ -266,13 +266,15 @@ void slow_reader(Ranks& ranks, Fabric& fabric) {
 void link_probes(Ranks& ranks, Fabric& fabric, const std::string& how) {
   ranks.test("latency and bandwidth of links, " + how, [&] {
     const int me = ranks.world.rank(), peer = me ^ 1;
-    if (peer >= ranks.world.size()) return;
-    LinkProbe probe(fabric, me, peer, {.bytes = 4096, .round_trips = 3, .messages = 5, .samples = 4});
-    for (int again = 0; again < 2; again++) {
-      const LinkFigures figures = probe.through_host();
+    std::optional<LinkProbe> probe;
+    if (peer < ranks.world.size())
+      probe.emplace(fabric, me, peer, ProbeEffort{.bytes = 4096, .round_trips = 3, .messages = 5, .samples = 4});
+    for (int again = 0; probe && again < 2; again++) {
+      const LinkFigures figures = probe->through_host();
       ranks.check(figures.latency_us > 0 && figures.gbps > 0, "figures that can be");
+      ranks.check(probe->transport() == std::string(fabric.shares_memory(peer) ? "shm" : "ucx"), "transport");
     }
-    ranks.check(probe.transport() == std::string(fabric.shares_memory(peer) ? "shm" : "ucx"), "transport");
+    ranks.world.barrier();
   });
 }
 
