@@ -119,7 +119,7 @@ void bench_engine(const char* name, const StepLoad& load, const Options& options
   std::string no_limit;
   if (on_gpu) limits.push_back(load.decode ? gpu_gbps(session) : gpu_product_gflops(session, no_limit));
   if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());
-  session.load();
+  session.load(log);
   const int64_t needed = load.sequences * ((positions + kBlockTokens - 1) / kBlockTokens),
                 there = session.scheduler_limits().kv_blocks;
   if (load.decode && there < needed)

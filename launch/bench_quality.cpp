@@ -27,8 +27,8 @@ struct Side {
   Side(const Options& options, Communicator& world, const std::string& path)
       : session(options, world, std::make_unique<Checkpoint>(path)) {}
 
-  void load(const Tokenizer& tokenizer) {
-    session.load();
+  void load(const Tokenizer& tokenizer, Log& log) {
+    session.load(log);
     if (session.leads_replica())
       engine.emplace(session.replica(), session.runner(), &tokenizer, session.config(), session.scheduler_limits());
   }
@@ -160,11 +160,11 @@ void QualityBench::share_windows() {
 }
 
 void QualityBench::load() {
-  tested_->load(model_->tokenizer);
+  tested_->load(model_->tokenizer, log_);
   log_.info("{}", tested_->session.layout_text());
   if (!tested_->session.numerics_remark().empty()) log_.warn("{}", tested_->session.numerics_remark());
   if (!compared_) return;
-  reference_->load(model_->tokenizer);
+  reference_->load(model_->tokenizer, log_);
   log_.info("reference: {}", reference_->session.layout_text());
   const int rank = tested_->session.result_rank();
   must(rank == reference_->session.result_rank(), "equal layouts stand on the same ranks");

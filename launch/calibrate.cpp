@@ -57,10 +57,11 @@ double layer_values(const ModelShape& s) { return static_cast<double>(s.hidden_s
 // Seconds of a step of one model, with so many threads.
 class Stopwatch {
  public:
-  Stopwatch(const Options& options, Communicator& world, const ModelShape& shape, WeightChoice weights, int threads)
+  Stopwatch(const Options& options, Communicator& world, Log& log, const ModelShape& shape, WeightChoice weights,
+            int threads)
       : session_(options_for(options, threads), world,
                  std::make_unique<SyntheticWeights>(shape.name, shape.config(), weights)) {
-    session_.load();
+    session_.load(log);
     engine_.emplace(session_.replica(), session_.runner(), nullptr, session_.config(), session_.scheduler_limits());
   }
 
@@ -127,7 +128,7 @@ class Calibration {
 
   Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights, int threads) {
     stay_on(cpus_);  // the team before pinned this thread
-    return {options_, world_, shape, weights, threads};
+    return {options_, world_, log_, shape, weights, threads};
   }
 
   // Whole steps, as nanoseconds a parameter: take_layers_off() leaves the products' own.

@@ -1,6 +1,5 @@
 #include "launch/measure.h"
 
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -9,7 +8,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/thread_pool.h"
-#include "comm/collective.h"
+#include "comm/link_probe.h"
 #include "launch/machine_file.h"
 #include "launch/probe_limits.h"
 #include "launch/together.h"
@@ -20,13 +19,9 @@ namespace trireme {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int kAllPairsRanks = 8;
-constexpr size_t kSmallBytes = 64, kLargeBytes = size_t{1} << 20;  // a row of activations; a prefill chunk of them
-constexpr int kSmallRounds = 500, kLargeMessages = 64, kWarmUp = 20, kSlots = 2;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+// A prefill chunk of activations; the mean of many, for this is asked for and may take its time.
+constexpr ProbeEffort kEffort{.bytes = size_t{1} << 20, .round_trips = 500, .messages = 64, .samples = 1};
 
 // What one rank reads with its threads.
 double read_gbps(const Machine& machine, int rank) {
@@ -42,54 +37,6 @@ std::vector<std::pair<int, int>> pairs_of(int ranks) {
       if (ranks <= kAllPairsRanks || b == a + 1) pairs.emplace_back(a, b);
   return pairs;
 }
-
-// Messages between two ranks: both call the same, each for its own side.
-class Pair {
- public:
-  Pair(Fabric& fabric, int me, int peer) : first_(me < peer), data_(kLargeBytes) {
-    if (first_) sender_ = fabric.sender(peer, kLargeBytes, kSlots);
-    receiver_ = fabric.receiver(peer, kLargeBytes, kSlots);
-    if (!first_) sender_ = fabric.sender(peer, kLargeBytes, kSlots);
-  }
-  const char* transport() const { return sender_->transport(); }
-
-  // Half a round trip.
-  double latency_us() {
-    ping_pong(kWarmUp);
-    const auto start = Clock::now();
-    ping_pong(kSmallRounds);
-    return seconds_since(start) / kSmallRounds / 2 * 1e6;
-  }
-  // From the lower rank to the other, whose answer ends the time.
-  double bandwidth_gbps() {
-    stream(kWarmUp);
-    const auto start = Clock::now();
-    stream(kLargeMessages);
-    return static_cast<double>(kLargeBytes) * kLargeMessages / seconds_since(start) / 1e9;
-  }
-
- private:
-  void ping_pong(int rounds) {
-    const std::span<std::byte> small(data_.data(), kSmallBytes);
-    for (int i = 0; i < rounds; i++) {
-      if (first_) sender_->send(small);
-      receiver_->receive(small);
-      if (!first_) sender_->send(small);
-    }
-  }
-  void stream(int messages) {
-    for (int i = 0; i < messages; i++)
-      if (first_)
-        sender_->send(data_);
-      else
-        receiver_->receive(data_);
-    ping_pong(1);
-  }
-
-  bool first_;
-  std::unique_ptr<Channel> sender_, receiver_;
-  std::vector<std::byte> data_;
-};
 
 void measure_memory(Machine& machine, Communicator& world) {
   double mine = 0;
@@ -127,15 +74,18 @@ void measure_machine(Machine& machine, Communicator& world) {
   measure_memory(machine, world);
   const std::unique_ptr<Fabric> fabric = Fabric::create(world);
   machine.measured_links.clear();
+  std::optional<LinkProbe> probe;
   for (auto [a, b] : pairs_of(world.size())) {
     world.barrier();
+    probe.reset();
     std::byte figures[2 * sizeof(double)] = {};
     std::string transport;
     if (world.rank() == a || world.rank() == b) {
-      Pair pair(*fabric, world.rank(), world.rank() == a ? b : a);
-      const double measured[] = {pair.latency_us(), pair.bandwidth_gbps()};
+      probe.emplace(*fabric, world.rank(), world.rank() == a ? b : a, kEffort);
+      const LinkFigures found = probe->through_host();
+      const double measured[] = {found.latency_us, found.gbps};
       std::memcpy(figures, measured, sizeof figures);
-      transport = pair.transport();
+      transport = probe->transport();
     }
     std::vector<std::byte> message(std::begin(figures), std::end(figures));
     for (char c : transport) message.push_back(static_cast<std::byte>(c));
@@ -146,6 +96,7 @@ void measure_machine(Machine& machine, Communicator& world) {
     machine.measured_links.push_back(
         {a, b, measured[0], measured[1], std::string(name, message.size() - sizeof measured)});
   }
+  world.barrier();
 }
 
 void measure_machine(Machine& machine) { machine.hosts.front().read_gbps = read_gbps(machine, 0); }

@@ -120,9 +120,7 @@ int run_command(const Options& options, const Environment& environment) {
     code = agree_on(world, code);
     if (code >= 0) return code;
     const int64_t day = world.all_max(job ? job->day() : 0);
-    if (!session.layout_reason().empty()) log.info("{}", session.layout_reason());
-    for (const std::string& remark : session.layout().remarks) log.info("{}", remark);
-    session.load();
+    session.load(log);
     log.info("{}; {}", session.layout_text(), session.memory_text());
     for (const std::string& text : session.gpu_memory_texts()) log.info("{}", text);
     if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());

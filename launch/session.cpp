@@ -11,9 +11,10 @@
 #include "kernels/select.h"
 #include "launch/environment.h"
 #include "launch/gather_machine.h"
+#include "launch/handshake.h"
 #include "launch/together.h"
+#include "topology/adapters.h"
 #include "topology/nearest.h"
-#include "topology/placement_text.h"
 #include "topology/threads.h"
 
 namespace trireme {
@@ -60,8 +61,9 @@ Session::Session(const Options& options, Communicator& world, std::unique_ptr<We
   choose_kernels();
 }
 
-void Session::load() {
-  if (options_.print_placement && world_.rank() == 0) fmt::print(stderr, "{}", placement_text_);
+void Session::load(Log& log) {
+  if (!gpu_ && !cpus_.empty()) stay_on(std::span(cpus_).first(1));  // from where messages are sent in a run, too
+  prove_links(world_, *fabric_, options_, gpu_, layout_, machine_, log);
   if (!gpu_) stay_on(near_cpus_);  // its own memory is touched first by this thread and the reader's
   together(world_, [this] {
     CpuDevice unpinned(1, {});  // the reader's thread would inherit this thread's one CPU
@@ -143,13 +145,13 @@ std::vector<std::string> Session::gather_chips(const Machine& machine) const {
 // The map of the machine and this rank's place on it.
 void Session::choose_layout(const Demand& demand) {
   const RankProbe probe = probe_rank(Environment::read().find("CUDA_VISIBLE_DEVICES"));
-  Machine machine = gather_machine(probe);
+  machine_ = gather_machine(probe);
   if (options_.device == "cuda") {
-    open_gpu(machine);
-    machine = gather_machine(probe);
-    gpu_ranks_ = static_cast<int>(machine.sharing_memory_with(world_.rank()).size());
-    gpus_ = count_gpus(machine);
-    chips_ = gather_chips(machine);
+    open_gpu(machine_);
+    machine_ = gather_machine(probe);
+    gpu_ranks_ = static_cast<int>(machine_.sharing_memory_with(world_.rank()).size());
+    gpus_ = count_gpus(machine_);
+    chips_ = gather_chips(machine_);
   }
 
   const std::vector<int> split(options_.stage_split.begin(), options_.stage_split.end());
@@ -159,38 +161,40 @@ void Session::choose_layout(const Demand& demand) {
          "--stage-split {}: {} layers in {} stages, the model has {}: make the numbers add up to it",
          fmt::join(split, ","), sum, split.size(), config_.num_layers);
   const int threads = static_cast<int>(options_.threads);
-  const Links links(machine, threads);
+  const Links links(machine_, threads);
   const LayoutWish wish{{static_cast<int>(options_.tp), pp, static_cast<int>(options_.dp)},
                         options_.allow_slow_placement};
-  const std::vector<Shape> shapes = possible_layouts(machine, links, model_need(), wish);
-  layout_ = place(machine, links, choose_shape(machine, shapes, demand), config_.num_layers);
-  for (std::string& remark : far_adapters(machine, links, layout_, threads))
+  const std::vector<Shape> shapes = possible_layouts(machine_, links, model_need(), wish);
+  std::string why;
+  layout_ = place(machine_, links, choose_shape(shapes, demand, why), config_.num_layers);
+  if (!why.empty()) layout_.remarks.insert(layout_.remarks.begin(), std::move(why));
+  for (std::string& remark : far_adapters(machine_, links, layout_, threads))
     layout_.remarks.push_back(std::move(remark));
-  if (options_.print_placement) placement_text_ = placement_text(machine, links, layout_, threads);
+  check_adapters(world_, options_, gpu_ != nullptr, machine_, links, layout_);
 
-  const ThreadPlan plan = thread_plan(machine, world_.rank(), threads);
+  const ThreadPlan plan = thread_plan(machine_, world_.rank(), threads);
   threads_ = plan.threads;
   cpus_ = plan.cpus;
-  near_cpus_ = cpus_near(machine, world_.rank(), plan);
-  available_bytes_ = machine.available_bytes(world_.rank());
+  near_cpus_ = cpus_near(machine_, world_.rank(), plan);
+  available_bytes_ = machine_.available_bytes(world_.rank());
 
   const std::vector<int> borders = layer_borders(config_.num_layers, layout_.pp, split);
   const size_t stage = static_cast<size_t>(here().pp);
   place_ = {layout_.tp, here().tp, borders[stage], borders[stage + 1], here().pp == 0, here().pp + 1 == layout_.pp};
 }
 
-// Rank 0 chooses, for all: its planner's best, or the smallest where that knows nothing of the machine.
-Shape Session::choose_shape(const Machine& machine, const std::vector<Shape>& shapes, const Demand& demand) {
+// Rank 0 chooses, for all, and says why: its planner's best, or the smallest where that knows nothing of the machine.
+Shape Session::choose_shape(const std::vector<Shape>& shapes, const Demand& demand, std::string& why) {
   int64_t choice = 0;
   together(world_, [&] {
     if (world_.rank() != 0) return;
     std::string why_not;
-    forecast_ = Forecast::make(*source_, config_, machine, options_, demand, why_not);
+    forecast_ = Forecast::make(*source_, config_, machine_, options_, demand, why_not);
     if (shapes.size() == 1) return;
     if (forecast_)
-      choice = static_cast<int64_t>(forecast_->choose(shapes, layout_reason_));
+      choice = static_cast<int64_t>(forecast_->choose(shapes, why));
     else
-      layout_reason_ = fmt::format("auto layout: the smallest of {} that fit; {}", shapes.size(), why_not);
+      why = fmt::format("auto layout: the smallest of {} that fit; {}", shapes.size(), why_not);
   });
   return shapes[static_cast<size_t>(world_.all_max(choice))];
 }

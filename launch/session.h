@@ -29,8 +29,9 @@ class Session {
   // Layout, kernels and fingerprint, from the source's table of tensors alone. Collective over `world`; throws on all
   // ranks alike when the layout cannot be. demand: rank 0's counts.
   Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source, const Demand& demand = {});
-  // Weights, cache, groups and the stage. Collective; before the first step.
-  void load();
+  // The links prove themselves; then weights, cache, groups and the stage. What is to be said of the placement goes to
+  // `log` before the weights load. Collective; before the first step.
+  void load(Log& log);
 
   Communicator& world() { return world_; }
   const Options& options() const { return options_; }  // with what the model says of sampling
@@ -61,10 +62,8 @@ class Session {
   const std::string& fingerprint() const { return fingerprint_; }
   // Why these are not the numerics that were asked for, in one line on rank 0; "" when they are.
   const std::string& numerics_remark() const { return numerics_remark_; }
-  const Motion& motion() const { return *motion_; }  // after load()
-  // Of rank 0, where the planner knows the machine; and why this layout, where there was a choice, in one line.
-  const std::optional<Forecast>& forecast() const { return forecast_; }
-  const std::string& layout_reason() const { return layout_reason_; }
+  const Motion& motion() const { return *motion_; }                      // after load()
+  const std::optional<Forecast>& forecast() const { return forecast_; }  // rank 0's; nothing: it knows no such GPUs
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;
@@ -85,7 +84,7 @@ class Session {
   void take_fast_kernels();
   std::vector<std::string> gather_chips(const Machine& machine) const;
   void choose_layout(const Demand& demand);
-  Shape choose_shape(const Machine& machine, const std::vector<Shape>& shapes, const Demand& demand);
+  Shape choose_shape(const std::vector<Shape>& shapes, const Demand& demand, std::string& why);
   ModelNeed model_need() const;
   void choose_kernels();
   void choose_level();
@@ -106,10 +105,9 @@ class Session {
   UnitTable units_;
   Numerics numerics_;
   std::string numerics_remark_;
+  Machine machine_;
   Layout layout_;
   std::optional<Forecast> forecast_;
-  std::string layout_reason_;
-  std::string placement_text_;  // "" unless it is asked for
   std::vector<int> cpus_;       // to pin to; empty: not pinned
   std::vector<int> near_cpus_;  // at the same NUMA nodes; empty: not pinned
   int threads_ = 1;

@@ -34,9 +34,10 @@ struct MeasuredLink {
   int from = 0, to = 0;
   double latency_us = 0;
   double gbps = 0;        // 10^9 bytes/s
-  std::string transport;  // "shm", "ucx"
+  std::string transport;  // "shm", "ucx", kPeerCopies
   bool operator==(const MeasuredLink&) const = default;
 };
+constexpr const char* kPeerCopies = "peer copies";  // one GPU's of the other's memory
 
 // The map of a job: hosts, and ranks on them. Pure data: gathered from every rank's probe, read from a file
 // (topology/machine_json.h), or invented. Hosts are told apart by their kernels, so that two containers on one host are

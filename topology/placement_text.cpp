@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "topology/link_report.h"
 #include "topology/nearest.h"
 #include "topology/threads.h"
 
@@ -42,16 +43,6 @@ void put_rows_of_host(const Machine& machine, const Layout& layout, int threads,
   }
 }
 
-// Within its group, or to the stages beside its own.
-bool sends_by_network(const Links& links, const Layout& layout, int rank) {
-  const Coordinates c = layout.at[static_cast<size_t>(rank)];
-  std::vector<int> others = layout.group(c.pp, c.dp);
-  if (c.pp > 0) others.push_back(layout.rank_at({c.tp, c.pp - 1, c.dp}));
-  if (c.pp + 1 < layout.pp) others.push_back(layout.rank_at({c.tp, c.pp + 1, c.dp}));
-  return std::any_of(others.begin(), others.end(),
-                     [&](int other) { return links.between(rank, other) == LinkClass::network; });
-}
-
 std::string table(const std::vector<Row>& rows) {
   std::array<size_t, std::tuple_size_v<Row>> width{};
   for (const Row& row : rows)
@@ -65,28 +56,16 @@ std::string table(const std::vector<Row>& rows) {
   return text;
 }
 
-}  // namespace
-
-std::vector<std::string> far_adapters(const Machine& machine, const Links& links, const Layout& layout, int threads) {
-  std::vector<int> far;
-  std::string example;
-  for (int host = 0; host < std::ssize(machine.hosts); host++) {
-    const Host& h = machine.hosts[static_cast<size_t>(host)];
-    const std::vector<int> here = machine.ranks_on(host), nics = nearest_nics(machine, host, threads);
-    const std::vector<std::vector<int>> numa = numa_of_ranks(machine, host, threads);
-    for (size_t i = 0; i < here.size(); i++) {
-      if (nics[i] < 0 || !sends_by_network(links, layout, here[i])) continue;
-      const HostNic& nic = h.nics[static_cast<size_t>(nics[i])];
-      if (!crosses_numa(numa[i], nic)) continue;
-      if (far.empty())
-        example = fmt::format("rank {} is at node {}, its nearest adapter {} at node {}", here[i],
-                              fmt::join(numa[i], ","), nic.name, nic.numa);
-      far.push_back(here[i]);
-    }
-  }
-  if (far.empty()) return {};
-  return {fmt::format("what ranks {} exchange with other hosts crosses NUMA nodes: {}", fmt::join(far, " "), example)};
+// ", 0.4 us and ...": what was measured between two neighbouring stages of a replica, or inside one (pp == next).
+std::string measured_text(const Machine& machine, const Links& links, const Layout& layout, int dp, int pp, int next) {
+  const std::string text = worst_text(machine, links, [&](const MeasuredLink& link) {
+    const Coordinates &from = layout.at[static_cast<size_t>(link.from)], &to = layout.at[static_cast<size_t>(link.to)];
+    return from.dp == dp && std::min(from.pp, to.pp) == pp && std::max(from.pp, to.pp) == next;
+  });
+  return text.empty() ? "" : ", " + text;
 }
+
+}  // namespace
 
 std::string placement_text(const Machine& machine, const Links& links, const Layout& layout, int threads) {
   std::vector<Row> rows(static_cast<size_t>(machine.size()));
@@ -97,11 +76,12 @@ std::string placement_text(const Machine& machine, const Links& links, const Lay
     for (int pp = 0; pp < layout.pp; pp++) {
       const std::vector<int> group = layout.group(pp, dp);
       if (layout.tp > 1)
-        text += fmt::format("TP group of dp {} pp {}: ranks {}, {}\n", dp, pp, fmt::join(group, " "),
-                            link_class_name(links.slowest(group)));
+        text += fmt::format("TP group of dp {} pp {}: ranks {}, {}{}\n", dp, pp, fmt::join(group, " "),
+                            link_class_name(links.slowest(group)), measured_text(machine, links, layout, dp, pp, pp));
       if (pp + 1 < layout.pp)
-        text += fmt::format("hop of dp {} from pp {} to {}: {}\n", dp, pp, pp + 1,
-                            link_class_name(links.slowest_hop(group, layout.group(pp + 1, dp))));
+        text += fmt::format("hop of dp {} from pp {} to {}: {}{}\n", dp, pp, pp + 1,
+                            link_class_name(links.slowest_hop(group, layout.group(pp + 1, dp))),
+                            measured_text(machine, links, layout, dp, pp, pp + 1));
     }
   return text;
 }

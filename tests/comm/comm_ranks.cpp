@@ -7,6 +7,7 @@
 #include <random>
 
 #include "comm/collective.h"
+#include "comm/link_probe.h"
 #include "comm/tree_reduce.h"
 #include "device/cpu_device.h"
 #include "tests/comm/ranks.h"
@@ -261,6 +262,22 @@ void slow_reader(Ranks& ranks, Fabric& fabric) {
   });
 }
 
+// Ranks 0 and 1, 2 and 3, and so on; a last one without a neighbour looks on.
+void link_probes(Ranks& ranks, Fabric& fabric, const std::string& how) {
+  ranks.test("latency and bandwidth of links, " + how, [&] {
+    const int me = ranks.world.rank(), peer = me ^ 1;
+    std::optional<LinkProbe> probe;
+    if (peer < ranks.world.size())
+      probe.emplace(fabric, me, peer, ProbeEffort{.bytes = 4096, .round_trips = 3, .messages = 5, .samples = 4});
+    for (int again = 0; probe && again < 2; again++) {
+      const LinkFigures figures = probe->through_host();
+      ranks.check(figures.latency_us > 0 && figures.gbps > 0, "figures that can be");
+      ranks.check(probe->transport() == std::string(fabric.shares_memory(peer) ? "shm" : "ucx"), "transport");
+    }
+    ranks.world.barrier();
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -277,6 +294,7 @@ int main(int argc, char** argv) {
       exchanges(ranks, *fabric, "as the fabric finds it", 3000);
       slow_reader(ranks, *fabric);
       channels(ranks, *fabric, "as the fabric finds it", 2000);
+      link_probes(ranks, *fabric, "as the fabric finds it");
       tree_reduces(ranks, *fabric, "as the fabric finds it", true);
     }
     if (ranks.world.all_min(one_host) == 0) return;
@@ -287,6 +305,7 @@ int main(int argc, char** argv) {
       exchanges(ranks, *fabric, how, 400);
       slow_reader(ranks, *fabric);
       channels(ranks, *fabric, how, 300);
+      link_probes(ranks, *fabric, how);
       tree_reduces(ranks, *fabric, how, false);
     }
   });

@@ -1,9 +1,11 @@
 // Where the windows of a group on an emulated GPU come to lie: on the device where its ranks prove that they reach each
-// other's memory, else in the host's, also where what they open is not what the other has.
+// other's memory, else in the host's, also where what they open is not what the other has. And how fast that memory is
+// reached.
 #include <cstdlib>
 #include <cstring>
 
 #include "comm/collective.h"
+#include "comm/link_probe.h"
 #include "device/cuda.h"
 #include "device/pinned_vector.h"
 #include "tests/comm/ranks.h"
@@ -30,6 +32,24 @@ void show(Ranks& ranks, Collective& group, Device& device) {
   }
 }
 
+// Ranks 0 and 1, 2 and 3, and so on.
+void probes(Ranks& ranks, Fabric& fabric, Device& device) {
+  const int me = ranks.world.rank(), peer = me ^ 1;
+  if (peer >= ranks.world.size()) return;
+  LinkProbe probe(fabric, me, peer, {.bytes = 4096, .round_trips = 3, .messages = 2, .samples = 2});
+  const auto reached = [&](const char* setting) {
+    if (setting) setenv(setting, "1", 1);
+    const std::optional<LinkFigures> figures = probe.through_devices(device);
+    if (setting) unsetenv(setting);
+    if (figures) ranks.check(figures->latency_us > 0 && figures->gbps > 0, "figures that can be");
+    return figures.has_value();
+  };
+  ranks.check(reached(nullptr), "they do");
+  ranks.check(!reached("TRIREME_EMULATED_GPU_ALONE"), "a device that opens nothing");
+  ranks.check(!reached("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE"), "a device that opens other memory");
+  ranks.check(reached(nullptr), "they do again");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -52,5 +72,6 @@ int main(int argc, char** argv) {
       placed("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE",
              "shm (what a GPU opened of another's memory was not what that one wrote)");
     });
+    ranks.test("copies between neighbours' memory, where they reach it", [&] { probes(ranks, *fabric, *gpu); });
   });
 }

@@ -5,6 +5,7 @@ rank, their faults end with the documented exit code and in time, and what is mi
     tests/device/nccl_runs.py build/trireme"""
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -96,6 +97,13 @@ def layouts(runs, reference):
     runs.checks.check("off: nothing of NCCL", "NCCL" not in said, said)
 
 
+def links(runs, reference):
+    """What a handshake measures before the weights load: copies where GPUs open each other's memory, else the hosts' memory."""
+    for alone, transport in (({}, "peer copies"), ({"TRIREME_EMULATED_GPU_ALONE": "1"}, "shm")):
+        said = runs.same(f"links by {transport}", reference, [" I links: tp ", "; hops "], (2, 2, 1), **alone)
+        runs.checks.equal(f"links by {transport}: of groups and hops alike", len(re.findall(rf"I links: tp [^;]*, {transport}\)[^;]*; hops .*, {transport}\)", said)), 1)
+
+
 def paths(runs, reference):
     """Where the library is, and what is said of the network."""
     nowhere = {"CUDA_HOME": "/nowhere", "LD_LIBRARY_PATH": runs.fakes}
@@ -166,6 +174,7 @@ def main():
         _, reference = tiny.corpus("reference", runs.rows, runs.model, *OUTPUTS)
         checks.check("the reference", reference is not None)
         layouts(runs, reference)
+        links(runs, reference)
         paths(runs, reference)
         fallback(runs, reference)
         faults(runs)

@@ -6,6 +6,7 @@ for rows.py, the batch-request format for batch.py.
 import gzip
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -203,6 +204,29 @@ def check_doctor(checks, tiny, _model):
     checks.check("without a driver doctor says so, or shows its GPUs", "GPUs           " in said, said)
 
 
+def check_links(checks, tiny, _model):
+    """What ranks of a group and of neighbouring stages find of their links, before the weights load; it changes no byte."""
+    def shown(ranks, *layout):
+        out = tiny.path("links.out")
+        done = tiny.run(["run", rows, "-m", model, "-o", out, "--restart", "--print-placement", *layout], ranks=ranks)
+        checks.equal(f"a run on {ranks} ranks, {layout}", done.returncode, 0)
+        with open(out, "rb") as file:
+            return done.stderr.decode(), file.read()
+
+    model = tiny.model("links", "--layers", "2")
+    rows = tiny.put("links.jsonl", lines({"prompt": "a", "max_tokens": 4}))
+    figures = r"\d+\.\d us (\([^)]*\) )?and \d+\.\d GB/s (at worst )?\(ranks \d-\d, [^)]*, shm\)"
+    said, reference = shown(1, "--dp", "1")
+    checks.check("a rank alone has no links", "links:" not in said, said)
+    for ranks, tp, pp in ((2, 2, 1), (2, 1, 2), (4, 2, 2), (7, 7, 1)):
+        said, seen = shown(ranks, "--tp", str(tp), "--pp", str(pp))
+        expected = "; ".join(["tp " + figures + "( at worst)?"] * (tp > 1) + ["hops " + figures + "( at worst)?"] * (pp > 1))
+        checks.equal(f"tp {tp} pp {pp}: one line of the log says how fast they are", len(re.findall(f" I links: {expected}\n", said)), 1) or print(said)
+        checks.equal(f"tp {tp} pp {pp}: each group and hop of the placement, too", len(re.findall(f"(?:TP group|hop) of dp .*{figures}", said)),
+                     pp * (tp > 1) + pp - 1) or print(said)
+        checks.check(f"tp {tp} pp {pp}: the same bytes", seen == reference)
+
+
 def check_gpu_status(checks, tiny, model):
     """What status.json and status say of GPUs: emulated ones, of which an NVML of our own tells."""
     trireme = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
@@ -307,7 +331,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_doctor, check_gpu_status, check_summary, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
             part(checks, tiny, model)
     checks.end()
 

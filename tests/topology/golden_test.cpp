@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "testkit/error_of.h"
+#include "topology/adapters.h"
 #include "topology/machine_json.h"
 #include "topology/nearest.h"
 #include "topology/placement_text.h"

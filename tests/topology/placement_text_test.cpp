@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "topology/adapters.h"
+
 using namespace trireme;
 
 namespace {
@@ -46,6 +48,18 @@ TEST_CASE("the placement is a line a rank, then a line for each group and hop wi
   REQUIRE(remarks.size() == 1);
   CHECK(remarks[0].find("ranks 1 3 ") != std::string::npos);
   CHECK(far_adapters(machine, links, place(machine, links, {2, 1, 2}, 4), 0).empty());
+}
+
+TEST_CASE("what was measured stands behind each group and hop") {
+  Machine machine = two_hosts();
+  machine.measured_links = {{0, 1, 12, 380, kPeerCopies}, {0, 2, 2, 24, "ucx"}, {1, 3, 3, 20, "ucx"}};
+  const Links links(machine, 0);
+  const std::string text = placement_text(machine, links, place(machine, links, {2, 2, 1}, 4), 0);
+  for (const char* line :
+       {"ranks 0 1, NVSwitch, 12.0 us and 380.0 GB/s at worst (ranks 0-1, NVSwitch, peer copies)\n",
+        "hop of dp 0 from pp 0 to 1: the network, 3.0 us and 20.0 GB/s at worst (ranks 1-3, the network, ucx)\n",
+        "ranks 2 3, NVSwitch\n"})
+    CHECK(text.find(line) != std::string::npos);
 }
 
 TEST_CASE("CPU ranks have the CPUs of their threads, or those that they share; a MIG instance its UUID") {
