@@ -29,7 +29,7 @@ constexpr Alias kCpuAliases[] = {{"EPYC 9654", "epyc-9654"}, {"6980P", "xeon-698
 
 template <size_t N>
 std::optional<DeviceSheet> find_sheet(const std::string& name, const Alias (&aliases)[N]) {
-  if (const auto sheet = find_device_sheet(name)) return sheet;  // invented machines have it
+  if (auto sheet = find_device_sheet(name)) return sheet;  // invented machines have it
   for (const auto& [part, sheet] : aliases)
     if (name.find(part) != std::string::npos) return find_device_sheet(sheet);
   return std::nullopt;
