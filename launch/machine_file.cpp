@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "checkpoint/json_file.h"
+#include "topology/machine_cluster.h"
 #include "topology/machine_json.h"
 #include "topology/nccl_xml.h"
 
@@ -24,6 +25,11 @@ Machine read_machine_file(const std::string& path) {
   Machine machine;
   machine.hosts.push_back(host_from_nccl_xml(text, path));
   return machine;
+}
+
+Cluster read_cluster_file(const std::string& path) {
+  const nlohmann::json json = read_json_file(path, kLimits);
+  return is_machine_json(json) ? cluster_of(machine_from_json(json, path)) : Cluster::from_json(json, path);
 }
 
 void write_machine_file(const Machine& machine, const std::string& path) {

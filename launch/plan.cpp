@@ -49,11 +49,13 @@ void print_heading(const ModelWork& model, const Cluster& cluster, const EngineP
   fmt::print("{}, {:.1f} billion parameters, {:.3g} bits a weight, {}-byte keys and values\n", model.name(),
              model.parameters() / 1e9, model.bits(), model.kv_bytes());
   fmt::print("{}{}\n", cluster.text(), cluster.nics_assumed ? " (adapters assumed)" : "");
+  for (const std::string& remark : cluster.remarks) fmt::print("  {}\n", remark);
   fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n\n", r.input_tokens,
              r.output_tokens, r.context,
              r.batch > 0  ? fmt::format("{:.0f} in flight a replica", r.batch)
              : r.rate > 0 ? fmt::format("{} requests/s", r.rate)
-                          : "as many in flight as the objective likes",
+                          : fmt::format("as many in flight as the objective likes, {:.0f} a replica at most",
+                                        profile.most_sequences),
              profile.name, profile.about);
 }
 
@@ -77,14 +79,27 @@ void print_table(const Plan& plan, const PlanRequest& r) {
   for (size_t i = 0; i < plan.layouts.size(); i++) print_row(plan.layouts[i], static_cast<int>(i) == plan.choice);
 }
 
+// Why this engine, whose profile it may not be, cannot run such a model; "": it can.
+std::string missing_in_trireme(const ModelWork& model) {
+  if (model.precision() == Precision::fp4) return "FP4 weights; --precision int4 plans what it has";
+  if (model.kv_bytes() < 2) return "FP8 keys and values; --kv bf16 plans what it has";
+  return "";
+}
+
 // The line that starts a run so, bare and under Slurm.
-void print_launch(const LayoutPlan& l, const Cluster& c, const Options& o, const PlanRequest& r) {
+void print_launch(const LayoutPlan& l, const ModelWork& model, const Cluster& c, const Options& o,
+                  const PlanRequest& r) {
+  if (const std::string missing = missing_in_trireme(model); !missing.empty()) {
+    fmt::print("\nTrireme cannot run this: it has no {}\n", missing);
+    return;
+  }
   const std::string layout = fmt::format("--tp {} --pp {} --dp {}", l.tp, l.pp, l.dp);
   const int64_t sequences = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : l.performance.running));
   const std::string run =
       fmt::format("trireme run INPUT -m {} -o OUT.jsonl {} {}--max-seqs {}", o.model.empty() ? "MODEL" : o.model,
                   layout, c.device.cpu ? "" : "--device cuda ", sequences);
-  const int hosts = (l.devices() + c.devices - 1) / c.devices, per_host = std::min(l.devices(), c.devices);
+  const int of_host = c.cores > 0 ? (l.devices() + c.hosts - 1) / c.hosts : c.devices;  // cores are divided evenly
+  const int hosts = (l.devices() + of_host - 1) / of_host, per_host = std::min(l.devices(), of_host);
   fmt::print("\nstart it:\n  mpirun -n {} --map-by ppr:{}:node {}\n", l.devices(), per_host, run);
   fmt::print(
       "  sbatch --nodes={} --ntasks={} --ntasks-per-node={} {}--wrap \"srun --mpi=pmix --kill-on-bad-exit=1 {}\"\n",
@@ -100,15 +115,14 @@ void print_text(const Plan& plan, const ModelWork& model, const Cluster& cluster
                layout_name(plan.layouts[i]), plan.layouts[i].reason);
   const std::vector<std::string> advice = give_advice(plan, model, cluster, profile, request);
   for (size_t i = 0; i < advice.size(); i++) fmt::print("{}{}\n", i == 0 ? "\n" : "", advice[i]);
-  if (plan.choice >= 0) print_launch(plan.layouts[static_cast<size_t>(plan.choice)], cluster, options, request);
+  if (plan.choice >= 0) print_launch(plan.layouts[static_cast<size_t>(plan.choice)], model, cluster, options, request);
 }
 
 }  // namespace
 
-int plan_command(const Options& options, const Environment&) {
-  const EngineProfile profile = planned_profile(options);
+int plan_command(const Options& options, const Environment& environment) {
+  const auto [cluster, profile] = PlannedMachine::of(options, environment);
   const PlannedModel model = PlannedModel::of(options, profile);
-  const Cluster cluster = planned_cluster(options);
   const PlanRequest request = plan_request(options);
   const Plan plan = plan_layouts(*model.work, cluster, profile, request);
   if (options.json)

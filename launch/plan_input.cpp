@@ -11,14 +11,15 @@
 #include "checkpoint/json_file.h"
 #include "kernels/select.h"
 #include "launch/calibration_file.h"
+#include "launch/commands.h"
+#include "launch/machine_file.h"
+#include "launch/option_table.h"
 #include "launch/probe_limits.h"
 #include "model/shapes.h"
 #include "model/transformers_config.h"
 #include "plan/own_memory.h"
 #include "plan/planned_weights.h"
-#include "topology/gpu.h"
-#include "topology/host.h"
-#include "topology/threads.h"
+#include "topology/machine_cluster.h"
 
 namespace trireme {
 
@@ -46,51 +47,41 @@ std::unique_ptr<WeightSource> source_of(const std::string& model) {
   return std::make_unique<PlannedWeights>(ModelSource::open(model));
 }
 
-// The data sheet of a GPU by the name that its driver has for it: "NVIDIA H100 80GB HBM3".
-std::optional<DeviceSheet> sheet_of_gpu(const Gpu& gpu) {
-  constexpr std::pair<std::string_view, std::string_view> kNames[] = {{"GB200", "gb200"},
-                                                                      {"B200", "b200"},
-                                                                      {"H200", "h200"},
-                                                                      {"H100", "h100"},
-                                                                      {"L40S", "l40s"},
-                                                                      {"4090", "rtx-4090"},
-                                                                      {"PRO 6000", "rtx-pro-6000"}};
-  constexpr uint64_t kLarge = uint64_t{60} << 30;  // an A100 of 80 GB
-  for (auto [part, name] : kNames)
-    if (gpu.name.find(part) != std::string::npos) return find_device_sheet(name);
-  if (gpu.name.find("A100") == std::string::npos) return std::nullopt;
-  return find_device_sheet(gpu.memory_bytes > kLarge ? "a100-80gb" : "a100-40gb");
+bool is_file(const std::string& machine) {
+  std::error_code error;
+  if (std::filesystem::is_regular_file(machine, error)) return true;
+  if (machine.ends_with(".json") || machine.find('/') != std::string::npos)
+    fail(ExitCode::no_input, "there is no file '{}'; check --machine", machine);
+  return false;
 }
 
-Cluster gpus_here(const std::vector<Gpu>& gpus) {
-  const auto sheet = sheet_of_gpu(gpus.front());
-  if (!sheet)
-    fail(ExitCode::configuration,
-         "there is no data sheet of this host's {}; give --machine a JSON file with its figures", gpus.front().name);
-  Cluster c;
-  c.devices = static_cast<int>(gpus.size());
-  c.device = *sheet;
-  c.device.memory_bytes = static_cast<double>(gpus.front().memory_bytes);
-  c.link = gpus.front().switch_links > 0     ? Link::nvswitch
-           : gpus.front().peer_links.empty() ? Link::pcie
-                                             : Link::nvlink_pairs;
-  return c;
+// The map of this process alone, with the speed of its memory and CPUs as calibrating found it, or as it is now.
+Cluster cluster_here(Machine machine, const std::optional<HostCosts>& costs) {
+  if (!machine.ranks.front().visible_gpus.empty()) return cluster_of(machine);
+  Host& host = machine.hosts.front();
+  ThreadPool pool(static_cast<int>(machine.ranks.front().allowed.size()));
+  const Limits limits = probe_arithmetic(pool);
+  host.read_gbps = costs ? costs->read_bytes_per_s / 1e9 : probe_read_gbps(pool);
+  return cluster_of(machine, {.bf16_flops = std::max(limits.fma_gflops, limits.bf16_gflops) * 1e9,
+                              .int8_ops = limits.int8_gops * 1e9});
 }
 
-// This host's CPUs as one device: memory as it is free, speed as it is measured now.
-Cluster cpus_here() {
-  const Host host = probe_host();
-  ThreadPool pool(static_cast<int>(allowed_cpus().size()));
-  const Limits limits = probe_limits(pool);
-  Cluster c;
-  c.device.name = "cpu";
-  c.device.cpu = true;
-  c.device.memory_bytes = static_cast<double>(host.memory_available_bytes);
-  c.device.memory_bytes_per_s = limits.read_gbps * 1e9;
-  c.device.bf16_flops = std::max(limits.fma_gflops, limits.bf16_gflops) * 1e9;
-  c.device.int8_ops = limits.int8_gops * 1e9;
-  c.device.link = c.link = Link::sockets;
-  return c;
+EngineProfile profile_of(const std::string& name, std::optional<HostCosts> costs) {
+  EngineProfile profile = get_engine_profile(name != "auto" ? name : costs ? "trireme" : "published");
+  if (!profile.own()) return profile;
+  profile.chunk_tokens = static_cast<double>(kStepTokens);
+  if (!costs) return profile;
+  profile.host = std::move(costs);
+  profile.about = "this engine, calibrated on these CPUs";
+  return profile;
+}
+
+// --max-seqs of a run that does not say it.
+double usual_sequences() {
+  Options run;
+  const OptionSpec& spec = *find_option("max-seqs", kRun);
+  assign(run, spec, spec.fallback, "default");
+  return static_cast<double>(run.max_seqs);
 }
 
 }  // namespace
@@ -119,33 +110,22 @@ PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
   return p;
 }
 
-EngineProfile planned_profile(const Options& o) {
+PlannedMachine PlannedMachine::of(const Options& o, const Environment& environment) {
+  PlannedMachine planned;
   std::optional<HostCosts> costs;
-  if (o.machine == "here" && o.engine_profile != "published") {
-    const Host host = probe_host();
-    if (host.gpus.gpus.empty()) costs = read_calibration(host, std::string(available_levels().back()));
-  }
-  EngineProfile profile = get_engine_profile(o.engine_profile != "auto" ? o.engine_profile
-                                             : costs                    ? "trireme"
-                                                                        : "published");
-  if (profile.own()) profile.chunk_tokens = static_cast<double>(kStepTokens);
-  if (!costs || !profile.own()) return profile;
-  profile.host = std::move(costs);
-  profile.about = "this engine, calibrated on these CPUs";
-  return profile;
-}
-
-Cluster planned_cluster(const Options& o) {
-  std::error_code error;
   if (o.machine == "here") {
-    const GpuProbe gpus = probe_gpus();
-    return gpus.gpus.empty() ? cpus_here() : gpus_here(gpus.gpus);
+    Machine machine = Machine::of({probe_rank(environment.find("CUDA_VISIBLE_DEVICES"))});
+    if (machine.ranks.front().visible_gpus.empty())
+      costs = read_calibration(machine.hosts.front(), std::string(available_levels().back()));
+    planned.cluster = cluster_here(std::move(machine), costs);
+  } else {
+    planned.cluster = is_file(o.machine) ? read_cluster_file(o.machine) : Cluster::parse(o.machine);
   }
-  if (std::filesystem::is_regular_file(o.machine, error))
-    return Cluster::from_json(read_json_file(o.machine), o.machine);
-  if (o.machine.ends_with(".json") || o.machine.find('/') != std::string::npos)
-    fail(ExitCode::no_input, "there is no file '{}'; check --machine", o.machine);
-  return Cluster::parse(o.machine);
+  planned.profile = profile_of(o.engine_profile, std::move(costs));
+  const bool left_open = o.batch == 0 && o.rate == 0;
+  if (planned.profile.own() && planned.cluster.device.cpu && left_open)
+    planned.profile.most_sequences = usual_sequences();
+  return planned;
 }
 
 PlanRequest plan_request(const Options& o) {

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "checkpoint/weight_source.h"
+#include "launch/environment.h"
 #include "launch/options.h"
 #include "plan/layouts.h"
 
@@ -17,12 +18,16 @@ struct PlannedModel {
   static PlannedModel of(const Options& options, const EngineProfile& profile);
 };
 
-// --engine-profile. Ours on this host's CPUs has what `bench --calibrate` measured there, and is what auto takes where
-// somebody has calibrated; elsewhere auto is `published`.
-EngineProfile planned_profile(const Options& options);
+// Where it is planned for, and for which engine.
+struct PlannedMachine {
+  Cluster cluster;        // --machine: a description, a file (launch/machine_file.h), or this host
+  EngineProfile profile;  // --engine-profile
 
-// --machine: a description, a JSON file of one, or this host.
-Cluster planned_cluster(const Options& options);
+  // Ours on this host's CPUs has what `bench --calibrate` measured there, and is what auto takes where somebody has
+  // calibrated; elsewhere auto is `published`. On CPUs ours has as many sequences in flight as a run has by default,
+  // where nobody says how many.
+  static PlannedMachine of(const Options& options, const Environment& environment);
+};
 
 // Throws Error(usage) for lengths that contradict each other.
 PlanRequest plan_request(const Options& options);

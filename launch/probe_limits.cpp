@@ -141,8 +141,13 @@ double probe_copy_gbps(Device& device) {
 }
 
 Limits probe_limits(ThreadPool& pool) {
-  Limits limits;
+  Limits limits = probe_arithmetic(pool);
   limits.read_gbps = probe_read_gbps(pool);
+  return limits;
+}
+
+Limits probe_arithmetic(ThreadPool& pool) {
+  Limits limits;
   if (__builtin_cpu_supports("avx512f"))
     limits.fma_gflops = best_rate(pool, 16 * kFmaOps, fma_avx512);
   else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))

@@ -15,7 +15,8 @@ struct Limits {
 };
 
 Limits probe_limits(ThreadPool& pool);
-double probe_read_gbps(ThreadPool& pool);  // alone: to be asked again around each sample, for it drifts
+Limits probe_arithmetic(ThreadPool& pool);  // without the reading, which takes 512 MiB and most of the time
+double probe_read_gbps(ThreadPool& pool);   // alone: to be asked again around each sample, for it drifts
 
 // 10^9 bytes/s that a device's memory gives and takes while an array far larger than its caches is copied inside it:
 // bytes read and bytes written. Takes 512 MiB of it for the time.

@@ -153,8 +153,10 @@ Cluster Cluster::with_hosts(int count) const {
 
 std::string Cluster::text() const {
   std::string text = fmt::format("{} host{} x ", hosts, hosts == 1 ? "" : "s");
-  text += cores > 0 ? fmt::format("{} core{} of {}", cores, cores == 1 ? "" : "s", device.name)
-                    : fmt::format("{} {}", devices, device.name);
+  if (cores > 0)
+    text += fmt::format("{} core{}{}{}", cores, cores == 1 ? "" : "s", device.name.empty() ? "" : " of ", device.name);
+  else
+    text += fmt::format("{} {}", devices, device.name);
   if (!device.cpu) text += fmt::format(" {}", link_name(link));
   if (nics > 0) text += fmt::format(", {} {}", nics, nic.text());
   return text;

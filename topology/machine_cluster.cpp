@@ -29,7 +29,7 @@ constexpr Alias kCpuAliases[] = {{"EPYC 9654", "epyc-9654"}, {"6980P", "xeon-698
 
 template <size_t N>
 std::optional<DeviceSheet> find_sheet(const std::string& name, const Alias (&aliases)[N]) {
-  if (const auto sheet = find_device_sheet(name)) return sheet;  // invented machines have it
+  if (auto sheet = find_device_sheet(name)) return sheet;  // invented machines have it
   for (const auto& [part, sheet] : aliases)
     if (name.find(part) != std::string::npos) return find_device_sheet(sheet);
   return std::nullopt;
@@ -176,7 +176,7 @@ CpuRates cpu_rates(const Host& host, int cores, const CpuArithmetic& measured) {
     scale_rates(r.sheet, static_cast<double>(cores) / known->cores);  // a VM has a few of them, two sockets have more
     r.reads_from = r.arithmetic_from = fmt::format("by the data sheet of {}", known->name);
   } else {
-    r.sheet.name = "cpu", r.sheet.nic = kUnknownNic;
+    r.sheet.name = host.cpu_model, r.sheet.nic = kUnknownNic;
     r.sheet.memory_bytes_per_s = cores * kCoreReads;
     r.sheet.bf16_flops = cores * kCoreFlops, r.sheet.int8_ops = cores * kCoreOps;
     r.reads_from = "a guess by its cores (topology --measure measures it)";

@@ -70,7 +70,7 @@ void quantize_first(Advice& advice, const Plan& plan, const ModelWork& model, co
     if (!best || !least_devices) continue;
     const LayoutPlan* own = smallest(plan);
     std::string line = fmt::format("at {} it fits {}", precision_name(p), layout_of_replica(*least_devices));
-    if (own && own->tp * own->pp == least_devices->tp * least_devices->pp)
+    if (own && own->tp * own->pp <= least_devices->tp * least_devices->pp)
       line = fmt::format("{} needs no fewer devices", precision_name(p));
     else if (own)
       line += fmt::format(" where {} needs {}", precision_name(model.precision()), layout_of_replica(*own));

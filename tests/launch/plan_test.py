@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """trireme plan as people and scripts call it: fields of --json, exit codes, words, sizes of a real checkpoint, under a second.
 
-    plan_test.py TRIREME MAKE_TINY_MODEL"""
+    plan_test.py TRIREME MAKE_TINY_MODEL docs/planning.md"""
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 
-trireme, make_tiny_model = sys.argv[1:]
+trireme, make_tiny_model, planning_page = sys.argv[1:]
 FIELDS = ["tp", "pp", "dp", "fits", "weight_bytes_per_device", "kv_bytes_per_device", "max_sequences", "decode_ms_per_token", "ttft_ms",
           "output_tokens_per_s", "bound_decode_ms", "bound_ttft_ms", "limiting_factor", "reason"]
 
@@ -45,6 +46,11 @@ for layout in all70["layouts"]:
 one, _ = plan_json("--shape", "llama-3.1-70b", "--machine", "8 h100", "--tp", "2", "--pp", "2", "--dp", "2", "--objective", "latency")
 check([(l["tp"], l["pp"], l["dp"]) for l in one["layouts"]] == [(2, 2, 2)], one)
 
+# This engine is started only for what it has.
+for kind, words in [(["--precision", "fp4"], "Trireme cannot run this: it has no FP4 weights"), (["--precision", "fp8", "--kv", "fp8"], "it has no FP8 keys and values")]:
+    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 b200", "--batch", "4", *kind)
+    check(words in out and "start it" not in out, out)
+
 # What cannot be.
 none, err = plan_json("--shape", "llama-3.1-405b", "--machine", "8 h100", code=78)
 check(none["choice"] is None and all(not l["fits"] for l in none["layouts"]), none)
@@ -74,6 +80,62 @@ for words in ("> DP 8", "take DP 8: the most tokens a second", "8 replicas give"
     check(words in out, words, out)
 fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
 check(fastest < 1, fastest)
+
+# A map as it was dumped is the machine that it was made of; CPUs are the cores of their hosts, loaded as a run loads them when nobody says how.
+def dump(folder, spec):
+    path = os.path.join(folder, "map.json")
+    subprocess.run([trireme, "topology", "--synthetic", spec, "--dump", path], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+with tempfile.TemporaryDirectory() as folder:
+    spec = "2 hosts x 8 h100 nvswitch, 8 ib400"
+    check(plan_json("--shape", "llama-3.1-70b", "--machine", dump(folder, spec))[0] == plan_json("--shape", "llama-3.1-70b", "--machine", spec)[0], spec)
+    cpus = dump(folder, "2 hosts x 1 epyc-9654, 1 ib400")
+    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", cpus, "--engine-profile", "trireme")
+    for words in ("2 hosts x 96 cores of epyc-9654, 1 ib400\n", "the CPUs read 390.0 GB/s of it, by the data sheet of epyc-9654\n", "16 a replica at most", "--max-seqs 16\n"):
+        check(words in out, words, out)
+    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", cpus, "--engine-profile", "trireme", "--batch", "64")
+    check("--max-seqs 64\n" in out, out)
+    cores = dump(folder, "package:1 numa:1(memory=17179869184) core:8 pu:2")
+    out, _, _ = plan("--shape", "smollm2-135m", "--machine", cores)
+    check("1 host x 8 cores\n" in out and "a guess by its cores" in out, out)
+    with open(cores, encoding="utf-8") as file:
+        unknown = json.load(file)
+    unknown["hosts"][0]["gpus"] = [{"index": 0, "name": "Tesla V100", "uuid": "GPU-0"}]
+    unknown["ranks"][0]["visible_gpus"] = ["GPU-0"]
+    with open(cores, "w", encoding="utf-8") as file:
+        json.dump(unknown, file)
+    _, err, _ = plan("--shape", "smollm2-135m", "--machine", cores, code=78)
+    check("there is no data sheet of Tesla V100; describe the machine in a JSON file" in err, err)
+here, _, _ = plan("--shape", "smollm2-135m", "--machine", "here", "--engine-profile", "trireme")
+check("as the driver has it" in here or ", measured\n" in here, here)
+
+
+# docs/planning.md: what it shows is what its commands print. A command is a line "    $ trireme ...", its output the indented lines below, in their
+# order; "..." stands for lines that are left out.
+def shown(page):
+    with open(page, encoding="utf-8") as file:
+        lines = [line.rstrip("\n") for line in file]
+    commands = []
+    for line, before in zip(lines, ["", *lines]):
+        if line.startswith("    $ "):
+            commands.append((shlex.split(line[6:]), []))
+        elif line.startswith("    ") and before.startswith("    ") and commands:
+            commands[-1][1].append(line[4:])
+    return commands
+
+
+with tempfile.TemporaryDirectory() as folder:
+    commands = shown(planning_page)
+    check(len(commands) >= 8, commands)
+    for (program, *arguments), output in commands:
+        check(program == "trireme", program)
+        done = subprocess.run([trireme, *arguments], cwd=folder, capture_output=True, text=True)
+        check(done.returncode == 0, arguments, done.stderr)
+        printed = iter([line.rstrip() for line in done.stdout.splitlines()])
+        for line in output:  # `in` reads on to the line: what follows must come after it
+            check(line == "..." or line in printed, "trireme", *arguments, "does not print, or not there:", line)
 
 # A machine in a file; a model's own sizes.
 with tempfile.TemporaryDirectory() as folder:

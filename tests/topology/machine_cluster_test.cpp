@@ -124,7 +124,7 @@ TEST_CASE("a GPU of which there is no data sheet is named") {
 TEST_CASE("CPUs are one device a host, whose cores ranks may divide") {
   Machine machine = cpu_machine(16);
   const Cluster c = cluster_of(machine);
-  CHECK(c.text() == "1 host x 16 cores of cpu");
+  CHECK(c.text() == "1 host x 16 cores");
   CHECK(c.cores == 16);  // two hardware threads each
   CHECK(c.devices == 1);
   CHECK(c.device.cpu);
@@ -141,6 +141,7 @@ TEST_CASE("CPUs are one device a host, whose cores ranks may divide") {
 TEST_CASE("what is measured of CPUs counts, else the data sheet of their model, by core") {
   Machine machine = cpu_machine(24, "AMD EPYC 9654 96-Core Processor");  // a VM
   const DeviceSheet sheet = *find_device_sheet("epyc-9654");
+  CHECK(cluster_of(machine).text() == "1 host x 24 cores of epyc-9654");
   CHECK(cluster_of(machine).device.memory_bytes_per_s == sheet.memory_bytes_per_s / 4);
   CHECK(contains(remarks_of(cluster_of(machine)), "by the data sheet of epyc-9654"));
   machine.hosts[0].read_gbps = 80;
@@ -157,7 +158,7 @@ TEST_CASE("what is measured of CPUs counts, else the data sheet of their model, 
 
 TEST_CASE("of CPU hosts the least memory and the fewest cores count") {
   const Cluster c = cluster_of_golden("small_memory_on_one_host");
-  CHECK(c.text() == "2 hosts x 8 cores of cpu, 1 eth10");
+  CHECK(c.text() == "2 hosts x 8 cores, 1 eth10");
   CHECK(c.device.memory_bytes == double(int64_t{12} << 30));
   CHECK(!c.nics_assumed);
 }
