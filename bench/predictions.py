@@ -15,7 +15,8 @@ import statistics
 import subprocess
 import tempfile
 
-NEW_TOKENS = 32
+NEW_TOKENS = 64
+ROUNDS = 3  # of documents: the first touches memory that nobody has touched
 LIMITS = {"decode": 0.12, "prefill": 0.15}
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_hwloc_base_binding_policy": "none"}
 WORDS = "the lease shall not be assigned without prior written consent of either party and its successors in interest".split()
@@ -47,7 +48,7 @@ def write_documents(path, count, tokens):
 def measure(trireme, model, layout, batch, context, folder):
     tp, pp, dp = layout
     documents, output = os.path.join(folder, "in.jsonl"), os.path.join(folder, "out.jsonl")
-    write_documents(documents, batch * dp, context)
+    write_documents(documents, ROUNDS * batch * dp, context)
     launch = ["mpirun", "-n", str(tp * pp * dp)] if tp * pp * dp > 1 else []
     call([*launch, trireme, "run", documents, "-m", model, "-o", output, "--tp", str(tp), "--pp", str(pp), "--dp", str(dp), "--max-seqs", str(batch),
           "--max-tokens", str(NEW_TOKENS), "--ignore-eos", "--restart", "--log-level", "error"])

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -29,7 +30,8 @@ namespace {
 using Curve = HostCosts::Curve;
 
 // Made-up models, each of which shows one cost. wide: its products are nearly all, and of weights past any cache that
-// a few cores have. narrow: what a layer takes beside them, as 40 layers less 8. attending: its attention is most.
+// a few cores have. narrow: what a layer takes beside them, as 40 layers less 8. grouped and lone: their attention is
+// most, with four query heads and with one to a KV head.
 ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int layers, int heads, int kv_heads,
                     int head_dim) {
   return {name, "llama", hidden, intermediate, layers, heads, kv_heads,    head_dim, 512,
@@ -38,14 +40,18 @@ ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int 
 const ModelShape kWide = shape_of("wide", 2048, 8192, 2, 16, 4, 128);
 constexpr int kFewLayers = 8, kManyLayers = 40;
 ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1, 64); }
-const ModelShape kAttending = shape_of("attending", 128, 256, 4, 8, 2, 64);
+const ModelShape kGrouped = shape_of("grouped", 128, 256, 32, 8, 2, 64),
+                 kLone = shape_of("lone", 128, 256, 32, 2, 2, 64);
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
 constexpr int64_t kChunk = kStepTokens;
-constexpr int kSamples = 3;                                       // of which the median counts
+constexpr int kFewestSamples = 3, kMostSamples = 15;              // of which the median counts
+constexpr double kSampleSeconds = 0.05, kFigureSeconds = 0.4;     // that one should last, and that all of a figure may
+constexpr int64_t kFewestSteps = 4, kMostSteps = 64;              // of a sample; more would change the position
 constexpr int64_t kShort = 4;                                     // tokens of a prompt that only begins a sequence
-constexpr int64_t kFar = 1024;                                    // positions that attention is measured over
 constexpr int64_t kLong = 2048;                                   // tokens of a long prompt
+constexpr int64_t kNear = 128, kFar = 1024;                       // positions that attention is measured over: so many
+constexpr double kLeastCache = 256e6;                             // that keys and values take more than this
 constexpr int64_t kSmallBytes = 16 << 10, kLargeBytes = 1 << 20;  // exchanges of a decode step and of a prefill
 
 double layer_parameters(const ModelShape& s) {
@@ -66,10 +72,16 @@ class Stopwatch {
   }
 
   double decode(int64_t rows, int64_t position) {
-    const int64_t steps = rows >= 16 ? 4 : 12;
-    return static_cast<double>(rows) / rate({true, rows, position, steps});
+    StepLoad load{true, rows, position, kFewestSteps};
+    const double step = static_cast<double>(rows) / measure_rate(session_, *engine_, load);  // warms up, too
+    load.generate = std::clamp(static_cast<int64_t>(kSampleSeconds / step), kFewestSteps, kMostSteps);
+    return static_cast<double>(rows) / rate(load);
   }
-  double prompt(int64_t tokens) { return static_cast<double>(tokens) / rate({false, 1, tokens, 0}); }
+  double prompt(int64_t tokens) {
+    const StepLoad load{false, 1, tokens, 0};
+    measure_rate(session_, *engine_, load);
+    return static_cast<double>(tokens) / rate(load);
+  }
 
  private:
   static Options options_for(const Options& options, int threads) {
@@ -83,11 +95,11 @@ class Stopwatch {
     return o;
   }
   double rate(const StepLoad& load) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto spent = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
     std::vector<double> rates;
-    for (int sample = -1; sample < kSamples; sample++) {  // -1: to warm up
-      const double rate = measure_rate(session_, *engine_, load);
-      if (sample >= 0) rates.push_back(rate);
-    }
+    while (std::ssize(rates) < kFewestSamples || (std::ssize(rates) < kMostSamples && spent() < kFigureSeconds))
+      rates.push_back(measure_rate(session_, *engine_, load));
     return median(rates);
   }
 
@@ -180,13 +192,32 @@ class Calibration {
     }
   }
 
+  // Where keys and values are past all caches, as those of a model's many layers are. A position costs the query heads
+  // their arithmetic and the KV heads their bytes: two shapes tell them apart.
   void measure_attention() {
-    Stopwatch watch(stopwatch(kAttending, WeightChoice::int8, threads()));
-    const double values = static_cast<double>(kAttending.num_layers) * kAttending.num_heads * kAttending.head_dim;
-    constexpr int64_t kSequences = 8;
-    const double seconds = watch.decode(kSequences, kFar) - watch.decode(kSequences, kShort);
-    costs_.attend_ns = std::max(0.0, seconds) * 1e9 / (values * kSequences * static_cast<double>(kFar - kShort));
+    constexpr int64_t kSequences = std::ranges::max(kDecodeRows);
+    const Host host = probe_host();
+    const double l3 = static_cast<double>(host.l3_bytes) * host.l3_caches;
+    const double row = static_cast<double>(kGrouped.num_layers) * kGrouped.num_kv_heads * kGrouped.head_dim;
+    const double bytes = row * kSequences * 2 * sizeof(uint16_t);  // of a position
+    const auto far =
+        static_cast<int64_t>(std::clamp(std::max(kLeastCache, 3 * l3) / bytes, double{kNear}, double{kFar}));
+    const auto position_ns = [&](const ModelShape& shape) {  // of one KV head's value
+      Stopwatch watch(stopwatch(shape, WeightChoice::int8, threads()));
+      const double seconds = watch.decode(kSequences, far) - watch.decode(kSequences, kShort);
+      if (shape.num_heads == kGrouped.num_heads) measure_prompts(watch);
+      return std::max(0.0, seconds) * 1e9 / (row * kSequences * static_cast<double>(far - kShort));
+    };
+    const double grouped = position_ns(kGrouped), lone = position_ns(kLone);
+    const double heads = kGrouped.num_heads / kGrouped.num_kv_heads;
+    costs_.attend_ns = std::max(0.0, (grouped - lone) / (heads - 1));
+    costs_.kv_ns = std::max(0.0, lone - costs_.attend_ns);
+  }
+
+  // Of a model of kGrouped.
+  void measure_prompts(Stopwatch& watch) {
     constexpr int64_t kChunks = kLong / kChunk;
+    const double values = static_cast<double>(kGrouped.num_layers) * kGrouped.num_heads * kGrouped.head_dim;
     const double more = watch.prompt(kLong) - kChunks * watch.prompt(kChunk);
     const double pairs = 0.5 * (static_cast<double>(kLong * kLong) - kChunks * static_cast<double>(kChunk * kChunk));
     costs_.attend_prompt_ns = std::max(0.0, more) * 1e9 / (values * pairs);
@@ -228,9 +259,9 @@ void print_costs(const HostCosts& c, const Options& options) {
     fmt::print("\n");
   }
   fmt::print(
-      "a step {:.1f} us, a sequence {:.2f} us, a layer {:.1f} us, a value {:.3f} ns; attention {:.4f} ns decoding, "
-      "{:.4f} ns in prompts; an exchange {:.1f} us and {:.1f} GB/s\n",
-      c.step_us, c.sequence_us, c.layer_us, c.value_ns, c.attend_ns, c.attend_prompt_ns, c.reduce_us,
+      "a step {:.1f} us, a sequence {:.2f} us, a layer {:.1f} us, a value {:.3f} ns; attention {:.4f} ns and {:.4f} "
+      "decoding, {:.4f} in prompts; an exchange {:.1f} us and {:.1f} GB/s\n",
+      c.step_us, c.sequence_us, c.layer_us, c.value_ns, c.attend_ns, c.kv_ns, c.attend_prompt_ns, c.reduce_us,
       c.reduce_bytes_per_s * 1e-9);
 }
 

@@ -21,7 +21,10 @@ Cluster cluster_of_ranks(const Machine& machine, int threads_wanted, const Engin
     ranks = std::max(ranks, static_cast<int>(machine.ranks_on(h).size()));
   int threads = thread_plan(machine, 0, threads_wanted).threads;
   for (int r = 1; r < machine.size(); r++) threads = std::min(threads, thread_plan(machine, r, threads_wanted).threads);
-  if (profile.host) c.cores = static_cast<int>(profile.host->cores);
+  if (profile.host) {
+    c.cores = static_cast<int>(profile.host->cores);
+    profile.host->set_rates(c.device);
+  }
   c = c.divided(ranks, threads);
   c.devices = ranks;
   int64_t room = machine.available_bytes(0);

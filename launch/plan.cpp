@@ -100,10 +100,15 @@ void print_launch(const LayoutPlan& l, const ModelWork& model, const Cluster& c,
                   layout, c.device.cpu ? "" : "--device cuda ", sequences);
   const int of_host = c.cores > 0 ? (l.devices() + c.hosts - 1) / c.hosts : c.devices;  // cores are divided evenly
   const int hosts = (l.devices() + of_host - 1) / of_host, per_host = std::min(l.devices(), of_host);
-  fmt::print("\nstart it:\n  mpirun -n {} --map-by ppr:{}:node {}\n", l.devices(), per_host, run);
+  const int cores = c.cores / of_host;  // of a rank; left to itself, Open MPI binds a rank to one
+  fmt::print("\nstart it:\n  mpirun -n {} --map-by ppr:{}:node{} {}\n", l.devices(), per_host,
+             cores > 0 ? fmt::format(":PE={}", cores) : "", run);
+  const std::string share = !c.device.cpu ? fmt::format("--gpus-per-node={} ", per_host)
+                            : cores > 0   ? fmt::format("--cpus-per-task={} ", cores)
+                                          : "";
   fmt::print(
       "  sbatch --nodes={} --ntasks={} --ntasks-per-node={} {}--wrap \"srun --mpi=pmix --kill-on-bad-exit=1 {}\"\n",
-      hosts, l.devices(), per_host, c.device.cpu ? "" : fmt::format("--gpus-per-node={} ", per_host), run);
+      hosts, l.devices(), per_host, share, run);
 }
 
 void print_text(const Plan& plan, const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,

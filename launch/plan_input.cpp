@@ -59,9 +59,15 @@ bool is_file(const std::string& machine) {
 Cluster cluster_here(Machine machine, const std::optional<HostCosts>& costs) {
   if (!machine.ranks.front().visible_gpus.empty()) return cluster_of(machine);
   Host& host = machine.hosts.front();
+  if (costs) {
+    DeviceSheet rates;
+    costs->set_rates(rates);
+    host.read_gbps = rates.memory_bytes_per_s / 1e9;
+    return cluster_of(machine, {.bf16_flops = rates.bf16_flops, .int8_ops = rates.int8_ops});
+  }
   ThreadPool pool(static_cast<int>(machine.ranks.front().allowed.size()));
   const Limits limits = probe_arithmetic(pool);
-  host.read_gbps = costs ? costs->read_bytes_per_s / 1e9 : probe_read_gbps(pool);
+  host.read_gbps = probe_read_gbps(pool);
   return cluster_of(machine, {.bf16_flops = std::max(limits.fma_gflops, limits.bf16_gflops) * 1e9,
                               .int8_ops = limits.int8_gops * 1e9});
 }

@@ -76,7 +76,8 @@ double CostModel::decode_attention_ms(const StageWork& stage, double rows, doubl
   if (!profile_.host)
     return seen * model_.position_bytes(stage.kv_heads) / (profile_.kv_share * cluster_.device.memory_bytes_per_s) *
            1e3;
-  return seen * stage.heads * model_.config().head_dim * profile_.host->attend_ns / cluster_.device.share * 1e-6;
+  const double ns = stage.heads * profile_.host->attend_ns + stage.kv_heads * profile_.host->kv_ns;
+  return seen * model_.config().head_dim * ns / cluster_.device.share * 1e-6;
 }
 
 // Of a piece of prompts whose rows see half of `tokens` on the average.

@@ -22,6 +22,7 @@ constexpr Field kFields[] = {{"cores", &HostCosts::cores},
                              {"read_bytes_per_s", &HostCosts::read_bytes_per_s},
                              {"value_ns", &HostCosts::value_ns},
                              {"attend_ns", &HostCosts::attend_ns},
+                             {"kv_ns", &HostCosts::kv_ns},
                              {"attend_prompt_ns", &HostCosts::attend_prompt_ns},
                              {"layer_us", &HostCosts::layer_us},
                              {"step_us", &HostCosts::step_us},
@@ -56,6 +57,21 @@ double HostCosts::Curve::at(double r) const {
   const size_t i = static_cast<size_t>(std::upper_bound(rows.begin(), rows.end(), r) - rows.begin());
   const double part = (r - rows[i - 1]) / (rows[i] - rows[i - 1]);
   return ns_per_parameter[i - 1] + part * (ns_per_parameter[i] - ns_per_parameter[i - 1]);
+}
+
+void HostCosts::set_rates(DeviceSheet& device) const {
+  const auto best = [this](std::initializer_list<Precision> precisions) {
+    double ops = 0;
+    for (Precision p : precisions)
+      for (size_t i = 0; i < products[static_cast<size_t>(p)].rows.size(); i++) {
+        const Curve& c = products[static_cast<size_t>(p)];
+        ops = std::max(ops, 2 * c.rows[i] / c.ns_per_parameter[i] * 1e9);
+      }
+    return ops;
+  };
+  device.memory_bytes_per_s = read_bytes_per_s;
+  device.bf16_flops = best({Precision::bf16, Precision::fp8});
+  device.int8_ops = best({Precision::int8, Precision::int4});
 }
 
 const HostCosts::Curve& HostCosts::curve(Precision precision) const {

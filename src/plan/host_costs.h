@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "plan/precision.h"
+#include "topology/device_sheet.h"
 
 namespace trireme {
 
@@ -25,10 +26,14 @@ struct HostCosts {
   double read_bytes_per_s = 0;  // streaming reads, all cores
   double value_ns = 0;          // a row's value in a layer (hidden and intermediate ones) outside of products
   double attend_ns = 0;         // a position for one value of one query head, of a decode row
+  double kv_ns = 0;             // and for one value of one KV head, whose key and value are read from memory
   double attend_prompt_ns = 0;  // the same of a prompt's rows, which share what they read
   double layer_us = 0, step_us = 0, sequence_us = 0;  // as EngineProfile has them
   double reduce_us = 0;                               // of an all-reduce or a hop through shared memory
   double reduce_bytes_per_s = 0;                      // and of its bytes from each other rank
+
+  // What was measured in place of a data sheet's rates of all these CPUs, for bounds: the most that any step reached.
+  void set_rates(DeviceSheet& device) const;
 
   // The nearest precision that was measured.
   const Curve& curve(Precision precision) const;

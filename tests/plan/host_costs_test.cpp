@@ -21,6 +21,7 @@ nlohmann::json calibration() {
           {"read_bytes_per_s", 1e15},
           {"value_ns", 0},
           {"attend_ns", 0},
+          {"kv_ns", 0},
           {"attend_prompt_ns", 0},
           {"layer_us", 0},
           {"step_us", 0},
@@ -37,16 +38,16 @@ std::string refusal(const char* field, const nlohmann::json& value) {
 }
 
 // Milliseconds of a step of `rows` on a rank with half of such a host.
-double step_ms(int pp, double rows) {
+double step_ms(int pp, double rows, const nlohmann::json& costs = calibration(), double position = 1) {
   EngineProfile profile = get_engine_profile("trireme");
-  profile.host = HostCosts::parse(calibration(), "c.json");
+  profile.host = HostCosts::parse(costs, "c.json");
   profile.bubble = 0;
   Cluster cluster = Cluster::parse("2 epyc-9654");
   cluster.device.share = 0.5;
   cluster.device.memory_bytes_per_s = cluster.device.bf16_flops = 1e18;
   cluster.device.pcie_bytes_per_s = 1e18;
   const ModelWork model("m", get_shape("smollm2-135m").config(), Precision::bf16, 2, profile);
-  return CostModel(model, model.stages(1, pp), cluster, profile, 1, pp).decode_step(rows, 1).total_ms();
+  return CostModel(model, model.stages(1, pp), cluster, profile, 1, pp).decode_step(rows, position).total_ms();
 }
 
 }  // namespace
@@ -65,6 +66,21 @@ TEST_CASE("a step takes what its parameters take, longer on a part of the host")
   const double parameters = 30 * (2.0 * (9 + 3) * 64 + 3 * 1536) * 576 + 49152.0 * 576;
   CHECK(step_ms(1, 1) == doctest::Approx(parameters * 1e-6 / 0.5).epsilon(0.01));
   CHECK(step_ms(1, 16) == doctest::Approx(4 * parameters * 1e-6 / 0.5).epsilon(0.01));
+}
+
+TEST_CASE("a position costs its query heads their arithmetic, its KV heads their bytes") {
+  nlohmann::json costs = calibration();
+  costs["attend_ns"] = 0.01, costs["kv_ns"] = 0.1;
+  const double attention = step_ms(1, 16, costs, 100) - step_ms(1, 16);
+  CHECK(attention == doctest::Approx(16 * 100 * 30 * 64 * (9 * 0.01 + 3 * 0.1) * 1e-6 / 0.5).epsilon(0.01));
+}
+
+TEST_CASE("the most that a step reached stands for the data sheet") {
+  DeviceSheet device;
+  HostCosts::parse(calibration(), "c.json").set_rates(device);
+  CHECK(device.memory_bytes_per_s == 1e15);
+  CHECK(device.bf16_flops == doctest::Approx(2 * 16 / 4.0 * 1e9));
+  CHECK(device.int8_ops == 0);
 }
 
 TEST_CASE("a stage is faster while the other one waits for it") {
