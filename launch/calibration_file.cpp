@@ -38,6 +38,25 @@ std::optional<HostCosts> read_calibration(const Host& host, const std::string& l
   return HostCosts::parse(file["costs"], path);
 }
 
+std::optional<HostCosts> find_calibration(const Machine& machine, const std::string& level, std::string& why_not) {
+  std::optional<HostCosts> costs = read_calibration(machine.hosts.front(), level);
+  const int cores = cluster_of(machine).cores;
+  if (!costs || costs->cores >= cores) return costs;
+  why_not = fmt::format("{} of {} cores are calibrated", costs->cores, cores);
+  return std::nullopt;
+}
+
+Cluster calibrated_cluster(const Machine& machine, const HostCosts& costs) {
+  Machine measured = machine;
+  DeviceSheet rates;
+  costs.set_rates(rates);
+  const double share = cluster_of(machine).cores / costs.cores;
+  for (Host& host : measured.hosts) host.read_gbps = rates.memory_bytes_per_s * share / 1e9;
+  Cluster c = cluster_of(measured, {.bf16_flops = rates.bf16_flops * share, .int8_ops = rates.int8_ops * share});
+  c.device.share = share;
+  return c;
+}
+
 void write_calibration(const Host& host, const std::string& level, const HostCosts& costs) {
   const std::string path = calibration_path(host, level);
   if (path.empty())

@@ -13,17 +13,31 @@ namespace trireme {
 
 namespace {
 
+// The CPUs are what counts where ranks compute on them, whatever GPUs they see.
+Machine without_gpus(Machine machine) {
+  for (Rank& rank : machine.ranks) rank.visible_gpus.clear();
+  for (Host& host : machine.hosts) host.gpus = {};
+  return machine;
+}
+
+std::optional<HostCosts> calibration_of(const Machine& machine, const Options& options, std::string& remark) {
+  try {
+    const std::string level = options.level == "auto" ? std::string(available_levels().back()) : options.level;
+    return find_calibration(machine, level, remark);
+  } catch (const Error& error) {  // it is only a help
+    if (error.code() != ExitCode::bad_data) throw;
+    remark = error.what();
+    return std::nullopt;
+  }
+}
+
 // The devices of a run are its ranks. Of those that differ the weakest counts: the others wait for it.
-Cluster cluster_of_ranks(const Machine& machine, int threads_wanted, const EngineProfile& profile) {
-  Cluster c = cluster_of(machine);
-  int ranks = 1;
-  for (int h = 0; h < std::ssize(machine.hosts); h++)
-    ranks = std::max(ranks, static_cast<int>(machine.ranks_on(h).size()));
-  int threads = thread_plan(machine, 0, threads_wanted).threads;
-  for (int r = 1; r < machine.size(); r++) threads = std::min(threads, thread_plan(machine, r, threads_wanted).threads);
-  if (profile.host) {
-    c.cores = static_cast<int>(profile.host->cores);
-    profile.host->set_rates(c.device);
+Cluster of_ranks(Cluster c, const Machine& machine, int threads_wanted) {
+  int ranks = 1, threads = c.cores;
+  for (int h = 0; h < std::ssize(machine.hosts); h++) {
+    const std::vector<ThreadPlan> plans = thread_plans(machine, h, threads_wanted);
+    ranks = std::max(ranks, static_cast<int>(plans.size()));
+    for (const ThreadPlan& plan : plans) threads = std::min(threads, plan.threads);
   }
   c = c.divided(ranks, threads);
   c.devices = ranks;
@@ -40,32 +54,37 @@ std::string text_of(const LayoutPlan& l) {
 }  // namespace
 
 Forecast::Forecast(const WeightSource& source, const ModelConfig& config, Cluster cluster, EngineProfile profile,
-                   PlanRequest request)
+                   PlanRequest request, bool measured)
     : model_(std::make_unique<ModelWork>(source, config, profile.kv_bytes)),
       cluster_(std::move(cluster)),
       profile_(std::move(profile)),
-      request_(std::move(request)) {}
+      request_(std::move(request)),
+      measured_(measured) {}
 
 std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelConfig& config, const Machine& machine,
-                                       const Options& options, const Demand& demand, std::string& why_not) {
+                                       const Options& options, const Demand& demand, std::string& remark) {
   EngineProfile profile = get_engine_profile("trireme");
   profile.chunk_tokens = static_cast<double>(options.max_step_tokens);
   profile.most_sequences = static_cast<double>(options.max_seqs);
   const bool on_gpus = !machine.ranks.front().gpu.empty();
-  if (!on_gpus) profile.host = read_calibration(machine.hosts.front(), std::string(available_levels().back()));
+  const Machine seen = on_gpus ? machine : without_gpus(machine);
+  if (!on_gpus) profile.host = calibration_of(seen, options, remark);
   PlanRequest request;
   request.documents = demand.documents;
   request.output_tokens = std::max(1.0, demand.output_tokens);
-  request.input_tokens = std::clamp(demand.input_tokens, 1.0,
-                                    std::max(1.0, static_cast<double>(config.max_positions) - request.output_tokens));
+  const double most = static_cast<double>(config.max_positions) - request.output_tokens;
+  request.input_tokens = std::clamp(demand.input_tokens, 1.0, std::max(1.0, most));
   request.context = request.input_tokens + request.output_tokens;
   request.position = request.input_tokens + request.output_tokens / 2;
+  const bool known = options.stage_split.empty() && options.numerics != "exact";
   try {
-    Cluster cluster = cluster_of_ranks(machine, static_cast<int>(options.threads), profile);
-    return Forecast(source, config, std::move(cluster), std::move(profile), std::move(request));
+    Cluster cluster = profile.host ? calibrated_cluster(seen, *profile.host) : cluster_of(seen);
+    cluster = of_ranks(std::move(cluster), machine, static_cast<int>(options.threads));
+    const bool measured = known && (on_gpus || profile.host);
+    return Forecast(source, config, std::move(cluster), std::move(profile), std::move(request), measured);
   } catch (const Error& error) {
     if (error.code() != ExitCode::configuration) throw;
-    why_not = error.what();
+    remark = error.what();
     return std::nullopt;
   }
 }

@@ -22,9 +22,10 @@ struct Demand {
 // Rank 0's, whose calibration it is made of where there is one.
 class Forecast {
  public:
-  // Nothing where the planner knows nothing of these GPUs; `why_not` says it. source outlives it.
+  // Nothing where the planner knows nothing of these GPUs. `remark` says that, or why a calibration does not count;
+  // else it stays "". source outlives it.
   static std::optional<Forecast> make(const WeightSource& source, const ModelConfig& config, const Machine& machine,
-                                      const Options& options, const Demand& demand, std::string& why_not);
+                                      const Options& options, const Demand& demand, std::string& remark);
 
   // The place among `shapes` of the one with the most tokens a second; and why, in one line.
   size_t choose(std::span<const Shape> shapes, std::string& why) const;
@@ -33,17 +34,19 @@ class Forecast {
   double decode_ms(const Shape& shape, const Pace::Phase& measured) const;
   double prefill_ms(const Shape& shape, const Pace::Phase& measured) const;
 
-  // Whether it is more than a guess: of calibrated CPUs, or by the data sheet of a GPU.
-  bool measured() const { return profile_.host.has_value() || !cluster_.device.cpu; }
+  // Whether it is more than a guess: of calibrated CPUs, or by the data sheet of a GPU; of the numerics and the stages
+  // that the planner knows.
+  bool measured() const { return measured_; }
 
  private:
   Forecast(const WeightSource& source, const ModelConfig& config, Cluster cluster, EngineProfile profile,
-           PlanRequest request);
+           PlanRequest request, bool measured);
 
   std::unique_ptr<ModelWork> model_;
   Cluster cluster_;
   EngineProfile profile_;
   PlanRequest request_;
+  bool measured_;
 };
 
 }  // namespace trireme

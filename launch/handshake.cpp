@@ -19,7 +19,7 @@ namespace {
 // Activations of a chunk of a prompt; a few milliseconds in all where the link is sound.
 constexpr ProbeEffort kEffort{
     .bytes = size_t{256} << 10, .round_trips = 10, .messages = 4, .samples = 5, .budget = std::chrono::milliseconds(2)};
-constexpr int kPatience = 2;  // deadlines that ranks wait for a pair that waits
+constexpr int kPatience = 4;  // deadlines that ranks wait for a pair: its two channels, its first message; and one
 
 // A MeasuredLink as it travels.
 struct LinkOnWire {
@@ -101,12 +101,12 @@ void check_adapters(const Communicator& world, const Options& options, bool on_g
 void prove_links(Communicator& world, Fabric& fabric, const Options& options, Device* gpu, const Layout& layout,
                  Machine& machine, Log& log) {
   const std::chrono::milliseconds deadline(static_cast<int64_t>(options.deadline_s * 1000));
+  for (const std::string& remark : layout.remarks) log.info("{}", remark);
   machine.measured_links = measure_links(world, fabric, layout, gpu, deadline);
   if (world.rank() != 0) return;
   const int threads = static_cast<int>(options.threads);
   const Links links(machine, threads);
   if (options.print_placement) fmt::print(stderr, "{}", placement_text(machine, links, layout, threads));
-  for (const std::string& remark : layout.remarks) log.info("{}", remark);
   if (machine.measured_links.empty()) return;
   log.info("links: {}", links_text(machine, links, layout));
   for (const std::string& remark : slow_links(machine, links, threads)) log.warn("{}", remark);

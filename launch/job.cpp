@@ -19,6 +19,11 @@ double now_seconds() {
 }
 int64_t unix_seconds() { return static_cast<int64_t>(time(nullptr)); }
 
+int64_t day_of(std::string date) {
+  std::erase(date, '-');
+  return std::atoll(date.c_str());
+}
+
 // An error row's message in quotes, as text of the input may stand in it; in either form of results.
 std::string message_of(const std::string& result) {
   const auto json = nlohmann::json::parse(result);
@@ -39,10 +44,6 @@ const std::string& checked_output(const Options& options) {
 
 }  // namespace
 
-int64_t day_of(std::string date) {
-  std::erase(date, '-');
-  return std::atoll(date.c_str());
-}
 std::string date_of(int64_t day) {
   return day ? fmt::format("{:04}-{:02}-{:02}", day / 10000, day / 100 % 100, day % 100) : "";
 }

@@ -62,8 +62,7 @@ class Job {
   double start_;  // by a clock that never jumps
 };
 
-// A day as one number, so that rank 0 can tell it to all: 20261127; 0 is none, and "" in words.
-int64_t day_of(std::string date);
+// A day as one number, so that rank 0 can tell it to all, in words: 20261127 is "2026-11-27", and 0 is none, "".
 std::string date_of(int64_t day);
 
 }  // namespace trireme

@@ -58,13 +58,8 @@ bool is_file(const std::string& machine) {
 // The map of this process alone, with the speed of its memory and CPUs as calibrating found it, or as it is now.
 Cluster cluster_here(Machine machine, const std::optional<HostCosts>& costs) {
   if (!machine.ranks.front().visible_gpus.empty()) return cluster_of(machine);
+  if (costs) return calibrated_cluster(machine, *costs);
   Host& host = machine.hosts.front();
-  if (costs) {
-    DeviceSheet rates;
-    costs->set_rates(rates);
-    host.read_gbps = rates.memory_bytes_per_s / 1e9;
-    return cluster_of(machine, {.bf16_flops = rates.bf16_flops, .int8_ops = rates.int8_ops});
-  }
   ThreadPool pool(static_cast<int>(machine.ranks.front().allowed.size()));
   const Limits limits = probe_arithmetic(pool);
   host.read_gbps = probe_read_gbps(pool);
@@ -119,11 +114,14 @@ PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
 PlannedMachine PlannedMachine::of(const Options& o, const Environment& environment) {
   PlannedMachine planned;
   std::optional<HostCosts> costs;
+  std::string why_not;
   if (o.machine == "here") {
     Machine machine = Machine::of({probe_rank(environment.find("CUDA_VISIBLE_DEVICES"))});
     if (machine.ranks.front().visible_gpus.empty())
-      costs = read_calibration(machine.hosts.front(), std::string(available_levels().back()));
+      costs = find_calibration(machine, std::string(available_levels().back()), why_not);
     planned.cluster = cluster_here(std::move(machine), costs);
+    if (!why_not.empty())
+      planned.cluster.remarks.push_back(why_not + "; trireme bench --calibrate on all of them would count");
   } else {
     planned.cluster = is_file(o.machine) ? read_cluster_file(o.machine) : Cluster::parse(o.machine);
   }

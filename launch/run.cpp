@@ -112,7 +112,7 @@ int run_command(const Options& options, const Environment& environment) {
   });
   try {
     Session session(options, world, std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log)),
-                    job ? job->demand() : Demand{});
+                    job ? job->demand() : std::optional<Demand>());
     int code = -1;
     together(world, [&] {
       if (job) code = job->begin(session);

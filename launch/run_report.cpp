@@ -80,9 +80,11 @@ std::string memory_summary(const nlohmann::ordered_json& ranks) {
   std::string text =
       fmt::format("memory      rank {} holds {} MiB, planned {} ({:+.1f} % of it)", worst.at("rank").dump(),
                   mib(m.at("held_bytes")), mib(m.at("planned_bytes")), 100 * off(worst));
-  if (!m.at("beside_bytes").is_null())
-    text +=
-        fmt::format("; libraries beside it {} MiB of {}", mib(m.at("beside_bytes")), mib(m.at("beside_bound_bytes")));
+  int64_t beside = -1;
+  for (const auto& rank : ranks)
+    if (const auto& bytes = rank.at("memory").at("beside_bytes"); !bytes.is_null())
+      beside = std::max(beside, bytes.get<int64_t>());
+  if (beside >= 0) text += fmt::format("; libraries of a rank {} MiB of {} at most", beside >> 20, kRankBytes >> 20);
   return text + "\n";
 }
 

@@ -42,7 +42,7 @@ int count_gpus(const Machine& machine) {
 }  // namespace
 
 Session::Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source,
-                 const Demand& demand)
+                 const std::optional<Demand>& demand)
     : options_(options),
       world_(world),
       fabric_(Fabric::create(world)),
@@ -143,7 +143,7 @@ std::vector<std::string> Session::gather_chips(const Machine& machine) const {
 }
 
 // The map of the machine and this rank's place on it.
-void Session::choose_layout(const Demand& demand) {
+void Session::choose_layout(const std::optional<Demand>& demand) {
   const RankProbe probe = probe_rank(Environment::read().find("CUDA_VISIBLE_DEVICES"));
   machine_ = gather_machine(probe);
   if (options_.device == "cuda") {
@@ -184,17 +184,18 @@ void Session::choose_layout(const Demand& demand) {
 }
 
 // Rank 0 chooses, for all, and says why: its planner's best, or the smallest where that knows nothing of the machine.
-Shape Session::choose_shape(const std::vector<Shape>& shapes, const Demand& demand, std::string& why) {
+Shape Session::choose_shape(const std::vector<Shape>& shapes, const std::optional<Demand>& demand, std::string& why) {
   int64_t choice = 0;
   together(world_, [&] {
-    if (world_.rank() != 0) return;
-    std::string why_not;
-    forecast_ = Forecast::make(*source_, config_, machine_, options_, demand, why_not);
+    if (world_.rank() != 0 || (shapes.size() == 1 && !demand)) return;
+    std::string remark;
+    forecast_ = Forecast::make(*source_, config_, machine_, options_, demand.value_or(Demand{}), remark);
     if (shapes.size() == 1) return;
     if (forecast_)
       choice = static_cast<int64_t>(forecast_->choose(shapes, why));
     else
-      why = fmt::format("auto layout: the smallest of {} that fit; {}", shapes.size(), why_not);
+      why = fmt::format("auto layout: the smallest of {} that fit", shapes.size());
+    if (!remark.empty()) why += "; " + remark;
   });
   return shapes[static_cast<size_t>(world_.all_max(choice))];
 }

@@ -27,8 +27,9 @@ namespace trireme {
 class Session {
  public:
   // Layout, kernels and fingerprint, from the source's table of tensors alone. Collective over `world`; throws on all
-  // ranks alike when the layout cannot be. demand: rank 0's counts.
-  Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source, const Demand& demand = {});
+  // ranks alike when the layout cannot be. demand: rank 0's counts; nothing: nobody asks for a forecast.
+  Session(const Options& options, Communicator& world, std::unique_ptr<WeightSource> source,
+          const std::optional<Demand>& demand = {});
   // The links prove themselves; then weights, cache, groups and the stage. What is to be said of the placement goes to
   // `log` before the weights load. Collective; before the first step.
   void load(Log& log);
@@ -63,7 +64,7 @@ class Session {
   // Why these are not the numerics that were asked for, in one line on rank 0; "" when they are.
   const std::string& numerics_remark() const { return numerics_remark_; }
   const Motion& motion() const { return *motion_; }                      // after load()
-  const std::optional<Forecast>& forecast() const { return forecast_; }  // rank 0's; nothing: it knows no such GPUs
+  const std::optional<Forecast>& forecast() const { return forecast_; }  // rank 0's, where it was asked for
   // "tp 2, pp 1, dp 1; avx512; 1 thread a rank; ..." for the log; and one line of bytes.
   std::string layout_text() const;
   std::string memory_text() const;
@@ -83,8 +84,8 @@ class Session {
   void open_gpu(const Machine& machine);
   void take_fast_kernels();
   std::vector<std::string> gather_chips(const Machine& machine) const;
-  void choose_layout(const Demand& demand);
-  Shape choose_shape(const std::vector<Shape>& shapes, const Demand& demand, std::string& why);
+  void choose_layout(const std::optional<Demand>& demand);
+  Shape choose_shape(const std::vector<Shape>& shapes, const std::optional<Demand>& demand, std::string& why);
   ModelNeed model_need() const;
   void choose_kernels();
   void choose_level();

@@ -14,7 +14,7 @@ int64_t Session::needed_bytes() const {
 }
 
 // Bytes for a rank's cache when nobody says how many: a part of what is left beside the weights; of a GPU, which nobody
-// else needs, most of what is free now that they are there.
+// else needs, most of what is free now that they and the group's windows are there.
 int64_t Session::room_for_cache() const {
   if (!gpu_) {
     const int64_t weights = StageWeights::packed_bytes_of(*source_, config_, units_, place_, packing());
@@ -40,7 +40,7 @@ Session::Memory Session::memory() const {
   const HeldMemory held = held_memory();
   const int64_t resident = private_resident_bytes();
   Memory m{.planned = weights + cache + work.total(), .held = held.total()};
-  if (gpu_) m.planned_on_gpu = weights + cache + work.device, m.held_on_gpu = held.device;
+  if (gpu_) m.planned_on_gpu = weights + cache + work.on_device(), m.held_on_gpu = held.device;
   if (resident >= 0) m.beside = std::max<int64_t>(0, resident - held.host_resident);
   return m;
 }
@@ -57,7 +57,7 @@ std::vector<std::string> Session::gpu_memory_texts() {
                  "rank {} on {}: weights {} MiB; {} MiB were free beside them{}: KV cache {} MiB, workspace about {} "
                  "MiB; {} MiB are free now",
                  world_.rank(), gpu_->name(), weights_->bytes() >> 20, gpu_free_bytes_ >> 20, shared,
-                 cache_->bytes() >> 20, workspace().device >> 20, gpu_->available_bytes() >> 20)
+                 cache_->bytes() >> 20, workspace().on_device() >> 20, gpu_->available_bytes() >> 20)
            : "";
   std::vector<std::string> texts;
   for (const std::vector<std::byte>& text : world_.all_gather(std::as_bytes(std::span(mine))))

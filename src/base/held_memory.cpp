@@ -16,7 +16,8 @@ namespace trireme {
 
 namespace {
 
-// Of the process, as its memory is. Pieces are few, and none is made in a step.
+// One of the process, as its memory is (decided 2026-11-29: a Buffer has no owner that could pass it a book). Pieces
+// are few, and none is made in a step.
 struct Book {
   std::mutex mutex;
   std::map<const std::byte*, size_t> host;

@@ -24,7 +24,6 @@ void Pace::end() {
   const bool prompts = std::any_of(under_way_.begin(), under_way_.end(), [](const Step& s) { return s.prompts; });
   Phase& phase = prompts ? prefill_ : decode_;
   phase.seconds += seconds;
-  phase.steps++;
   phase.rows += step.rows;
   phase.positions += step.positions;
   for (const Step& s : under_way_) phase.in_flight += seconds * s.sequences;

@@ -10,12 +10,11 @@ namespace trireme {
 
 // What steps took by the leader's clock, from one result to the next: all that a step costs, the host's part between
 // steps too. Of a pipeline that is the time between results, not of one step. Where a prompt is in any step under way,
-// the time is that of prompts.
+// the time is that of prompts; a last piece of one token passes for a generated one.
 class Pace {
  public:
   struct Phase {
     double seconds = 0;
-    double steps = 0;
     double rows = 0;       // of the model
     double positions = 0;  // sum over rows of where they stand
     double in_flight = 0;  // sum over seconds of the sequences in the steps under way

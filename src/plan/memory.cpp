@@ -10,16 +10,15 @@ namespace trireme {
 
 namespace {
 
-constexpr int64_t kSlots = 16;  // --max-seqs' default
-
 // Of this engine, libraries and all.
 double own_workspace(const ModelWork& model, const StageWork& stage, int pp, const Cluster& cluster,
                      int64_t step_rows) {
   const StepLimits limits{step_rows, std::min(kLogitRows, step_rows)};
   const GroupPlace group = GroupPlace::of(cluster, stage.place.tp);
   const RankShape rank{stage.place, pp, group.size - group.per_host(), !cluster.device.cpu};
-  const Workspace own = workspace_of(model.config(), model.units(), rank, limits, kSlots, model.config().max_positions);
-  return static_cast<double>(own.device + kRankBytes);
+  const Workspace own =
+      workspace_of(model.config(), model.units(), rank, limits, kSequences, model.config().max_positions);
+  return static_cast<double>(own.on_device() + kRankBytes);
 }
 
 MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, int pp, const EngineProfile& profile,

@@ -33,11 +33,14 @@ Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const 
   if (place.last && place.tp_rank == 0) w.host += Sampler::gathered_bytes(config, limits);
   if (!place.last) w.host += static_cast<int64_t>(SharedRing::bytes(hop, rank.pp + 1));
   if (!rank.on_gpu) {
-    w.device += std::exchange(w.host, 0) + window_bytes(std::max(sums, results), rank.remote_members);
+    w.device += w.host;
+    w.host = 0;
+    w.windows = window_bytes(std::max(sums, results), rank.remote_members);
     return w;
   }
-  // Of a GPU's group, the host has windows too: the ranks met there. Results and hops pass through the host.
-  if (place.tp > 1) w.device += window_bytes(sums, rank.remote_members);
+  // The windows of a GPU's group lie in the host's memory, where its ranks met, and on the GPUs if they reach each
+  // other. Results and hops pass through the host.
+  if (place.tp > 1 && rank.remote_members == 0) w.windows = window_bytes(sums, 0);
   w.host += window_bytes(sums, rank.remote_members) + (place.last ? window_bytes(results, rank.remote_members) : 0);
   w.host += static_cast<int64_t>(hop) * (!place.first + !place.last);
   return w;

@@ -8,6 +8,7 @@ namespace trireme {
 
 // How this engine divides a rank's memory when nobody says it (launch/session.cpp), which the planner must know.
 inline constexpr int64_t kStepTokens = 256;  // of the largest step: --max-step-tokens' default
+inline constexpr int64_t kSequences = 16;    // in flight: --max-seqs' default
 inline constexpr int64_t kLogitRows = 32;    // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
 inline constexpr int64_t kRankBytes = int64_t{256} << 20;  // that libraries, heap and program may take, a rank
 inline constexpr double kCacheShare = 0.5;                 // of a host's memory left after the weights
@@ -23,9 +24,11 @@ struct RankShape {
 
 // What a rank's own allocators hold beside weights and cache once it is ready, asked of the classes that hold it.
 struct Workspace {
-  int64_t device = 0;  // where operations work: all of it on CPUs
-  int64_t host = 0;    // beside a GPU
-  int64_t total() const { return device + host; }
+  int64_t windows = 0;  // of the TP group, on the device
+  int64_t device = 0;   // the rest of where operations work; on CPUs all the rest
+  int64_t host = 0;     // beside a GPU
+  int64_t on_device() const { return windows + device; }
+  int64_t total() const { return on_device() + host; }
 };
 // slots: sequences in flight. positions: of the RoPE tables.
 Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const RankShape& rank,
