@@ -27,7 +27,7 @@ namespace trireme {
 
 namespace {
 
-using Curve = HostCosts::Curve;
+using Curve = StepCosts::Curve;
 
 // Made-up models, each of which shows one cost. wide: its products are nearly all, and of weights past any cache that
 // a few cores have. narrow: what a layer takes beside them, as 40 layers less 8. grouped and lone: their attention is
@@ -60,7 +60,8 @@ double layer_parameters(const ModelShape& s) {
 }
 double layer_values(const ModelShape& s) { return static_cast<double>(s.hidden_size + s.intermediate_size); }
 
-// Seconds of a step of one model, with so many threads.
+// Seconds of a step of one model, with so many threads. Where there are several ranks, each has a replica of its own
+// and measures while the others do.
 class Stopwatch {
  public:
   Stopwatch(const Options& options, Communicator& world, Log& log, const ModelShape& shape, WeightChoice weights,
@@ -86,7 +87,8 @@ class Stopwatch {
  private:
   static Options options_for(const Options& options, int threads) {
     Options o = options;
-    o.tp = o.pp = o.dp = 1;
+    o.tp = o.pp = 1;
+    o.dp = 0;
     o.threads = threads;
     o.max_seqs = std::ranges::max(kDecodeRows);
     o.max_step_tokens = kChunk;
@@ -95,6 +97,7 @@ class Stopwatch {
     return o;
   }
   double rate(const StepLoad& load) {
+    session_.world().barrier();
     const auto start = std::chrono::steady_clock::now();
     const auto spent = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
     std::vector<double> rates;
@@ -113,12 +116,22 @@ class Calibration {
   Calibration(const Options& options, Communicator& world, Log& log)
       : options_(options), world_(world), log_(log), cpus_(allowed_cpus()) {}
 
+  // By one rank that has all cores.
   HostCosts measure() {
+    HostCosts costs{.cores = static_cast<double>(threads_), .reduce_us = 5, .reduce_bytes_per_s = 4e9};
     {
       ThreadPool pool(static_cast<int>(cpus_.size()), cpus_);
-      costs_.read_bytes_per_s = probe_read_gbps(pool) * 1e9;
+      costs.read_bytes_per_s = probe_read_gbps(pool) * 1e9;
     }
-    costs_.cores = static_cast<double>(threads());
+    costs.whole = measure_steps();
+    if (threads_ == 1) return costs;
+    Stopwatch alone(stopwatch(kWide, WeightChoice::int8, 1));
+    const double gain = whole_step_ * threads_ / alone.decode(1, kShort);
+    costs.lone_core = std::max(1.0, gain);
+    return costs;
+  }
+
+  StepCosts measure_steps() {
     const std::pair<Precision, WeightChoice> kinds[] = {{Precision::int8, WeightChoice::int8},
                                                         {Precision::int4, WeightChoice::int4},
                                                         {Precision::bf16, WeightChoice::bf16},
@@ -127,17 +140,15 @@ class Calibration {
       log_.info("products of {} weights", precision_name(precision));
       measure_products(costs_.products[static_cast<size_t>(precision)], weights);
     }
+    whole_step_ = costs_.products[static_cast<size_t>(Precision::int8)].ns_per_parameter.front() * 1e-9 * parameters();
     log_.info("what layers, steps and attention take beside them");
     measure_layers();
     for (auto [precision, weights] : kinds) take_layers_off(costs_.products[static_cast<size_t>(precision)]);
     measure_attention();
-    costs_.reduce_us = 5, costs_.reduce_bytes_per_s = 4e9;  // of one host's memory, until several ranks measure it
     return costs_;
   }
 
  private:
-  int threads() const { return threads_; }
-
   Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights, int threads) {
     stay_on(cpus_);  // the team before pinned this thread
     return {options_, world_, log_, shape, weights, threads};
@@ -145,13 +156,9 @@ class Calibration {
 
   // Whole steps, as nanoseconds a parameter: take_layers_off() leaves the products' own.
   void measure_products(Curve& curve, WeightChoice weights) {
-    Stopwatch all(stopwatch(kWide, weights, threads()));
+    Stopwatch all(stopwatch(kWide, weights, threads_));
     for (int64_t rows : kDecodeRows) add(curve, rows, all.decode(rows, kShort));
     for (int64_t rows : kPromptRows) add(curve, rows, all.prompt(rows));
-    if (weights != WeightChoice::int8 || threads() == 1) return;
-    Stopwatch alone(stopwatch(kWide, weights, 1));
-    const double gain = curve.ns_per_parameter.front() * 1e-9 * parameters() * threads() / alone.decode(1, kShort);
-    costs_.lone_core = std::max(1.0, gain);
   }
 
   static double parameters() { return layer_parameters(kWide) * kWide.num_layers; }
@@ -162,11 +169,11 @@ class Calibration {
 
   // A step of L layers: step + rows * sequence + L * (layer + rows * values * value + parameters * product(rows)).
   void measure_layers() {
-    Stopwatch few(stopwatch(narrow(kFewLayers), WeightChoice::int8, threads()));
+    Stopwatch few(stopwatch(narrow(kFewLayers), WeightChoice::int8, threads_));
     std::map<int64_t, double> of_few, of_layer;
     constexpr int64_t kRows[] = {1, 16, 64};
     for (int64_t rows : kRows) of_few[rows] = few.decode(rows, kShort);
-    Stopwatch many(stopwatch(narrow(kManyLayers), WeightChoice::int8, threads()));
+    Stopwatch many(stopwatch(narrow(kManyLayers), WeightChoice::int8, threads_));
     for (int64_t rows : kRows) of_layer[rows] = (many.decode(rows, kShort) - of_few[rows]) / (kManyLayers - kFewLayers);
     const ModelShape shape = narrow(1);
     const Curve& curve = costs_.products[static_cast<size_t>(Precision::int8)];
@@ -200,10 +207,10 @@ class Calibration {
     const double l3 = static_cast<double>(host.l3_bytes) * host.l3_caches;
     const double row = static_cast<double>(kGrouped.num_layers) * kGrouped.num_kv_heads * kGrouped.head_dim;
     const double bytes = row * kSequences * 2 * sizeof(uint16_t);  // of a position
-    const auto far =
-        static_cast<int64_t>(std::clamp(std::max(kLeastCache, 3 * l3) / bytes, double{kNear}, double{kFar}));
+    const auto far = static_cast<int64_t>(
+        std::clamp(std::max(kLeastCache, 3 * l3) / bytes / world_.size(), double{kNear}, double{kFar}));
     const auto position_ns = [&](const ModelShape& shape) {  // of one KV head's value
-      Stopwatch watch(stopwatch(shape, WeightChoice::int8, threads()));
+      Stopwatch watch(stopwatch(shape, WeightChoice::int8, threads_));
       const double seconds = watch.decode(kSequences, far) - watch.decode(kSequences, kShort);
       if (shape.num_heads == kGrouped.num_heads) measure_prompts(watch);
       return std::max(0.0, seconds) * 1e9 / (row * kSequences * static_cast<double>(far - kShort));
@@ -229,8 +236,22 @@ class Calibration {
   std::vector<int> cpus_;
   // As a run has them: one a core, whatever hardware threads it has.
   int threads_ = thread_plan(Machine::of({probe_rank(std::nullopt)}), 0, static_cast<int>(options_.threads)).threads;
-  HostCosts costs_;
+  StepCosts costs_;
+  double whole_step_ = 0;  // seconds of one row of kWide, INT8
 };
+
+// Of the ranks of one host that have a core each, beside what one rank of all of them measured.
+void measure_cores(const Options& options, Communicator& world, Log& log, HostCosts& costs) {
+  if (world.size() != static_cast<int>(costs.cores)) {
+    log.info("steps of ranks with a core each: not measured; start {:.0f} ranks for that", costs.cores);
+    return;
+  }
+  Options one = options;
+  one.threads = 1;
+  const double before = costs.whole.curve(Precision::int8).at(1) * costs.cores;
+  costs.core = Calibration(one, world, log).measure_steps();
+  costs.lone_core = std::max(1.0, costs.lone_core * costs.core.curve(Precision::int8).at(1) / before);
+}
 
 // Of the ranks of one host, in place of the figures that stand in its file.
 void measure_exchange(Communicator& world, HostCosts& costs) {
@@ -245,12 +266,10 @@ void measure_exchange(Communicator& world, HostCosts& costs) {
   costs.reduce_us = std::max(0.1, timings[0].median_us - small);
 }
 
-void print_costs(const HostCosts& c, const Options& options) {
-  if (options.json) return fmt::print("{}\n", c.to_json().dump());
-  fmt::print("{:.0f} cores, reads {:.1f} GB/s; one core alone is {:.2f} times as fast as beside the others\n", c.cores,
-             c.read_bytes_per_s * 1e-9, c.lone_core);
-  fmt::print("{:<8}", "rows");
-  for (double rows : c.products[0].rows) fmt::print("{:>8.0f}", rows);
+void print_steps(const StepCosts& c, const char* of) {
+  if (c.empty()) return;
+  fmt::print("{}\n{:<8}", of, "rows");
+  for (double rows : c.curve(Precision::bf16).rows) fmt::print("{:>8.0f}", rows);
   fmt::print("   ns a parameter\n");
   for (int p = 0; p < kPrecisions; p++) {
     if (c.products[p].empty()) continue;
@@ -260,9 +279,18 @@ void print_costs(const HostCosts& c, const Options& options) {
   }
   fmt::print(
       "a step {:.1f} us, a sequence {:.2f} us, a layer {:.1f} us, a value {:.3f} ns; attention {:.4f} ns and {:.4f} "
-      "decoding, {:.4f} in prompts; an exchange {:.1f} us and {:.1f} GB/s\n",
-      c.step_us, c.sequence_us, c.layer_us, c.value_ns, c.attend_ns, c.kv_ns, c.attend_prompt_ns, c.reduce_us,
-      c.reduce_bytes_per_s * 1e-9);
+      "decoding, {:.4f} in prompts\n",
+      c.step_us, c.sequence_us, c.layer_us, c.value_ns, c.attend_ns, c.kv_ns, c.attend_prompt_ns);
+}
+
+void print_costs(const HostCosts& c, const Options& options) {
+  if (options.json) return fmt::print("{}\n", c.to_json().dump());
+  fmt::print(
+      "{:.0f} cores, reads {:.1f} GB/s; one core alone is {:.2f} times as fast as beside the others; an exchange "
+      "{:.1f} us and {:.1f} GB/s\n",
+      c.cores, c.read_bytes_per_s * 1e-9, c.lone_core, c.reduce_us, c.reduce_bytes_per_s * 1e-9);
+  print_steps(c.whole, "a rank of all cores:");
+  print_steps(c.core, "a rank of one core, beside others:");
 }
 
 }  // namespace
@@ -280,11 +308,12 @@ void calibrate(const Options& options, Communicator& world) {
     const std::optional<HostCosts> before = read_calibration(host, level);
     if (world.all_min(before.has_value()) == 0)
       fail(ExitCode::usage,
-           "--calibrate by {} ranks adds what they exchange to this host's calibration, and there is none; run trireme "
+           "--calibrate by {} ranks adds to this host's calibration, and there is none; run trireme "
            "bench --calibrate alone first",
            world.size());
     costs = *before;
     measure_exchange(world, costs);
+    measure_cores(options, world, log, costs);
   }
   if (world.rank() != 0) return;
   write_calibration(host, level, costs);

@@ -36,11 +36,13 @@ StepCost StepCost::times(double factor) const {
 
 CostModel::CostModel(const ModelWork& model, std::vector<StageWork> stages, const Cluster& cluster,
                      const EngineProfile& profile, int tp, int pp)
-    : model_(model), stages_(std::move(stages)), cluster_(cluster), profile_(profile), tp_(tp), pp_(pp) {}
+    : model_(model), stages_(std::move(stages)), cluster_(cluster), profile_(profile), tp_(tp), pp_(pp) {
+  if (profile.host) measured_ = profile.host->of(cluster.device.share);
+}
 
 // Of one stage: its layers over `rows` rows, and the head over `head_rows`.
 void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const {
-  if (profile_.host) return add_calibrated_products(cost, stage, rows, head_rows);
+  if (measured_) return add_calibrated_products(cost, stage, rows, head_rows);
   const Precision precision = model_.precision();
   const double bandwidth = cluster_.device.memory_bytes_per_s;
   const bool cpu = cluster_.device.cpu;
@@ -58,32 +60,32 @@ void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows
 
 // The embedding's format is the head's, which may have other bits than the layers.
 void CostModel::add_calibrated_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const {
-  const HostCosts& host = *profile_.host;
-  const double share = cluster_.device.share, read = model_.read_share(rows);
-  const HostCosts::Curve &layers = host.curve(model_.precision()), &head = host.curve(head_precision(stage));
+  const double read = model_.read_share(rows);
+  const StepCosts::Curve &layers = measured_->curve(model_.precision()),
+                         &head = measured_->curve(head_precision(stage));
   const double weights = stage.layer_parameters * read * layers.at(1) + stage.head_parameters * head.at(1);
   const double products = stage.layer_parameters * read * layers.at(rows * model_.used_share() / read) +
                           (head_rows > 0 ? stage.head_parameters * head.at(head_rows) : 0);
   const double values = rows * stage.layers * (static_cast<double>(model_.config().hidden_size) + stage.intermediate);
-  cost.weights_ms += std::min(weights, products) / share * 1e-6;
-  cost.arithmetic_ms += std::max(0.0, products - weights) / share * 1e-6;
-  cost.products_ms += products / share * 1e-6;
-  cost.layers_ms += values * host.value_ns / share * 1e-6;
+  cost.weights_ms += std::min(weights, products) * 1e-6;
+  cost.arithmetic_ms += std::max(0.0, products - weights) * 1e-6;
+  cost.products_ms += products * 1e-6;
+  cost.layers_ms += values * measured_->value_ns * 1e-6;
 }
 
 double CostModel::decode_attention_ms(const StageWork& stage, double rows, double position) const {
   const double seen = rows * stage.layers * model_.seen_positions(position);
-  if (!profile_.host)
+  if (!measured_)
     return seen * model_.position_bytes(stage.kv_heads) / (profile_.kv_share * cluster_.device.memory_bytes_per_s) *
            1e3;
-  const double ns = stage.heads * profile_.host->attend_ns + stage.kv_heads * profile_.host->kv_ns;
-  return seen * model_.config().head_dim * ns / cluster_.device.share * 1e-6;
+  const double ns = stage.heads * measured_->attend_ns + stage.kv_heads * measured_->kv_ns;
+  return seen * model_.config().head_dim * ns * 1e-6;
 }
 
 // Of a piece of prompts whose rows see half of `tokens` on the average.
 double CostModel::prompt_attention_ms(const StageWork& stage, double rows, double tokens) const {
   const double values = rows * model_.seen_positions(tokens) * stage.layers * model_.config().head_dim;
-  if (profile_.host) return values / 2 * stage.heads * profile_.host->attend_prompt_ns / cluster_.device.share * 1e-6;
+  if (measured_) return values / 2 * stage.heads * measured_->attend_prompt_ns * 1e-6;
   const double flops = profile_.flops_share * cluster_.device.flops_reach * cluster_.device.bf16_flops;
   return 2 * values * model_.config().num_heads / tp_ / flops * 1e3;
 }
@@ -104,7 +106,7 @@ double CostModel::hop_ms(double bytes) const {
 void CostModel::add_motion(StepCost& cost, double rows) const {
   const double layers = model_.config().num_layers;
   const double eight = precision_bits(model_.precision()) <= 8 ? profile_.layer_8_us : 0;
-  cost.layers_ms += layers * (profile_.host ? profile_.host->layer_us : profile_.layer_us + eight) * 1e-3;
+  cost.layers_ms += layers * (measured_ ? measured_->layer_us : profile_.layer_us + eight) * 1e-3;
   const double bytes = rows * static_cast<double>(model_.config().hidden_size) * profile_.sum_bytes;
   if (tp_ > 1) cost.reduce_ms += 2 * layers * reduce_ms(bytes);
   cost.hops_ms += (pp_ - 1) * hop_ms(bytes);
@@ -117,8 +119,8 @@ double CostModel::lone_speed(double micro_batches) const {
 }
 
 double CostModel::fixed_ms(double sequences) const {
-  const auto [step_us, sequence_us] = profile_.host ? std::pair(profile_.host->step_us, profile_.host->sequence_us)
-                                                    : std::pair(profile_.step_us, profile_.sequence_us);
+  const auto [step_us, sequence_us] = measured_ ? std::pair(measured_->step_us, measured_->sequence_us)
+                                                : std::pair(profile_.step_us, profile_.sequence_us);
   return (step_us + sequence_us * sequences) * 1e-3;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "plan/bound.h"
@@ -74,6 +75,7 @@ class CostModel {
   std::vector<StageWork> stages_;
   const Cluster& cluster_;
   const EngineProfile& profile_;
+  std::optional<StepCosts> measured_;  // of a rank of this layout, where the profile is calibrated
   int tp_, pp_;
 };
 

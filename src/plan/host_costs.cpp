@@ -12,23 +12,27 @@ namespace trireme {
 
 namespace {
 
+using Curve = StepCosts::Curve;
+
+template <typename T>
 struct Field {
   const char* name;
-  double HostCosts::*member;
+  double T::*member;
 };
 
-constexpr Field kFields[] = {{"cores", &HostCosts::cores},
-                             {"lone_core", &HostCosts::lone_core},
-                             {"read_bytes_per_s", &HostCosts::read_bytes_per_s},
-                             {"value_ns", &HostCosts::value_ns},
-                             {"attend_ns", &HostCosts::attend_ns},
-                             {"kv_ns", &HostCosts::kv_ns},
-                             {"attend_prompt_ns", &HostCosts::attend_prompt_ns},
-                             {"layer_us", &HostCosts::layer_us},
-                             {"step_us", &HostCosts::step_us},
-                             {"sequence_us", &HostCosts::sequence_us},
-                             {"reduce_us", &HostCosts::reduce_us},
-                             {"reduce_bytes_per_s", &HostCosts::reduce_bytes_per_s}};
+constexpr Field<HostCosts> kHostFields[] = {{"cores", &HostCosts::cores},
+                                            {"lone_core", &HostCosts::lone_core},
+                                            {"read_bytes_per_s", &HostCosts::read_bytes_per_s},
+                                            {"reduce_us", &HostCosts::reduce_us},
+                                            {"reduce_bytes_per_s", &HostCosts::reduce_bytes_per_s}};
+// Times, so that more of the cores make less of each.
+constexpr Field<StepCosts> kStepFields[] = {{"value_ns", &StepCosts::value_ns},
+                                            {"attend_ns", &StepCosts::attend_ns},
+                                            {"kv_ns", &StepCosts::kv_ns},
+                                            {"attend_prompt_ns", &StepCosts::attend_prompt_ns},
+                                            {"layer_us", &StepCosts::layer_us},
+                                            {"step_us", &StepCosts::step_us},
+                                            {"sequence_us", &StepCosts::sequence_us}};
 constexpr size_t kMostPoints = 64;
 
 std::vector<double> numbers(const JsonFields& fields, const char* field) {
@@ -40,18 +44,52 @@ std::vector<double> numbers(const JsonFields& fields, const char* field) {
   return list;
 }
 
-HostCosts::Curve curve_of(const JsonFields& fields) {
+Curve curve_of(const JsonFields& fields) {
   fields.only({"rows", "ns_per_parameter"});
-  const HostCosts::Curve curve{numbers(fields, "rows"), numbers(fields, "ns_per_parameter")};
+  const Curve curve{numbers(fields, "rows"), numbers(fields, "ns_per_parameter")};
   if (curve.rows.empty() || curve.rows.size() != curve.ns_per_parameter.size() || curve.rows.front() != 1 ||
       !std::is_sorted(curve.rows.begin(), curve.rows.end(), std::less_equal<double>()))
     fields.refuse("rows", "must ascend from 1, with a time for each");
   return curve;
 }
 
+template <typename T, size_t n>
+void read_fields(const JsonFields& fields, const Field<T> (&list)[n], T& costs) {
+  for (const Field<T>& f : list) {
+    fields.at(f.name);
+    costs.*f.member = fields.number(f.name, 0);
+  }
+}
+
+StepCosts steps_of(const JsonFields& fields, const std::string& source) {
+  StepCosts costs;
+  read_fields(fields, kStepFields, costs);
+  const JsonFields products(fields.at("products"), source, "calibration's products");
+  for (int p = 0; p < kPrecisions; p++)
+    if (const char* name = precision_name(static_cast<Precision>(p)); products.has(name))
+      costs.products[p] = curve_of(JsonFields(products.at(name), source, "curve"));
+  if (costs.empty()) fields.refuse("products", "must have a precision");
+  return costs;
+}
+
+nlohmann::ordered_json json_of(const StepCosts& costs) {
+  nlohmann::ordered_json json;
+  for (const Field<StepCosts>& f : kStepFields) json[f.name] = costs.*f.member;
+  for (int p = 0; p < kPrecisions; p++)
+    if (const Curve& c = costs.products[p]; !c.empty())
+      json["products"][precision_name(static_cast<Precision>(p))] = {{"rows", c.rows},
+                                                                     {"ns_per_parameter", c.ns_per_parameter}};
+  return json;
+}
+
+// part: of the way from a to b.
+double between(double a, double b, double part) {
+  return a > 0 && b > 0 ? std::pow(a, 1 - part) * std::pow(b, part) : a + part * (b - a);
+}
+
 }  // namespace
 
-double HostCosts::Curve::at(double r) const {
+double Curve::at(double r) const {
   if (r <= rows.front()) return ns_per_parameter.front();
   if (r >= rows.back()) return ns_per_parameter.back() * r / rows.back();
   const size_t i = static_cast<size_t>(std::upper_bound(rows.begin(), rows.end(), r) - rows.begin());
@@ -59,22 +97,11 @@ double HostCosts::Curve::at(double r) const {
   return ns_per_parameter[i - 1] + part * (ns_per_parameter[i] - ns_per_parameter[i - 1]);
 }
 
-void HostCosts::set_rates(DeviceSheet& device) const {
-  const auto best = [this](std::initializer_list<Precision> precisions) {
-    double ops = 0;
-    for (Precision p : precisions)
-      for (size_t i = 0; i < products[static_cast<size_t>(p)].rows.size(); i++) {
-        const Curve& c = products[static_cast<size_t>(p)];
-        ops = std::max(ops, 2 * c.rows[i] / c.ns_per_parameter[i] * 1e9);
-      }
-    return ops;
-  };
-  device.memory_bytes_per_s = read_bytes_per_s;
-  device.bf16_flops = best({Precision::bf16, Precision::fp8});
-  device.int8_ops = best({Precision::int8, Precision::int4});
+bool StepCosts::empty() const {
+  return std::all_of(std::begin(products), std::end(products), [](const Curve& c) { return c.empty(); });
 }
 
-const HostCosts::Curve& HostCosts::curve(Precision precision) const {
+const Curve& StepCosts::curve(Precision precision) const {
   const Curve* best = nullptr;
   double least = 0;
   for (int p = 0; p < kPrecisions; p++) {
@@ -87,22 +114,43 @@ const HostCosts::Curve& HostCosts::curve(Precision precision) const {
   return *best;
 }
 
+StepCosts HostCosts::of(double share) const {
+  const double mine = std::max(1.0, share * cores);
+  const double part = core.empty() || cores <= 1 ? 1 : std::min(1.0, std::log(mine) / std::log(cores));
+  const double longer = core.empty() ? 1 / share : mine / (share * cores);  // than what was measured
+  StepCosts costs = whole;
+  for (const Field<StepCosts>& f : kStepFields)
+    costs.*f.member = between(core.*f.member, whole.*f.member, part) * longer;
+  for (int p = 0; p < kPrecisions; p++)
+    for (size_t i = 0; i < costs.products[p].rows.size(); i++) {
+      const Curve& one = core.products[p];
+      const double rows = costs.products[p].rows[i];
+      double& ns = costs.products[p].ns_per_parameter[i];
+      ns = between(one.empty() ? ns : one.at(rows), ns, part) * longer;
+    }
+  return costs;
+}
+
+void HostCosts::set_rates(DeviceSheet& device) const {
+  const auto best = [this](std::initializer_list<Precision> precisions) {
+    double ops = 0;
+    for (Precision p : precisions) {
+      const Curve& c = whole.products[static_cast<size_t>(p)];
+      for (size_t i = 0; i < c.rows.size(); i++) ops = std::max(ops, 2 * c.rows[i] / c.ns_per_parameter[i] * 1e9);
+    }
+    return ops;
+  };
+  device.memory_bytes_per_s = read_bytes_per_s;
+  device.bf16_flops = best({Precision::bf16, Precision::fp8});
+  device.int8_ops = best({Precision::int8, Precision::int4});
+}
+
 HostCosts HostCosts::parse(const nlohmann::json& json, const std::string& source) {
   const JsonFields fields(json, source, "calibration");
   HostCosts costs;
-  for (const Field& f : kFields) {
-    fields.at(f.name);
-    costs.*f.member = fields.number(f.name, 0);
-  }
-  const JsonFields products(fields.at("products"), source, "calibration's products");
-  bool any = false;
-  for (int p = 0; p < kPrecisions; p++) {
-    const char* name = precision_name(static_cast<Precision>(p));
-    if (!products.has(name)) continue;
-    costs.products[p] = curve_of(JsonFields(products.at(name), source, "curve"));
-    any = true;
-  }
-  if (!any) fields.refuse("products", "must have a precision");
+  read_fields(fields, kHostFields, costs);
+  costs.whole = steps_of(JsonFields(fields.at("whole"), source, "calibration"), source);
+  if (fields.has("core")) costs.core = steps_of(JsonFields(fields.at("core"), source, "calibration"), source);
   for (const char* positive : {"read_bytes_per_s", "reduce_bytes_per_s"})
     if (fields.number(positive, 0) <= 0) fields.refuse(positive, "must be above 0");
   for (const char* at_least_one : {"cores", "lone_core"})
@@ -112,11 +160,9 @@ HostCosts HostCosts::parse(const nlohmann::json& json, const std::string& source
 
 nlohmann::ordered_json HostCosts::to_json() const {
   nlohmann::ordered_json json;
-  for (const Field& f : kFields) json[f.name] = this->*f.member;
-  for (int p = 0; p < kPrecisions; p++)
-    if (!products[p].empty())
-      json["products"][precision_name(static_cast<Precision>(p))] = {
-          {"rows", products[p].rows}, {"ns_per_parameter", products[p].ns_per_parameter}};
+  for (const Field<HostCosts>& f : kHostFields) json[f.name] = this->*f.member;
+  json["whole"] = json_of(whole);
+  if (!core.empty()) json["core"] = json_of(core);
   return json;
 }
 

@@ -9,10 +9,8 @@
 
 namespace trireme {
 
-// What this engine's steps take on the CPUs of one host, all at work: measured by `trireme bench --calibrate`
-// (launch/calibrate.h), in place of shares of a data sheet. A rank that has a part of the cores takes as many times
-// longer.
-struct HostCosts {
+// What the steps of a rank take on the CPUs that it has.
+struct StepCosts {
   // Of products, by how many rows a step has. Between measured numbers of rows the time of a step is linear.
   struct Curve {
     std::vector<double> rows;              // ascending, from 1
@@ -21,22 +19,35 @@ struct HostCosts {
     bool empty() const { return rows.empty(); }
   };
   Curve products[kPrecisions];  // empty: not measured
-  double cores = 0;             // that took part
-  double lone_core = 1;         // speed of one core while the others rest, of its speed while they work
-  double read_bytes_per_s = 0;  // streaming reads, all cores
   double value_ns = 0;          // a row's value in a layer (hidden and intermediate ones) outside of products
   double attend_ns = 0;         // a position for one value of one query head, of a decode row
   double kv_ns = 0;             // and for one value of one KV head, whose key and value are read from memory
   double attend_prompt_ns = 0;  // the same of a prompt's rows, which share what they read
   double layer_us = 0, step_us = 0, sequence_us = 0;  // as EngineProfile has them
-  double reduce_us = 0;                               // of an all-reduce or a hop through shared memory
-  double reduce_bytes_per_s = 0;                      // and of its bytes from each other rank
+
+  bool empty() const;
+  // The nearest precision that was measured.
+  const Curve& curve(Precision precision) const;
+};
+
+// What this engine's steps take on the CPUs of one host, all at work: measured by `trireme bench --calibrate`
+// (launch/calibrate.h), in place of shares of a data sheet.
+struct HostCosts {
+  double cores = 0;               // that took part
+  double lone_core = 1;           // speed of one core while the others rest, of its speed while they work
+  double read_bytes_per_s = 0;    // streaming reads, all cores
+  double reduce_us = 0;           // of an all-reduce or a hop through shared memory
+  double reduce_bytes_per_s = 0;  // and of its bytes from each other rank
+  StepCosts whole;                // of one rank that has all cores
+  StepCosts core;                 // of a rank that has one, beside others on all other cores; empty: not measured
+
+  // Of a rank that has this share of the cores, the others being at work, too: between the two that were measured
+  // geometric, by the logarithm of the cores. Where one was measured alone, a part of the cores takes as many times
+  // longer.
+  StepCosts of(double share) const;
 
   // What was measured in place of a data sheet's rates of all these CPUs, for bounds: the most that any step reached.
   void set_rates(DeviceSheet& device) const;
-
-  // The nearest precision that was measured.
-  const Curve& curve(Precision precision) const;
 
   // Throws Error(bad_data) naming the field.
   static HostCosts parse(const nlohmann::json& json, const std::string& source);

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "model/shapes.h"
@@ -15,25 +16,24 @@ using testkit::error_of;
 namespace {
 
 // A host of 8 cores whose step over one parameter takes 1 ns for a row and 4 for 16, and nothing else but exchanges.
-nlohmann::json calibration() {
-  return {{"cores", 8},
-          {"lone_core", 1.5},
-          {"read_bytes_per_s", 1e15},
-          {"value_ns", 0},
+nlohmann::json steps(double one_row_ns) {
+  return {{"value_ns", 0},
           {"attend_ns", 0},
           {"kv_ns", 0},
           {"attend_prompt_ns", 0},
           {"layer_us", 0},
           {"step_us", 0},
           {"sequence_us", 0},
-          {"reduce_us", 0},
-          {"reduce_bytes_per_s", 1e18},
-          {"products", {{"bf16", {{"rows", {1, 16}}, {"ns_per_parameter", {1.0, 4.0}}}}}}};
+          {"products", {{"bf16", {{"rows", {1, 16}}, {"ns_per_parameter", {one_row_ns, 4 * one_row_ns}}}}}}};
+}
+nlohmann::json calibration() {
+  return {{"cores", 8},     {"lone_core", 1.5},           {"read_bytes_per_s", 1e15},
+          {"reduce_us", 0}, {"reduce_bytes_per_s", 1e18}, {"whole", steps(1)}};
 }
 
 std::string refusal(const char* field, const nlohmann::json& value) {
   nlohmann::json json = calibration();
-  json[field] = value;
+  (json.contains(field) ? json : json["whole"])[field] = value;
   return error_of([&] { HostCosts::parse(json, "c.json"); });
 }
 
@@ -54,12 +54,12 @@ double step_ms(int pp, double rows, const nlohmann::json& costs = calibration(),
 
 TEST_CASE("a calibration survives its journey, and between measured rows a step's time is linear") {
   const HostCosts costs = HostCosts::parse(HostCosts::parse(calibration(), "c.json").to_json(), "c.json");
-  const HostCosts::Curve& curve = costs.curve(Precision::bf16);
+  const StepCosts::Curve& curve = costs.whole.curve(Precision::bf16);
   CHECK(curve.at(1) == 1);
   CHECK(curve.at(6) == doctest::Approx(2));
   CHECK(curve.at(16) == 4);
-  CHECK(curve.at(64) == 16);                       // beyond them rows cost what they did at last
-  CHECK(&costs.curve(Precision::int4) == &curve);  // the nearest there is
+  CHECK(curve.at(64) == 16);                             // beyond them rows cost what they did at last
+  CHECK(&costs.whole.curve(Precision::int4) == &curve);  // the nearest there is
 }
 
 TEST_CASE("a step takes what its parameters take, longer on a part of the host") {
@@ -70,9 +70,20 @@ TEST_CASE("a step takes what its parameters take, longer on a part of the host")
 
 TEST_CASE("a position costs its query heads their arithmetic, its KV heads their bytes") {
   nlohmann::json costs = calibration();
-  costs["attend_ns"] = 0.01, costs["kv_ns"] = 0.1;
+  costs["whole"]["attend_ns"] = 0.01, costs["whole"]["kv_ns"] = 0.1;
   const double attention = step_ms(1, 16, costs, 100) - step_ms(1, 16);
   CHECK(attention == doctest::Approx(16 * 100 * 30 * 64 * (9 * 0.01 + 3 * 0.1) * 1e-6 / 0.5).epsilon(0.01));
+}
+
+TEST_CASE("ranks of one core each and one of all are as measured, ranks between them geometric") {
+  nlohmann::json json = calibration();
+  json["core"] = steps(4);  // not 8: what eight cores do for one rank they do not do eight times as well
+  const HostCosts costs = HostCosts::parse(HostCosts::parse(json, "c.json").to_json(), "c.json");
+  const auto row_ns = [&](double cores) { return costs.of(cores / 8).curve(Precision::bf16).at(1); };
+  CHECK(row_ns(8) == doctest::Approx(1));
+  CHECK(row_ns(1) == doctest::Approx(4));
+  CHECK(row_ns(2) == doctest::Approx(std::pow(4, 2.0 / 3)));
+  CHECK(row_ns(0.5) == doctest::Approx(8));  // two share one
 }
 
 TEST_CASE("the most that a step reached stands for the data sheet") {
