@@ -40,8 +40,8 @@ ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int 
 const ModelShape kWide = shape_of("wide", 2048, 8192, 2, 16, 4, 128);
 constexpr int kFewLayers = 8, kManyLayers = 40;
 ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1, 64); }
-const ModelShape kGrouped = shape_of("grouped", 128, 256, 32, 8, 2, 64),
-                 kLone = shape_of("lone", 128, 256, 32, 2, 2, 64);
+const ModelShape kGrouped = shape_of("grouped", 128, 256, 64, 8, 2, 64),
+                 kLone = shape_of("lone", 128, 256, 64, 2, 2, 64);
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
 constexpr int64_t kChunk = kStepTokens;
@@ -51,6 +51,7 @@ constexpr int64_t kFewestSteps = 4, kMostSteps = 64;              // of a sample
 constexpr int64_t kShort = 4;                                     // tokens of a prompt that only begins a sequence
 constexpr int64_t kLong = 2048;                                   // tokens of a long prompt
 constexpr int64_t kNear = 128, kFar = 1024;                       // positions that attention is measured over: so many
+constexpr int64_t kAttending = 16;                                // sequences then
 constexpr double kLeastCache = 256e6;                             // that keys and values take more than this
 constexpr int64_t kSmallBytes = 16 << 10, kLargeBytes = 1 << 20;  // exchanges of a decode step and of a prefill
 
@@ -92,7 +93,8 @@ class Stopwatch {
     o.threads = threads;
     o.max_seqs = std::ranges::max(kDecodeRows);
     o.max_step_tokens = kChunk;
-    o.kv_blocks = o.max_seqs * (kFar + kLong) / kBlockTokens;
+    const auto blocks = [](int64_t positions) { return (positions + kMostSteps) / kBlockTokens + 1; };
+    o.kv_blocks = std::max({o.max_seqs * blocks(kShort), kAttending * blocks(kFar), blocks(kLong)});
     o.numerics = "standard";
     return o;
   }
@@ -118,7 +120,10 @@ class Calibration {
 
   // By one rank that has all cores.
   HostCosts measure() {
-    HostCosts costs{.cores = static_cast<double>(threads_), .reduce_us = 5, .reduce_bytes_per_s = 4e9};
+    HostCosts costs{.cores = static_cast<double>(threads_),
+                    .cached_bytes = cached_bytes(),
+                    .reduce_us = 5,
+                    .reduce_bytes_per_s = 4e9};
     {
       ThreadPool pool(static_cast<int>(cpus_.size()), cpus_);
       costs.read_bytes_per_s = probe_read_gbps(pool) * 1e9;
@@ -199,26 +204,30 @@ class Calibration {
     }
   }
 
+  // A half of the last caches: the weights pass through them between two uses of a key.
+  static double cached_bytes() {
+    const Host host = probe_host();
+    return static_cast<double>(host.l3_bytes) * host.l3_caches / 2;
+  }
+
   // Where keys and values are past all caches, as those of a model's many layers are. A position costs the query heads
   // their arithmetic and the KV heads their bytes: two shapes tell them apart.
   void measure_attention() {
-    constexpr int64_t kSequences = std::ranges::max(kDecodeRows);
-    const Host host = probe_host();
-    const double l3 = static_cast<double>(host.l3_bytes) * host.l3_caches;
     const double row = static_cast<double>(kGrouped.num_layers) * kGrouped.num_kv_heads * kGrouped.head_dim;
-    const double bytes = row * kSequences * 2 * sizeof(uint16_t);  // of a position
+    const double bytes = row * kAttending * 2 * sizeof(uint16_t);  // of a position
     const auto far = static_cast<int64_t>(
-        std::clamp(std::max(kLeastCache, 3 * l3) / bytes / world_.size(), double{kNear}, double{kFar}));
+        std::clamp(std::max(kLeastCache, 6 * cached_bytes()) / bytes / world_.size(), double{kNear}, double{kFar}));
     const auto position_ns = [&](const ModelShape& shape) {  // of one KV head's value
       Stopwatch watch(stopwatch(shape, WeightChoice::int8, threads_));
-      const double seconds = watch.decode(kSequences, far) - watch.decode(kSequences, kShort);
+      const double seconds = watch.decode(kAttending, far) - watch.decode(kAttending, kShort);
       if (shape.num_heads == kGrouped.num_heads) measure_prompts(watch);
-      return std::max(0.0, seconds) * 1e9 / (row * kSequences * static_cast<double>(far - kShort));
+      return std::max(0.0, seconds) * 1e9 / (row * kAttending * static_cast<double>(far - kShort));
     };
     const double grouped = position_ns(kGrouped), lone = position_ns(kLone);
     const double heads = kGrouped.num_heads / kGrouped.num_kv_heads;
     costs_.attend_ns = std::max(0.0, (grouped - lone) / (heads - 1));
-    costs_.kv_ns = std::max(0.0, lone - costs_.attend_ns);
+    const double read = 1 - cached_bytes() / world_.size() / (static_cast<double>(far) * bytes);
+    costs_.kv_ns = std::max(0.0, lone - costs_.attend_ns) / std::max(0.1, read);
   }
 
   // Of a model of kGrouped.

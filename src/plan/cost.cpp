@@ -78,7 +78,9 @@ double CostModel::decode_attention_ms(const StageWork& stage, double rows, doubl
   if (!measured_)
     return seen * model_.position_bytes(stage.kv_heads) / (profile_.kv_share * cluster_.device.memory_bytes_per_s) *
            1e3;
-  const double ns = stage.heads * measured_->attend_ns + stage.kv_heads * measured_->kv_ns;
+  const double cached = profile_.host->cached_bytes * cluster_.device.share;
+  const double read = std::max(0.0, 1 - cached / (seen * model_.position_bytes(stage.kv_heads)));
+  const double ns = stage.heads * measured_->attend_ns + stage.kv_heads * measured_->kv_ns * read;
   return seen * model_.config().head_dim * ns * 1e-6;
 }
 

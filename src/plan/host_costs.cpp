@@ -23,6 +23,7 @@ struct Field {
 constexpr Field<HostCosts> kHostFields[] = {{"cores", &HostCosts::cores},
                                             {"lone_core", &HostCosts::lone_core},
                                             {"read_bytes_per_s", &HostCosts::read_bytes_per_s},
+                                            {"cached_bytes", &HostCosts::cached_bytes},
                                             {"reduce_us", &HostCosts::reduce_us},
                                             {"reduce_bytes_per_s", &HostCosts::reduce_bytes_per_s}};
 // Times, so that more of the cores make less of each.

@@ -21,7 +21,7 @@ struct StepCosts {
   Curve products[kPrecisions];  // empty: not measured
   double value_ns = 0;          // a row's value in a layer (hidden and intermediate ones) outside of products
   double attend_ns = 0;         // a position for one value of one query head, of a decode row
-  double kv_ns = 0;             // and for one value of one KV head, whose key and value are read from memory
+  double kv_ns = 0;             // and for one value of one KV head, where key and value are not in a cache
   double attend_prompt_ns = 0;  // the same of a prompt's rows, which share what they read
   double layer_us = 0, step_us = 0, sequence_us = 0;  // as EngineProfile has them
 
@@ -36,6 +36,7 @@ struct HostCosts {
   double cores = 0;               // that took part
   double lone_core = 1;           // speed of one core while the others rest, of its speed while they work
   double read_bytes_per_s = 0;    // streaming reads, all cores
+  double cached_bytes = 0;        // of keys and values that stay in caches from one step to the next
   double reduce_us = 0;           // of an all-reduce or a hop through shared memory
   double reduce_bytes_per_s = 0;  // and of its bytes from each other rank
   StepCosts whole;                // of one rank that has all cores

@@ -27,7 +27,7 @@ nlohmann::json steps(double one_row_ns) {
           {"products", {{"bf16", {{"rows", {1, 16}}, {"ns_per_parameter", {one_row_ns, 4 * one_row_ns}}}}}}};
 }
 nlohmann::json calibration() {
-  return {{"cores", 8},     {"lone_core", 1.5},           {"read_bytes_per_s", 1e15},
+  return {{"cores", 8},     {"lone_core", 1.5},           {"cached_bytes", 0}, {"read_bytes_per_s", 1e15},
           {"reduce_us", 0}, {"reduce_bytes_per_s", 1e18}, {"whole", steps(1)}};
 }
 
@@ -73,6 +73,17 @@ TEST_CASE("a position costs its query heads their arithmetic, its KV heads their
   costs["whole"]["attend_ns"] = 0.01, costs["whole"]["kv_ns"] = 0.1;
   const double attention = step_ms(1, 16, costs, 100) - step_ms(1, 16);
   CHECK(attention == doctest::Approx(16 * 100 * 30 * 64 * (9 * 0.01 + 3 * 0.1) * 1e-6 / 0.5).epsilon(0.01));
+}
+
+TEST_CASE("keys and values that stay in caches cost no reading") {
+  nlohmann::json costs = calibration();
+  costs["whole"]["kv_ns"] = 0.1;
+  const double all = step_ms(1, 16, costs, 100) - step_ms(1, 16);
+  const double bytes = 16 * 100 * 30 * 2 * 3 * 64 * 2.0;
+  costs["cached_bytes"] = bytes;  // of which this rank, of half of the cores, has a half
+  CHECK(step_ms(1, 16, costs, 100) - step_ms(1, 16) == doctest::Approx(all / 2).epsilon(0.01));
+  costs["cached_bytes"] = 2 * bytes;
+  CHECK(step_ms(1, 16, costs, 100) - step_ms(1, 16) == doctest::Approx(0));
 }
 
 TEST_CASE("ranks of one core each and one of all are as measured, ranks between them geometric") {
