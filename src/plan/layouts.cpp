@@ -55,6 +55,17 @@ void check_asked(const PlanRequest& r, const ModelWork& model, const Cluster& cl
          cluster.cores > 0 ? "ranks, which want a core each" : "devices", cluster.text(), cluster.most_ranks());
 }
 
+[[noreturn]] void refuse_uneven(const PlanRequest& r, const ModelWork& model, const Cluster& cluster,
+                                const EngineProfile& profile) {
+  const Shape s = least_asked(r);
+  fail(ExitCode::configuration,
+       "{} = {} rank{}: no layout of so many or a multiple uses {} evenly (as many ranks on each host, TP groups that "
+       "divide a host or are whole hosts{}, at most {} stages); --tp {} --pp {} --dp {} takes no more ranks than these",
+       shape_name(s), ranks_of(s), ranks_of(s) == 1 ? "" : "s", cluster.text(),
+       profile.own() ? "" : fmt::format(" and divide {} heads", model.config().num_heads), model.config().num_layers,
+       s.tp, s.pp, s.dp);
+}
+
 // Ranks of a host, where they divide its CPUs: of one layout those that hold it; of those with a given part what they
 // fill; else what divides the cores.
 std::vector<int> rank_counts(const Cluster& cluster, const PlanRequest& r) {
@@ -238,11 +249,7 @@ Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EnginePr
   const bool whole = cluster.cores > 0 && !is_one_layout(request);
   for (const Cluster& division : divisions(cluster, request))
     add_layouts(plan, Planner(model, division, profile, request), division, whole);
-  if (const Shape s = least_asked(request); plan.layouts.empty())
-    fail(ExitCode::configuration,
-         "{} = {} ranks: neither they nor any multiple of them stand evenly on {}; --tp {} --pp {} --dp {} plans just "
-         "them, with cores left idle",
-         shape_name(s), ranks_of(s), cluster.text(), s.tp, s.pp, s.dp);
+  if (plan.layouts.empty()) refuse_uneven(request, model, cluster, profile);
   rank(plan, model, cluster, request);
   return plan;
 }

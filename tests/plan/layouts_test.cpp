@@ -223,10 +223,19 @@ TEST_CASE("a part of a layout of ranks that is asked for is taken with every num
   q.cluster.hosts = 3, q.cluster.cores = 2;
   q.request = {.tp = 4, .input_tokens = 1, .output_tokens = 1, .context = 2, .position = 1};
   CHECK(contains(testkit::error_of([&] { q.plan(); }),
-                 "78: tp 4 x pp 1 x dp 1 = 4 ranks: neither they nor any multiple of them stand evenly on 3 hosts x 2 "
-                 "cores of epyc-9654, 1 ib400; --tp 4 --pp 1 --dp 1 plans just them"));
+                 "78: tp 4 x pp 1 x dp 1 = 4 ranks: no layout of so many or a multiple uses 3 hosts x 2 cores "));
+  CHECK(contains(testkit::error_of([&] { q.plan(); }), "; --tp 4 --pp 1 --dp 1 takes no more ranks than these"));
   q.request.pp = q.request.dp = 1;
   CHECK(q.plan().layouts.size() == 1);
+}
+
+TEST_CASE("TP groups that a request leaves no even width are refused with what they must divide") {
+  Question q("smollm2-135m", Precision::bf16, "2 hosts x 1 epyc-9654");
+  q.cluster.cores = 8;
+  q.request.pp = q.request.dp = 1;  // so TP over both hosts, of 9 heads
+  CHECK(contains(testkit::error_of([&] { q.plan(); }), "78: tp 1 x pp 1 x dp 1 = 1 rank: "));
+  CHECK(
+      contains(testkit::error_of([&] { q.plan(); }), " and divide 9 heads, at most 30 stages); --tp 1 --pp 1 --dp 1 "));
 }
 
 TEST_CASE("ranks of one host cost what their host does; all that it has are started, and hosts are saved") {
