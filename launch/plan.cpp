@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "launch/commands.h"
+#include "launch/option_table.h"
 #include "launch/plan_input.h"
 #include "plan/advice.h"
 #include "plan/reasons.h"
@@ -70,13 +71,29 @@ void print_row(const LayoutPlan& l, bool chosen) {
       l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
 }
 
-void print_table(const Plan& plan, const PlanRequest& r) {
+constexpr size_t kShown = 24;  // layouts of a text, the best: CPUs of many cores allow hundreds
+
+void print_rest(const Plan& plan) {
+  if (plan.layouts.size() > kShown) fmt::print("... and {} more (--json has all)\n", plan.layouts.size() - kShown);
+}
+
+void print_table(const Plan& plan, const Cluster& cluster, const PlanRequest& r) {
   fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n", "layout", "fits",
-             "weights", "sequences", "in flight", "decode", "TTFT p50", "output", "a device",
-             r.gpu_hour > 0 ? "cost per" : "hours per", "share of", "error");
+             "weights", "sequences", "in flight", "decode", "TTFT p50", "output",
+             cluster.cores > 0 ? "a rank" : "a device", r.gpu_hour > 0 ? "cost per" : "hours per", "share of", "error");
   fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n", "", "", "GB", "that fit",
              "", "ms/token", "ms", "tok/s", "tok/s", "M tokens", "bound", "");
-  for (size_t i = 0; i < plan.layouts.size(); i++) print_row(plan.layouts[i], static_cast<int>(i) == plan.choice);
+  for (size_t i = 0; i < std::min(plan.layouts.size(), kShown); i++)
+    print_row(plan.layouts[i], static_cast<int>(i) == plan.choice);
+  print_rest(plan);
+}
+
+void print_reasons(const Plan& plan) {
+  fmt::print("\n");
+  for (size_t i = 0; i < std::min(plan.layouts.size(), kShown); i++)
+    fmt::print("{} {}: {}\n", static_cast<int>(i) == plan.choice ? "take" : "not", layout_name(plan.layouts[i]),
+               plan.layouts[i].reason);
+  print_rest(plan);
 }
 
 // Why this engine, whose profile it may not be, cannot run such a model; "": it can.
@@ -84,6 +101,14 @@ std::string missing_in_trireme(const ModelWork& model) {
   if (model.precision() == Precision::fp4) return "FP4 weights; --precision int4 plans what it has";
   if (model.kv_bytes() < 2) return "FP8 keys and values; --kv bf16 plans what it has";
   return "";
+}
+
+// --max-seqs. Where nobody says how many, CPUs get a run's default at most: engines of other profiles may keep
+// thousands in flight, this one gains nothing by them.
+int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequest& r) {
+  const int64_t planned = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : l.performance.running));
+  if (!c.device.cpu || r.batch > 0 || r.rate > 0) return planned;
+  return std::min<int64_t>(planned, std::stoll(std::string(find_option("max-seqs", kRun)->fallback)));
 }
 
 // The line that starts a run so, bare and under Slurm.
@@ -94,10 +119,9 @@ void print_launch(const LayoutPlan& l, const ModelWork& model, const Cluster& c,
     return;
   }
   const std::string layout = fmt::format("--tp {} --pp {} --dp {}", l.tp, l.pp, l.dp);
-  const int64_t sequences = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : l.performance.running));
   const std::string run =
       fmt::format("trireme run INPUT -m {} -o OUT.jsonl {} {}--max-seqs {}", o.model.empty() ? "MODEL" : o.model,
-                  layout, c.device.cpu ? "" : "--device cuda ", sequences);
+                  layout, c.device.cpu ? "" : "--device cuda ", sequences_to_start(l, c, r));
   const int of_host = c.cores > 0 ? (l.devices() + c.hosts - 1) / c.hosts : c.devices;  // cores are divided evenly
   const int hosts = (l.devices() + of_host - 1) / of_host, per_host = std::min(l.devices(), of_host);
   const int cores = c.cores / of_host;  // of a rank; left to itself, Open MPI binds a rank to one
@@ -114,10 +138,8 @@ void print_launch(const LayoutPlan& l, const ModelWork& model, const Cluster& c,
 void print_text(const Plan& plan, const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
                 const PlanRequest& request, const Options& options) {
   print_heading(model, cluster, profile, request);
-  print_table(plan, request);
-  for (size_t i = 0; i < plan.layouts.size(); i++)
-    fmt::print("{}{}{}: {}\n", i == 0 ? "\n" : "", static_cast<int>(i) == plan.choice ? "take " : "not ",
-               layout_name(plan.layouts[i]), plan.layouts[i].reason);
+  print_table(plan, cluster, request);
+  print_reasons(plan);
   const std::vector<std::string> advice = give_advice(plan, model, cluster, profile, request);
   for (size_t i = 0; i < advice.size(); i++) fmt::print("{}{}\n", i == 0 ? "\n" : "", advice[i]);
   if (plan.choice >= 0) print_launch(plan.layouts[static_cast<size_t>(plan.choice)], model, cluster, options, request);

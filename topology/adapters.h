@@ -35,8 +35,8 @@ class AdapterChoice {
 // none.
 std::vector<std::string> far_adapters(const Machine& machine, const Links& links, const Layout& layout, int threads);
 
-// Likewise where the user leaves them adapters on other NUMA nodes alone, though one at their own is up and as fast.
-// choices: [ranks] entries of their environments, "" for none.
+// Likewise where the user leaves them adapters on other NUMA nodes alone, though one at their own is up and half as
+// fast as the host's fastest, or faster. choices: [ranks] entries of their environments, "" for none.
 std::vector<std::string> wrong_adapters(const Machine& machine, const Links& links, const Layout& layout, int threads,
                                         const std::vector<std::string>& choices);
 

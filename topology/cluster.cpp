@@ -135,12 +135,10 @@ Cluster Cluster::divided(int ranks_per_host, int threads) const {
   if (cores == 0) return *this;
   if (threads == 0) threads = std::max(1, cores / ranks_per_host);
   Cluster c = *this;
-  c.devices = ranks_per_host;
+  c.devices = ranks_per_host, c.cores = 0;
   c.device.memory_bytes /= ranks_per_host;
   c.device.share = std::min(1.0 / ranks_per_host, static_cast<double>(threads) / cores);
-  for (double DeviceSheet::*rate :
-       {&DeviceSheet::memory_bytes_per_s, &DeviceSheet::bf16_flops, &DeviceSheet::fp8_flops, &DeviceSheet::int8_ops})
-    c.device.*rate *= c.device.share;
+  c.device.scale_rates(c.device.share);
   return c;
 }
 

@@ -24,8 +24,8 @@ struct Cluster {
 
   static constexpr int kMostDevices = 1 << 20;  // of all hosts
   int size() const { return hosts * devices; }
-  // Where ranks divide the CPUs of a host: as many of them on each, which are its devices then. threads: of a rank; 0: an
-  // equal part of the cores. Else the cluster as it is.
+  // Where ranks divide the CPUs of a host: as many of them on each, which are its devices then and divide no further.
+  // threads: of a rank; 0: an equal part of the cores. Else the cluster as it is.
   Cluster divided(int ranks_per_host, int threads = 0) const;
   int most_ranks() const { return hosts * (cores > 0 ? cores : devices); }
   // As many of these hosts; joined as people join them, where nobody has said how.

@@ -71,6 +71,10 @@ const char* link_name(Link link) {
   return kNames[static_cast<size_t>(link)];
 }
 
+void DeviceSheet::scale_rates(double factor) {
+  for (double* rate : {&memory_bytes_per_s, &bf16_flops, &fp8_flops, &int8_ops, &fp4_flops}) *rate *= factor;
+}
+
 std::optional<DeviceSheet> find_device_sheet(std::string_view name) {
   const auto* found = std::find_if(std::begin(kLines), std::end(kLines), [&](const Line& l) { return l.name == name; });
   return found == std::end(kLines) ? std::nullopt : std::optional(sheet_of(*found));

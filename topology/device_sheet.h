@@ -32,6 +32,8 @@ struct DeviceSheet {
   double share = 1;               // of a host's CPUs, that this device is
   std::string nic;                // of each device in a cluster, when nobody says otherwise: "ib400"; "": none
   std::string family;             // of whose all-reduce measurements hold for it (plan/collectives.cpp); "": none
+
+  void scale_rates(double factor);  // of memory and arithmetic; links are as they are
 };
 
 std::optional<DeviceSheet> find_device_sheet(std::string_view name);

@@ -96,8 +96,7 @@ std::string remark_of(const Kind& kind, const std::vector<const MeasuredLink*>& 
       all.begin(), all.end(), [&](const MeasuredLink* a, const MeasuredLink* b) { return by(a) < by(b); });
   return fmt::format(
       "{} of {} measured links over {} {} slow: {} at worst with {:.1f} us and {:.1f} GB/s, the median is {:.1f} us "
-      "and "
-      "{:.1f} GB/s, and at most {:.1f} us and at least {:.1f} GB/s are expected; {}",
+      "and {:.1f} GB/s, and at most {:.1f} us and at least {:.1f} GB/s are expected; {}",
       slow, all.size(), kind_text(kind), slow == 1 ? "is" : "are", name_of(worst), worst.latency_us, worst.gbps,
       usual_us, usual_gbps, most_us, least_gbps, floor.check);
 }
@@ -110,8 +109,7 @@ bool should_be_copies(const Machine& machine, const MeasuredLink& link, LinkClas
 std::string closed_remark(const std::vector<const MeasuredLink*>& closed, LinkClass of) {
   return fmt::format(
       "the GPUs of {} do not open each other's memory ({} such pairs), though the map says {}: what passes between "
-      "them "
-      "goes by the host's memory unless NCCL finds a way; containers need one IPC namespace (--ipc=host), and "
+      "them goes by the host's memory unless NCCL finds a way; containers need one IPC namespace (--ipc=host), and "
       "nvidia-smi topo -p2p r says what the driver allows",
       name_of(*closed.front()), closed.size(), link_class_name(of));
 }

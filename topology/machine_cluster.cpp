@@ -46,12 +46,6 @@ DeviceSheet get_sheet(const Gpu& gpu) {
        gpu.name.empty() ? fmt::format("GPU {}, whose name its driver does not tell", gpu.index) : gpu.name);
 }
 
-void scale_rates(DeviceSheet& sheet, double factor) {
-  for (double DeviceSheet::*rate : {&DeviceSheet::memory_bytes_per_s, &DeviceSheet::bf16_flops, &DeviceSheet::fp8_flops,
-                                    &DeviceSheet::int8_ops, &DeviceSheet::fp4_flops})
-    sheet.*rate *= factor;
-}
-
 // A GPU that ranks compute on, or the instance of that UUID: it has a part of the rates as it has of the memory.
 struct Device {
   const Gpu* gpu = nullptr;
@@ -63,7 +57,7 @@ struct Device {
     for (const MigInstance& i : of.instances) {
       if (i.uuid != uuid) continue;
       instance = true;
-      scale_rates(sheet, static_cast<double>(i.memory_bytes) / sheet.memory_bytes);
+      sheet.scale_rates(static_cast<double>(i.memory_bytes) / sheet.memory_bytes);
       sheet.memory_bytes = static_cast<double>(i.memory_bytes);
     }
   }
@@ -173,7 +167,7 @@ CpuRates cpu_rates(const Host& host, int cores, const CpuArithmetic& measured) {
   const auto known = find_sheet(host.cpu_model, kCpuAliases);
   if (known && known->cpu) {
     r.sheet = *known;
-    scale_rates(r.sheet, static_cast<double>(cores) / known->cores);  // a VM has a few of them, two sockets have more
+    r.sheet.scale_rates(static_cast<double>(cores) / known->cores);  // a VM has a few of them, two sockets have more
     r.reads_from = r.arithmetic_from = fmt::format("by the data sheet of {}", known->name);
   } else {
     r.sheet.name = host.cpu_model, r.sheet.nic = kUnknownNic;

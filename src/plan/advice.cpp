@@ -28,13 +28,11 @@ const LayoutPlan* smallest(const Plan& plan) {
   return least(plan, [](const LayoutPlan& l) { return l.tp * l.pp * 1000 + l.pp; });
 }
 
-const LayoutPlan* find(const Plan& plan, int tp, int pp) {
-  for (const LayoutPlan& l : plan.layouts)
-    if (l.tp == tp && l.pp == pp && l.fits) return &l;
-  return nullptr;
-}
-
 bool is_free(const PlanRequest& r) { return r.tp == 0 && r.pp == 0 && r.dp == 0; }
+
+// Where ranks divide a host's CPUs, one rank is as much of them as the layout leaves it: that a replica takes few says
+// nothing.
+bool ranks_are_devices(const Cluster& cluster) { return cluster.cores == 0; }
 
 std::string layout_of_replica(const LayoutPlan& l) {
   LayoutPlan one = l;
@@ -59,21 +57,26 @@ std::vector<Precision> lower_precisions(const ModelWork& model, const Cluster& c
   return lower;
 }
 
+// Of a lower precision, beside those of the model's own.
+std::string devices_needed(const Plan& plan, const Plan& lower, Precision own_precision, Precision lower_precision) {
+  const LayoutPlan *own = smallest(plan), *fewest = smallest(lower);
+  if (own && own->tp * own->pp <= fewest->tp * fewest->pp)
+    return fmt::format("{} needs no fewer devices", precision_name(lower_precision));
+  std::string line = fmt::format("at {} it fits {}", precision_name(lower_precision), layout_of_replica(*fewest));
+  if (own) line += fmt::format(" where {} needs {}", precision_name(own_precision), layout_of_replica(*own));
+  return line;
+}
+
 void quantize_first(Advice& advice, const Plan& plan, const ModelWork& model, const Cluster& cluster,
                     const EngineProfile& profile, const PlanRequest& request) {
   const LayoutPlan* now = plan.choice < 0 ? nullptr : &plan.layouts[static_cast<size_t>(plan.choice)];
   for (Precision p : lower_precisions(model, cluster, profile)) {
     const ModelWork quantized(model.name(), model.config(), p, model.kv_bytes(), profile);
     const Plan lower = plan_layouts(quantized, cluster, profile, request);
-    const LayoutPlan* best = lower.choice < 0 ? nullptr : &lower.layouts[static_cast<size_t>(lower.choice)];
-    const LayoutPlan* least_devices = smallest(lower);
-    if (!best || !least_devices) continue;
-    const LayoutPlan* own = smallest(plan);
-    std::string line = fmt::format("at {} it fits {}", precision_name(p), layout_of_replica(*least_devices));
-    if (own && own->tp * own->pp <= least_devices->tp * least_devices->pp)
-      line = fmt::format("{} needs no fewer devices", precision_name(p));
-    else if (own)
-      line += fmt::format(" where {} needs {}", precision_name(model.precision()), layout_of_replica(*own));
+    if (lower.choice < 0) continue;
+    const LayoutPlan* best = &lower.layouts[static_cast<size_t>(lower.choice)];
+    std::string line = ranks_are_devices(cluster) ? devices_needed(plan, lower, model.precision(), p)
+                                                  : fmt::format("at {} it fits", precision_name(p));
     if (now && request.objective == Objective::latency)
       line += fmt::format("; {}: {:.1f} ms a token in place of {:.1f}", layout_name(*best), best->performance.decode_ms,
                           now->performance.decode_ms);
@@ -93,9 +96,18 @@ void replicas_or_tp(Advice& advice, const Plan& plan) {
                                small->performance.decode_ms / wide->performance.decode_ms));
 }
 
+// One replica on all hosts, with a stage on each or with one group over them: the best of either.
 void over_hosts(Advice& advice, const Plan& plan, const Cluster& c) {
   if (c.hosts == 1) return;
-  const LayoutPlan *staged = find(plan, c.devices, c.hosts), *wide = find(plan, c.size(), 1);
+  const auto on_all = [&](const LayoutPlan& l) {
+    return ranks_are_devices(c) ? l.devices() == c.size() : l.devices() % c.hosts == 0;
+  };
+  const auto best = [&](int pp) -> const LayoutPlan* {
+    for (const LayoutPlan& l : plan.layouts)  // the best first
+      if (l.fits && l.dp == 1 && l.pp == pp && on_all(l)) return &l;
+    return nullptr;
+  };
+  const LayoutPlan *staged = best(c.hosts), *wide = best(1);
   if (!staged || !wide) return;
   advice.push_back(fmt::format("over hosts: {} takes {:.1f} ms a token and gives {:.0f} tok/s, {} {:.1f} and {:.0f}",
                                layout_name(*staged), staged->performance.decode_ms, staged->tokens_per_s,
@@ -114,8 +126,8 @@ void interactive_or_offline(Advice& advice, const ModelWork& model, const Cluste
   advice.push_back(
       fmt::format("interactive, one user a replica: {}, {:.1f} ms a token, TTFT {:.0f} ms; offline: {}, {:.0f} tok/s "
                   "at {:.1f} ms a token",
-                  layout_of_replica(a), a.performance.decode_ms, a.performance.ttft_ms, layout_name(b), b.tokens_per_s,
-                  b.performance.decode_ms));
+                  ranks_are_devices(cluster) ? layout_of_replica(a) : layout_name(a), a.performance.decode_ms,
+                  a.performance.ttft_ms, layout_name(b), b.tokens_per_s, b.performance.decode_ms));
 }
 
 }  // namespace
@@ -124,9 +136,9 @@ std::vector<std::string> give_advice(const Plan& plan, const ModelWork& model, c
                                      const EngineProfile& profile, const PlanRequest& request) {
   Advice advice;
   if (!is_free(request)) return advice;
-  smallest_that_fits(advice, plan, request);
+  if (ranks_are_devices(cluster)) smallest_that_fits(advice, plan, request);
   quantize_first(advice, plan, model, cluster, profile, request);
-  replicas_or_tp(advice, plan);
+  if (ranks_are_devices(cluster)) replicas_or_tp(advice, plan);
   over_hosts(advice, plan, cluster);
   interactive_or_offline(advice, model, cluster, profile, request);
   return advice;

@@ -36,6 +36,13 @@ std::vector<int> tp_candidates(const Cluster& cluster, const ModelWork& model, c
   return possible;
 }
 
+// What was asked for, with the least of what was not: each layout has as many ranks, or a multiple of them.
+Shape least_asked(const PlanRequest& r) { return {std::max(r.tp, 1), std::max(r.pp, 1), std::max(r.dp, 1)}; }
+
+int64_t ranks_of(const Shape& s) { return int64_t{s.tp} * s.pp * s.dp; }
+
+bool is_one_layout(const PlanRequest& r) { return r.tp > 0 && r.pp > 0 && r.dp > 0; }
+
 void check_asked(const PlanRequest& r, const ModelWork& model, const Cluster& cluster) {
   if (r.tp > model.most_tp())
     fail(ExitCode::configuration, "--tp {}: a layer of {} has {} units; at most that many ranks can share it", r.tp,
@@ -43,20 +50,39 @@ void check_asked(const PlanRequest& r, const ModelWork& model, const Cluster& cl
   if (r.pp > model.config().num_layers)
     fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", r.pp, model.name(),
          model.config().num_layers);
-  const int64_t asked = int64_t{std::max(r.tp, 1)} * std::max(r.pp, 1) * std::max(r.dp, 1);
-  if (asked > cluster.most_ranks())
-    fail(ExitCode::configuration, "tp {} x pp {} x dp {} = {} {}; {} has {}", std::max(r.tp, 1), std::max(r.pp, 1),
-         std::max(r.dp, 1), asked, cluster.cores > 0 ? "ranks, which want a core each" : "devices", cluster.text(),
-         cluster.most_ranks());
+  if (const Shape asked = least_asked(r); ranks_of(asked) > cluster.most_ranks())
+    fail(ExitCode::configuration, "{} = {} {}; {} has {}", shape_name(asked), ranks_of(asked),
+         cluster.cores > 0 ? "ranks, which want a core each" : "devices", cluster.text(), cluster.most_ranks());
+}
+
+[[noreturn]] void refuse_uneven(const PlanRequest& r, const ModelWork& model, const Cluster& cluster,
+                                const EngineProfile& profile) {
+  const Shape s = least_asked(r);
+  fail(ExitCode::configuration,
+       "{} = {} rank{}: no layout of so many or a multiple uses {} evenly (as many ranks on each host, TP groups that "
+       "divide a host or are whole hosts{}, at most {} stages); --tp {} --pp {} --dp {} takes no more ranks than these",
+       shape_name(s), ranks_of(s), ranks_of(s) == 1 ? "" : "s", cluster.text(),
+       profile.own() ? "" : fmt::format(" and divide {} heads", model.config().num_heads), model.config().num_layers,
+       s.tp, s.pp, s.dp);
+}
+
+// Ranks of a host, where they divide its CPUs: of one layout those that hold it; of those with a given part what they
+// fill; else what divides the cores.
+std::vector<int> rank_counts(const Cluster& cluster, const PlanRequest& r) {
+  const int64_t asked = ranks_of(least_asked(r));
+  if (is_one_layout(r)) return {static_cast<int>((asked + cluster.hosts - 1) / cluster.hosts)};
+  if (r.tp == 0 && r.pp == 0 && r.dp == 0) return divisors(cluster.cores);
+  std::vector<int> filled;
+  for (int ranks = 1; ranks <= cluster.cores; ranks++)
+    if (int64_t{ranks} * cluster.hosts % asked == 0) filled.push_back(ranks);
+  return filled;
 }
 
 // The cluster as so many ranks a host may see it: one where devices are what they are.
 std::vector<Cluster> divisions(const Cluster& cluster, const PlanRequest& r) {
   if (cluster.cores == 0) return {cluster};
-  const int asked = r.tp * r.pp * r.dp;
-  if (asked > 0) return {cluster.divided((asked + cluster.hosts - 1) / cluster.hosts)};
   std::vector<Cluster> all;
-  for (int ranks : divisors(cluster.cores)) all.push_back(cluster.divided(ranks));
+  for (int ranks : rank_counts(cluster, r)) all.push_back(cluster.divided(ranks));
   return all;
 }
 
@@ -84,7 +110,8 @@ class Planner {
     l.meets_slo = within(l.performance) && keeps_up(l);
     l.bound_decode_ms = l.performance.step.bound_ms;
     l.bound_ttft_ms = l.performance.prefill.bound_ms;
-    const double device_hours = l.tokens_per_s > 0 ? l.devices() / l.tokens_per_s * 1e6 / 3600 : 0;
+    const double paid = parts_of_hosts() ? static_cast<double>(l.devices()) / cluster_.devices : l.devices();
+    const double device_hours = l.tokens_per_s > 0 ? paid / l.tokens_per_s * 1e6 / 3600 : 0;
     l.cost_per_million = device_hours * (request_.gpu_hour > 0 ? request_.gpu_hour : 1);
     l.expected_error = expected_error(l);
     l.limiting_factor = limiting_factor(l);
@@ -93,7 +120,7 @@ class Planner {
 
   // As many replicas as there is room for; or, when a rate of requests is to cost little, as few as answer it.
   LayoutPlan with_replicas(int tp, int pp, int most) const {
-    const bool few = request_.objective == Objective::cost && request_.rate > 0;
+    const bool few = request_.objective == Objective::cost && request_.rate > 0 && !parts_of_hosts();
     int least = few ? 1 : most;
     for (int end = most; least < end;) {  // more replicas answer what fewer do
       const int middle = least + (end - least) / 2;
@@ -103,6 +130,9 @@ class Planner {
   }
 
  private:
+  // Ranks that share a host's CPUs, which are there and paid for however many ranks use them.
+  bool parts_of_hosts() const { return cluster_.device.share < 1; }
+
   // Few have measured pipelines and groups over hosts: there the error is that of the worst tenth of the others.
   double expected_error(const LayoutPlan& l) const {
     const bool rare = l.pp > 1 || l.tp > cluster_.devices;
@@ -175,8 +205,8 @@ double badness(const LayoutPlan& l, Objective objective) {
   return 0;
 }
 
-// Those of one division of a cluster that were asked for, or all that use it whole.
-void add_layouts(Plan& plan, const Planner& planner, const Cluster& cluster) {
+// Those of one division of a cluster that were asked for. whole: those that use all of it.
+void add_layouts(Plan& plan, const Planner& planner, const Cluster& cluster, bool whole) {
   const PlanRequest& asked = planner.request();
   for (int tp : tp_candidates(cluster, planner.model(), planner.profile(), asked.tp)) {
     const int groups = cluster.size() / tp;
@@ -184,7 +214,7 @@ void add_layouts(Plan& plan, const Planner& planner, const Cluster& cluster) {
     for (int pp : depths) {
       const int most = pp > planner.model().config().num_layers ? 0 : groups / pp;
       const int used = tp * pp * (asked.dp > 0 ? asked.dp : most);
-      if (most < std::max(1, asked.dp) || (cluster.cores > 0 && used < cluster.size())) continue;
+      if (most < std::max(1, asked.dp) || (whole && used < cluster.size())) continue;
       plan.layouts.push_back(asked.dp > 0 ? planner.evaluate(tp, pp, asked.dp) : planner.with_replicas(tp, pp, most));
     }
   }
@@ -215,8 +245,11 @@ Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EnginePr
                   const PlanRequest& request) {
   check_asked(request, model, cluster);
   Plan plan;
+  // Cores that a number of ranks leaves idle are used by another number of them.
+  const bool whole = cluster.cores > 0 && !is_one_layout(request);
   for (const Cluster& division : divisions(cluster, request))
-    add_layouts(plan, Planner(model, division, profile, request), division);
+    add_layouts(plan, Planner(model, division, profile, request), division, whole);
+  if (plan.layouts.empty()) refuse_uneven(request, model, cluster, profile);
   rank(plan, model, cluster, request);
   return plan;
 }

@@ -25,7 +25,7 @@ struct PlanRequest {
   double documents = 0;                        // that there are: no replica has more in flight than its part of them
   Objective objective = Objective::throughput;
   double slo_ttft_ms = 0, slo_tpot_ms = 0;
-  double gpu_hour = 0;  // price of one device for an hour
+  double gpu_hour = 0;  // price of one device for an hour; of a host where ranks divide its CPUs
 };
 
 // One layout, and what it will do.
@@ -54,8 +54,9 @@ struct Plan {
 };
 
 // All layouts that the machine allows (or those asked for), what each does, which to take and why not the others.
-// Where ranks divide a host's CPUs, of any number of them that divides its cores. Throws Error(configuration) when the
-// layout asked for cannot be, with the arithmetic.
+// Where ranks divide a host's CPUs, of any number of them that divides its cores; those asked for also of others, one
+// alone even where it leaves cores idle. Never none: throws Error(configuration) when the layout asked for cannot be,
+// with the arithmetic.
 Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
                   const PlanRequest& request);
 

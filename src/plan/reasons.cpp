@@ -41,7 +41,7 @@ struct Question {
   const PlanRequest& request;
 };
 
-// Where the links are, when a group's all-reduce is what costs.
+// Where the links are, when a group's all-reduce is what costs. Ranks that may divide CPUs stand evenly on all hosts.
 std::string where(const LayoutPlan& l, const Cluster& cluster) {
   const Cluster c = cluster.divided((l.devices() + cluster.hosts - 1) / cluster.hosts);
   const GroupPlace group = GroupPlace::of(c, l.tp);
@@ -68,9 +68,9 @@ std::string slower_reason(const LayoutPlan& l, const LayoutPlan& best, const Que
       fmt::format("TP {}{}: all-reduce is {:.0f} % of the step; {}", l.tp, links, reduce * 100, figure);
   if (l.tp > best.tp && reduce > 0.2 && !links.empty()) return all_reduce;
   if (best.dp > l.dp && best.pp == l.pp)
-    return fmt::format("{} fits {} device{}: {} replicas give {:.1f}x {}; {}", q.model.name(), best.tp * best.pp,
-                       best.tp * best.pp == 1 ? "" : "s", best.dp, best.tokens_per_s / l.tokens_per_s, layout_name(l),
-                       figure);
+    return fmt::format("{} fits {} {}{}: {} replicas give {:.1f}x {}; {}", q.model.name(), best.tp * best.pp,
+                       q.cluster.cores > 0 ? "rank" : "device", best.tp * best.pp == 1 ? "" : "s", best.dp,
+                       best.tokens_per_s / l.tokens_per_s, layout_name(l), figure);
   if (l.tp > best.tp && reduce > 0.2) return all_reduce;
   if (l.pp > best.pp)
     return fmt::format("a token passes {} stages one after the other, whose weights are read in turn; {}", l.pp,

@@ -97,9 +97,22 @@ with tempfile.TemporaryDirectory() as folder:
         check(words in out, words, out)
     out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", cpus, "--engine-profile", "trireme", "--batch", "64")
     check("--max-seqs 64\n" in out, out)
+    for layout in ([1, 1, 1], [3, 1, 1]):  # two hosts, one of which has less to do
+        options = [word for name, degree in zip(("--tp", "--pp", "--dp"), layout) for word in (name, str(degree))]
+        asked, _ = plan_json("--shape", "smollm2-135m", "--machine", cpus, *options)
+        check([[l["tp"], l["pp"], l["dp"]] for l in asked["layouts"]] == [layout], asked)
     cores = dump(folder, "package:1 numa:1(memory=17179869184) core:8 pu:2")
     out, _, _ = plan("--shape", "smollm2-135m", "--machine", cores)
-    check("1 host x 8 cores\n" in out and "a guess by its cores" in out, out)
+    check("1 host x 8 cores\n" in out and "a guess by its cores" in out and "--max-seqs 16\n" in out, out)
+    for degree in ("tp", "pp", "dp"):  # 3 does not divide 8
+        asked, _ = plan_json("--shape", "smollm2-135m", "--machine", cores, f"--{degree}", "3")
+        check(asked["layouts"] and all(l[degree] == 3 for l in asked["layouts"]), asked)
+        check({l["tp"] * l["pp"] * l["dp"] for l in asked["layouts"]} == {3, 6}, asked)
+    # Hundreds of layouts are for scripts.
+    sockets = dump(folder, "1 host x 2 epyc-9654")
+    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", sockets)
+    many, _ = plan_json("--shape", "llama-3.1-8b", "--machine", sockets)
+    check(out.count("\n") < 80 and out.count(f"\n... and {len(many['layouts']) - 24} more (--json has all)\n") == 2, out)
     with open(cores, encoding="utf-8") as file:
         unknown = json.load(file)
     unknown["hosts"][0]["gpus"] = [{"index": 0, "name": "Tesla V100", "uuid": "GPU-0"}]

@@ -189,6 +189,94 @@ TEST_CASE("ranks divide a host's CPUs: every number of them that divides its cor
   CHECK(contains(testkit::error_of([&] { q.plan(); }), "= 27 ranks, which want a core each; "));
 }
 
+TEST_CASE("a layout of ranks that is asked for need not divide the cores: alone it may leave some idle") {
+  Question q("llama-3.2-1b", Precision::int8, "2 hosts x 1 epyc-9654", "trireme");
+  q.cluster.cores = 8;
+  for (const Shape& s : {Shape{1, 1, 1}, Shape{3, 1, 1}, Shape{1, 5, 1}, Shape{7, 1, 2}}) {
+    CAPTURE(shape_name(s));
+    q.request.tp = s.tp, q.request.pp = s.pp, q.request.dp = s.dp;
+    const Plan plan = q.plan();
+    REQUIRE(plan.layouts.size() == 1);
+    const LayoutPlan& l = plan.layouts[0];
+    CHECK(Shape{l.tp, l.pp, l.dp} == s);
+    const int of_host = (l.devices() + 1) / 2;
+    CHECK(l.memory.device_bytes == doctest::Approx(q.cluster.device.memory_bytes / of_host));
+  }
+}
+
+TEST_CASE("a part of a layout of ranks that is asked for is taken with every number of them that it fills") {
+  Question q("llama-3.2-1b", Precision::int8, "2 hosts x 1 epyc-9654", "trireme");
+  q.cluster.cores = 8;
+  for (int PlanRequest::*degree : {&PlanRequest::tp, &PlanRequest::pp, &PlanRequest::dp}) {
+    q.request.tp = q.request.pp = q.request.dp = 0;
+    q.request.*degree = 3;
+    std::set<std::tuple<int, int, int>> seen;
+    std::set<int> ranks;
+    for (const LayoutPlan& l : q.plan().layouts) {
+      CAPTURE(layout_name(l));
+      CHECK(seen.emplace(l.tp, l.pp, l.dp).second);
+      CHECK((degree == &PlanRequest::tp ? l.tp : degree == &PlanRequest::pp ? l.pp : l.dp) == 3);
+      ranks.insert(l.devices());
+    }
+    CHECK(ranks == std::set<int>{6, 12});
+  }
+  q.cluster.hosts = 3, q.cluster.cores = 2;
+  q.request = {.tp = 4, .input_tokens = 1, .output_tokens = 1, .context = 2, .position = 1};
+  CHECK(contains(testkit::error_of([&] { q.plan(); }),
+                 "78: tp 4 x pp 1 x dp 1 = 4 ranks: no layout of so many or a multiple uses 3 hosts x 2 cores "));
+  CHECK(contains(testkit::error_of([&] { q.plan(); }), "; --tp 4 --pp 1 --dp 1 takes no more ranks than these"));
+  q.request.pp = q.request.dp = 1;
+  CHECK(q.plan().layouts.size() == 1);
+}
+
+TEST_CASE("TP groups that a request leaves no even width are refused with what they must divide") {
+  Question q("smollm2-135m", Precision::bf16, "2 hosts x 1 epyc-9654");
+  q.cluster.cores = 8;
+  q.request.pp = q.request.dp = 1;  // so TP over both hosts, of 9 heads
+  CHECK(contains(testkit::error_of([&] { q.plan(); }), "78: tp 1 x pp 1 x dp 1 = 1 rank: "));
+  CHECK(
+      contains(testkit::error_of([&] { q.plan(); }), " and divide 9 heads, at most 30 stages); --tp 1 --pp 1 --dp 1 "));
+}
+
+TEST_CASE("ranks of one host cost what their host does; all that it has are started, and hosts are saved") {
+  Question q("llama-3.2-1b", Precision::int8, "4 hosts x 1 epyc-9654", "trireme");
+  q.cluster.cores = 4;
+  q.request.objective = Objective::cost;
+  for (const LayoutPlan& l : q.plan().layouts) {
+    CAPTURE(layout_name(l));
+    CHECK(l.cost_per_million == doctest::Approx(4 / l.tokens_per_s * 1e6 / 3600));
+  }
+  q.request.rate = 0.01;
+  std::set<std::tuple<int, int, int>> seen;
+  for (const LayoutPlan& l : q.plan().layouts) {
+    CAPTURE(layout_name(l));
+    CHECK(seen.emplace(l.tp, l.pp, l.dp).second);
+    if (l.tp == 1 && l.pp == 1) CHECK((l.dp == 1 || l.dp == 8 || l.dp == 16));
+  }
+}
+
+TEST_CASE("of ranks that divide a host's CPUs it is said what holds for them, not how few fit") {
+  Question q("llama-3.2-1b", Precision::bf16, "2 hosts x 1 epyc-9654", "trireme");
+  q.cluster.cores = 12;
+  const Plan plan = q.plan();
+  std::string all, over_hosts;
+  for (const std::string& line : give_advice(plan, q.model, q.cluster, q.profile, q.request)) {
+    all += line + "\n";
+    if (line.starts_with("over hosts: ")) over_hosts = line;
+  }
+  CHECK(!contains(all, "smallest that fits"));
+  CHECK(!contains(all, "devices"));
+  CHECK(contains(all, "at int8 it fits; "));
+  CHECK(contains(over_hosts, "PP 2 takes "));  // a stage on each host
+  CHECK(!contains(over_hosts, "DP"));          // replicas pass nothing between hosts
+  const auto name_of_best = [&](Objective objective) {
+    q.request.objective = objective;
+    return layout_name(q.plan().layouts[0]);
+  };
+  CHECK(contains(all, "interactive, one user a replica: " + name_of_best(Objective::latency) + ", "));
+  CHECK(contains(all, "offline: " + name_of_best(Objective::throughput) + ", "));
+}
+
 TEST_CASE(
     "a rank that has a part of the cores has that part of their speed, and one that shares them with more threads "
     "less") {
@@ -200,6 +288,7 @@ TEST_CASE(
   CHECK(four.device.memory_bytes_per_s == doctest::Approx(q.cluster.device.memory_bytes_per_s / 4));
   CHECK(starved.device.share == 0.125);
   CHECK(uneven.device.share == doctest::Approx(5.0 / 16));
+  CHECK(four.divided(2).size() == 4);  // it is divided
   CHECK(Cluster::parse("4 h100").divided(2).size() == 4);
 }
 

@@ -48,6 +48,17 @@ TEST_CASE("every data sheet is whole, and its text is what parse takes") {
   }
 }
 
+TEST_CASE("a part of a device has that part of all rates, not of its links") {
+  DeviceSheet half = find_device_sheet("b200").value();
+  const DeviceSheet sheet = half;
+  half.scale_rates(0.5);
+  for (double DeviceSheet::*rate : {&DeviceSheet::memory_bytes_per_s, &DeviceSheet::bf16_flops, &DeviceSheet::fp8_flops,
+                                    &DeviceSheet::int8_ops, &DeviceSheet::fp4_flops})
+    CHECK(half.*rate == sheet.*rate / 2);
+  CHECK(half.nvlink_bytes_per_s == sheet.nvlink_bytes_per_s);
+  CHECK(half.pcie_bytes_per_s == sheet.pcie_bytes_per_s);
+}
+
 TEST_CASE("fast domains") {
   CHECK(Cluster::parse("2 hosts x 8 h100").fast_domain() == 8);
   CHECK(Cluster::parse("8 a100-80gb nvlink-pairs").fast_domain() == 2);
