@@ -137,8 +137,9 @@ Cluster Cluster::divided(int ranks_per_host, int threads) const {
   Cluster c = *this;
   c.devices = ranks_per_host, c.cores = 0;
   c.device.memory_bytes /= ranks_per_host;
-  c.device.share = std::min(1.0 / ranks_per_host, static_cast<double>(threads) / cores);
-  c.device.scale_rates(c.device.share);
+  const double part = std::min(1.0 / ranks_per_host, static_cast<double>(threads) / cores);
+  c.device.share *= part;
+  c.device.scale_rates(part);
   return c;
 }
 

@@ -168,8 +168,10 @@ Performance CostModel::steady(const Workload& load) const {
   const double together = std::max(1.0, std::floor(profile_.chunk_tokens / load.input_tokens));
   p.prompt_ms = prefill(load.input_tokens, together).total_ms() / together;
   const double others = p.running - 1;
-  // A pipeline's stages compute other sequences' prompts and tokens at once.
-  p.decode_ms = p.step.total_ms() + others / load.output_tokens * profile_.interference * p.prompt_ms / pp_;
+  // A pipeline's stages compute other sequences' prompts and tokens at once. Not so this engine's: the step that
+  // follows a prompt's is short, of decode rows alone, and its stage then waits.
+  const double at_once = profile_.own() ? 1 : pp_;
+  p.decode_ms = p.step.total_ms() + others / load.output_tokens * profile_.interference * p.prompt_ms / at_once;
   p.ttft_ms = profile_.request_ms + p.prefill.total_ms();
   const double decoding_ms = (load.output_tokens - 1) * p.decode_ms;
   if (load.sequences > p.running) {  // others wait for each place, and their prefill begins when it is free

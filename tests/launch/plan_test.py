@@ -3,15 +3,19 @@
 
     plan_test.py TRIREME MAKE_TINY_MODEL docs/planning.md"""
 
+import atexit
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 
-trireme, make_tiny_model, planning_page = sys.argv[1:]
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="trireme-plan-")  # nobody has calibrated this machine
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"])
+trireme, make_tiny_model, planning_page = (os.path.abspath(path) for path in sys.argv[1:])
 FIELDS = ["tp", "pp", "dp", "fits", "weight_bytes_per_device", "kv_bytes_per_device", "max_sequences", "decode_ms_per_token", "ttft_ms",
           "output_tokens_per_s", "bound_decode_ms", "bound_ttft_ms", "limiting_factor", "reason"]
 
