@@ -30,8 +30,9 @@ namespace {
 using Curve = StepCosts::Curve;
 
 // Made-up models, each of which shows one cost. wide: its products are nearly all, and of weights past any cache that
-// a few cores have. narrow: what a layer takes beside them, as 40 layers less 8. grouped and lone: their attention is
-// most, with four query heads and with one to a KV head.
+// a few cores have. broad and narrow: what the
+// values of a layer take beside them, and the layer itself, as many layers less few. grouped and lone: their attention
+// is most, with four query heads and with one to a KV head.
 ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int layers, int heads, int kv_heads,
                     int head_dim) {
   return {name, "llama", hidden, intermediate, layers, heads, kv_heads,    head_dim, 512,
@@ -40,6 +41,7 @@ ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int 
 const ModelShape kWide = shape_of("wide", 2048, 8192, 2, 16, 4, 128);
 constexpr int kFewLayers = 8, kManyLayers = 40;
 ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1, 64); }
+ModelShape broad(int layers) { return shape_of("broad", 512, 1536, layers, 8, 2, 64); }
 const ModelShape kGrouped = shape_of("grouped", 128, 256, 64, 8, 2, 64),
                  kLone = shape_of("lone", 128, 256, 64, 2, 2, 64);
 
@@ -172,25 +174,40 @@ class Calibration {
     curve.ns_per_parameter.push_back(seconds * 1e9 / parameters());
   }
 
-  // A step of L layers: step + rows * sequence + L * (layer + rows * values * value + parameters * product(rows)).
+  // A step of L layers: step + rows * sequence + L * (layer + rows * values * value + parameters * product(rows)). What
+  // grows with the rows of a layer is its values and products: of broad ones, where waiting is a small part. What does
+  // not is best seen on narrow ones.
   void measure_layers() {
-    Stopwatch few(stopwatch(narrow(kFewLayers), WeightChoice::int8, threads_));
-    std::map<int64_t, double> of_few, of_layer;
-    constexpr int64_t kRows[] = {1, 16, 64};
-    for (int64_t rows : kRows) of_few[rows] = few.decode(rows, kShort);
-    Stopwatch many(stopwatch(narrow(kManyLayers), WeightChoice::int8, threads_));
-    for (int64_t rows : kRows) of_layer[rows] = (many.decode(rows, kShort) - of_few[rows]) / (kManyLayers - kFewLayers);
-    const ModelShape shape = narrow(1);
     const Curve& curve = costs_.products[static_cast<size_t>(Precision::int8)];
-    const auto beside = [&](int64_t rows) {  // of products
-      return of_layer[rows] * 1e9 - layer_parameters(shape) * curve.at(static_cast<double>(rows));
+    const auto products_ns = [&](const ModelShape& s, int64_t rows) {
+      return layer_parameters(s) * curve.at(static_cast<double>(rows));
     };
-    const double slope = (beside(64) - beside(16)) / (64 - 16);
-    costs_.value_ns = std::max(0.0, slope / layer_values(shape));
-    costs_.layer_us = std::max(0.0, beside(16) - 16 * slope) * 1e-3;
-    const auto fixed = [&](int64_t rows) { return (of_few[rows] - kFewLayers * of_layer[rows]) * 1e6; };
+    const LayerSeconds of_broad = layer_seconds(broad, {16, 64}), of_narrow = layer_seconds(narrow, {1, 64});
+    const ModelShape b = broad(1), n = narrow(1);
+    const double more_ns =
+        (of_broad.layer.at(64) - of_broad.layer.at(16)) * 1e9 - (products_ns(b, 64) - products_ns(b, 16));
+    costs_.value_ns = std::max(0.0, more_ns / (layer_values(b) * (64 - 16)));
+    const double alone_ns = of_narrow.layer.at(1) * 1e9 - products_ns(n, 1) - layer_values(n) * costs_.value_ns;
+    costs_.layer_us = std::max(0.0, alone_ns) * 1e-3;
+    const auto fixed = [&](int64_t rows) {
+      return (of_narrow.few.at(rows) - kFewLayers * of_narrow.layer.at(rows)) * 1e6;
+    };
     costs_.sequence_us = std::max(0.0, (fixed(64) - fixed(1)) / (64 - 1));
     costs_.step_us = std::max(0.0, fixed(1) - costs_.sequence_us);
+  }
+
+  struct LayerSeconds {
+    std::map<int64_t, double> few, layer;  // by rows: of a step of few layers, and of one layer of it
+  };
+  LayerSeconds layer_seconds(ModelShape (*shape)(int layers), std::initializer_list<int64_t> rows) {
+    LayerSeconds s;
+    {
+      Stopwatch few(stopwatch(shape(kFewLayers), WeightChoice::int8, threads_));
+      for (int64_t r : rows) s.few[r] = few.decode(r, kShort);
+    }
+    Stopwatch many(stopwatch(shape(kManyLayers), WeightChoice::int8, threads_));
+    for (int64_t r : rows) s.layer[r] = (many.decode(r, kShort) - s.few[r]) / (kManyLayers - kFewLayers);
+    return s;
   }
 
   void take_layers_off(Curve& curve) const {
