@@ -108,7 +108,7 @@ void bench_engine(const char* name, const StepLoad& load, const Options& options
   Log log(options.log_level, world.rank());
   const std::vector<int> cpus = allowed_cpus();
   Session session(wide, world, source_of(options, world, log));
-  const int64_t positions = load.prompt + load.generate + (load.decode ? 1 : 0),
+  const int64_t positions = load.prompt + tokens_of(load, wide.max_step_tokens, session.gpu() != nullptr),
                 context = session.config().max_positions;
   if (positions > context)
     fail(ExitCode::usage, "{} tokens do not fit the model's context of {}; lower --prompt-tokens{}", positions, context,

@@ -95,7 +95,7 @@ class Stopwatch {
     o.threads = threads;
     o.max_seqs = std::ranges::max(kDecodeRows);
     o.max_step_tokens = kChunk;
-    const auto blocks = [](int64_t positions) { return (positions + kMostSteps) / kBlockTokens + 1; };
+    const auto blocks = [](int64_t positions) { return (positions + 3 * kMostSteps) / kBlockTokens + 1; };
     o.kv_blocks = std::max({o.max_seqs * blocks(kShort), kAttending * blocks(kFar), blocks(kLong)});
     o.numerics = "standard";
     return o;
