@@ -154,7 +154,8 @@ StepCost CostModel::prefill(double tokens, double sequences) const {
   }
   if (pieces < pp_) piece = piece.times(1 / lone_speed(pieces));
   add_motion(piece, rows);
-  StepCost cost = piece.times(1 + (pieces - 1) / pp_);
+  const double waits = pieces > 1 ? profile_.prompt_bubble * (pp_ - 1) / pp_ : 0;
+  StepCost cost = piece.times(1 + (pieces - 1) / pp_ * (1 + waits));
   cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
   cost.bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
   return cost;

@@ -41,7 +41,8 @@ constexpr Field kConstants[] = {{"weight_share", &EngineProfile::weight_share},
                                 {"request_ms", &EngineProfile::request_ms},
                                 {"interference", &EngineProfile::interference},
                                 {"clump", &EngineProfile::clump},
-                                {"bubble", &EngineProfile::bubble}};
+                                {"bubble", &EngineProfile::bubble},
+                                {"prompt_bubble", &EngineProfile::prompt_bubble}};
 
 const nlohmann::json& get(const nlohmann::json& object, const char* field, const std::string& source) {
   if (!object.is_object() || !object.contains(field))

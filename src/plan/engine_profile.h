@@ -45,6 +45,7 @@ struct EngineProfile {
   double interference = 0;   // of a prefill's time that other sequences' decoding waits for
   double clump = 0;          // prefills that a new request waits for, per sequence in flight
   double bubble = 0;         // of a full pipeline's time that its stages wait for each other, times (pp - 1) / pp
+  double prompt_bubble = 0;  // the same of prompts that follow each other
 
   double chunk_tokens = 8192;     // of a prompt that it computes at once (vLLM's and TensorRT-LLM's default)
   std::optional<HostCosts> host;  // of this engine on calibrated CPUs, in place of shares and constants above
