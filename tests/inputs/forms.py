@@ -289,7 +289,8 @@ def check_gpu_status(checks, tiny, model):
 
 
 def check_summary(checks, tiny, _model):
-    """What a run says of itself at its end: steps that took time, memory as planned on every rank, on CPUs and on GPUs."""
+    """What a run says of itself at its end: steps that took time, memory as planned on every rank, on CPUs and on GPUs.
+    A replica asks for four documents at most, so that each of two has some."""
     model = tiny.model("summary", "--layers", "2")
     rows = tiny.put("summary.jsonl", lines(*({"prompt": "a b c", "max_tokens": 4} for _ in range(6))))
     emulated = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
@@ -299,7 +300,7 @@ def check_summary(checks, tiny, _model):
     for trireme, device, variables in devices:
         for tp, pp, dp in ((1, 1, 1), (3, 1, 1), (1, 2, 1), (2, 2, 1), (1, 1, 2)):
             name, out = f"{tp} x {pp} x {dp} {device[1]}", tiny.path("summary.out")
-            done = subprocess.run(["mpirun", "-n", str(tp * pp * dp), trireme, "run", rows, "-m", model, "-o", out, "--ignore-eos", "--restart", "--kv-blocks", "16",
+            done = subprocess.run(["mpirun", "-n", str(tp * pp * dp), trireme, "run", rows, "-m", model, "-o", out, "--ignore-eos", "--restart", "--kv-blocks", "16", "--max-seqs", "2",
                                    "--tp", str(tp), "--pp", str(pp), "--dp", str(dp), *device], env=tiny.environment(**variables), capture_output=True, text=True, timeout=120)
             if not checks.equal(f"a run of {name}", done.returncode, 0):
                 print(done.stderr[-2000:])
@@ -308,7 +309,7 @@ def check_summary(checks, tiny, _model):
                 status = json.load(file)
             steps, memories = status["steps"], [rank["memory"] for rank in status["ranks"]]
             checks.check(f"what steps took, {name}", steps["decode_ms_per_token"] > 0 and steps["prefill_tokens_per_second"] > 0 and
-                         0.99 <= steps["decode_sequences"] <= 6.01, steps)
+                         0.99 <= steps["decode_sequences"] <= 4.01, steps)
             for rank, memory in enumerate(memories):
                 checks.check(f"memory of rank {rank}, {name}", abs(memory["held_bytes"] / memory["planned_bytes"] - 1) <= 0.03 and
                              0 < memory["beside_bytes"] <= memory["beside_bound_bytes"] and
