@@ -30,9 +30,8 @@ namespace {
 using Curve = StepCosts::Curve;
 
 // Made-up models, each of which shows one cost. wide: its products are nearly all, and of weights past any cache that
-// a few cores have. broad and narrow: what the
-// values of a layer take beside them, and the layer itself, as many layers less few. grouped and lone: their attention
-// is most, with four query heads and with one to a KV head.
+// a few cores have. broad and narrow: what the values of a layer take beside them, and the layer itself, as many layers
+// less few. grouped and lone: their attention is most, with four query heads and with one to a KV head.
 ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int layers, int heads, int kv_heads,
                     int head_dim) {
   return {name, "llama", hidden, intermediate, layers, heads, kv_heads,    head_dim, 512,

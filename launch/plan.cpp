@@ -6,9 +6,9 @@
 
 #include "base/error.h"
 #include "launch/commands.h"
-#include "launch/option_table.h"
 #include "launch/plan_input.h"
 #include "plan/advice.h"
+#include "plan/own_memory.h"
 #include "plan/reasons.h"
 
 namespace trireme {
@@ -108,7 +108,7 @@ std::string missing_in_trireme(const ModelWork& model) {
 int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequest& r) {
   const int64_t planned = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : l.performance.running));
   if (!c.device.cpu || r.batch > 0 || r.rate > 0) return planned;
-  return std::min<int64_t>(planned, std::stoll(std::string(find_option("max-seqs", kRun)->fallback)));
+  return std::min(planned, kSequences);
 }
 
 // The line that starts a run so, bare and under Slurm.

@@ -13,7 +13,6 @@
 #include "launch/calibration_file.h"
 #include "launch/commands.h"
 #include "launch/machine_file.h"
-#include "launch/option_table.h"
 #include "launch/probe_limits.h"
 #include "model/shapes.h"
 #include "model/transformers_config.h"
@@ -77,14 +76,6 @@ EngineProfile profile_of(const std::string& name, std::optional<HostCosts> costs
   return profile;
 }
 
-// --max-seqs of a run that does not say it.
-double usual_sequences() {
-  Options run;
-  const OptionSpec& spec = *find_option("max-seqs", kRun);
-  assign(run, spec, spec.fallback, "default");
-  return static_cast<double>(run.max_seqs);
-}
-
 }  // namespace
 
 PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
@@ -128,7 +119,7 @@ PlannedMachine PlannedMachine::of(const Options& o, const Environment& environme
   planned.profile = profile_of(o.engine_profile, std::move(costs));
   const bool left_open = o.batch == 0 && o.rate == 0;
   if (planned.profile.own() && planned.cluster.device.cpu && left_open)
-    planned.profile.most_sequences = usual_sequences();
+    planned.profile.most_sequences = static_cast<double>(kSequences);
   return planned;
 }
 
