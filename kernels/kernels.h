@@ -138,6 +138,7 @@ struct KvPages {
   std::byte* v = nullptr;   // [blocks][kv_heads][kBlockTokens][head_dim]
   int kv_heads = 0;         // held on this rank
   int head_dim = 0;
+  int64_t block_heads = 0;  // tiles of a head from one block to the next, of k as of v: kv_heads at least
 };
 
 // Rotates q in place; rotates k, rounds k and v to the cache's type (nearest even) and writes them at their slots. A

@@ -265,7 +265,7 @@ void drive_attention(const Launch& launch, const Attention& a) {
                        .block_table = span.block_table,
                        .k = a.pages.k + kv_head * head_bytes,
                        .v = a.pages.v + kv_head * head_bytes,
-                       .block_bytes = a.pages.kv_heads * head_bytes,
+                       .block_bytes = a.pages.block_heads * head_bytes,
                        .bf16 = a.pages.type == DType::bf16,
                        .head_dim = head_dim,
                        .scale = a.scale,

@@ -87,7 +87,7 @@ void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) 
   const float* q = a.q.row(row) + int64_t{head} * head_dim;
   Softmax all, block;
   for (int64_t b = first_block; b * kBlockTokens < positions; b++) {
-    int64_t tile = (int64_t{span.block_table[b]} * a.pages.kv_heads + kv_head) * head_dim * kBlockTokens;
+    int64_t tile = (span.block_table[b] * a.pages.block_heads + kv_head) * head_dim * kBlockTokens;
     int begin = static_cast<int>(std::max<int64_t>(0, first - b * kBlockTokens));
     int end = static_cast<int>(std::min<int64_t>(kBlockTokens, positions - b * kBlockTokens));
     attend_block(a, q, tile, begin, end, b == first_block ? all : block);
@@ -100,7 +100,7 @@ void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) 
 }  // namespace
 
 void write_slot(const KvPages& pages, int head, int64_t slot, const float* k, const float* v) {
-  int64_t tile = (slot / kBlockTokens * pages.kv_heads + head) * pages.head_dim * kBlockTokens,
+  int64_t tile = (slot / kBlockTokens * pages.block_heads + head) * pages.head_dim * kBlockTokens,
           lane = slot % kBlockTokens;
   for (int d = 0; d < pages.head_dim; d++) {
     write_page(pages.type, pages.k, tile + d * kBlockTokens + lane, k[d]);

@@ -100,7 +100,7 @@ struct Attend {
 
   __device__ int64_t row_of(int first_row, int query) const { return first_row + query / heads.count; }
   __device__ int64_t tile_of(int block) const {
-    return (int64_t{span.block_table[block]} * a.pages.kv_heads + kv_head) * places.tile;
+    return (span.block_table[block] * a.pages.block_heads + kv_head) * places.tile;
   }
 
   // Queries [begin, begin + count) of the span's rows from `row`, a row's heads side by side.

@@ -34,7 +34,7 @@ __global__ void rope_append_kernel(RopeAppend a) {
   }
   for (int item = static_cast<int>(threadIdx.x); item < a.pages.kv_heads * head_dim; item += threads) {
     const int head = item / head_dim, d = item % head_dim;
-    const int64_t tile = (slot / kBlockTokens * a.pages.kv_heads + head) * head_dim * kBlockTokens;
+    const int64_t tile = (slot / kBlockTokens * a.pages.block_heads + head) * head_dim * kBlockTokens;
     write_page(a.pages.type, a.pages.k, tile + d * kBlockTokens + place,
                rotated(a.rope, angles, a.k.row(row) + head * head_dim, d));
     write_page(a.pages.type, a.pages.v, tile + place * head_dim + d, a.v.row(row)[item]);

@@ -7,12 +7,14 @@
 namespace trireme {
 
 // The KV pages of one stage: `blocks` blocks of kBlockTokens positions in every layer. Which sequence has which block
-// is the scheduler's affair (engine/block_pool.h).
+// is the scheduler's affair (engine/block_pool.h). [blocks][layers][k, v][kv_heads]: a block's layers lie side by side,
+// so that a run touches no more memory than its sequences fill; fresh memory costs more than anything a step does.
 class KvCache {
  public:
   KvCache(Device& device, int layers, int kv_heads, int head_dim, DType type, int64_t blocks)
       : memory_(device.allocate(static_cast<size_t>(layers * blocks * block_bytes(kv_heads, head_dim, type)),
                                 "the KV cache")),
+        layers_(layers),
         kv_heads_(kv_heads),
         head_dim_(head_dim),
         type_(type),
@@ -24,16 +26,16 @@ class KvCache {
   }
 
   KvPages pages(int layer) const {  // of this stage, from 0
-    int64_t half = blocks_ * block_bytes(kv_heads_, head_dim_, type_) / 2;
-    std::byte* k = memory_.data() + 2 * half * layer;
-    return {type_, k, k + half, kv_heads_, head_dim_};
+    const int64_t bytes = block_bytes(kv_heads_, head_dim_, type_);
+    std::byte* k = memory_.data() + layer * bytes;
+    return {type_, k, k + bytes / 2, kv_heads_, head_dim_, int64_t{2} * layers_ * kv_heads_};
   }
   int64_t blocks() const { return blocks_; }
   size_t bytes() const { return memory_.bytes(); }
 
  private:
   Buffer memory_;
-  int kv_heads_, head_dim_;
+  int layers_, kv_heads_, head_dim_;
   DType type_;
   int64_t blocks_;
 };

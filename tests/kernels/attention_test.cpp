@@ -50,9 +50,10 @@ Sequences make(const Model& model, const std::vector<Length>& lengths, float gar
   int blocks = 0, longest = 0;
   for (Length l : lengths)
     blocks += (l.before + l.now + kBlockTokens - 1) / kBlockTokens, longest = std::max(longest, l.before + l.now);
-  size_t bytes = static_cast<size_t>(blocks * model.kv_heads * model.head_dim * kBlockTokens * dtype_bytes(model.type));
+  const int64_t block_heads = model.kv_heads + 1;  // one that is nobody's
+  size_t bytes = static_cast<size_t>(blocks * block_heads * model.head_dim * kBlockTokens * dtype_bytes(model.type));
   Sequences s{model,
-              {model.type, nullptr, nullptr, model.kv_heads, model.head_dim},
+              {model.type, nullptr, nullptr, model.kv_heads, model.head_dim, block_heads},
               Guarded(bytes),
               Guarded(bytes),
               {},
@@ -120,8 +121,8 @@ void spoil_before_windows(Sequences& s, float garbage) {
   for (size_t i = 0; i < s.spans.size() && s.model.window > 0; i++)
     for (int p = 0; p < s.spans[i].first_position + 1 - s.model.window; p++) {
       int32_t& block = s.tables[i][static_cast<size_t>(p / kBlockTokens)];
-      int64_t tiles = int64_t{s.model.kv_heads} * s.model.head_dim, lane = p % kBlockTokens;
-      for (int64_t d = 0; d < tiles; d++) {
+      int64_t tiles = s.pages.block_heads * s.model.head_dim, lane = p % kBlockTokens;
+      for (int64_t d = 0; d < int64_t{s.model.kv_heads} * s.model.head_dim; d++) {
         int64_t kv = d / s.model.head_dim, column = d % s.model.head_dim;
         int64_t k = (block * tiles + d) * kBlockTokens + lane;
         int64_t v = (block * tiles + kv * s.model.head_dim) * kBlockTokens + lane * s.model.head_dim + column;
@@ -148,7 +149,7 @@ double exact_output(const Sequences& s, size_t span, int row, int head, int d) {
   double sum = 0, out = 0;
   for (int p = first; p < positions; p++) {
     int64_t tile =
-        (int64_t{s.tables[span][static_cast<size_t>(p / kBlockTokens)]} * m.kv_heads + kv) * m.head_dim * kBlockTokens;
+        (s.tables[span][static_cast<size_t>(p / kBlockTokens)] * s.pages.block_heads + kv) * m.head_dim * kBlockTokens;
     double dot = 0;
     for (int i = 0; i < m.head_dim; i++)
       dot += q[i] * page_value(s.pages, s.pages.k, tile + i * kBlockTokens + p % kBlockTokens);
@@ -181,8 +182,8 @@ TEST_CASE("a window of two positions and a softcap, by hand") {
   std::vector<float> k_page(kBlockTokens), v_page(kBlockTokens);
   k_page[1] = 100, k_page[2] = 1, k_page[3] = 3;
   v_page[0] = v_page[1] = 1e6f, v_page[2] = 10, v_page[3] = 20;
-  KvPages pages{DType::f32, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()), 1,
-                1};
+  KvPages pages{
+      DType::f32, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()), 1, 1, 1};
   const float q = 1;
   const int32_t table = 0, kv_head = 0;
   const AttentionSpan span{0, 1, 3, &table};
@@ -211,8 +212,8 @@ TEST_CASE("rope turns pairs by their angle and leaves the rest of the head") {
   for (auto level : available_levels()) {
     std::vector<float> q = {1, 2, 3, 4, 1, 2, 3, 4}, k = q, v = {5, 6, 7, 8, 9, 10, 11, 12};
     std::vector<float> k_page(4 * kBlockTokens), v_page(4 * kBlockTokens);
-    KvPages pages{DType::f32, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()),
-                  1, 4};
+    KvPages pages{
+        DType::f32, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()), 1, 4, 1};
     const std::vector<int32_t> positions = {0, 1};
     const std::vector<int64_t> slots = {0, 1};
     select_kernels(level).rope_append(
@@ -269,8 +270,8 @@ TEST_CASE("rope with nothing to turn leaves q alone and writes k and v as they a
   for (auto level : available_levels()) {
     std::vector<float> q = {1, 2, 3, 4}, k = {5, 6}, v = {7, 1.00390625f};
     std::vector<BF16> k_page(2 * kBlockTokens), v_page(2 * kBlockTokens);
-    KvPages pages{DType::bf16, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()),
-                  1, 2};
+    KvPages pages{
+        DType::bf16, reinterpret_cast<std::byte*>(k_page.data()), reinterpret_cast<std::byte*>(v_page.data()), 1, 2, 1};
     const std::vector<int32_t> angles = {1000};
     const std::vector<int64_t> slots = {3};
     select_kernels(level).rope_append(
