@@ -265,7 +265,22 @@ class Calibration {
   double whole_step_ = 0;  // seconds of one row of kWide, INT8
 };
 
-// Of the ranks of one host that have a core each, beside what one rank of all of them measured.
+// How many times as fast one core is while the others wait, as stages of a pipeline do: in turn with all at work.
+double lone_gain(const Options& options, Communicator& world, Log& log) {
+  constexpr int kRounds = 3;
+  Communicator self = world.split(world.rank(), 0);
+  Stopwatch all(options, world, log, kWide, WeightChoice::int8, 1),
+      one(options, self, log, kWide, WeightChoice::int8, 1);
+  std::vector<double> gains;
+  for (int i = 0; i < kRounds; i++) {
+    const double beside = all.decode(1, kShort);
+    if (world.rank() == 0) gains.push_back(beside / one.decode(1, kShort));
+    world.barrier();
+  }
+  return world.rank() == 0 ? std::max(1.0, median(gains)) : 1;
+}
+
+// Of the ranks of one host that have a core each.
 void measure_cores(const Options& options, Communicator& world, Log& log, HostCosts& costs) {
   if (world.size() != static_cast<int>(costs.cores)) {
     log.info("steps of ranks with a core each: not measured; start {:.0f} ranks for that", costs.cores);
@@ -273,9 +288,10 @@ void measure_cores(const Options& options, Communicator& world, Log& log, HostCo
   }
   Options one = options;
   one.threads = 1;
-  const double before = costs.whole.curve(Precision::int8).at(1) * costs.cores;
+  // Virtual machines may share their cores with others for minutes: a mean of two times is the better guess.
+  const double before = lone_gain(one, world, log);
   costs.core = Calibration(one, world, log).measure_steps();
-  costs.lone_core = std::max(1.0, costs.lone_core * costs.core.curve(Precision::int8).at(1) / before);
+  costs.lone_core = (before + lone_gain(one, world, log)) / 2;
 }
 
 // Of the ranks of one host, in place of the figures that stand in its file.

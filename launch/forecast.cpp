@@ -64,7 +64,7 @@ Forecast::Forecast(const WeightSource& source, const ModelConfig& config, Cluste
 std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelConfig& config, const Machine& machine,
                                        const Options& options, const Demand& demand, std::string& remark) {
   EngineProfile profile = get_engine_profile("trireme");
-  profile.chunk_tokens = static_cast<double>(options.max_step_tokens);
+  profile.set_step_tokens(options.max_step_tokens);
   profile.most_sequences = static_cast<double>(options.max_seqs);
   const bool on_gpus = !machine.ranks.front().gpu.empty();
   const Machine seen = on_gpus ? machine : without_gpus(machine);
@@ -105,11 +105,11 @@ double Forecast::decode_ms(const Shape& shape, const Pace::Phase& measured) cons
   return cost.decode_step(measured.sequences(), measured.position()).total_ms();
 }
 
-// As if its rows were those of equal prompts: half of the last row's position is their mean.
+// As if its rows were those of equal prompts, as many in each stretch: half of the last row's position is their mean.
 double Forecast::prefill_ms(const Shape& shape, const Pace::Phase& measured) const {
   const CostModel cost(*model_, model_->stages(shape.tp, shape.pp), cluster_, profile_, shape.tp, shape.pp);
-  const double tokens = std::min(measured.rows, 2 * measured.position());
-  return cost.prefill(tokens, measured.rows / tokens).total_ms() / measured.rows;
+  const double rows = measured.rows / measured.stretches, tokens = std::min(rows, 2 * measured.position());
+  return cost.prefill(tokens, rows / tokens).total_ms() / rows;
 }
 
 }  // namespace trireme

@@ -69,7 +69,7 @@ Cluster cluster_here(Machine machine, const std::optional<HostCosts>& costs) {
 EngineProfile profile_of(const std::string& name, std::optional<HostCosts> costs) {
   EngineProfile profile = get_engine_profile(name != "auto" ? name : costs ? "trireme" : "published");
   if (!profile.own()) return profile;
-  profile.chunk_tokens = static_cast<double>(kStepTokens);
+  profile.set_step_tokens(kStepTokens);
   if (!costs) return profile;
   profile.host = std::move(costs);
   profile.about = "this engine, calibrated on these CPUs";

@@ -1,10 +1,14 @@
 #include "engine/pace.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace trireme {
 
-void Pace::rest() { last_ = Clock::now(); }
+void Pace::rest() {
+  last_ = Clock::now();
+  prompts_.reset();
+}
 
 void Pace::begin(const StepPlan& plan) {
   Step step{.sequences = static_cast<double>(plan.items.size())};
@@ -23,6 +27,7 @@ void Pace::end() {
   const double seconds = std::chrono::duration<double>(now - last_).count();
   const bool prompts = std::any_of(under_way_.begin(), under_way_.end(), [](const Step& s) { return s.prompts; });
   Phase& phase = prompts ? prefill_ : decode_;
+  if (std::exchange(prompts_, prompts) != prompts) phase.stretches++;
   phase.seconds += seconds;
   phase.rows += step.rows;
   phase.positions += step.positions;

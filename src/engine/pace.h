@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <optional>
 
 #include "engine/step_plan.h"
 
@@ -18,6 +19,7 @@ class Pace {
     double rows = 0;       // of the model
     double positions = 0;  // sum over rows of where they stand
     double in_flight = 0;  // sum over seconds of the sequences in the steps under way
+    double stretches = 0;  // of steps of this phase, one after the other
 
     double sequences() const { return in_flight / seconds; }  // a mean
     double position() const { return positions / rows; }
@@ -41,6 +43,7 @@ class Pace {
   };
 
   std::deque<Step> under_way_;
+  std::optional<bool> prompts_;            // under way at the last result; none after a rest
   Clock::time_point last_ = Clock::now();  // result, or rest
   Phase decode_, prefill_;
 };

@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "kernels/kernels.h"
 
@@ -14,7 +15,8 @@ int64_t blocks_for(int64_t positions) { return (positions + kBlockTokens - 1) / 
 
 }  // namespace
 
-Scheduler::Scheduler(const SchedulerLimits& limits) : limits_(limits), pool_(limits.kv_blocks) {
+Scheduler::Scheduler(const SchedulerLimits& limits)
+    : limits_(limits), pool_(limits.kv_blocks), prompt_rows_(static_cast<size_t>(limits.in_flight) - 1) {
   slots_.resize(static_cast<size_t>(limits.max_seqs));
   for (int32_t slot = limits.max_seqs - 1; slot >= 0; slot--) free_slots_.push_back(slot);
 }
@@ -38,25 +40,46 @@ bool Scheduler::schedule(StepPlan& plan) {
   admit();
 
   plan.items.clear();
-  int32_t budget = limits_.max_step_tokens;
-  // With several stages every step takes its share of the sequences, so that each stage has a step to work on.
-  const size_t most =
-      (running_.size() + static_cast<size_t>(limits_.in_flight) - 1) / static_cast<size_t>(limits_.in_flight);
-  const std::vector<Sequence*> candidates = running_;  // reserve() may preempt
-  for (bool decoding : {true, false})
-    for (Sequence* s : candidates) {
-      if (budget == 0 || plan.items.size() >= most) break;
-      const int32_t remaining = s->length() - s->computed;
-      if (s->awaiting_token || s->last_step == steps_ || (remaining == 1) != decoding) continue;
-      if (std::find(running_.begin(), running_.end(), s) == running_.end()) continue;
-      const int32_t count = std::min(remaining, budget);
-      if (!reserve(*s, s->computed + count)) continue;
-      add_item(plan, *s, count);
-      budget -= count;
-    }
+  const int32_t tokens = add_rows(plan, true, std::min(limits_.max_step_tokens, token_share()));
+  const int32_t prompts = add_rows(plan, false, std::min(limits_.max_step_tokens - tokens, prompt_share()));
   if (plan.items.empty()) return false;
+  prompt_rows_.push_back(prompts);
+  prompt_rows_.pop_front();
   plan.freed_slots = std::exchange(freed_, {});
   return true;
+}
+
+// Of sequences that need one row, or of those that need more: up to `room` rows, in order of admission. Returns them.
+int32_t Scheduler::add_rows(StepPlan& plan, bool decoding, int32_t room) {
+  const int32_t before = room;
+  const std::vector<Sequence*> candidates = running_;  // reserve() may preempt
+  for (Sequence* s : candidates) {
+    if (room == 0) break;
+    const int32_t remaining = s->length() - s->computed;
+    if (s->awaiting_token || s->last_step == steps_ || (remaining == 1) != decoding) continue;
+    if (std::find(running_.begin(), running_.end(), s) == running_.end()) continue;
+    const int32_t count = std::min(remaining, room);
+    if (!reserve(*s, s->computed + count)) continue;
+    add_item(plan, *s, count);
+    room -= count;
+  }
+  return before - room;
+}
+
+// With several stages every step takes its share of the sequences, so that each stage has a step to work on.
+int32_t Scheduler::token_share() const {
+  return (static_cast<int32_t>(running_.size()) + limits_.in_flight - 1) / limits_.in_flight;
+}
+
+// And its share of the prompts' rows, those of the steps under way counted in: a stage would else wait while a prompt
+// passes another.
+int32_t Scheduler::prompt_share() const {
+  if (limits_.in_flight == 1) return limits_.max_step_tokens;
+  int64_t rows = std::accumulate(prompt_rows_.begin(), prompt_rows_.end(), int64_t{0});
+  for (const Sequence* s : running_)
+    if (const int32_t remaining = s->length() - s->computed; remaining > 1) rows += remaining;
+  const auto share = static_cast<int32_t>((rows + limits_.in_flight - 1) / limits_.in_flight);
+  return std::clamp(share, least_prompt_rows(limits_.max_step_tokens), limits_.max_step_tokens);
 }
 
 // Preempted sequences first, then waiting ones, as long as the cache can hold the text that each of them has so far

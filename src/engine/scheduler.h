@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -18,6 +19,9 @@ struct SchedulerLimits {
   int64_t max_positions = 0;  // the model's context
   int64_t preempt_every = 0;  // tests: preempt a sequence every N steps
 };
+
+// Rows of prompts that a step gets at least where several are in flight: of fewer, reading the weights takes as long.
+constexpr int32_t least_prompt_rows(int32_t max_step_tokens) { return std::max(1, max_step_tokens / 8); }
 
 // Continuous batching over a paged KV cache: decode rows first, then prefill chunks in order of admission, admission by
 // free KV blocks, preemption by recomputation of the latest admitted. Pure decisions: no device, no MPI, no clock.
@@ -46,6 +50,9 @@ class Scheduler {
 
  private:
   void admit();
+  int32_t token_share() const;
+  int32_t prompt_share() const;
+  int32_t add_rows(StepPlan& plan, bool decoding, int32_t room);
   bool reserve(Sequence& sequence, int32_t end_position);
   void preempt(Sequence& victim);
   void force_preemption();
@@ -58,7 +65,8 @@ class Scheduler {
   std::deque<Sequence*> preempted_;               // they keep their slots and go before waiting_
   std::vector<std::unique_ptr<Sequence>> slots_;  // [slots]
   std::vector<int32_t> free_slots_;
-  std::vector<int32_t> freed_;  // since the last plan
+  std::vector<int32_t> freed_;       // since the last plan
+  std::deque<int32_t> prompt_rows_;  // [in_flight - 1] of the steps before the next, oldest first
   int64_t steps_ = 0;
   int64_t preemptions_ = 0;
 };

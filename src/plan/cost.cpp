@@ -14,6 +14,11 @@ double overlapped(double a, double b, double exponent) {
   return std::pow(std::pow(a, exponent) + std::pow(b, exponent), 1 / exponent);
 }
 
+// Of a step, all that is not fixed.
+constexpr double StepCost::*kParts[] = {&StepCost::weights_ms, &StepCost::arithmetic_ms, &StepCost::products_ms,
+                                        &StepCost::cache_ms,   &StepCost::layers_ms,     &StepCost::reduce_ms,
+                                        &StepCost::hops_ms};
+
 // By the bits that its bytes make.
 Precision head_precision(const StageWork& stage) {
   const double bits = stage.head_parameters > 0 ? 8 * stage.head_bytes / stage.head_parameters : 16;
@@ -28,10 +33,12 @@ double StepCost::total_ms() const {
 
 StepCost StepCost::times(double factor) const {
   StepCost c = *this;
-  for (double StepCost::*part : {&StepCost::weights_ms, &StepCost::arithmetic_ms, &StepCost::products_ms,
-                                 &StepCost::cache_ms, &StepCost::layers_ms, &StepCost::reduce_ms, &StepCost::hops_ms})
-    c.*part *= factor;
+  for (double StepCost::*part : kParts) c.*part *= factor;
   return c;
+}
+
+void StepCost::add(const StepCost& other) {
+  for (double StepCost::*part : kParts) this->*part += other.*part;
 }
 
 CostModel::CostModel(const ModelWork& model, std::vector<StageWork> stages, const Cluster& cluster,
@@ -105,19 +112,29 @@ double CostModel::hop_ms(double bytes) const {
   return hop_us(cluster_, tp_, bytes) * 1e-3;
 }
 
-void CostModel::add_motion(StepCost& cost, double rows) const {
-  const double layers = model_.config().num_layers;
+template <typename AttentionMs>
+CostModel::Pass CostModel::pass(double rows, double head_rows, const AttentionMs& attention_ms) const {
   const double eight = precision_bits(model_.precision()) <= 8 ? profile_.layer_8_us : 0;
-  cost.layers_ms += layers * (measured_ ? measured_->layer_us : profile_.layer_us + eight) * 1e-3;
+  const double layer_us = measured_ ? measured_->layer_us : profile_.layer_us + eight;
   const double bytes = rows * static_cast<double>(model_.config().hidden_size) * profile_.sum_bytes;
-  if (tp_ > 1) cost.reduce_ms += 2 * layers * reduce_ms(bytes);
-  cost.hops_ms += (pp_ - 1) * hop_ms(bytes);
+  Pass p;
+  for (const StageWork& stage : stages_) {
+    StepCost one;
+    add_products(one, stage, rows, head_rows);
+    one.cache_ms += attention_ms(stage);
+    one.layers_ms += stage.layers * layer_us * 1e-3;
+    if (tp_ > 1) one.reduce_ms += 2 * stage.layers * reduce_ms(bytes);
+    if (&stage != &stages_.front()) one.hops_ms += hop_ms(bytes);
+    p.slowest_ms = std::max(p.slowest_ms, one.total_ms());
+    p.cost.add(one);
+  }
+  return p;
 }
 
-// A core runs faster while its neighbours wait for it, as stages do that have no micro-batch.
-double CostModel::lone_speed(double micro_batches) const {
-  if (!profile_.host) return 1;
-  return 1 + (profile_.host->lone_core - 1) * (1 - micro_batches / pp_);
+// Cores run faster while their neighbours wait for them, as stages do that have no micro-batch: what those leave of the
+// memory's bandwidth goes to them, as far as a core can take it.
+double CostModel::lone_speed(double busy_stages) const {
+  return profile_.host ? std::min(profile_.host->lone_core, pp_ / busy_stages) : 1;
 }
 
 double CostModel::fixed_ms(double sequences) const {
@@ -129,36 +146,29 @@ double CostModel::fixed_ms(double sequences) const {
 StepCost CostModel::decode_step(double sequences, double position) const {
   const double micro_batches = std::min<double>(pp_, std::max(1.0, sequences));
   const double rows = sequences / micro_batches;
-  StepCost cost;
-  for (const StageWork& stage : stages_) {
-    add_products(cost, stage, rows, rows);
-    cost.cache_ms += decode_attention_ms(stage, rows, position);
-  }
-  cost = cost.times(1 / lone_speed(micro_batches));
-  add_motion(cost, rows);
-  cost = cost.times(1 + profile_.bubble * (micro_batches - 1) / micro_batches);
+  const Pass p = pass(rows, rows, [&](const StageWork& stage) { return decode_attention_ms(stage, rows, position); });
+  const double once = p.cost.total_ms(), whole = std::max(once, micro_batches * p.slowest_ms);
+  const double bubble = profile_.bubble * (micro_batches - 1) / micro_batches;
+  StepCost cost = p.cost.times(whole / once / lone_speed(micro_batches * once / whole) * (1 + bubble));
   cost.fixed_ms = fixed_ms(sequences);
   cost.bound_ms = decode_bound(model_, cluster_, tp_, pp_, rows, position, profile_.sum_bytes).total_ms();
   return cost;
 }
 
 // Prompts pass a pipeline in pieces: chunks of a long one, or some of many.
-StepCost CostModel::prefill(double tokens, double sequences) const {
-  const double pieces =
-      std::max(std::ceil(tokens * sequences / profile_.chunk_tokens), std::min<double>(pp_, sequences));
-  const double rows = tokens * sequences / pieces;
-  StepCost piece;
-  for (const StageWork& stage : stages_) {
-    add_products(piece, stage, rows, sequences / pieces);
-    piece.cache_ms += prompt_attention_ms(stage, rows, tokens);
-  }
-  if (pieces < pp_) piece = piece.times(1 / lone_speed(pieces));
-  add_motion(piece, rows);
-  const double waits = pieces > 1 ? profile_.prompt_bubble * (pp_ - 1) / pp_ : 0;
-  StepCost cost = piece.times(1 + (pieces - 1) / pp_ * (1 + waits));
-  cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
-  cost.bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
-  return cost;
+CostModel::Prompts CostModel::prompts(double tokens, double sequences) const {
+  const double all = tokens * sequences;
+  const double cut = std::max(sequences, std::ceil(all / profile_.piece_tokens));
+  const double pieces = std::max(std::ceil(all / profile_.chunk_tokens), std::min<double>(pp_, cut));
+  const double rows = all / pieces;
+  const Pass p =
+      pass(rows, sequences / pieces, [&](const StageWork& stage) { return prompt_attention_ms(stage, rows, tokens); });
+  const double once = p.cost.total_ms(), whole = once + (pieces - 1) * p.slowest_ms;
+  Prompts prompts{p.cost.times(whole / once / lone_speed(pieces * once / whole))};
+  prompts.cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
+  prompts.cost.bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
+  prompts.busy_ms = std::max(prompts.cost.bound_ms / pp_, pieces * p.slowest_ms + prompts.cost.fixed_ms);
+  return prompts;
 }
 
 Performance CostModel::steady(const Workload& load) const {
@@ -167,12 +177,9 @@ Performance CostModel::steady(const Workload& load) const {
   p.step = decode_step(p.running, load.position);
   p.prefill = prefill(load.input_tokens);
   const double together = std::max(1.0, std::floor(profile_.chunk_tokens / load.input_tokens));
-  p.prompt_ms = prefill(load.input_tokens, together).total_ms() / together;
+  p.prompt_ms = prompts(load.input_tokens, together).busy_ms / together;
   const double others = p.running - 1;
-  // A pipeline's stages compute other sequences' prompts and tokens at once. Not so this engine's: the step that
-  // follows a prompt's is short, of decode rows alone, and its stage then waits.
-  const double at_once = profile_.own() ? 1 : pp_;
-  p.decode_ms = p.step.total_ms() + others / load.output_tokens * profile_.interference * p.prompt_ms / at_once;
+  p.decode_ms = p.step.total_ms() + others / load.output_tokens * profile_.interference * p.prompt_ms;
   p.ttft_ms = profile_.request_ms + p.prefill.total_ms();
   const double decoding_ms = (load.output_tokens - 1) * p.decode_ms;
   if (load.sequences > p.running) {  // others wait for each place, and their prefill begins when it is free

@@ -23,6 +23,7 @@ struct StepCost {
   double bound_ms = 0;                  // what it cannot beat
   double total_ms() const;              // never below the bound
   StepCost times(double factor) const;  // all but what is fixed
+  void add(const StepCost& other);      // all but what is fixed
 };
 
 // What a stream of requests asks, per replica.
@@ -39,15 +40,17 @@ struct Performance {
   double ttft_ms = 0;       // from a request's arrival, queueing included
   double queue_ms = 0;      // of it, until the cache has room
   double tokens_per_s = 0;  // of output, of one replica
-  double prompt_ms = 0;     // a prompt's share of a step
+  double prompt_ms = 0;     // that a prompt keeps a stage busy, in a step that is full of prompts
   StepCost step, prefill;
 };
 
 // A replica of `tp` x `pp` devices under an engine's profile. Keeps references: they outlive it.
-//   products = (weights^p + arithmetic^p)^(1/p); step = products + cache + layers + all-reduces + hops + fixed
-//   decode   = step + (running - 1) / output * interference * share          (every other sequence's prefill, once)
-//   TTFT     = request + prefill + clump * (running - 1) * share + queue
-// share: a prompt's part of a step that is full of prompts, for its weights are read and its kernels launched anyway.
+//   products = (weights^p + arithmetic^p)^(1/p); pass = products + cache + layers + all-reduces + hops, of all stages
+//   step     = max(pass, micro-batches * slowest stage) + fixed
+//   prefill  = pass + (pieces - 1) * slowest stage + fixed
+//   decode   = step + (running - 1) / output * interference * busy           (every other sequence's prefill, once)
+//   TTFT     = request + prefill + clump * (running - 1) * busy + queue
+// busy: that a prompt keeps a stage in steps full of prompts, for its weights are read and its kernels launched anyway.
 class CostModel {
  public:
   // stages: model.stages(tp, pp).
@@ -57,10 +60,23 @@ class CostModel {
   const std::vector<StageWork>& stages() const { return stages_; }
   // A pipeline has as many micro-batches in flight as stages, if there are as many sequences.
   StepCost decode_step(double sequences, double position) const;
-  StepCost prefill(double tokens, double sequences = 1) const;
+  StepCost prefill(double tokens, double sequences = 1) const { return prompts(tokens, sequences).cost; }
   Performance steady(const Workload& load) const;
 
  private:
+  // Of rows that go through all stages.
+  struct Pass {
+    StepCost cost;
+    double slowest_ms = 0;  // stage
+  };
+  struct Prompts {
+    StepCost cost;
+    double busy_ms = 0;  // of the slowest stage
+  };
+
+  template <typename AttentionMs>
+  Pass pass(double rows, double head_rows, const AttentionMs& attention_ms) const;
+  Prompts prompts(double tokens, double sequences) const;
   void add_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const;
   void add_calibrated_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const;
   double decode_attention_ms(const StageWork& stage, double rows, double position) const;
@@ -68,8 +84,7 @@ class CostModel {
   double reduce_ms(double bytes) const;
   double hop_ms(double bytes) const;
   double fixed_ms(double sequences) const;
-  double lone_speed(double micro_batches) const;
-  void add_motion(StepCost& cost, double rows) const;
+  double lone_speed(double busy_stages) const;
 
   const ModelWork& model_;
   std::vector<StageWork> stages_;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "engine/scheduler.h"
 #include "plan/profiles.h"
 
 namespace trireme {
@@ -41,8 +42,7 @@ constexpr Field kConstants[] = {{"weight_share", &EngineProfile::weight_share},
                                 {"request_ms", &EngineProfile::request_ms},
                                 {"interference", &EngineProfile::interference},
                                 {"clump", &EngineProfile::clump},
-                                {"bubble", &EngineProfile::bubble},
-                                {"prompt_bubble", &EngineProfile::prompt_bubble}};
+                                {"bubble", &EngineProfile::bubble}};
 
 const nlohmann::json& get(const nlohmann::json& object, const char* field, const std::string& source) {
   if (!object.is_object() || !object.contains(field))
@@ -76,6 +76,11 @@ EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string
   p.throughput_error = number(get(errors, "throughput", source), "median", source);
   p.throughput_error_p90 = number(get(errors, "throughput", source), "p90", source);
   return p;
+}
+
+void EngineProfile::set_step_tokens(int64_t tokens) {
+  chunk_tokens = static_cast<double>(tokens);
+  piece_tokens = least_prompt_rows(static_cast<int32_t>(tokens));
 }
 
 double EngineProfile::weight_share_of(Precision precision, bool cpu) const {

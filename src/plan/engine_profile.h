@@ -45,9 +45,9 @@ struct EngineProfile {
   double interference = 0;   // of a prefill's time that other sequences' decoding waits for
   double clump = 0;          // prefills that a new request waits for, per sequence in flight
   double bubble = 0;         // of a full pipeline's time that its stages wait for each other, times (pp - 1) / pp
-  double prompt_bubble = 0;  // the same of prompts that follow each other
 
   double chunk_tokens = 8192;     // of a prompt that it computes at once (vLLM's and TensorRT-LLM's default)
+  double piece_tokens = 8192;     // down to which it cuts a prompt for a pipeline's stages
   std::optional<HostCosts> host;  // of this engine on calibrated CPUs, in place of shares and constants above
 
   // How far predictions are off on measurements that the constants were not fitted to: medians and 90th percentiles of
@@ -55,6 +55,7 @@ struct EngineProfile {
   double decode_error = 0, decode_error_p90 = 0, throughput_error = 0, throughput_error_p90 = 0;
 
   bool own() const { return bits[0] == 0; }  // this engine, whose memory is known to the byte
+  void set_step_tokens(int64_t tokens);      // of this engine's largest step
 
   // Throws Error(bad_data) naming the field.
   static EngineProfile parse(const nlohmann::json& json, const std::string& source);

@@ -66,3 +66,14 @@ TEST_CASE("while a prompt is on its way, the time is that of prompts") {
   CHECK(pace.decode().rows == 0);
   CHECK(pace.prefill().rows == 1);
 }
+
+TEST_CASE("prompts come in stretches, which tokens or rest part") {
+  Pace pace;
+  const auto run = [&](int32_t tokens) { pace.begin(plan({item(0, tokens)})), pace.end(); };
+  run(100), run(50), run(1), run(1), run(100);
+  CHECK(pace.prefill().stretches == 2);
+  CHECK(pace.decode().stretches == 1);
+  pace.rest();
+  run(100);
+  CHECK(pace.prefill().stretches == 3);
+}

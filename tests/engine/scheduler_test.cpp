@@ -105,6 +105,35 @@ TEST_CASE("with several steps in flight each takes its share of the sequences") 
   CHECK_FALSE(s.schedule(plan));  // all wait for their tokens
 }
 
+TEST_CASE("with several steps in flight a prompt goes in as many pieces, of which none is tiny") {
+  const auto pieces = [](int32_t in_flight, int32_t prompt) {
+    Scheduler s({.max_seqs = 4, .max_step_tokens = 64, .kv_blocks = 64, .in_flight = in_flight, .max_positions = 256});
+    s.add(sequence(0, prompt, 2));
+    std::vector<size_t> rows;
+    for (StepPlan plan; s.schedule(plan);) rows.push_back(plan.items.at(0).tokens.size());
+    return rows;
+  };
+  CHECK(pieces(1, 40) == std::vector<size_t>{40});
+  CHECK(pieces(2, 40) == std::vector<size_t>{20, 20});
+  CHECK(pieces(3, 40) == std::vector<size_t>{14, 14, 12});
+  CHECK(pieces(4, 20) == std::vector<size_t>{8, 8, 4});
+  CHECK(pieces(2, 150) == std::vector<size_t>{64, 64, 22});
+}
+
+TEST_CASE("with several steps in flight a prompt shares each with its part of the sequences that generate") {
+  Scheduler s({.max_seqs = 5, .max_step_tokens = 64, .kv_blocks = 64, .in_flight = 2, .max_positions = 256});
+  for (uint64_t i = 0; i < 4; i++) s.add(sequence(i, 1, 9));
+  s.add(sequence(4, 33, 9));
+  StepPlan plan;
+  std::vector<size_t> tokens, prompts;
+  for (int step = 0; step < 2; step++) {
+    REQUIRE(s.schedule(plan));
+    tokens.push_back(plan.items.size() - 1), prompts.push_back(plan.items.back().tokens.size());
+  }
+  CHECK(tokens == std::vector<size_t>{3, 1});
+  CHECK(prompts == std::vector<size_t>{17, 16});
+}
+
 TEST_CASE("a request that outgrows the whole cache does not fit") {
   Scheduler s({.max_seqs = 1, .max_step_tokens = 8, .kv_blocks = 2, .max_positions = 4096});
   CHECK(s.fits(sequence(0, 60, 5)->request));  // 64 positions: the last token is never computed

@@ -41,7 +41,6 @@ std::string refusal(const char* field, const nlohmann::json& value) {
 double step_ms(int pp, double rows, const nlohmann::json& costs = calibration(), double position = 1) {
   EngineProfile profile = get_engine_profile("trireme");
   profile.host = HostCosts::parse(costs, "c.json");
-  profile.bubble = 0;
   Cluster cluster = Cluster::parse("2 epyc-9654");
   cluster.device.share = 0.5;
   cluster.device.memory_bytes_per_s = cluster.device.bf16_flops = 1e18;
@@ -106,8 +105,18 @@ TEST_CASE("the most that a step reached stands for the data sheet") {
 }
 
 TEST_CASE("a stage is faster while the other one waits for it") {
-  CHECK(step_ms(2, 1) == doctest::Approx(step_ms(1, 1) / 1.25).epsilon(0.01));  // half of them wait: half of the gain
-  CHECK(step_ms(2, 2) == doctest::Approx(step_ms(1, 1)).epsilon(0.01));         // each has a sequence
+  CHECK(step_ms(2, 1) == doctest::Approx(step_ms(1, 1) / 1.5).epsilon(0.01));  // all that a core can take
+  nlohmann::json costs = calibration();
+  costs["lone_core"] = 3;
+  CHECK(step_ms(2, 1, costs) == doctest::Approx(step_ms(1, 1) / 2).epsilon(0.01));  // half of them wait, no more
+}
+
+TEST_CASE("a full pipeline is as fast as its slowest stage, which has the head") {
+  nlohmann::json costs = calibration();
+  costs["lone_core"] = 1;
+  const double layers = 30 * (2.0 * (9 + 3) * 64 + 3 * 1536) * 576, head = 49152.0 * 576;
+  const double slowest = (layers / 2 + head) / (layers + head);
+  CHECK(step_ms(2, 2, costs) == doctest::Approx(2 * slowest * step_ms(1, 1, costs)).epsilon(0.01));
 }
 
 TEST_CASE("what is no calibration is refused by the field") {
