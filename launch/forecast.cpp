@@ -76,12 +76,13 @@ std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelCo
   request.input_tokens = std::clamp(demand.input_tokens, 1.0, std::max(1.0, most));
   request.context = request.input_tokens + request.output_tokens;
   request.position = request.input_tokens + request.output_tokens / 2;
-  const bool known = options.stage_split.empty() && options.numerics != "exact";
   try {
     Cluster cluster = profile.host ? calibrated_cluster(seen, *profile.host) : cluster_of(seen);
     cluster = of_ranks(std::move(cluster), machine, static_cast<int>(options.threads));
-    const bool measured = known && (on_gpus || profile.host);
-    return Forecast(source, config, std::move(cluster), std::move(profile), std::move(request), measured);
+    const bool measured = options.numerics != "exact" && (on_gpus || profile.host);
+    Forecast forecast(source, config, std::move(cluster), std::move(profile), std::move(request), measured);
+    forecast.stage_split_.assign(options.stage_split.begin(), options.stage_split.end());
+    return forecast;
   } catch (const Error& error) {
     if (error.code() != ExitCode::configuration) throw;
     remark = error.what();
@@ -100,16 +101,18 @@ size_t Forecast::choose(std::span<const Shape> shapes, std::string& why) const {
   return static_cast<size_t>(std::find_if(shapes.begin(), shapes.end(), same) - shapes.begin());
 }
 
+CostModel Forecast::cost_of(const Shape& shape) const {
+  return {*model_, model_->stages(shape.tp, shape.pp, stage_split_), cluster_, profile_, shape.tp, shape.pp};
+}
+
 double Forecast::decode_ms(const Shape& shape, const Pace::Phase& measured) const {
-  const CostModel cost(*model_, model_->stages(shape.tp, shape.pp), cluster_, profile_, shape.tp, shape.pp);
-  return cost.decode_step(measured.sequences(), measured.position()).total_ms();
+  return cost_of(shape).decode_step(measured.sequences(), measured.position()).total_ms();
 }
 
 // As if its rows were those of equal prompts, as many in each stretch: half of the last row's position is their mean.
 double Forecast::prefill_ms(const Shape& shape, const Pace::Phase& measured) const {
-  const CostModel cost(*model_, model_->stages(shape.tp, shape.pp), cluster_, profile_, shape.tp, shape.pp);
   const double rows = measured.rows / measured.stretches, tokens = std::min(rows, 2 * measured.position());
-  return cost.prefill(tokens, rows / tokens).total_ms() / rows;
+  return cost_of(shape).prefill(tokens, rows / tokens).total_ms() / rows;
 }
 
 }  // namespace trireme

@@ -34,19 +34,22 @@ class Forecast {
   double decode_ms(const Shape& shape, const Pace::Phase& measured) const;
   double prefill_ms(const Shape& shape, const Pace::Phase& measured) const;
 
-  // Whether it is more than a guess: of calibrated CPUs, or by the data sheet of a GPU; of the numerics and the stages
-  // that the planner knows.
+  // Whether it is more than a guess: of calibrated CPUs, or by the data sheet of a GPU; not of `exact`, whose kernels
+  // nobody calibrates.
   bool measured() const { return measured_; }
 
  private:
   Forecast(const WeightSource& source, const ModelConfig& config, Cluster cluster, EngineProfile profile,
            PlanRequest request, bool measured);
 
+  CostModel cost_of(const Shape& shape) const;
+
   std::unique_ptr<ModelWork> model_;
   Cluster cluster_;
   EngineProfile profile_;
   PlanRequest request_;
   bool measured_;
+  std::vector<int> stage_split_;  // as given by hand, else empty
 };
 
 }  // namespace trireme

@@ -124,8 +124,8 @@ StageWork ModelWork::stage_of(const StagePlace& place) const {
   return w;
 }
 
-std::vector<StageWork> ModelWork::stages(int tp, int pp) const {
-  const std::vector<int> borders = layer_borders(config_.num_layers, pp, {});
+std::vector<StageWork> ModelWork::stages(int tp, int pp, const std::vector<int>& split) const {
+  const std::vector<int> borders = layer_borders(config_.num_layers, pp, split);
   std::vector<StageWork> stages;
   for (int s = 0; s < pp; s++) {
     StageWork fullest;

@@ -55,7 +55,8 @@ class ModelWork {
   double seen_positions(double context) const;
 
   int most_tp() const { return std::min(units_.attention_units, units_.mlp_units); }
-  std::vector<StageWork> stages(int tp, int pp) const;
+  // split: layers of each stage, where they are given by hand (layer_borders).
+  std::vector<StageWork> stages(int tp, int pp, const std::vector<int>& split = {}) const;
 
  private:
   StageWork stage_of(const StagePlace& place) const;

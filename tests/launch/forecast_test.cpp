@@ -90,7 +90,7 @@ TEST_CASE("calibrated CPUs: many documents take replicas, one takes a group, and
   const auto forecast = q.forecast(machine);
   CHECK(forecast->measured());
   const Pace::Phase one{.seconds = 1, .rows = 10, .positions = 10 * 50.0, .in_flight = 1};
-  const Pace::Phase many{.seconds = 1, .rows = 160, .positions = 160 * 50.0, .in_flight = 16};
+  const Pace::Phase many{.seconds = 1, .rows = 160, .positions = 160 * 50.0, .in_flight = 16, .stretches = 1};
   CHECK(forecast->decode_ms({8, 1, 1}, one) > 0);
   CHECK(forecast->decode_ms({8, 1, 1}, many) > forecast->decode_ms({8, 1, 1}, one));
   CHECK(forecast->prefill_ms({8, 1, 1}, many) < forecast->decode_ms({8, 1, 1}, one));  // a row of many beside one alone
@@ -104,11 +104,23 @@ TEST_CASE("what the planner does not model is not called measured") {
   q.options.numerics = "exact";
   CHECK(!q.forecast(machine)->measured());
   q.options.numerics = "standard";
-  q.options.stage_split = {10, 20};
-  CHECK(!q.forecast(machine)->measured());
-  q.options.stage_split.clear();
   q.options.level = "reference";  // another level's calibration
   CHECK(!q.forecast(machine)->measured());
+}
+
+TEST_CASE("stages that are dealt by hand are planned as they are") {
+  const CacheFolder cache;
+  const Machine machine = machine_of("package:1 core:8 pu:1");
+  calibrate(machine, 8);
+  Question q;
+  const Pace::Phase two{.seconds = 1, .rows = 200, .positions = 200, .in_flight = 2};
+  const auto decode_ms = [&](std::vector<int64_t> split) {
+    q.options.stage_split = std::move(split);
+    return q.forecast(machine)->decode_ms({1, 2, 1}, two);
+  };
+  CHECK(decode_ms({15, 15}) == decode_ms({}));
+  CHECK(decode_ms({17, 13}) < decode_ms({}));  // the last stage has the head, too
+  CHECK(decode_ms({10, 20}) > decode_ms({}));
 }
 
 TEST_CASE("a calibration of fewer cores than ranks may use does not count, one of more does") {
