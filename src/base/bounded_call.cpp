@@ -2,33 +2,62 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <future>
 #include <utility>
 
 namespace trireme {
 
-BoundedCall::BoundedCall(std::string what, std::chrono::milliseconds deadline, End end, ExitCode code,
-                         const char* fault)
-    : clock_([this, what = std::move(what), deadline, end, code, fault] {
-        std::unique_lock lock(mutex_);
-        if (changed_.wait_for(lock, deadline, [this] { return returned_; })) return;
-        char host[256] = "";
-        gethostname(host, sizeof host - 1);
-        std::fprintf(stderr, "trireme: error: waited %g s for %s (process %d on %s): %s\n",
-                     std::chrono::duration<double>(deadline).count(), what.c_str(), static_cast<int>(getpid()), host,
-                     fault);
-        std::fflush(stderr);
-        end(static_cast<int>(code));
-      }) {}
+Watchdog::Watchdog(std::string whom, std::chrono::milliseconds deadline, End end, ExitCode code, const char* fault)
+    : whom_(std::move(whom)), deadline_(deadline), end_(end), code_(code), fault_(fault), clock_([this] { watch(); }) {}
 
-BoundedCall::~BoundedCall() {
+Watchdog::~Watchdog() {
   {
     std::lock_guard lock(mutex_);
-    returned_ = true;
+    over_ = true;
   }
   changed_.notify_one();
   clock_.join();
+}
+
+void Watchdog::watch() {
+  using Clock = std::chrono::steady_clock;
+  const auto period = std::clamp<std::chrono::milliseconds>(deadline_ / 4, std::chrono::milliseconds(1),
+                                                            std::chrono::milliseconds(1000));
+  uint64_t seen = passages_;
+  Clock::time_point since = Clock::now();
+  std::unique_lock lock(mutex_);
+  while (!changed_.wait_for(lock, period, [this] { return over_; })) {
+    const uint64_t now = passages_;
+    if (std::exchange(seen, now) != now)
+      since = Clock::now();
+    else if (now % 2 == 1 && Clock::now() - since >= deadline_)
+      return bark(what_);
+  }
+}
+
+void Watchdog::bark(const char* what) const {
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  std::fprintf(stderr, "trireme: error: waited %g s for %s%s (process %d on %s): %s\n",
+               std::chrono::duration<double>(deadline_).count(), whom_.c_str(), what, static_cast<int>(getpid()), host,
+               fault_);
+  std::fflush(stderr);
+  end_(static_cast<int>(code_));
+}
+
+Watchdog::Call::Call(Watchdog& watchdog, const char* what) : watchdog_(&watchdog) {
+  if (watchdog.passages_.load(std::memory_order_relaxed) % 2 == 1) {
+    watchdog_ = nullptr;
+    return;
+  }
+  watchdog.what_.store(what, std::memory_order_relaxed);
+  watchdog.passages_.fetch_add(1, std::memory_order_release);
+}
+
+Watchdog::Call::~Call() {
+  if (watchdog_) watchdog_->passages_.fetch_add(1, std::memory_order_release);
 }
 
 bool came_back(std::chrono::milliseconds limit, std::function<void()> call) {

@@ -45,11 +45,11 @@ class CudaDevice : public Device {
   // What its kernels take at most: units of a contraction, or experts; roots of all ranks of a sum; values of a head.
   static constexpr int kMostUnits = 2048, kMostRoots = 128, kMostHeadDim = 512;
 
-  // gpu: from 0 on, of those that the process sees. wait: how long synchronize() may wait for the GPU, and how long the
-  // driver may take to give memory, to reach another's or to make a graph; then `end` ends the job, as BoundedCall has
-  // it. graphs: whether repeat() makes CUDA graphs. Throws Error(configuration) when the GPU cannot be used.
+  // gpu: from 0 on, of those that the process sees. wait: how long synchronize() may wait for the GPU, and how long any
+  // call of the driver may take; then `end` ends the job, as Watchdog has it. graphs: whether repeat() makes CUDA
+  // graphs. Throws Error(configuration) when the GPU cannot be used.
   static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::milliseconds wait, bool graphs = true,
-                                          BoundedCall::End end = std::_Exit);
+                                          Watchdog::End end = std::_Exit);
 
   virtual const Kernels& kernels() const = 0;
   // Those of `fast`: kernels(), but BF16 rows are multiplied by cuBLASLt, in a workspace that stays allocated. Null:

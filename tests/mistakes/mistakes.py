@@ -33,6 +33,7 @@ class Mistake:
 
 M = Mistake
 RUN = "run {in} -m {m} -o {out}"
+MANY = "run {dir}/many.jsonl -m {m} -o {out} --restart --device cuda --deadline-s 0.5 --max-tokens 4 --ignore-eos"  # steps enough to make a graph
 MISTAKES = [
     # the command line
     M("no command", "", 64, ["trireme COMMAND", "run"]),
@@ -125,8 +126,12 @@ MISTAKES = [
       env={"TRIREME_EMULATED_GPU_BLOCKS_IN": "cudaMalloc"}),
     M("a driver that locks no memory", RUN + " --restart --device cuda --deadline-s 0.5", 71, ["GPU 0", "asked for", "its driver is stuck"], gpu=True,
       env={"TRIREME_EMULATED_GPU_BLOCKS_IN": "cudaHostAlloc"}),
-    M("a driver that makes no graph", "run {dir}/many.jsonl -m {m} -o {out} --restart --device cuda --deadline-s 0.5 --max-tokens 4 --ignore-eos", 71, ["GPU 0", "asked for a graph", "its driver is stuck"],
-      gpu=True, env={"TRIREME_EMULATED_GPU_BLOCKS_IN": "cudaGraphInstantiate"}),
+    M("a driver that makes no graph", MANY, 71, ["GPU 0", "asked for a graph", "its driver is stuck"], gpu=True,
+      env={"TRIREME_EMULATED_GPU_BLOCKS_IN": "cudaGraphInstantiate"}),
+    *(M(f"a driver that never comes back from {call}", MANY, 71, ["waited 0.5 s for GPU 0", f"asked for {what}", "its driver is stuck"], gpu=True,
+        env={"TRIREME_EMULATED_GPU_BLOCKS_IN": call})
+      for call, what in (("cudaMemcpyAsync", "a copy"), ("cudaStreamQuery", "the operations of a step"), ("cudaGraphLaunch", "a graph of operations"),
+                         ("cudaFree", "memory to be given back"))),
     M("a level of CPUs on a GPU", RUN + " --device cuda --level avx2", 78, ["--level avx2", "leave one of them out"], gpu=True),
     M("a benchmark on a GPU where there is none", "bench decode -m {m} --device cuda", 78, ["--device cuda", "leave --device out"]),
     M("a benchmark on a GPU too small for the shape", "bench decode --shape smollm2-135m --synthetic --device cuda", 78, ["does not fit", "are free"], gpu=True,

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -72,10 +73,12 @@ struct Stream {
   std::optional<Work> captured;  // while a graph is recorded
   bool running = false;          // streams may wait for each other in turn
 
+  // For a moment: who asks a real GPU how far it is does not wait for it.
   void run() {
     if (std::exchange(running, true)) return;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
     try {
-      while (!work.empty() && work.front()()) work.pop_front();
+      while (!work.empty() && std::chrono::steady_clock::now() < end && work.front()()) work.pop_front();
     } catch (const cuda::StillWaiting&) {  // a kernel, which begins anew
     }
     running = false;
@@ -192,6 +195,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* data) {
+  block_in("cudaFree");
   run_all();
   auto found = gpu.own.find(static_cast<std::byte*>(data));
   if (found == gpu.own.end()) return cudaErrorInvalidValue;
@@ -269,6 +273,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  block_in("cudaStreamQuery");
   auto& work = static_cast<Stream*>(stream)->work;
   if (static_cast<Stream*>(stream)->captured) return last_error = cudaErrorStreamCaptureUnsupported;
   if (setting("TRIREME_EMULATED_GPU_HANGS", 0)) return cudaErrorNotReady;
@@ -329,6 +334,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  block_in("cudaGraphLaunch");
   enqueue_waiting(stream, [exec, next = size_t{0}]() mutable {
     const Work& works = *static_cast<Work*>(exec);
     while (next < works.size() && works[next]()) next++;
@@ -349,6 +355,7 @@ cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t st
 }
 // From pageable memory bytes are read at once; into it nothing of ours is copied.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  block_in("cudaMemcpyAsync");
   if (!gpu_reaches(to, bytes)) return cudaErrorInvalidValue;
   if (gpu_reaches(from, bytes)) {
     enqueue(stream, [=] { std::memcpy(to, from, bytes); });
