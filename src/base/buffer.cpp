@@ -10,7 +10,7 @@ namespace trireme {
 namespace {
 constexpr size_t kHugePage = size_t{2} << 20;  // bytes, x86-64
 size_t mapped_bytes(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
-void unmap(std::byte* data, size_t bytes) noexcept {
+void unmap(std::byte* data, size_t bytes, void*) noexcept {
   drop_host(data);
   munmap(data, mapped_bytes(bytes));
 }

@@ -32,26 +32,23 @@ constexpr int kMostQueued = 500;
 
 // These wait for the GPU, which may be why the job is failing: its memory is left to the process's end.
 bool failing() { return std::uncaught_exceptions() > 0; }
-CudaDriver* open_driver = nullptr;  // of the device that is open: who gives memory back has no other way to it
 template <typename F>
-void give_back(const F& f) {
-  if (failing()) return;
-  if (!open_driver) return void(f());
-  open_driver->call("memory to be given back", f);
+void give_back(void* driver, const F& f) {
+  if (!failing()) static_cast<CudaDriver*>(driver)->call("memory to be given back", f);
 }
-void release_device(std::byte* data, size_t bytes) noexcept {
+void release_device(std::byte* data, size_t bytes, void* driver) noexcept {
   hold_device(-static_cast<int64_t>(bytes));
-  give_back([&] { return cudaFree(data); });
+  give_back(driver, [&] { return cudaFree(data); });
 }
-void release_pinned(std::byte* data, size_t bytes) noexcept {
+void release_pinned(std::byte* data, size_t bytes, void* driver) noexcept {
   hold_pinned(-static_cast<int64_t>(bytes));
-  give_back([&] { return cudaFreeHost(data); });
+  give_back(driver, [&] { return cudaFreeHost(data); });
 }
-void release_opened(std::byte* data, size_t) noexcept {
-  give_back([&] { return cudaIpcCloseMemHandle(data); });
+void release_opened(std::byte* data, size_t, void* driver) noexcept {
+  give_back(driver, [&] { return cudaIpcCloseMemHandle(data); });
 }
-void release_pin(std::byte* data, size_t) noexcept {
-  give_back([&] { return cudaHostUnregister(data); });
+void release_pin(std::byte* data, size_t, void* driver) noexcept {
+  give_back(driver, [&] { return cudaHostUnregister(data); });
 }
 
 std::string text_of(const cudaUUID_t& uuid) {
@@ -131,10 +128,8 @@ class OneStream final : public CudaDevice {
     fill_cuda(kernels_, properties.major * 10 + properties.minor);
     level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.e4m3_inputs ? "+fp8" : "");
     kernels_.level = level_;
-    open_driver = &driver_;
   }
   ~OneStream() override {
-    if (open_driver == &driver_) open_driver = nullptr;
     if (failing()) return;
     for (auto& [key, graph] : graphs_)
       if (graph) cudaGraphExecDestroy(graph);
@@ -156,7 +151,7 @@ class OneStream final : public CudaDevice {
     driver_.check(error, what);
     std::memset(data, 0, bytes);
     hold_pinned(static_cast<int64_t>(bytes));
-    return {static_cast<std::byte*>(data), bytes, release_pinned};
+    return {static_cast<std::byte*>(data), bytes, release_pinned, &driver_};
   }
 
   // From pageable memory: the call comes back when the bytes are read.
@@ -174,7 +169,7 @@ class OneStream final : public CudaDevice {
         driver_.call(what, [&] { return cudaHostRegister(memory.data(), memory.size(), cudaHostRegisterMapped); });
     if (error == cudaErrorMemoryAllocation) no_host_room(memory.size(), what);
     driver_.check(error, what);
-    Buffer pinned(memory.data(), memory.size(), release_pin);
+    Buffer pinned(memory.data(), memory.size(), release_pin, &driver_);
     void* seen = nullptr;
     driver_.ask(what, [&] { return cudaHostGetDevicePointer(&seen, memory.data(), 0); });
     if (seen != memory.data())
@@ -202,7 +197,7 @@ class OneStream final : public CudaDevice {
       cudaGetLastError();
       return std::nullopt;
     }
-    return Buffer(static_cast<std::byte*>(data), bytes, release_opened);
+    return Buffer(static_cast<std::byte*>(data), bytes, release_opened, &driver_);
   }
 
   void copy(void* to, const void* from, size_t bytes) override {
@@ -332,7 +327,7 @@ class OneStream final : public CudaDevice {
     if (error == cudaErrorMemoryAllocation) no_room(bytes, what);
     driver_.check(error, what);
     hold_device(static_cast<int64_t>(bytes));
-    return {static_cast<std::byte*>(data), bytes, release_device};
+    return {static_cast<std::byte*>(data), bytes, release_device, &driver_};
   }
 
   [[noreturn]] void no_host_room(size_t bytes, const char* what) const {
