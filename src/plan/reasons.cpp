@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -51,44 +52,114 @@ std::string where(const LayoutPlan& l, const Cluster& cluster) {
   return "";
 }
 
+// What the objective asks for; more is better.
+double merit(const LayoutPlan& l, Objective objective) {
+  switch (objective) {
+    case Objective::latency:
+      return 1 / l.performance.decode_ms;
+    case Objective::throughput:
+      return l.tokens_per_s;
+    case Objective::cost:
+      return 1 / l.cost_per_million;
+  }
+  return 0;
+}
+
+double percent_more(double a, double b) { return std::max(0.0, std::round(100 * (a / b - 1))); }
+
+// "1.6x", or "4 % more" of what is no round multiple.
+std::string times(double ratio) {
+  return ratio >= 1.1 ? fmt::format("{:.1f}x", ratio) : fmt::format("{:.0f} % more", percent_more(ratio, 1));
+}
+
+// Two costs of a million tokens; the devices, where the layouts differ in them. Of ranks that divide CPUs hosts are
+// paid for.
+std::string costs(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+  const auto cost = [&](const LayoutPlan& one) {
+    const bool counts = q.cluster.cores == 0 && l.devices() != best.devices();
+    return fmt::format("{:.{}f}{}", one.cost_per_million, one.cost_per_million < 1 ? 4 : 2,
+                       counts ? fmt::format(" on {} device{}", one.devices(), one.devices() == 1 ? "" : "s") : "");
+  };
+  const char* unit = q.request.gpu_hour > 0 ? "cost" : q.cluster.cores > 0 ? "host hours" : "device hours";
+  return fmt::format("{} of a million tokens {}, {} {}", unit, cost(l), layout_name(best), cost(best));
+}
+
 // The figure that decided, of a layout and of the chosen one.
-std::string figures(const LayoutPlan& l, const LayoutPlan& best, const PlanRequest& r) {
-  if (r.objective == Objective::latency)
-    return fmt::format("{:.1f} ms a token, {} {:.1f}", l.performance.decode_ms, layout_name(best),
-                       best.performance.decode_ms);
-  return fmt::format("{:.0f} tok/s, {} {:.0f}, {:.1f}x", l.tokens_per_s, layout_name(best), best.tokens_per_s,
-                     best.tokens_per_s / l.tokens_per_s);
+std::string figures(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+  const std::string name = layout_name(best);
+  switch (q.request.objective) {
+    case Objective::latency:
+      return fmt::format("{:.1f} ms a token, {} {:.1f}", l.performance.decode_ms, name, best.performance.decode_ms);
+    case Objective::throughput:
+      return fmt::format("{:.0f} tok/s, {} {:.0f}", l.tokens_per_s, name, best.tokens_per_s);
+    case Objective::cost:
+      return costs(l, best, q);
+  }
+  return "";
+}
+
+std::string preference(const LayoutPlan& l, const LayoutPlan& best) {
+  if (l.pp > best.pp) return "fewer stages preferred";
+  return l.tp > best.tp ? "narrower TP preferred" : "fewer replicas preferred";
+}
+
+// Of one whose figure is as good as the chosen one's or better, but not by what its width and depth must gain.
+std::string simpler_reason(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+  const double percent = percent_more(merit(l, q.request.objective), merit(best, q.request.objective));
+  const bool close = percent < 100 * l.expected_error;
+  return fmt::format("{}: {}{}; {}", figures(l, best, q),
+                     percent > 0 ? fmt::format("{:.0f} % better", percent) : "no better",
+                     percent > 0 && close ? ", within what the model can tell" : "", preference(l, best));
+}
+
+std::string replicas_reason(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+  return fmt::format("{} fits {} {}{}: {} replicas give {:.1f}x {}", q.model.name(), best.tp * best.pp,
+                     q.cluster.cores > 0 ? "rank" : "device", best.tp * best.pp == 1 ? "" : "s", best.dp,
+                     best.tokens_per_s / l.tokens_per_s, layout_name(l));
+}
+
+// What holds a layout back beside the chosen one.
+std::string obstacle(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+  const PlanRequest& r = q.request;
+  const double reduce = l.performance.step.reduce_ms / l.performance.step.total_ms();
+  const std::string links = where(l, q.cluster);
+  const std::string all_reduce = fmt::format("TP {}{}: all-reduce is {:.0f} % of the step", l.tp, links, reduce * 100);
+  if (l.tp > best.tp && reduce > 0.2 && !links.empty()) return all_reduce;
+  const bool cheap_rate = r.objective == Objective::cost && r.rate > 0;
+  if (cheap_rate && l.devices() > best.devices()) return "more devices than the rate needs";
+  if (best.dp > l.dp && best.pp == l.pp && best.tokens_per_s >= 1.1 * l.tokens_per_s)
+    return replicas_reason(l, best, q);
+  if (l.tp > best.tp && reduce > 0.2) return all_reduce;
+  if (l.pp > best.pp)
+    return fmt::format("a token passes {} stages one after the other, whose weights are read in turn", l.pp);
+  const bool many = r.objective != Objective::latency && r.batch == 0;
+  if (l.max_sequences < best.max_sequences && many)
+    return fmt::format("room for {} sequences, {} has {}", l.max_sequences, layout_name(best), best.max_sequences);
+  if (l.tp < best.tp) return "fewer devices read the weights of each token";
+  return "limited by " + l.limiting_factor;
 }
 
 std::string slower_reason(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
-  const StepCost& step = l.performance.step;
-  const double reduce = step.reduce_ms / step.total_ms();
-  const std::string figure = figures(l, best, q.request), links = where(l, q.cluster);
-  const std::string all_reduce =
-      fmt::format("TP {}{}: all-reduce is {:.0f} % of the step; {}", l.tp, links, reduce * 100, figure);
-  if (l.tp > best.tp && reduce > 0.2 && !links.empty()) return all_reduce;
-  if (best.dp > l.dp && best.pp == l.pp)
-    return fmt::format("{} fits {} {}{}: {} replicas give {:.1f}x {}; {}", q.model.name(), best.tp * best.pp,
-                       q.cluster.cores > 0 ? "rank" : "device", best.tp * best.pp == 1 ? "" : "s", best.dp,
-                       best.tokens_per_s / l.tokens_per_s, layout_name(l), figure);
-  if (l.tp > best.tp && reduce > 0.2) return all_reduce;
-  if (l.pp > best.pp)
-    return fmt::format("a token passes {} stages one after the other, whose weights are read in turn; {}", l.pp,
-                       figure);
-  const bool many = q.request.objective != Objective::latency && q.request.batch == 0;
-  if (l.max_sequences < best.max_sequences && many)
-    return fmt::format("room for {} sequences, {} has {}; {}", l.max_sequences, layout_name(best), best.max_sequences,
-                       figure);
-  if (l.tp < best.tp) return fmt::format("fewer devices read the weights of each token; {}", figure);
-  return figure;
+  const Objective objective = q.request.objective;
+  const double ratio = merit(best, objective) / merit(l, objective);
+  if (ratio < 1.005) return simpler_reason(l, best, q);
+  return fmt::format("{}; {}{}", obstacle(l, best, q), figures(l, best, q),
+                     objective == Objective::throughput ? ", " + times(ratio) : "");
 }
 
-std::string chosen_reason(const LayoutPlan& l, const PlanRequest& r) {
+// A layout with more stages or wider TP may have a better figure; then it is said by how much.
+std::string chosen_reason(const LayoutPlan& l, const Plan& plan, const PlanRequest& r) {
   const char* what = r.objective == Objective::latency      ? "the fastest tokens"
                      : r.objective == Objective::throughput ? "the most tokens a second"
                                                             : "the cheapest tokens";
-  return fmt::format("{} of those that fit: {:.1f} GB of weights a device leave room for {} x {}; limited by {}", what,
-                     gb(l.memory.weight_bytes), l.max_sequences, r.context, l.limiting_factor);
+  double most = 0;
+  for (const LayoutPlan& other : plan.layouts)
+    if (other.acceptable()) most = std::max(most, merit(other, r.objective));
+  const double behind = percent_more(most, merit(l, r.objective));
+  return fmt::format("{}{} of those that fit{}: {:.1f} GB of weights a device leave room for {} x {}; limited by {}",
+                     behind > 0 ? fmt::format("within {:.0f} % of ", behind) : "", what,
+                     behind > 0 ? ", and simpler than what is better" : "", gb(l.memory.weight_bytes), l.max_sequences,
+                     r.context, l.limiting_factor);
 }
 
 }  // namespace
@@ -128,7 +199,7 @@ void give_reasons(Plan& plan, const ModelWork& model, const Cluster& cluster, co
     else if (!l.meets_slo)
       l.reason = slo_reason(l, request);
     else if (static_cast<int>(i) == plan.choice)
-      l.reason = chosen_reason(l, request);
+      l.reason = chosen_reason(l, plan, request);
     else
       l.reason = slower_reason(l, plan.layouts[static_cast<size_t>(plan.choice)], question);
   }

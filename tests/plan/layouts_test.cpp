@@ -79,6 +79,32 @@ TEST_CASE("interactive takes wide TP, offline takes replicas") {
   CHECK(contains(q.find(offline, 8, 1)->reason, "llama-3.1-8b fits 1 device: 8 replicas give"));
 }
 
+TEST_CASE("a layout that is better by less than its stages must gain is refused in these words, not as a slower one") {
+  Question q("llama-3.1-405b", Precision::fp8, "2 hosts x 8 h100");
+  const Plan plan = q.plan();
+  const LayoutPlan& best = plan.layouts[0];
+  int better = 0;
+  for (const LayoutPlan& l : plan.layouts) {
+    CAPTURE(l.reason);
+    const bool preferred = contains(l.reason, " % better") && contains(l.reason, " preferred");
+    if (l.fits) CHECK(preferred == (l.tokens_per_s > best.tokens_per_s * 1.005));
+    better += preferred;
+  }
+  CHECK(better > 0);
+  CHECK(contains(best.reason, " % of the most tokens a second of those that fit, and simpler than what is better: "));
+}
+
+TEST_CASE("a reason has the figure that decided, and words") {
+  Question q("llama-3.1-70b", Precision::bf16, "2 hosts x 8 h100");
+  q.request.rate = 3;
+  CHECK(contains(q.find(q.plan(), 4, 1)->reason, "768 tok/s, TP 2 x DP 8 768: no better; narrower TP preferred"));
+  q.request.objective = Objective::cost, q.request.gpu_hour = 3;
+  CHECK(q.find(q.plan(), 4, 1)->reason ==
+        "more devices than the rate needs; cost of a million tokens 4.34 on 4 devices, TP 2 2.17 on 2 devices");
+  q.request.rate = 0;
+  CHECK(contains(q.find(q.plan(), 8, 1)->reason, "; cost of a million tokens "));
+}
+
 TEST_CASE("weights that do not fit, and a cache that does not, are told apart with their figures") {
   Question q("llama-3.1-70b", Precision::bf16, "8 h100");
   q.request.context = 8192, q.request.batch = 24;
