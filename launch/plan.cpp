@@ -52,13 +52,16 @@ void print_heading(const ModelWork& model, const Cluster& cluster, const EngineP
              model.parameters() / 1e9, model.bits(), model.kv_bytes());
   fmt::print("{}{}\n", cluster.text(), cluster.nics_assumed ? " (adapters assumed)" : "");
   for (const std::string& remark : cluster.remarks) fmt::print("  {}\n", remark);
-  fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n\n", r.input_tokens,
+  fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n", r.input_tokens,
              r.output_tokens, r.context,
              r.batch > 0  ? fmt::format("{:.0f} in flight a replica", r.batch)
              : r.rate > 0 ? fmt::format("{} requests/s", r.rate)
                           : fmt::format("as many in flight as the objective likes, {:.0f} a replica at most",
                                         profile.most_sequences),
              profile.name, profile.about);
+  if (const int64_t most = model.config().max_positions; r.context > static_cast<double>(most))
+    fmt::print("  the model was made for {} positions; longer sequences want a stretched RoPE\n", most);
+  fmt::print("\n");
 }
 
 void print_row(const LayoutPlan& l, bool chosen) {

@@ -116,6 +116,9 @@ for arguments, code, words in [
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--gpu-hour", "2.5")
 for words in ("> DP 8", "take DP 8: the most tokens a second", "8 replicas give", "mpirun -n 8 ", "sbatch --nodes=1", "interactive, one user a replica", "cost per"):
     check(words in out, words, out)
+for tokens, noted in (("200000", True), ("100000", False)):
+    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "1 h100", "--input-len", tokens)
+    check(("\n  the model was made for 131072 positions; longer sequences want a stretched RoPE\n" in out) == noted, out)
 fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
 check(fastest < 1, fastest)
 
