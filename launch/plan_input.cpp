@@ -14,6 +14,7 @@
 #include "launch/commands.h"
 #include "launch/machine_file.h"
 #include "launch/probe_limits.h"
+#include "launch/slurm_limits.h"
 #include "model/shapes.h"
 #include "model/transformers_config.h"
 #include "plan/own_memory.h"
@@ -107,12 +108,12 @@ PlannedMachine PlannedMachine::of(const Options& o, const Environment& environme
   std::optional<HostCosts> costs;
   std::string why_not;
   if (o.machine == "here") {
-    Machine machine = Machine::of({probe_rank(environment.find("CUDA_VISIBLE_DEVICES"))});
+    Machine machine = Machine::of({probe_here(environment)});
     if (machine.ranks.front().visible_gpus.empty())
       costs = find_calibration(machine, std::string(available_levels().back()), why_not);
     planned.cluster = cluster_here(std::move(machine), costs);
     if (!why_not.empty())
-      planned.cluster.remarks.push_back(why_not + "; trireme bench --calibrate on all of them would count");
+      planned.cluster.remarks.push_back(why_not + "; trireme bench --calibrate on all cores would count");
   } else {
     planned.cluster = is_file(o.machine) ? read_cluster_file(o.machine) : Cluster::parse(o.machine);
   }
