@@ -82,6 +82,9 @@ for arguments, code, words in [
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--gpu-hour", "2.5")
 for words in ("> DP 8", "take DP 8: the most tokens a second", "8 replicas give", "mpirun -n 8 ", "sbatch --nodes=1", "interactive, one user a replica", "cost per"):
     check(words in out, words, out)
+out = plan("--shape", "llama-3.1-8b", "--precision", "int8", "--machine", "2 hosts x 2 epyc-9654", "--batch", "4", "--tp", "2", "--pp", "1", "--dp", "2")[0]
+for words in ("--map-by ppr:2:node:PE=96 ", "--cpus-per-task=96 "):  # else a rank gets one core of its socket
+    check(words in out, out)
 fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
 check(fastest < 1, fastest)
 
