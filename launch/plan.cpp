@@ -8,6 +8,7 @@
 #include "launch/commands.h"
 #include "launch/plan_input.h"
 #include "plan/advice.h"
+#include "plan/nearest_fit.h"
 #include "plan/own_memory.h"
 #include "plan/reasons.h"
 
@@ -136,14 +137,15 @@ void print_launch(const LayoutPlan& l, const ModelWork& model, const Cluster& c,
       hosts, l.devices(), per_host, share, run);
 }
 
-void print_text(const Plan& plan, const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                const PlanRequest& request, const Options& options) {
-  print_heading(model, cluster, profile, request);
-  print_table(plan, cluster, request);
+void print_text(const Plan& plan, const PlanQuestion& question, const Options& options) {
+  const PlanRequest& request = question.request;
+  print_heading(question.model, question.cluster, question.profile, request);
+  print_table(plan, question.cluster, request);
   print_reasons(plan);
-  const std::vector<std::string> advice = give_advice(plan, model, cluster, profile, request);
+  const std::vector<std::string> advice = give_advice(plan, question);
   for (size_t i = 0; i < advice.size(); i++) fmt::print("{}{}\n", i == 0 ? "\n" : "", advice[i]);
-  if (plan.choice >= 0) print_launch(plan.layouts[static_cast<size_t>(plan.choice)], model, cluster, options, request);
+  if (plan.choice >= 0)
+    print_launch(plan.layouts[static_cast<size_t>(plan.choice)], question.model, question.cluster, options, request);
 }
 
 }  // namespace
@@ -152,14 +154,19 @@ int plan_command(const Options& options, const Environment& environment) {
   const auto [cluster, profile] = PlannedMachine::of(options, environment);
   const PlannedModel model = PlannedModel::of(options, profile);
   const PlanRequest request = plan_request(options);
-  const Plan plan = plan_layouts(*model.work, cluster, profile, request);
+  const auto at_precision = [&options, &profile = profile](Precision precision) {
+    Options lower = options;
+    lower.precision = precision_name(precision);
+    return PlannedModel::of(lower, profile).work;
+  };
+  const PlanQuestion question{*model.work, cluster, profile, request, at_precision};
+  const Plan plan = question.plan();
   if (options.json)
     print_json(plan, request);
   else
-    print_text(plan, *model.work, cluster, profile, request, options);
+    print_text(plan, question, options);
   if (plan.choice < 0)
-    fail(ExitCode::configuration, "nothing fits: {}; {}", plan.layouts.front().reason,
-         nearest_fit(plan, *model.work, cluster, profile, request));
+    fail(ExitCode::configuration, "nothing fits: {}; {}", plan.layouts.front().reason, nearest_fit(plan, question));
   return 0;
 }
 

@@ -2,11 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <optional>
-
-#include "base/error.h"
 #include "plan/reasons.h"
 
 namespace trireme {
@@ -28,8 +23,6 @@ const LayoutPlan* smallest(const Plan& plan) {
   return least(plan, [](const LayoutPlan& l) { return l.tp * l.pp * 1000 + l.pp; });
 }
 
-bool is_free(const PlanRequest& r) { return r.tp == 0 && r.pp == 0 && r.dp == 0; }
-
 // Where ranks divide a host's CPUs, one rank is as much of them as the layout leaves it: that a replica takes few says
 // nothing.
 bool ranks_are_devices(const Cluster& cluster) { return cluster.cores == 0; }
@@ -47,37 +40,33 @@ void smallest_that_fits(Advice& advice, const Plan& plan, const PlanRequest& r) 
                                layout_of_replica(*l), l->memory.weight_bytes / 1e9, l->max_sequences, r.context));
 }
 
-// The precisions below the model's that the device computes, or that save reading.
-std::vector<Precision> lower_precisions(const ModelWork& model, const Cluster& c, const EngineProfile& profile) {
-  std::vector<Precision> lower;
-  if (model.precision() == Precision::bf16)
-    lower.push_back(c.device.fp8_flops > 0 && !profile.own() ? Precision::fp8 : Precision::int8);
-  if (precision_bits(model.precision()) > 4)
-    lower.push_back(c.device.fp4_flops > 0 && !profile.own() ? Precision::fp4 : Precision::int4);
-  return lower;
+// "fp8", and what comes with it.
+std::string weights_name(const ModelWork& lower, const ModelWork& own) {
+  const std::string name = precision_name(lower.precision());
+  return lower.kv_bytes() == own.kv_bytes() ? name
+                                            : fmt::format("{} and {}-byte keys and values", name, lower.kv_bytes());
 }
 
 // Of a lower precision, beside those of the model's own.
-std::string devices_needed(const Plan& plan, const Plan& lower, Precision own_precision, Precision lower_precision) {
+std::string devices_needed(const Plan& plan, const Plan& lower, Precision own_precision) {
   const LayoutPlan *own = smallest(plan), *fewest = smallest(lower);
-  if (own && own->tp * own->pp <= fewest->tp * fewest->pp)
-    return fmt::format("{} needs no fewer devices", precision_name(lower_precision));
-  std::string line = fmt::format("at {} it fits {}", precision_name(lower_precision), layout_of_replica(*fewest));
-  if (own) line += fmt::format(" where {} needs {}", precision_name(own_precision), layout_of_replica(*own));
-  return line;
+  if (own && own->tp * own->pp <= fewest->tp * fewest->pp) return "needs no fewer devices";
+  return fmt::format(
+      "fits {}{}", layout_of_replica(*fewest),
+      own ? fmt::format(" where {} needs {}", precision_name(own_precision), layout_of_replica(*own)) : "");
 }
 
-void quantize_first(Advice& advice, const Plan& plan, const ModelWork& model, const Cluster& cluster,
-                    const EngineProfile& profile, const PlanRequest& request) {
+void quantize_first(Advice& advice, const Plan& plan, const PlanQuestion& question) {
   const LayoutPlan* now = plan.choice < 0 ? nullptr : &plan.layouts[static_cast<size_t>(plan.choice)];
-  for (Precision p : lower_precisions(model, cluster, profile)) {
-    const ModelWork quantized(model.name(), model.config(), p, model.kv_bytes(), profile);
-    const Plan lower = plan_layouts(quantized, cluster, profile, request);
+  for (Precision p : question.lower_precisions()) {
+    const auto quantized = question.at_precision(p);
+    const Plan lower = plan_layouts(*quantized, question.cluster, question.profile, question.request);
     if (lower.choice < 0) continue;
     const LayoutPlan* best = &lower.layouts[static_cast<size_t>(lower.choice)];
-    std::string line = ranks_are_devices(cluster) ? devices_needed(plan, lower, model.precision(), p)
-                                                  : fmt::format("at {} it fits", precision_name(p));
-    if (now && request.objective == Objective::latency)
+    std::string line = fmt::format(
+        "at {} it {}", weights_name(*quantized, question.model),
+        ranks_are_devices(question.cluster) ? devices_needed(plan, lower, question.model.precision()) : "fits");
+    if (now && question.request.objective == Objective::latency)
       line += fmt::format("; {}: {:.1f} ms a token in place of {:.1f}", layout_name(*best), best->performance.decode_ms,
                           now->performance.decode_ms);
     else
@@ -114,68 +103,34 @@ void over_hosts(Advice& advice, const Plan& plan, const Cluster& c) {
                                layout_name(*wide), wide->performance.decode_ms, wide->tokens_per_s));
 }
 
-void interactive_or_offline(Advice& advice, const ModelWork& model, const Cluster& cluster,
-                            const EngineProfile& profile, PlanRequest request) {
+void interactive_or_offline(Advice& advice, const PlanQuestion& question) {
+  PlanRequest request = question.request;
   request.batch = request.rate = request.slo_ttft_ms = request.slo_tpot_ms = 0;
   request.objective = Objective::latency;
-  const Plan one = plan_layouts(model, cluster, profile, request);
+  const Plan one = plan_layouts(question.model, question.cluster, question.profile, request);
   request.objective = Objective::throughput;
-  const Plan many = plan_layouts(model, cluster, profile, request);
+  const Plan many = plan_layouts(question.model, question.cluster, question.profile, request);
   if (one.choice < 0 || many.choice < 0) return;
   const LayoutPlan &a = one.layouts.front(), &b = many.layouts.front();
   advice.push_back(
       fmt::format("interactive, one user a replica: {}, {:.1f} ms a token, TTFT {:.0f} ms; offline: {}, {:.0f} tok/s "
                   "at {:.1f} ms a token",
-                  ranks_are_devices(cluster) ? layout_of_replica(a) : layout_name(a), a.performance.decode_ms,
+                  ranks_are_devices(question.cluster) ? layout_of_replica(a) : layout_name(a), a.performance.decode_ms,
                   a.performance.ttft_ms, layout_name(b), b.tokens_per_s, b.performance.decode_ms));
 }
 
 }  // namespace
 
-std::vector<std::string> give_advice(const Plan& plan, const ModelWork& model, const Cluster& cluster,
-                                     const EngineProfile& profile, const PlanRequest& request) {
+std::vector<std::string> give_advice(const Plan& plan, const PlanQuestion& question) {
   Advice advice;
-  if (!is_free(request)) return advice;
-  if (ranks_are_devices(cluster)) smallest_that_fits(advice, plan, request);
-  quantize_first(advice, plan, model, cluster, profile, request);
-  if (ranks_are_devices(cluster)) replicas_or_tp(advice, plan);
-  over_hosts(advice, plan, cluster);
-  interactive_or_offline(advice, model, cluster, profile, request);
+  if (!question.is_free()) return advice;
+  const bool devices = ranks_are_devices(question.cluster);
+  if (devices) smallest_that_fits(advice, plan, question.request);
+  quantize_first(advice, plan, question);
+  if (devices) replicas_or_tp(advice, plan);
+  over_hosts(advice, plan, question.cluster);
+  interactive_or_offline(advice, question);
   return advice;
-}
-
-std::string nearest_fit(const Plan& plan, const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                        const PlanRequest& request) {
-  std::vector<std::string> ways;
-  PlanRequest free = request;
-  free.tp = free.pp = free.dp = 0;
-  if (!is_free(request))
-    if (const Plan others = plan_layouts(model, cluster, profile, free); others.choice >= 0)
-      ways.push_back(layout_name(others.layouts.front()));
-  for (Precision p : lower_precisions(model, cluster, profile)) {
-    const ModelWork quantized(model.name(), model.config(), p, model.kv_bytes(), profile);
-    const Plan lower = plan_layouts(quantized, cluster, profile, request);
-    if (lower.choice < 0) continue;
-    ways.push_back(fmt::format("--precision {} with {}", precision_name(p), layout_name(lower.layouts.front())));
-    break;
-  }
-  const LayoutPlan* nearest = plan.layouts.empty() ? nullptr : &plan.layouts.front();
-  if (nearest && nearest->max_sequences >= 1 && request.batch > 0)
-    ways.push_back(fmt::format("--batch {} with {}", nearest->max_sequences, layout_name(*nearest)));
-  else if (nearest && nearest->memory.positions() >= 1)
-    ways.push_back(
-        fmt::format("--context {:.0f} with {}", std::floor(nearest->memory.positions()), layout_name(*nearest)));
-  if (ways.empty() && is_free(request)) {
-    const int most = std::min(64 * cluster.hosts, Cluster::kMostDevices / cluster.devices);
-    for (int hosts = 2 * cluster.hosts; hosts <= most; hosts *= 2) {
-      const Cluster more = cluster.with_hosts(hosts);
-      const Plan larger = plan_layouts(model, more, profile, request);
-      if (larger.choice < 0) continue;
-      ways.push_back(fmt::format("{} with {}", more.text(), layout_name(larger.layouts.front())));
-      break;
-    }
-  }
-  return ways.empty() ? "a device with more memory would" : fmt::format("{} would fit", fmt::join(ways, ", or "));
 }
 
 }  // namespace trireme

@@ -6,6 +6,7 @@
 import atexit
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -59,6 +60,39 @@ for kind, words in [(["--precision", "fp4"], "Trireme cannot run this: it has no
 none, err = plan_json("--shape", "llama-3.1-405b", "--machine", "8 h100", code=78)
 check(none["choice"] is None and all(not l["fits"] for l in none["layouts"]), none)
 check("nothing fits: weights do not fit" in err and "--precision fp8 with " in err and "would fit" in err, err)
+
+
+def follow(arguments, way):
+    """The arguments with one way of an error's line: options with other values, another machine, or another layout."""
+    change, _, layout = way.rpartition(" with ")
+    arguments = list(arguments)
+    words = change.split() if change.startswith("--") else ["--machine", change] if change else []
+    for option, value in zip(words[::2], words[1::2]):
+        if option in arguments:
+            arguments[arguments.index(option) + 1] = value
+        else:
+            arguments += [option, value]
+    if not change:
+        del arguments[arguments.index("--tp"):]
+    degrees = {"TP": "1", "PP": "1", "DP": "1"} | dict(word.split() for word in layout.split(" x ") if word != "1 device")
+    return arguments, [int(n) for n in degrees.values()]
+
+
+# Whatever is offered in place of what does not fit, fits, promises and all.
+for shape, machine, *load in [
+        ("llama-3.1-405b", "8 h100"), ("llama-3.1-405b", "2 h100"), ("llama-3.1-8b", "1 h100", "--rate", "100"), ("llama-3.1-8b", "8 h100", "--slo-tpot", "0.0001"),
+        ("llama-3.1-70b", "8 h100", "--batch", "64", "--slo-tpot", "20"), ("llama-3.1-70b", "8 h100", "--batch", "16", "--input-len", "4000", "--slo-ttft", "100"),
+        ("llama-3.1-70b", "8 h100", "--slo-ttft", "10", "--slo-tpot", "5"), ("llama-3.1-8b", "8 h100", "--rate", "1000", "--slo-tpot", "12", "--objective", "cost"),
+        ("llama-3.1-70b", "8 h100", "--input-len", "100000", "--batch", "64"), ("llama-3.1-70b", "8 h100", "--context", "2000000"),
+        ("llama-3.1-70b", "8 h100", "--context", "200000", "--output-len", "300", "--batch", "32"), ("llama-3.1-8b", "8 h100", "--batch", "100000"),
+        ("llama-3.1-70b", "8 h100", "--tp", "1", "--pp", "1", "--dp", "1")]:
+    asked = ["--shape", shape, "--machine", machine, *load]
+    _, err = plan_json(*asked, code=78)
+    check(err.endswith(" would fit\n"), asked, err)
+    for way in err.rpartition("; ")[2].removesuffix(" would fit\n").split(", or "):
+        followed, layout = follow(asked, way)
+        best = plan_json(*followed)[0]["layouts"][0]
+        check([best["tp"], best["pp"], best["dp"]] == layout, asked, way, best)
 full, err = plan_json("--shape", "llama-3.1-70b", "--machine", "8 h100", "--precision", "fp8", "--tp", "2", "--pp", "1", "--dp", "1", "--input-len", "8192",
                       "--output-len", "1024", "--batch", "64", code=78)
 check(full["layouts"][0]["ttft_ms"] > 10000 and "KV for 64 x 9216 does not" in full["layouts"][0]["reason"], full)
@@ -104,6 +138,15 @@ for words in ("--map-by ppr:2:node:PE=96 ", "--cpus-per-task=96 "):  # else a ra
     check(words in out, out)
 fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
 check(fastest < 1, fastest)
+
+# What quantizing gives, as it is advised, is what the same command with --precision gives: keys and values may change with the weights.
+for model, machine, *load in [("llama-3.1-70b", "8 h100", "--input-len", "1000", "--output-len", "1000"), ("llama-3.1-8b", "1 h100"), ("llama-3.1-8b", "8 b200", "--batch", "8")]:
+    asked = ["--shape", model, "--machine", machine, *load]
+    advised = re.findall(r"^at (\w+) .*: (\d+) tok/s in place of (\d+)$", plan(*asked)[0], re.MULTILINE)
+    check(len(advised) == 2, asked)
+    for precision, lower, own in advised:
+        for options, tokens in ([], own), (["--precision", precision], lower):
+            check(f"{plan_json(*asked, *options)[0]['layouts'][0]['output_tokens_per_s']:.0f}" == tokens, asked, precision, advised)
 
 # A map as it was dumped is the machine that it was made of; CPUs are the cores of their hosts, loaded as a run loads them when nobody says how.
 def dump(folder, spec):

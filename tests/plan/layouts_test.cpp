@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "model/shapes.h"
 #include "plan/advice.h"
+#include "plan/nearest_fit.h"
 #include "plan/reasons.h"
 #include "testkit/error_of.h"
 
@@ -17,18 +18,25 @@ using testkit::contains;
 namespace {
 
 struct Question {
+  const char* shape;
   EngineProfile profile;
   Cluster cluster;
   ModelWork model;
   PlanRequest request;
 
   Question(const char* shape, Precision precision, const char* machine, const char* engine = "published")
-      : profile(get_engine_profile(engine)),
+      : shape(shape),
+        profile(get_engine_profile(engine)),
         cluster(Cluster::parse(machine)),
         model(shape, get_shape(shape).config(), precision, 2, profile) {
     request.input_tokens = 1024, request.output_tokens = 256, request.context = 1280, request.position = 1152;
   }
   Plan plan() const { return plan_layouts(model, cluster, profile, request); }
+  PlanQuestion whole() const {
+    return {model, cluster, profile, request, [this](Precision p) {
+              return std::make_unique<ModelWork>(shape, model.config(), p, model.kv_bytes(), profile);
+            }};
+  }
   const LayoutPlan* find(const Plan& plan, int tp, int pp) const {
     for (const LayoutPlan& l : plan.layouts)
       if (l.tp == tp && l.pp == pp) return &l;
@@ -132,11 +140,29 @@ TEST_CASE("nothing fits: what would is named") {
   Question q("llama-3.1-405b", Precision::bf16, "2 h100");
   const Plan plan = q.plan();
   CHECK(plan.choice == -1);
-  CHECK(contains(nearest_fit(plan, q.model, q.cluster, q.profile, q.request), "8 hosts x 2 h100"));
+  CHECK(contains(nearest_fit(plan, q.whole()), "2 hosts x 8 h100"));
   Question one("llama-3.1-70b", Precision::bf16, "8 h100");
   one.request.tp = one.request.pp = one.request.dp = 1;
-  const std::string near = nearest_fit(one.plan(), one.model, one.cluster, one.profile, one.request);
+  const std::string near = nearest_fit(one.plan(), one.whole());
   CHECK(contains(near, ", or --precision fp8 with 1 device would fit"));
+}
+
+TEST_CASE("what would fit keeps what was promised: devices for a rate, times that can be kept, sequences that fit") {
+  Question rate("llama-3.1-8b", Precision::bf16, "1 h100");
+  rate.request.rate = 100;
+  CHECK(nearest_fit(rate.plan(), rate.whole()) ==
+        "--rate 22.5 with 1 device, or 1 host x 8 h100 nvswitch with DP 8 would fit");
+  Question time("llama-3.1-70b", Precision::bf16, "8 h100");
+  time.request.batch = 64, time.request.slo_tpot_ms = 22;
+  const std::string near = nearest_fit(time.plan(), time.whole());
+  CHECK(contains(near, "--precision fp8 with "));
+  CHECK(contains(near, "--batch "));
+  CHECK(contains(near, "--slo-tpot "));
+  CHECK(!contains(near, "--context "));
+  time.request.slo_tpot_ms = 0.1;  // of no batch, precision or machine
+  const std::string only = nearest_fit(time.plan(), time.whole());
+  CHECK(only.starts_with("--slo-tpot "));
+  CHECK(!contains(only, ", or "));
 }
 
 TEST_CASE("one layout that is asked for is the only one; one that cannot be is refused with the arithmetic") {
@@ -163,7 +189,7 @@ TEST_CASE("this engine takes uneven widths that others do not") {
 TEST_CASE("the questions that everybody asks are answered") {
   Question q("llama-3.1-70b", Precision::bf16, "2 hosts x 8 h100");
   std::string all;
-  for (const std::string& line : give_advice(q.plan(), q.model, q.cluster, q.profile, q.request)) all += line + "\n";
+  for (const std::string& line : give_advice(q.plan(), q.whole())) all += line + "\n";
   CHECK(contains(all, "smallest that fits: TP 2"));
   CHECK(contains(all, "at fp8 it fits "));
   CHECK(contains(all, "over hosts: TP 8 x PP 2 takes "));
@@ -260,7 +286,7 @@ TEST_CASE("of ranks that divide a host's CPUs it is said what holds for them, no
   q.cluster.cores = 12;
   const Plan plan = q.plan();
   std::string all, over_hosts;
-  for (const std::string& line : give_advice(plan, q.model, q.cluster, q.profile, q.request)) {
+  for (const std::string& line : give_advice(plan, q.whole())) {
     all += line + "\n";
     if (line.starts_with("over hosts: ")) over_hosts = line;
   }

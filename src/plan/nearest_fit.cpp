@@ -1,0 +1,181 @@
+#include "plan/nearest_fit.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "base/error.h"
+#include "plan/reasons.h"
+
+namespace trireme {
+
+namespace {
+
+constexpr int kUsualDevices = 8;  // of a host of GPUs, at most
+constexpr int kMostGrowth = 64;   // of a machine, that is still the same question
+
+class Ways {
+ public:
+  Ways(const Plan& plan, const PlanQuestion& question)
+      : plan_(plan), question_(question), memory_fits_(plan.layouts.front().fits) {}
+
+  std::vector<std::string> find() {
+    if (!question_.is_free()) another_layout();
+    fewer_bits();
+    if (question_.request.batch > 1) smaller_batch();
+    if (!memory_fits_) shorter_context();
+    if (memory_fits_) weaker_promises();
+    if (question_.request.rate > 0) lower_rate();
+    if (question_.is_free()) larger_machine();
+    return ways_;
+  }
+
+ private:
+  // The layout to take; none where nothing fits. What cannot be asked of a changed model does not fit it either.
+  std::optional<LayoutPlan> best(const PlanQuestion& changed) const {
+    try {
+      const Plan plan = changed.plan();
+      if (plan.choice >= 0) return plan.layouts[static_cast<size_t>(plan.choice)];
+    } catch (const Error& e) {
+      if (e.code() != ExitCode::configuration) throw;
+    }
+    return std::nullopt;
+  }
+
+  PlanQuestion with(const PlanRequest& request) const {
+    return {question_.model, question_.cluster, question_.profile, request, question_.at_precision};
+  }
+
+  void offer(const std::string& change, const std::optional<LayoutPlan>& best) {
+    if (best) ways_.push_back(fmt::format("{} with {}", change, layout_name(*best)));
+  }
+
+  template <typename Measure>
+  double most(const Measure& measure) const {
+    double found = 0;
+    for (const LayoutPlan& l : plan_.layouts) found = std::max(found, measure(l));
+    return found;
+  }
+
+  void another_layout() {
+    PlanRequest free = question_.request;
+    free.tp = free.pp = free.dp = 0;
+    if (const auto other = best(with(free))) ways_.push_back(layout_name(*other));
+  }
+
+  void fewer_bits() {
+    for (Precision p : question_.lower_precisions()) {
+      const auto model = question_.at_precision(p);
+      const auto lower =
+          best({*model, question_.cluster, question_.profile, question_.request, question_.at_precision});
+      offer(fmt::format("--precision {}", precision_name(p)), lower);
+      if (lower) return;
+    }
+  }
+
+  // Times and memory only grow with it.
+  void smaller_batch() {
+    PlanRequest r = question_.request;
+    const auto fits = [&](double batch) {
+      r.batch = batch;
+      return best(with(r));
+    };
+    std::optional<LayoutPlan> found = fits(1);
+    if (!found) return;
+    double few = 1,
+           many = std::min(question_.request.batch, most([](const LayoutPlan&l) { return l.max_sequences; }) + 1);
+    while (many - few > 1) {
+      const double middle = std::floor((few + many) / 2);
+      const auto better = fits(middle);
+      (better ? few : many) = middle;
+      if (better) found = better;
+    }
+    offer(fmt::format("--batch {:.0f}", few), found);
+  }
+
+  void shorter_context() {
+    PlanRequest r = question_.request;
+    const double positions = most([](const LayoutPlan& l) { return l.memory.positions(); });
+    // Of --context alone: prompts of that length.
+    const bool of_prompts = r.input_tokens == r.context && r.position == r.context;
+    r.context = std::floor(positions / std::max(1.0, r.batch));
+    if (r.context < 1 || (!of_prompts && r.context <= r.output_tokens)) return;
+    r.input_tokens = of_prompts ? r.context : std::min(r.input_tokens, r.context - r.output_tokens);
+    r.position = of_prompts ? r.context : r.input_tokens + r.output_tokens / 2;
+    offer(fmt::format("--context {:.0f}{}", r.context,
+                      of_prompts ? "" : fmt::format(" --input-len {:.0f}", r.input_tokens)),
+          best(with(r)));
+  }
+
+  // How many times the promised times a layout takes.
+  double excess(const LayoutPlan& l) const {
+    const auto over = [](double ms, double promised) { return promised > 0 ? ms / promised : 0; };
+    return std::max(over(l.performance.ttft_ms, question_.request.slo_ttft_ms),
+                    over(l.performance.decode_ms, question_.request.slo_tpot_ms));
+  }
+
+  // Those that the layout nearest to keeping them keeps.
+  void weaker_promises() {
+    const LayoutPlan* nearest = &plan_.layouts.front();
+    for (const LayoutPlan& l : plan_.layouts)
+      if (l.fits && excess(l) < excess(*nearest)) nearest = &l;
+    if (excess(*nearest) <= 1) return;
+    PlanRequest r = question_.request;
+    std::string change;
+    const auto weaken = [&](const char* option, double& promised, double ms) {
+      if (promised == 0 || ms <= promised) return;
+      promised = std::ceil(ms * 10) / 10;
+      change += fmt::format("{}{} {}", change.empty() ? "" : " ", option, promised);
+    };
+    weaken("--slo-ttft", r.slo_ttft_ms, nearest->performance.ttft_ms);
+    weaken("--slo-tpot", r.slo_tpot_ms, nearest->performance.decode_ms);
+    offer(change, best(with(r)));
+  }
+
+  // The most that is answered, in three digits that are surely below it.
+  void lower_rate() {
+    PlanRequest r = question_.request;
+    r.rate = 0, r.objective = Objective::throughput;
+    const auto fastest = best(with(r));
+    if (!fastest) return;
+    const double possible = 0.99 * fastest->tokens_per_s / r.output_tokens;
+    const double digit = std::pow(10, std::floor(std::log10(possible)) - 2);
+    r = question_.request;
+    r.rate = std::floor(possible / digit) * digit;
+    offer(fmt::format("--rate {:.3g}", r.rate), best(with(r)));
+  }
+
+  static Cluster larger(const Cluster& c) {
+    if (c.hosts > 1 || c.device.cpu || c.devices >= kUsualDevices) return c.with_hosts(2 * c.hosts);
+    Cluster more = c;
+    more.devices = std::min(kUsualDevices, 2 * c.devices);
+    return more;
+  }
+
+  void larger_machine() {
+    const int most = std::min(kMostGrowth * question_.cluster.most_ranks(), Cluster::kMostDevices);
+    for (Cluster c = larger(question_.cluster); c.most_ranks() <= most; c = larger(c)) {
+      const auto found = best({question_.model, c, question_.profile, question_.request, question_.at_precision});
+      offer(c.text(), found);
+      if (found) return;
+    }
+  }
+
+  const Plan& plan_;
+  const PlanQuestion& question_;
+  const bool memory_fits_;
+  std::vector<std::string> ways_;
+};
+
+}  // namespace
+
+std::string nearest_fit(const Plan& plan, const PlanQuestion& question) {
+  const std::vector<std::string> ways = Ways(plan, question).find();
+  if (!ways.empty()) return fmt::format("{} would fit", fmt::join(ways, ", or "));
+  return "no single change of the load, the precision or the number of devices would; ask for less in several";
+}
+
+}  // namespace trireme
