@@ -268,6 +268,7 @@ class Calibration {
 // How many times as fast one core is while the others wait, as stages of a pipeline do: in turn with all at work.
 double lone_gain(const Options& options, Communicator& world, Log& log) {
   constexpr int kRounds = 3;
+  const std::vector<int> cpus = allowed_cpus();
   Communicator self = world.split(world.rank(), 0);
   Stopwatch all(options, world, log, kWide, WeightChoice::int8, 1),
       one(options, self, log, kWide, WeightChoice::int8, 1);
@@ -277,6 +278,7 @@ double lone_gain(const Options& options, Communicator& world, Log& log) {
     if (world.rank() == 0) gains.push_back(beside / one.decode(1, kShort));
     world.barrier();
   }
+  stay_on(cpus);  // the teams pinned this thread
   return world.rank() == 0 ? std::max(1.0, median(gains)) : 1;
 }
 
@@ -360,6 +362,8 @@ void calibrate(const Options& options, Communicator& world) {
   write_calibration(host, level, costs);
   print_costs(costs, options);
   log.info("kept in {}", calibration_path(host, level));
+  if (world.size() == 1 && costs.cores > 1)
+    log.info("next: mpirun -n {:.0f} trireme bench --calibrate, for layouts of several ranks", costs.cores);
 }
 
 }  // namespace trireme

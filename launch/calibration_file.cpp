@@ -39,7 +39,13 @@ std::optional<HostCosts> read_calibration(const Host& host, const std::string& l
 }
 
 std::optional<HostCosts> find_calibration(const Machine& machine, const std::string& level, std::string& why_not) {
-  std::optional<HostCosts> costs = read_calibration(machine.hosts.front(), level);
+  std::optional<HostCosts> costs;
+  try {
+    costs = read_calibration(machine.hosts.front(), level);
+  } catch (const Error& error) {  // it is only a help
+    if (error.code() != ExitCode::bad_data) throw;
+    why_not = calibration_path(machine.hosts.front(), level) + " cannot be read";
+  }
   const int cores = cluster_of(machine).cores;
   if (!costs || costs->cores >= cores) return costs;
   why_not = fmt::format("{} of {} cores are calibrated", costs->cores, cores);

@@ -1,5 +1,6 @@
 #include "launch/fault.h"
 
+#include <cstdio>
 #include <exception>
 #include <new>
 
@@ -13,6 +14,8 @@ Fault Fault::current() {
   } catch (const std::bad_alloc&) {
     return {ExitCode::out_of_memory, "out of memory; use fewer ranks on this host or a smaller --kv-gib"};
   } catch (const std::exception& error) {
+    if (std::ferror(stdout))  // fmt's
+      return {ExitCode::io_error, fmt::format("cannot write to the standard output ({})", error.what())};
     return {ExitCode::internal,
             fmt::format("internal error: {}; please report it with the command line", error.what())};
   }

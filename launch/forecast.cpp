@@ -21,14 +21,8 @@ Machine without_gpus(Machine machine) {
 }
 
 std::optional<HostCosts> calibration_of(const Machine& machine, const Options& options, std::string& remark) {
-  try {
-    const std::string level = options.level == "auto" ? std::string(available_levels().back()) : options.level;
-    return find_calibration(machine, level, remark);
-  } catch (const Error& error) {  // it is only a help
-    if (error.code() != ExitCode::bad_data) throw;
-    remark = error.what();
-    return std::nullopt;
-  }
+  const std::string level = options.level == "auto" ? std::string(available_levels().back()) : options.level;
+  return find_calibration(machine, level, remark);
 }
 
 // The devices of a run are its ranks. Of those that differ the weakest counts: the others wait for it.

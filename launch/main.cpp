@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "comm/communicator.h"
@@ -49,6 +51,12 @@ void refuse_lone_worlds(const Environment& environment, int size) {
   if (!mistake.empty()) fail(ExitCode::configuration, "{}", mistake);
 }
 
+// What nobody could write is no result.
+void finish_output() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout))
+    fail(ExitCode::io_error, "cannot write to the standard output ({})", std::generic_category().message(errno));
+}
+
 int run(const Options& options, const Environment& environment, int argc, char** argv) {
   const Command& command = *find_command(options.command);
   bool use_mpi = command.mpi == MpiUse::always || (command.mpi == MpiUse::if_launched && !environment.launcher.empty());
@@ -64,7 +72,9 @@ int run(const Options& options, const Environment& environment, int argc, char**
       Waiter waiter{std::chrono::seconds(60)};
       refuse_lone_worlds(environment, Communicator::world(waiter).size());
     }
-    return command.run(options, environment);
+    const int code = command.run(options, environment);
+    finish_output();
+    return code;
   } catch (...) {
     Fault fault = Fault::current();
     report(fault, options.command, environment);
@@ -84,8 +94,10 @@ int main(int argc, char** argv) {
   Options options;
   try {
     options = parse_options(arguments, environment.entries);
-    if (answered(options, environment))
+    if (answered(options, environment)) {
+      finish_output();
       return options.command.empty() && arguments.empty() ? static_cast<int>(ExitCode::usage) : 0;
+    }
   } catch (...) {
     Fault fault = Fault::current();
     const bool known = !arguments.empty() && find_command(arguments[0]);

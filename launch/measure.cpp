@@ -110,10 +110,17 @@ void keep_measured(const Machine& machine, const Environment& environment) {
   write_machine_file(machine, file_of(machine, environment).string());
 }
 
-void find_measured(Machine& machine, const Environment& environment) {
-  std::error_code error;
-  if (environment.cache_folder.empty() || !std::filesystem::exists(file_of(machine, environment), error)) return;
-  const Machine kept = read_machine_file(file_of(machine, environment).string());
+void find_measured(Machine& machine, const Environment& environment, std::string& remark) {
+  std::error_code missing;
+  if (environment.cache_folder.empty() || !std::filesystem::exists(file_of(machine, environment), missing)) return;
+  Machine kept;
+  try {
+    kept = read_machine_file(file_of(machine, environment).string());
+  } catch (const Error& error) {  // it is only a help
+    if (error.code() != ExitCode::bad_data) throw;
+    remark = file_of(machine, environment).string() + " cannot be read; topology --measure writes it anew";
+    return;
+  }
   if (kept.hosts.size() != machine.hosts.size() || kept.size() != machine.size()) return;
   for (size_t h = 0; h < machine.hosts.size(); h++) machine.hosts[h].read_gbps = kept.hosts[h].read_gbps;
   machine.measured_links = kept.measured_links;

@@ -18,6 +18,7 @@ void measure_machine(Machine& machine);
 // Measurements are kept in the user's cache folder, by the machine: hosts' names, hardware, and CPUs of the ranks.
 // Nothing is kept, nor found, where there is no such folder.
 void keep_measured(const Machine& machine, const Environment& environment);
-void find_measured(Machine& machine, const Environment& environment);
+// remark: that they cannot be read.
+void find_measured(Machine& machine, const Environment& environment, std::string& remark);
 
 }  // namespace trireme

@@ -71,7 +71,7 @@ const OptionSpec kTable[] = {
   {"machine", "nccl-xml", 0, "FILE", "", kTopology, &Options::nccl_xml, "write the first host as NCCL_TOPO_FILE takes it"},
 
   {"plan", "machine", 0, "FILE|SPEC|here", "here", kPlan, &Options::machine, "what to plan for: '2 hosts x 8 h100 nvswitch, 8 ib400', or a file: of topology --dump, or JSON of one"},
-  {"plan", "precision", 0, "auto|bf16|fp8|fp4|int8|int4", "auto", kPlan, &Options::precision, "of the weights (auto: what -m has; bf16)"},
+  {"plan", "precision", 0, "auto|bf16|fp8|fp4|int8|int4", "auto", kPlan, &Options::precision, "of the weights (auto: what -m or --config has; bf16)"},
   {"plan", "kv", 0, "auto|bf16|fp8", "auto", kPlan, &Options::kv_type, "of keys and values (auto: docs/operations.md)"},
   {"plan", "context", 0, "N|auto", "auto", kPlan, &Options::context, "positions that a sequence may need (auto: input and output)", 1, kMany},
   {"plan", "input-len", 0, "N|auto", "auto", kPlan, &Options::input_len, "tokens of a prompt (auto: 1024, or the context)", 1, kMany},

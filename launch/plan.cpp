@@ -128,7 +128,8 @@ void print_launch(const LayoutPlan& l, const ModelWork& model, const Cluster& c,
                   layout, c.device.cpu ? "" : "--device cuda ", sequences_to_start(l, c, r));
   const int of_host = c.cores > 0 ? (l.devices() + c.hosts - 1) / c.hosts : c.devices;  // cores are divided evenly
   const int hosts = (l.devices() + of_host - 1) / of_host, per_host = std::min(l.devices(), of_host);
-  const int cores = c.cores / of_host;  // of a rank; left to itself, Open MPI binds a rank to one
+  // Of a rank; left to itself, Open MPI binds a rank to one.
+  const int cores = c.cores > 0 ? c.cores / of_host : c.device.cpu ? c.device.cores : 0;
   fmt::print("\nstart it:\n  mpirun -n {} --map-by ppr:{}:node{} {}\n", l.devices(), per_host,
              cores > 0 ? fmt::format(":PE={}", cores) : "", run);
   const std::string share = !c.device.cpu ? fmt::format("--gpus-per-node={} ", per_host)

@@ -14,6 +14,7 @@
 #include "launch/commands.h"
 #include "launch/machine_file.h"
 #include "launch/probe_limits.h"
+#include "launch/slurm_limits.h"
 #include "model/shapes.h"
 #include "model/transformers_config.h"
 #include "plan/own_memory.h"
@@ -54,6 +55,41 @@ bool is_file(const std::string& machine) {
   return false;
 }
 
+// What config.json of a checkpoint that others have quantized says of its weights: by method (fp8, mxfp4), or by bits
+// and type (AWQ, GPTQ, bitsandbytes, compressed-tensors). nullopt: nothing that this knows.
+std::optional<Precision> published_precision(const nlohmann::json& quantization) {
+  const std::string method = quantization.value("quant_method", "");
+  if (method.find("fp8") != method.npos) return Precision::fp8;
+  if (method.find("fp4") != method.npos) return Precision::fp4;
+  if (quantization.value("load_in_8bit", false)) return Precision::int8;
+  if (quantization.value("load_in_4bit", false)) return Precision::int4;
+  nlohmann::json weights = quantization;
+  if (const auto groups = quantization.find("config_groups"); groups != quantization.end() && !groups->empty())
+    weights = groups->front().value("weights", nlohmann::json::object());
+  const bool is_float = weights.value("type", "int") == "float";
+  const int bits = weights.contains("bits") ? weights.value("bits", 0) : weights.value("num_bits", 0);
+  if (bits == 8) return is_float ? Precision::fp8 : Precision::int8;
+  if (bits == 4) return is_float ? Precision::fp4 : Precision::int4;
+  return std::nullopt;
+}
+
+// Of --config. precision: as it is published, where nobody asked for another.
+ModelConfig read_config(const std::string& path, std::optional<Precision>& precision) {
+  nlohmann::json config = read_json_file(path);
+  for (const char* field : {"quantization_config", "compression_config"}) {
+    const auto found = config.find(field);
+    if (found == config.end() || found->is_null()) continue;
+    try {
+      if (!precision) precision = published_precision(*found);
+    } catch (const nlohmann::json::exception&) {  // a field of another type: nothing that this knows
+    }
+    if (!precision)
+      fail(ExitCode::bad_data, "{}: {} does not say how many bits a weight has; give --precision", path, field);
+    config.erase(found);
+  }
+  return config_from_transformers(config, path);
+}
+
 // The map of this process alone, with the speed of its memory and CPUs as calibrating found it, or as it is now.
 Cluster cluster_here(Machine machine, const std::optional<HostCosts>& costs) {
   if (!machine.ranks.front().visible_gpus.empty()) return cluster_of(machine);
@@ -82,23 +118,20 @@ PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
   if (int named = !o.model.empty() + !o.model_config.empty() + !o.shape.empty(); named != 1)
     fail(ExitCode::usage, "{}; give one of -m MODEL, --config config.json and --shape NAME",
          named == 0 ? "no model was given" : "the model was given more than once");
+  std::optional<Precision> wanted;
+  if (o.precision != "auto") wanted = get_precision(o.precision);
   PlannedModel p;
-  const bool as_stored = o.precision == "auto";
-  const Precision precision = as_stored ? Precision::bf16 : get_precision(o.precision);
+  if (!o.model.empty()) p.source = source_of(o.model);
+  const ModelConfig config = p.source          ? ModelConfig::from_json(p.source->config(), o.model)
+                             : o.shape.empty() ? read_config(o.model_config, wanted)
+                                               : get_shape(o.shape).config();
+  const Precision precision = wanted.value_or(Precision::bf16);
   if (profile.own() && precision == Precision::fp4)
     fail(ExitCode::usage, "--precision fp4: Trireme has no FP4; take int4, or --engine-profile published");
   const double kv_bytes = kv_bytes_of(o, precision, profile);
-  if (!o.model.empty()) {
-    p.source = source_of(o.model);
-    const ModelConfig config = ModelConfig::from_json(p.source->config(), o.model);
-    p.work = as_stored ? std::make_unique<ModelWork>(*p.source, config, kv_bytes)
-                       : std::make_unique<ModelWork>(o.model, config, precision, kv_bytes, profile);
-    return p;
-  }
-  const ModelConfig config = o.shape.empty() ? config_from_transformers(read_json_file(o.model_config), o.model_config)
-                                             : get_shape(o.shape).config();
-  p.work =
-      std::make_unique<ModelWork>(o.shape.empty() ? o.model_config : o.shape, config, precision, kv_bytes, profile);
+  const std::string name = p.source ? o.model : o.shape.empty() ? o.model_config : o.shape;
+  p.work = p.source && !wanted ? std::make_unique<ModelWork>(*p.source, config, kv_bytes)
+                               : std::make_unique<ModelWork>(name, config, precision, kv_bytes, profile);
   return p;
 }
 
@@ -107,12 +140,12 @@ PlannedMachine PlannedMachine::of(const Options& o, const Environment& environme
   std::optional<HostCosts> costs;
   std::string why_not;
   if (o.machine == "here") {
-    Machine machine = Machine::of({probe_rank(environment.find("CUDA_VISIBLE_DEVICES"))});
+    Machine machine = Machine::of({probe_here(environment)});
     if (machine.ranks.front().visible_gpus.empty())
       costs = find_calibration(machine, std::string(available_levels().back()), why_not);
     planned.cluster = cluster_here(std::move(machine), costs);
     if (!why_not.empty())
-      planned.cluster.remarks.push_back(why_not + "; trireme bench --calibrate on all of them would count");
+      planned.cluster.remarks.push_back(why_not + "; trireme bench --calibrate on all cores would count");
   } else {
     planned.cluster = is_file(o.machine) ? read_cluster_file(o.machine) : Cluster::parse(o.machine);
   }

@@ -30,7 +30,8 @@ StepSpeeds speeds_of(const Session& session, const Pace& pace) {
   StepSpeeds speeds;
   const Layout& l = session.layout();
   const Shape shape{l.tp, l.pp, l.dp};
-  const Forecast* forecast = session.forecast() && session.forecast()->measured() ? &*session.forecast() : nullptr;
+  const Forecast* forecast = session.forecast() ? &*session.forecast() : nullptr;
+  speeds.guessed = forecast && !forecast->measured();
   if (const Pace::Phase& decode = pace.decode(); decode.rows > 0) {
     speeds.decode_ms = decode.ms_per_token();
     speeds.sequences = decode.sequences();

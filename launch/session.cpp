@@ -12,6 +12,7 @@
 #include "launch/environment.h"
 #include "launch/gather_machine.h"
 #include "launch/handshake.h"
+#include "launch/slurm_limits.h"
 #include "launch/together.h"
 #include "topology/adapters.h"
 #include "topology/nearest.h"
@@ -144,7 +145,7 @@ std::vector<std::string> Session::gather_chips(const Machine& machine) const {
 
 // The map of the machine and this rank's place on it.
 void Session::choose_layout(const std::optional<Demand>& demand) {
-  const RankProbe probe = probe_rank(Environment::read().find("CUDA_VISIBLE_DEVICES"));
+  const RankProbe probe = probe_here(Environment::read());
   machine_ = gather_machine(probe);
   if (options_.device == "cuda") {
     open_gpu(machine_);

@@ -24,7 +24,7 @@ constexpr int kDiffers = 1;  // the exit code of diff, too
 bool is_probed(const Options& options) { return options.synthetic.empty() && options.read_machine.empty(); }
 
 Machine probe_machine(const Options& options, const Environment& environment) {
-  RankProbe mine = probe_rank(environment.find("CUDA_VISIBLE_DEVICES"));
+  RankProbe mine = probe_here(environment);
   if (environment.launcher.empty()) {
     Machine machine = Machine::of({std::move(mine)});
     if (options.measure) measure_machine(machine);
@@ -54,10 +54,10 @@ int topology_command(const Options& options, const Environment& environment) {
   if (is_probed(options)) machine = probe_machine(options, environment);
   const int rank = environment.rank;
   if (rank != 0) return 0;
-  if (options.measure)
-    keep_measured(machine, environment);
-  else if (is_probed(options))
-    find_measured(machine, environment);
+  if (options.measure) keep_measured(machine, environment);
+  std::string remark;
+  if (is_probed(options) && !options.measure) find_measured(machine, environment, remark);
+  if (!remark.empty()) fmt::print(stderr, "trireme topology: {}\n", remark);
   if (!options.synthetic.empty()) machine = invent_machine(options.synthetic);
   if (!options.read_machine.empty()) machine = read_machine_file(options.read_machine);
 

@@ -13,6 +13,12 @@ namespace {
 constexpr size_t kShownNames = 8;
 constexpr int kLast = 1 << 30;  // sorts what is unknown behind all that is known
 
+int cores_of(const Host& host, const std::vector<int>& cpus) {
+  std::set<int> cores;
+  for (int id : cpus) cores.insert(host.find_cpu(id)->core);
+  return static_cast<int>(cores.size());
+}
+
 }  // namespace
 
 std::vector<std::vector<int>> alike_hosts(const Machine& machine) {
@@ -42,11 +48,9 @@ std::vector<PackagePart> parts_of(const Host& host) {
   const auto key = [](int number) { return number < 0 ? kLast : number; };
   std::map<int, std::map<int, NumaPart>> packages;  // [package][node]
   std::map<int, int> package_of;                    // a node without CPUs is of no known package
-  std::map<int, std::set<int>> cores;
   for (const Cpu& cpu : host.cpus) {
     packages[key(cpu.package)][key(cpu.numa)].cpus.push_back(cpu.id);
     package_of.try_emplace(cpu.numa, key(cpu.package));
-    cores[cpu.numa].insert(cpu.core);
   }
   const auto part_of = [&](int node) -> NumaPart& {
     const auto package = package_of.find(node);
@@ -60,7 +64,7 @@ std::vector<PackagePart> parts_of(const Host& host) {
     part.package = package == kLast ? -1 : package;
     for (auto& [node, found] : nodes) {
       found.node = node == kLast ? -1 : node;
-      found.cores = static_cast<int>(cores[found.node].size());
+      found.cores = cores_of(host, found.cpus);
       part.nodes.push_back(std::move(found));
     }
   }

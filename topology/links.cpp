@@ -105,6 +105,7 @@ LinkClass Links::between(int a, int b) const {
   if (!one_host || of_a.domain != of_b.domain) return LinkClass::network;
   if (!of_a.gpu.empty() || !of_b.gpu.empty()) return LinkClass::pcie;  // a driver that shows nothing: who knows
   if (!at_a.pinned && !at_b.pinned && of_a.allowed == of_b.allowed) return LinkClass::device;
+  // NUMA nodes before sockets: virtual machines show each CPU as a socket, of one node.
   if (together(at_a.numa, at_b.numa) <= 1) return LinkClass::numa;
   return together(at_a.packages, at_b.packages) <= 1 ? LinkClass::package : LinkClass::sockets;
 }

@@ -13,8 +13,9 @@ namespace trireme {
 namespace {
 
 // What a core does of which nobody knows more: 8 lanes of FP32 (AVX2), two multiply-adds a cycle at 3 GHz, twice that
-// in 8 bits; and its part of a server's memory channels (epyc-9654: 4.1, xeon-6980p: 5.7 GB/s a core).
-constexpr double kCoreFlops = 100e9, kCoreOps = 200e9, kCoreReads = 4e9;
+// in 8 bits; and its part of a server's memory channels (epyc-9654: 4.1, xeon-6980p: 5.7 GB/s a core). A few cores draw
+// more, until two channels are busy.
+constexpr double kCoreFlops = 100e9, kCoreOps = 200e9, kCoreReads = 4e9, kLoneCoreReads = 15e9, kFewCoresRead = 60e9;
 constexpr const char* kUnknownNic = "eth10";  // of CPU hosts whose adapters are unknown
 
 // Parts of the names that drivers and kernels have for what data sheets call otherwise.
@@ -171,7 +172,7 @@ CpuRates cpu_rates(const Host& host, int cores, const CpuArithmetic& measured) {
     r.reads_from = r.arithmetic_from = fmt::format("by the data sheet of {}", known->name);
   } else {
     r.sheet.name = host.cpu_model, r.sheet.nic = kUnknownNic;
-    r.sheet.memory_bytes_per_s = cores * kCoreReads;
+    r.sheet.memory_bytes_per_s = std::max(cores * kCoreReads, std::min(cores * kLoneCoreReads, kFewCoresRead));
     r.sheet.bf16_flops = cores * kCoreFlops, r.sheet.int8_ops = cores * kCoreOps;
     r.reads_from = "a guess by its cores (topology --measure measures it)";
     r.arithmetic_from = "a guess by its cores";

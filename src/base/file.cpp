@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 
 #include "base/error.h"
 
@@ -37,16 +38,19 @@ File File::open_to_read(const std::string& path) {
   return file;
 }
 
+File File::open_to_write(const std::string& path) { return open_writable(path, O_WRONLY); }
+File File::open_or_create(const std::string& path) { return open_writable(path, O_RDWR | O_CREAT); }
+
 File File::create(const std::string& path) {
   File file = open_or_create(path);
   file.truncate();
   return file;
 }
 
-File File::open_or_create(const std::string& path) {
+File File::open_writable(const std::string& path, int how) {
   File file;
   file.path_ = path;
-  file.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  file.fd_ = ::open(path.c_str(), how | O_CLOEXEC, 0666);
   if (file.fd_ < 0)
     fail(ExitCode::cannot_create, "cannot create {}: {} (errno {}); the folder must exist and be writable", path,
          errno_text(), errno);
@@ -111,9 +115,17 @@ void publish_file(File& file, const std::string& path) {
 }
 
 void replace_file(const std::string& path, std::string_view data, Durable durable) {
-  File file = File::create(path + ".tmp");
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const bool is_link = fs::is_symlink(path, error);
+  const fs::file_type target = fs::status(path, error).type();
+  if (target == fs::file_type::not_found && is_link) return File::create(path).write(data);
+  if (target != fs::file_type::not_found && target != fs::file_type::regular)
+    return File::open_to_write(path).write(data);
+  const std::string place = is_link ? fs::canonical(path).string() : path;
+  File file = File::create(place + ".tmp");
   file.write(data);
-  durable == Durable::yes ? publish_file(file, path) : rename_to(file, path);
+  durable == Durable::yes ? publish_file(file, place) : rename_to(file, place);
 }
 
 std::string read_whole_file(const std::string& path) {

@@ -23,6 +23,7 @@ class File {
   }
 
   static File open_to_read(const std::string& path);
+  static File open_to_write(const std::string& path);   // a device or a pipe, whose reader is waited for
   static File create(const std::string& path);          // read and write; emptied when it exists
   static File open_or_create(const std::string& path);  // the same, and left as it is
 
@@ -37,12 +38,15 @@ class File {
   void close() noexcept;
 
  private:
+  static File open_writable(const std::string& path, int how);
+
   int fd_ = -1;
   std::string path_;
 };
 
 // Puts `data` under `path` so that a reader sees the old file or the new one and nothing between; so does whoever comes
 // after a crash of the host, when it must be durable (two syncs: milliseconds, on a busy file system many).
+// A link's target is replaced, not the link; what is no file (a device, a pipe) is written to.
 enum class Durable { no, yes };
 void replace_file(const std::string& path, std::string_view data, Durable durable = Durable::yes);
 // The same for a file written by others: syncs it, renames it to `path` (same folder) and syncs the folder.

@@ -69,8 +69,10 @@ std::string summary_text(const Tally& tally, const PhaseSeconds& s, const StepSp
       tally.completion_tokens, tokens_per_second(tally, s.total),
       s.total > 0 ? static_cast<double>(tally.completion_tokens) / s.total : 0, s.prefill, s.decode, s.communication,
       s.waiting);
-  const auto planned = [](double planned, double measured, const std::string& text) {
-    return planned > 0 ? fmt::format(", planned {} ({:+.0f} %)", text, 100 * (planned / measured - 1)) : "";
+  const auto planned = [&](double planned, double measured, const std::string& text) {
+    if (planned <= 0) return std::string();
+    return fmt::format(", {} {} ({:+.0f} %)", speeds.guessed ? "guessed" : "planned", text,
+                       100 * (planned / measured - 1));
   };
   if (speeds.decode_ms > 0)
     text += fmt::format(

@@ -41,7 +41,8 @@ nlohmann::ordered_json Status::to_json(int64_t unix_seconds) const {
                    {"decode_sequences", known_or_null(speeds.sequences)},
                    {"decode_position", known_or_null(speeds.position)},
                    {"prefill_tokens_per_second", known_or_null(speeds.prefill_rate)},
-                   {"planned_prefill_tokens_per_second", known_or_null(speeds.planned_prefill_rate)}};
+                   {"planned_prefill_tokens_per_second", known_or_null(speeds.planned_prefill_rate)},
+                   {"guessed", speeds.guessed}};
   const int64_t memory = memory_bytes();
   json["memory_bytes"] = memory;
   json["peak_memory_bytes"] = std::max(memory, peak_memory_bytes());  // the kernel counts them by different clocks

@@ -131,8 +131,8 @@ CostModel::Pass CostModel::pass(double rows, double head_rows, const AttentionMs
   return p;
 }
 
-// Cores run faster while their neighbours wait for them, as stages do that have no micro-batch: what those leave of the
-// memory's bandwidth goes to them, as far as a core can take it.
+// Cores decode faster while their neighbours wait for them, as stages do that have no micro-batch: what those leave of
+// the memory's bandwidth goes to them, as far as a core can take it. Prompts are arithmetic, which gains nothing.
 double CostModel::lone_speed(double busy_stages) const {
   return profile_.host ? std::min(profile_.host->lone_core, pp_ / busy_stages) : 1;
 }
@@ -164,7 +164,7 @@ CostModel::Prompts CostModel::prompts(double tokens, double sequences) const {
   const Pass p =
       pass(rows, sequences / pieces, [&](const StageWork& stage) { return prompt_attention_ms(stage, rows, tokens); });
   const double once = p.cost.total_ms(), whole = once + (pieces - 1) * p.slowest_ms;
-  Prompts prompts{p.cost.times(whole / once / lone_speed(pieces * once / whole))};
+  Prompts prompts{p.cost.times(whole / once)};
   prompts.cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
   prompts.cost.bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
   prompts.busy_ms = std::max(prompts.cost.bound_ms / pp_, pieces * p.slowest_ms + prompts.cost.fixed_ms);

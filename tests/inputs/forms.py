@@ -175,6 +175,21 @@ def check_no_jsonl(checks, tiny, model):
     checks.check("of rows it says nothing", done.returncode == 0 and b"JSONL" not in done.stderr, done.stderr)
 
 
+def check_full_output(checks, tiny, model):
+    """What nobody could write is no result: 74, and one line."""
+    for command in (["topology"], ["plan", "--shape", "llama-3.1-8b", "--machine", "1 h100"], ["inspect", model], ["doctor"], ["run", "--help"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([tiny.trireme, *command], env=tiny.environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        checks.check(f"{command[0]} to a full disk", done.returncode == 74 and "cannot write to the standard output" in done.stderr, done.stderr)
+
+
+def check_slurm_memory(checks, tiny, model):
+    """Memory is at most what Slurm gave, by node or by CPU, whether or not a cgroup says so."""
+    for given in ({"SLURM_MEM_PER_NODE": "200"}, {"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_ON_NODE": "2"}):
+        done = subprocess.run([tiny.trireme, "plan", "-m", model, "--machine", "here"], env=tiny.environment(**given), capture_output=True, text=True, timeout=60)
+        checks.check("a plan under Slurm's memory", "0.2 GB of memory are free" in done.stdout, done.stdout + done.stderr)
+
+
 def check_inspect(checks, tiny, model):
     _, out = tiny.corpus("counted", lines({"prompt": "a", "max_tokens": 2}, {"prompt": "b", "max_tokens": 3}, {"prompt": ""},
                                           {"custom_id": "c", "method": "POST", "url": "/v1/completions", "body": {"model": "m", "prompt": "a", "max_tokens": 2}},
@@ -332,7 +347,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
             part(checks, tiny, model)
     checks.end()
 

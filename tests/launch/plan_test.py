@@ -112,6 +112,23 @@ for arguments, code, words in [
     _, err, _ = plan(*arguments, code=code)
     check(words in err and err.count("\n") == 1, arguments, err)
 
+# A checkpoint that others have quantized is planned as its config.json says, or as asked.
+config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+          "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu",
+          "bos_token_id": 128000, "eos_token_id": 128001, "tie_word_embeddings": False}
+groups = {"group_0": {"weights": {"num_bits": 4, "type": "int"}}}
+for quantization, bits in (({"quant_method": "fp8"}, "8 bits"), ({"quant_method": "awq", "bits": 4}, "4.25 bits"), ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "8 bits"),
+                           ({"quant_method": "compressed-tensors", "config_groups": groups}, "4.25 bits"), ({"quant_method": "mxfp4"}, "4.5 bits")):
+    path = os.path.join(os.environ["XDG_CACHE_HOME"], "config.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({**config, "quantization_config": quantization}, file)
+    check(f"8.0 billion parameters, {bits} a weight" in plan("--config", path, "--machine", "1 h100")[0], quantization)
+    check("16 bits a weight" in plan("--config", path, "--machine", "1 h100", "--precision", "bf16")[0], quantization)
+for quantization in ({"quant_method": "aqlm"}, {"quant_method": 7}, [], {"quant_method": "gptq", "bits": "four"}):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({**config, "quantization_config": quantization}, file)
+    check("give --precision" in plan("--config", path, "--machine", "1 h100", code=65)[1], quantization)
+
 # Words, the launch lines, a second at most (of a loaded machine).
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--gpu-hour", "2.5")
 for words in ("> DP 8", "take DP 8: the most tokens a second", "8 replicas give", "mpirun -n 8 ", "sbatch --nodes=1", "interactive, one user a replica", "cost per"):
@@ -119,6 +136,9 @@ for words in ("> DP 8", "take DP 8: the most tokens a second", "8 replicas give"
 for tokens, noted in (("200000", True), ("100000", False)):
     out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "1 h100", "--input-len", tokens)
     check(("\n  the model was made for 131072 positions; longer sequences want a stretched RoPE\n" in out) == noted, out)
+out = plan("--shape", "llama-3.1-8b", "--precision", "int8", "--machine", "2 hosts x 2 epyc-9654", "--batch", "4", "--tp", "2", "--pp", "1", "--dp", "2")[0]
+for words in ("--map-by ppr:2:node:PE=96 ", "--cpus-per-task=96 "):  # else a rank gets one core of its socket
+    check(words in out, out)
 fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
 check(fastest < 1, fastest)
 

@@ -1,6 +1,7 @@
 #include "plan/cost.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "model/shapes.h"
 #include "plan/memory.h"
@@ -135,4 +136,25 @@ TEST_CASE("graph-launched all-reduces over NVSwitch are as measured; across host
   CHECK(a >= 160 * 9.36e-3);  // 256 KiB: 9.36 us
   CHECK(across.cost.decode_step(16, 2048).reduce_ms > 2 * a);
   CHECK(pcie.cost.decode_step(16, 2048).reduce_ms > 2 * a);
+}
+
+TEST_CASE("a bridge is no faster than a switch") {
+  for (const char* gpu : {"a100-80gb", "h100", "b200"})
+    for (double sequences : {1.0, 64.0}) {
+      CAPTURE(gpu);
+      const auto step_ms = [&](const char* link) {
+        const Replica r("llama-3.1-8b", Precision::bf16, 2, fmt::format("2 {} {}", gpu, link).c_str(), 2, 1);
+        return r.cost.decode_step(sequences, 1024).total_ms();
+      };
+      CHECK(step_ms("nvlink-pairs") >= step_ms("nvswitch"));
+    }
+}
+
+TEST_CASE("prompts keep a pipeline's stages busy as long as its work lasts, whatever the pieces") {
+  const Replica whole("llama-3.1-70b", Precision::bf16, 2, "8 h100", 4, 1),
+      staged("llama-3.1-70b", Precision::bf16, 2, "8 h100", 4, 2);
+  for (double input : {1024.0, 8192.0, 32768.0}) {
+    const double alone = whole.steady(input, 256, 8).prompt_ms, of_two = staged.steady(input, 256, 8).prompt_ms;
+    CHECK(of_two == doctest::Approx(alone / 2).epsilon(0.06));  // but for the head, and for hops
+  }
 }

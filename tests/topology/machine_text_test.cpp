@@ -63,6 +63,12 @@ TEST_CASE("what a launcher, a control group and CUDA_VISIBLE_DEVICES leave") {
                  "(control group); 1 of 2 GPUs\n"));
 }
 
+TEST_CASE("a NUMA node that several packages share stands in each, with the cores that it has there") {
+  const std::string text = machine_tree(invent_machine("numa:1 package:2 core:4 pu:1"));
+  CHECK(contains(text, "  package 0\n    NUMA 0      4 cores, CPUs 0-3\n"));
+  CHECK(contains(text, "  package 1\n    NUMA 0      4 cores, CPUs 4-7\n"));
+}
+
 TEST_CASE("devices of no known NUMA node, a split GPU, a GPU that no driver shows") {
   Machine machine = invent_machine("2 h100, 1 eth25");
   Host& host = machine.hosts[0];
