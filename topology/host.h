@@ -21,6 +21,8 @@ struct Cpu {
   bool operator==(const Cpu&) const = default;
 };
 
+constexpr size_t kMostCpus = 1 << 14;  // of a host that somebody describes
+
 // One machine as a process sees it: data, that can be probed, read or invented. Sizes in bytes; 0 or "": unknown or
 // none.
 struct Host {
@@ -55,7 +57,7 @@ struct Host {
 // normal: what is not known stays unknown.
 Host probe_host();
 // CPUs and memory of a machine that does not exist: an hwloc description ("package:2 numa:1 core:8 pu:2"). Throws
-// Error(usage) when hwloc cannot read it.
+// Error(usage) when hwloc cannot read it, or it has more than kMostCpus.
 Host invent_host(const std::string& description);
 
 // Several lines for people, each indented by two spaces.

@@ -14,7 +14,7 @@ namespace trireme {
 // Throws Error(usage) where it would have more than 64 devices on a host, 8 adapters a device or 16384 devices.
 Machine invent_machine(const Cluster& cluster);
 // The same of a text: a Cluster's ("2 hosts x 8 h100 nvswitch, 8 ib400") or, of one host without GPUs, hwloc's
-// ("package:2 numa:1 core:8 pu:2"). Throws Error(usage) when it is neither.
+// ("package:2 numa:1 core:8 pu:2"). Throws Error(usage) when it is neither, or has more than kMostCpus.
 Machine invent_machine(const std::string& description);
 
 }  // namespace trireme

@@ -14,7 +14,7 @@ using nlohmann::ordered_json;
 constexpr int kVersion = 1;
 constexpr const char* kMark = "trireme_machine";
 constexpr size_t kMostHosts = 1 << 16, kMostRanks = 1 << 20;             // of a machine
-constexpr size_t kMostCpus = 1 << 14, kMostDevices = 1 << 10;            // of a host
+constexpr size_t kMostDevices = 1 << 10;                                 // of a host
 constexpr size_t kMostLinks = 1 << 10, kMostBridges = 64;                // of a device
 constexpr int64_t kMostNumber = 1 << 24, kMostBytes = int64_t{1} << 60;  // of an id; of a size
 

@@ -12,7 +12,7 @@ namespace trireme {
 
 namespace {
 
-constexpr size_t kMostDevices = 1 << 10, kMostCpus = 1 << 14, kMostBridges = 64;
+constexpr size_t kMostDevices = 1 << 10, kMostBridges = 64;
 constexpr int kMostNumber = 1 << 24;
 constexpr std::string_view kSwitchClass = "0x068", kInfinibandClass = "0x0207";
 

@@ -166,6 +166,7 @@ MISTAKES = [
     M("a machine that is none", "topology --synthetic 'two big ones'", 64, ["'two big ones' describes no machine", "2 hosts x 8 h100"]),
     M("a machine of GPUs that are none", "topology --synthetic '8 h1000'", 64, ["column 3", "did you mean h100?"]),
     M("a machine too large to invent", "topology --synthetic '1 host x 1000 h100'", 64, ["too large to invent", "64 devices"]),
+    M("more CPUs than can be invented", "topology --synthetic 'package:1000 core:100 pu:1'", 64, ["too large to invent", "16384 CPUs"]),
     M("two machines at once", "topology --synthetic '8 h100' --read {dir}/text.txt", 64, ["--synthetic and --read", "keep one"]),
     M("a machine file that is not there", "topology --read {dir}/no.json", 66, ["no.json"]),
     M("a machine file that is none", "topology --read {dir}/text.txt", 65, ["text.txt", "no JSON"]),

@@ -76,6 +76,8 @@ TEST_CASE("what is no machine, or too large a one, is refused in words") {
   CHECK(contains(error_of([] { invent_machine(""); }), "64: '' describes no machine"));
   CHECK(contains(error_of([] { invent_machine("2 hosts x 8 h1000"); }), "64: machine"));
   CHECK(contains(error_of([] { invent_machine("package:two"); }), "64: hwloc cannot read"));
+  for (const char* crowd : {"package:1000 core:100 pu:1", "package:100 [numa(memory=1GB)] core:100(indexes=1) pu:20"})
+    CHECK(contains(error_of([&] { invent_machine(crowd); }), "is too large to invent; take at most 16384 CPUs"));
   CHECK(contains(error_of([] { invent_machine("1 host x 65 h100"); }), "too large to invent"));
   CHECK(contains(error_of([] { invent_machine("1000 hosts x 64 h100"); }), "too large to invent"));
   CHECK(contains(error_of([] { invent_machine("1 h100, 9 ib400"); }), "too large to invent"));
