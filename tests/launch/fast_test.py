@@ -108,7 +108,7 @@ def check_sums(runs, checks, model, standard):
     _, said, _ = runs.run("no NCCL", model, rows([1]), "fast", "--nccl", "off", *two, ranks=2, TRIREME_EMULATED_GPUS="2")
     checks.check("without NCCL nothing is said of it", "NCCL" not in said and "sums by" not in said, said)
     # Of a rank's groups of calls the first are first messages and embeddings. A host first spins, which the emulated GPU makes long.
-    for words, deadline, code, says in (("error=4@1", "2", 69, "a link went down"), ("late-error=4@0", "30", 69, "a link went down"),
+    for words, deadline, code, says in (("error=4@1", "30", 69, "a link went down"), ("late-error=4@0", "30", 69, "a link went down"),
                               ("hang=4@1", "2", 71, "has not finished its operations for 2 s; or it waits for another of the group of world ranks 0, 1 (NCCL)")):
         _, said, _ = runs.run(words, model, rows([3]), "fast", *library, "--tp", "2", "--deadline-s", deadline, ranks=2, ends=code, TRIREME_TEST_NCCL=words, **alone)
         checks.check(f"{words}: says {says!r}", says in said, said)
