@@ -83,11 +83,21 @@ std::string pci_relation(const std::vector<std::string>& path_a, int numa_a, con
   return numa_a == numa_b ? "node" : "sockets";
 }
 
-std::string gpu_relation(const Gpu& a, const Gpu& b) {
+namespace {
+
+std::string gpu_path(const Gpu& a, const Gpu& b) {
   if (a.switch_links > 0 && b.switch_links > 0) return "NVSwitch";
   if (const auto links = a.peer_links.find(b.pci); links != a.peer_links.end() && links->second > 0)
     return fmt::format("NVLink x{}", links->second);
   return pci_relation(a.pci_path, a.numa, b.pci_path, b.numa);
+}
+
+}  // namespace
+
+std::string gpu_relation(const Gpu& a, const Gpu& b) {
+  const auto access = a.peer_access.find(b.pci);
+  const bool refused = access != a.peer_access.end() && !access->second;
+  return gpu_path(a, b) + (refused ? kNoPeerAccess : "");
 }
 
 }  // namespace trireme

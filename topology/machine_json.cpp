@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "topology/json_fields.h"
+#include "topology/pci.h"
 
 namespace trireme {
 
@@ -125,6 +126,14 @@ class Reader {
     }
     return list;
   }
+  static void check_address(const JsonFields& fields, const char* field, const std::string& text) {
+    if (pci_address(text).empty()) fields.refuse(field, "must be PCI addresses like 0000:1b:00.0");
+  }
+  static std::vector<std::string> pci_path(const JsonFields& fields) {
+    std::vector<std::string> path = texts(fields, "pci_path", kMostBridges);
+    for (const std::string& address : path) check_address(fields, "pci_path", address);
+    return path;
+  }
   static std::vector<int> numbers(const JsonFields& fields, const char* field, const json& values) {
     std::vector<int> list;
     for (const json& value : values) {
@@ -145,7 +154,8 @@ class Reader {
     g.name = fields.text("name", "");
     g.uuid = fields.text("uuid", "");
     g.pci = fields.text("pci", "");
-    g.pci_path = texts(fields, "pci_path", kMostBridges);
+    if (!g.pci.empty()) check_address(fields, "pci", g.pci);
+    g.pci_path = pci_path(fields);
     g.numa = number(fields, "numa", -1);
     g.architecture = number(fields, "architecture");
     g.memory_bytes = bytes(fields, "memory_bytes");
@@ -173,6 +183,7 @@ class Reader {
       const JsonFields of_peers(peers, source_, field);
       const bool links = std::string_view(field) == "peer_links";
       for (const auto& [pci, value] : peers.items()) {
+        check_address(fields, field, pci);
         if (links)
           g.peer_links[pci] = number(of_peers, pci.c_str());
         else
@@ -191,7 +202,7 @@ class Reader {
     if (!parsed) fields.refuse("nic", fmt::format("must be as ib400, roce100 or eth25; it is '{}'", kind));
     n.nic = *parsed;
     n.numa = number(fields, "numa", -1);
-    n.pci_path = texts(fields, "pci_path", kMostBridges);
+    n.pci_path = pci_path(fields);
     return n;
   }
 

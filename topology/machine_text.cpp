@@ -54,7 +54,9 @@ std::string matrix_text(const Host& host) {
   for (const HostNic& nic : host.nics) text += fmt::format(fmt::runtime(kCell), nic.name);
   std::set<std::string> used;
   const auto cell = [&](const std::string& word) {
-    used.insert(word);
+    const bool marked = word.ends_with(kNoPeerAccess);
+    used.insert(marked ? word.substr(0, word.size() - 1) : word);
+    if (marked) used.insert(kNoPeerAccess);
     text += fmt::format(fmt::runtime(kCell), word);
   };
   for (const Gpu& a : gpus) {
@@ -69,7 +71,8 @@ std::string matrix_text(const Host& host) {
                                                                {"bridge", "at one PCI host bridge"},
                                                                {"node", "of one NUMA node"},
                                                                {"sockets", "of two NUMA nodes"},
-                                                               {"?", "unknown"}};
+                                                               {"?", "unknown"},
+                                                               {kNoPeerAccess, "without access to its memory"}};
   for (auto [word, meaning] : kMeanings)
     if (used.contains(word)) text += fmt::format("    {:<9} {}\n", word, meaning);
   return text;

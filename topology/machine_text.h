@@ -35,7 +35,9 @@ struct PackagePart {
 // Packages and nodes in ascending order, what is unknown last. Points into `host`.
 std::vector<PackagePart> parts_of(const Host& host);
 
-// How a GPU reaches another of its host: "NVSwitch", "NVLink x12", or over PCI as below.
+// How a GPU reaches another of its host: "NVSwitch", "NVLink x12", or over PCI as below; marked where its driver says
+// that it may not read the other's memory, so that data passes through the host's.
+constexpr const char* kNoPeerAccess = "!";
 std::string gpu_relation(const Gpu& a, const Gpu& b);
 // "switch": behind one PCI switch; "bridge": at one host bridge; "node": of one NUMA node; "sockets"; "?": unknown.
 std::string pci_relation(const std::vector<std::string>& path_a, int numa_a, const std::vector<std::string>& path_b,

@@ -97,6 +97,16 @@ TEST_CASE("how devices of a host reach each other") {
   CHECK(gpu_relation(pairs[1], pairs[2]) == "sockets");
 }
 
+TEST_CASE("GPUs that may not read each other's memory are marked, and the mark is explained") {
+  Machine machine = invent_machine("2 l40s");
+  std::vector<Gpu>& gpus = machine.hosts[0].gpus.gpus;
+  CHECK(!contains(machine_tree(machine), "!"));
+  gpus[0].peer_access[gpus[1].pci] = false;
+  const std::string text = machine_tree(machine);
+  CHECK(contains(text, "    GPU 0     -           sockets!\n    GPU 1     sockets     -\n"));
+  CHECK(contains(text, "    !         without access to its memory\n"));
+}
+
 TEST_CASE("what was measured is shown, and survives a file") {
   Machine machine = invent_machine("2 hosts x 1 epyc-9654");
   machine.hosts[0].read_gbps = 380.5, machine.hosts[1].read_gbps = 391;
@@ -109,6 +119,19 @@ TEST_CASE("what was measured is shown, and survives a file") {
   json["measured_links"][0]["to"] = 2;
   CHECK(contains(testkit::error_of([&] { machine_from_json(json, "m.json"); }),
                  R"(65: m.json: field "to" of the measured link must be a whole number from 0 to 1)"));
+}
+
+TEST_CASE("a file's PCI addresses are ones, or refused by field") {
+  const nlohmann::json good = nlohmann::json::parse(machine_to_json(invent_machine("2 h100, 1 ib400")).dump());
+  const auto refused = [&](const char* field, const nlohmann::json& value) {
+    nlohmann::json bad = good;
+    bad.at(nlohmann::json::json_pointer(std::string("/hosts/0/") + field)) = value;
+    return testkit::error_of([&] { machine_from_json(bad, "m.json"); });
+  };
+  CHECK(contains(refused("nics/0/pci_path/0", "\x01"), R"(65: m.json: field "pci_path" of the network adapter must)"));
+  CHECK(contains(refused("gpus/0/pci_path/1", "bus 7"), R"(field "pci_path" of the GPU must be PCI addresses)"));
+  CHECK(contains(refused("gpus/0/pci", "7"), R"(field "pci" of the GPU must be PCI addresses)"));
+  CHECK(contains(refused("gpus/0/peer_access", {{"7", true}}), R"(field "peer_access" of the GPU must be PCI)"));
 }
 
 TEST_CASE("two machines are compared host by host") {
