@@ -14,7 +14,7 @@ Fault Fault::current() {
   } catch (const std::bad_alloc&) {
     return {ExitCode::out_of_memory, "out of memory; use fewer ranks on this host or a smaller --kv-gib"};
   } catch (const std::exception& error) {
-    if (std::ferror(stdout))  // fmt's
+    if (std::ferror(stdout))  // fmt throws what says so
       return {ExitCode::io_error, fmt::format("cannot write to the standard output ({})", error.what())};
     return {ExitCode::internal,
             fmt::format("internal error: {}; please report it with the command line", error.what())};

@@ -54,9 +54,11 @@ int topology_command(const Options& options, const Environment& environment) {
   if (is_probed(options)) machine = probe_machine(options, environment);
   const int rank = environment.rank;
   if (rank != 0) return 0;
-  if (options.measure) keep_measured(machine, environment);
   std::string remark;
-  if (is_probed(options) && !options.measure) find_measured(machine, environment, remark);
+  if (options.measure)
+    keep_measured(machine, environment);
+  else if (is_probed(options))
+    find_measured(machine, environment, remark);
   if (!remark.empty()) fmt::print(stderr, "trireme topology: {}\n", remark);
   if (!options.synthetic.empty()) machine = invent_machine(options.synthetic);
   if (!options.read_machine.empty()) machine = read_machine_file(options.read_machine);

@@ -47,17 +47,18 @@ void Watchdog::bark(const char* what) const {
   end_(static_cast<int>(code_));
 }
 
-Watchdog::Call::Call(Watchdog& watchdog, const char* what) : watchdog_(&watchdog) {
-  if (watchdog.passages_.load(std::memory_order_relaxed) % 2 == 1) {
-    watchdog_ = nullptr;
-    return;
-  }
+// Only the watched thread writes, so a passage needs no atomic addition.
+void Watchdog::pass() { passages_.store(passages_.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
+
+Watchdog::Call::Call(Watchdog& watchdog, const char* what) {
+  if (watchdog.passages_.load(std::memory_order_relaxed) % 2 == 1) return;
+  watchdog_ = &watchdog;
   watchdog.what_.store(what, std::memory_order_relaxed);
-  watchdog.passages_.fetch_add(1, std::memory_order_release);
+  watchdog.pass();
 }
 
 Watchdog::Call::~Call() {
-  if (watchdog_) watchdog_->passages_.fetch_add(1, std::memory_order_release);
+  if (watchdog_) watchdog_->pass();
 }
 
 bool came_back(std::chrono::milliseconds limit, std::function<void()> call) {

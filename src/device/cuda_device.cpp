@@ -68,9 +68,11 @@ class EventLane final : public Lane {
   }
   ~EventLane() override {
     if (failing()) return;
-    for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
-    cudaEventDestroy(followed_);
-    cudaStreamDestroy(stream_);
+    driver_.call("a second stream to be closed", [&] {
+      for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
+      cudaEventDestroy(followed_);
+      return cudaStreamDestroy(stream_);
+    });
   }
 
   void* stream() override { return stream_; }
@@ -131,9 +133,11 @@ class OneStream final : public CudaDevice {
   }
   ~OneStream() override {
     if (failing()) return;
-    for (auto& [key, graph] : graphs_)
-      if (graph) cudaGraphExecDestroy(graph);
-    cudaStreamDestroy(stream_);
+    driver_.call("to be closed", [&] {
+      for (auto& [key, graph] : graphs_)
+        if (graph) cudaGraphExecDestroy(graph);
+      return cudaStreamDestroy(stream_);
+    });
   }
 
   Buffer allocate(size_t bytes, const char* what) override {

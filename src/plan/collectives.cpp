@@ -84,8 +84,8 @@ constexpr double kSocketUs = 1.5;     // through shared memory of one host
 double inside_us(const Cluster& c, int ranks, double bytes, bool best) {
   if (ranks <= 1) return 0;
   const bool switched = c.link == Link::nvswitch, paired = c.link == Link::nvlink_pairs && ranks <= 2;
-  const double shot = shot_us(ranks, bytes, kOneShotUs, c.device.nvlink_bytes_per_s * kNvlinkShare);
   if (switched || paired) {
+    const double shot = shot_us(ranks, bytes, kOneShotUs, c.device.nvlink_bytes_per_s * kNvlinkShare);
     for (const Measured& m : kMeasured)  // a bridge is no faster than a switch
       if (c.device.family == m.family) return std::max(measured_us(m, ranks, bytes), paired ? shot : 0);
     return shot;

@@ -193,16 +193,7 @@ class Planner {
 
 // Less is better. A wider replica and, more so, a deeper one must be worth its trouble.
 double badness(const LayoutPlan& l, Objective objective) {
-  const double size = 1 + 0.01 * std::log2(l.tp) + 0.05 * std::log2(l.pp);
-  switch (objective) {
-    case Objective::latency:
-      return l.performance.decode_ms * size;
-    case Objective::throughput:
-      return size / l.tokens_per_s;
-    case Objective::cost:
-      return size * l.cost_per_million;
-  }
-  return 0;
+  return (1 + 0.01 * std::log2(l.tp) + 0.05 * std::log2(l.pp)) / merit(l, objective);
 }
 
 // Those of one division of a cluster that were asked for. whole: those that use all of it.
@@ -234,6 +225,18 @@ void rank(Plan& plan, const ModelWork& model, const Cluster& cluster, const Plan
 }
 
 }  // namespace
+
+double merit(const LayoutPlan& l, Objective objective) {
+  switch (objective) {
+    case Objective::latency:
+      return 1 / l.performance.decode_ms;
+    case Objective::throughput:
+      return l.tokens_per_s;
+    case Objective::cost:
+      return 1 / l.cost_per_million;
+  }
+  return 0;
+}
 
 Objective get_objective(std::string_view name) {
   for (size_t i = 0; i < std::size(kObjectives); i++)

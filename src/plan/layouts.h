@@ -48,6 +48,9 @@ struct LayoutPlan {
   bool acceptable() const { return fits && meets_slo; }
 };
 
+// What the objective asks for; more is better.
+double merit(const LayoutPlan& layout, Objective objective);
+
 struct Plan {
   std::vector<LayoutPlan> layouts;  // the best first, then by what was asked for
   int choice = -1;                  // -1: nothing fits

@@ -52,19 +52,6 @@ std::string where(const LayoutPlan& l, const Cluster& cluster) {
   return "";
 }
 
-// What the objective asks for; more is better.
-double merit(const LayoutPlan& l, Objective objective) {
-  switch (objective) {
-    case Objective::latency:
-      return 1 / l.performance.decode_ms;
-    case Objective::throughput:
-      return l.tokens_per_s;
-    case Objective::cost:
-      return 1 / l.cost_per_million;
-  }
-  return 0;
-}
-
 double percent_more(double a, double b) { return std::max(0.0, std::round(100 * (a / b - 1))); }
 
 // "1.6x", or "4 % more" of what is no round multiple.
