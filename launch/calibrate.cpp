@@ -46,8 +46,11 @@ const ModelShape kGrouped = shape_of("grouped", 128, 256, 64, 8, 2, 64),
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
 constexpr int64_t kChunk = kStepTokens;
-constexpr int kFewestSamples = 3, kMostSamples = 15;              // of which the median counts
-constexpr double kSampleSeconds = 0.05, kFigureSeconds = 0.4;     // that one should last, and that all of a figure may
+// Virtual machines share cores and memory with others for seconds or minutes, and what differs between two figures must
+// not be that: all is measured in rounds, of which the mean counts.
+constexpr int kRounds = 3;
+constexpr int kMostSamples = 9;                                   // of a figure in a round, of which the median counts
+constexpr double kSampleSeconds = 0.05, kFigureSeconds = 0.13;    // that one should last, and that all of a figure may
 constexpr int64_t kFewestSteps = 4, kMostSteps = 64;              // of a sample; more would change the position
 constexpr int64_t kShort = 4;                                     // tokens of a prompt that only begins a sequence
 constexpr int64_t kLong = 2048;                                   // tokens of a long prompt
@@ -61,6 +64,12 @@ double layer_parameters(const ModelShape& s) {
   return (attention + 3.0 * static_cast<double>(s.intermediate_size)) * static_cast<double>(s.hidden_size);
 }
 double layer_values(const ModelShape& s) { return static_cast<double>(s.hidden_size + s.intermediate_size); }
+
+// A team pins the thread that makes it, which has its CPUs back after that.
+struct Unpinned {
+  std::vector<int> cpus = allowed_cpus();
+  ~Unpinned() { stay_on(cpus); }
+};
 
 // Seconds of a step of one model, with so many threads. Where there are several ranks, each has a replica of its own
 // and measures while the others do.
@@ -104,38 +113,28 @@ class Stopwatch {
     const auto start = std::chrono::steady_clock::now();
     const auto spent = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
     std::vector<double> rates;
-    while (std::ssize(rates) < kFewestSamples || (std::ssize(rates) < kMostSamples && spent() < kFigureSeconds))
-      rates.push_back(measure_rate(session_, *engine_, load));
+    do rates.push_back(measure_rate(session_, *engine_, load));
+    while (std::ssize(rates) < kMostSamples && spent() < kFigureSeconds);
     return median(rates);
   }
 
+  Unpinned after_;
   Session session_;
   std::optional<Engine> engine_;
 };
 
-// All measurements of one host, and what follows from them.
-class Calibration {
- public:
-  Calibration(const Options& options, Communicator& world, Log& log)
-      : options_(options), world_(world), log_(log), cpus_(allowed_cpus()) {}
+// A half of the last caches: the weights pass through them between two uses of a key.
+double cached_bytes() {
+  const Host host = probe_host();
+  return static_cast<double>(host.l3_bytes) * host.l3_caches / 2;
+}
 
-  // By one rank that has all cores.
-  HostCosts measure() {
-    HostCosts costs{.cores = static_cast<double>(threads_),
-                    .cached_bytes = cached_bytes(),
-                    .reduce_us = 5,
-                    .reduce_bytes_per_s = 4e9};
-    {
-      ThreadPool pool(static_cast<int>(cpus_.size()), cpus_);
-      costs.read_bytes_per_s = probe_read_gbps(pool) * 1e9;
-    }
-    costs.whole = measure_steps();
-    if (threads_ == 1) return costs;
-    Stopwatch alone(stopwatch(kWide, WeightChoice::int8, 1));
-    const double gain = whole_step_ * threads_ / alone.decode(1, kShort);
-    costs.lone_core = std::max(1.0, gain);
-    return costs;
-  }
+// A round of measurements of steps, and what follows from them.
+class Round {
+ public:
+  Round(const Options& options, Communicator& world, Log& log) : options_(options), world_(world), log_(log) {}
+
+  int threads() const { return threads_; }
 
   StepCosts measure_steps() {
     const std::pair<Precision, WeightChoice> kinds[] = {{Precision::int8, WeightChoice::int8},
@@ -143,20 +142,23 @@ class Calibration {
                                                         {Precision::bf16, WeightChoice::bf16},
                                                         {Precision::fp8, WeightChoice::fp8}};
     for (auto [precision, weights] : kinds) {
-      log_.info("products of {} weights", precision_name(precision));
       measure_products(costs_.products[static_cast<size_t>(precision)], weights);
     }
     whole_step_ = costs_.products[static_cast<size_t>(Precision::int8)].ns_per_parameter.front() * 1e-9 * parameters();
-    log_.info("what layers, steps and attention take beside them");
     measure_layers();
     for (auto [precision, weights] : kinds) take_layers_off(costs_.products[static_cast<size_t>(precision)]);
     measure_attention();
     return costs_;
   }
 
+  // How many times as fast one core of a rank's is alone as beside the others; after measure_steps().
+  double lone_gain() {
+    if (threads_ == 1) return 1;
+    return whole_step_ * threads_ / stopwatch(kWide, WeightChoice::int8, 1).decode(1, kShort);
+  }
+
  private:
   Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights, int threads) {
-    stay_on(cpus_);  // the team before pinned this thread
     return {options_, world_, log_, shape, weights, threads};
   }
 
@@ -220,12 +222,6 @@ class Calibration {
     }
   }
 
-  // A half of the last caches: the weights pass through them between two uses of a key.
-  static double cached_bytes() {
-    const Host host = probe_host();
-    return static_cast<double>(host.l3_bytes) * host.l3_caches / 2;
-  }
-
   // Where keys and values are past all caches, as those of a model's many layers are. A position costs the query heads
   // their arithmetic and the KV heads their bytes: two shapes tell them apart.
   void measure_attention() {
@@ -258,28 +254,50 @@ class Calibration {
   const Options& options_;
   Communicator& world_;
   Log& log_;
-  std::vector<int> cpus_;
   // As a run has them: one a core, whatever hardware threads it has.
   int threads_ = thread_plan(Machine::of({probe_rank(std::nullopt)}), 0, static_cast<int>(options_.threads)).threads;
   StepCosts costs_;
   double whole_step_ = 0;  // seconds of one row of kWide, INT8
 };
 
-// How many times as fast one core is while the others wait, as stages of a pipeline do: in turn with all at work.
+// Of ranks with a core each: one while the others wait, as stages of a pipeline do, and in turn with all at work.
 double lone_gain(const Options& options, Communicator& world, Log& log) {
-  constexpr int kRounds = 3;
-  const std::vector<int> cpus = allowed_cpus();
   Communicator self = world.split(world.rank(), 0);
   Stopwatch all(options, world, log, kWide, WeightChoice::int8, 1),
       one(options, self, log, kWide, WeightChoice::int8, 1);
-  std::vector<double> gains;
+  const double beside = all.decode(1, kShort);
+  const double gain = world.rank() == 0 ? beside / one.decode(1, kShort) : 1;
+  world.barrier();
+  return gain;
+}
+
+// Sets lone_core by a round's `gain`.
+template <typename Gain>
+StepCosts measure_rounds(const Options& options, Communicator& world, Log& log, HostCosts& costs, const Gain& gain) {
+  std::vector<StepCosts> rounds;
+  double gains = 0;
   for (int i = 0; i < kRounds; i++) {
-    const double beside = all.decode(1, kShort);
-    if (world.rank() == 0) gains.push_back(beside / one.decode(1, kShort));
-    world.barrier();
+    log.info("steps of made-up models, round {} of {}", i + 1, kRounds);
+    Round round(options, world, log);
+    rounds.push_back(round.measure_steps());
+    gains += gain(round);
   }
-  stay_on(cpus);  // the teams pinned this thread
-  return world.rank() == 0 ? std::max(1.0, median(gains)) : 1;
+  costs.lone_core = std::max(1.0, gains / kRounds);
+  return StepCosts::mean_of(rounds);
+}
+
+// By one rank that has all cores.
+HostCosts measure_host(const Options& options, Communicator& world, Log& log) {
+  const std::vector<int> cpus = allowed_cpus();
+  HostCosts costs{.cached_bytes = cached_bytes(), .reduce_us = 5, .reduce_bytes_per_s = 4e9};
+  costs.whole = measure_rounds(options, world, log, costs, [&](Round& round) {
+    costs.cores = round.threads();
+    const Unpinned after;
+    ThreadPool pool(static_cast<int>(cpus.size()), cpus);
+    costs.read_bytes_per_s = std::max(costs.read_bytes_per_s, probe_read_gbps(pool) * 1e9);  // a bound: the most
+    return round.lone_gain();
+  });
+  return costs;
 }
 
 // Of the ranks of one host that have a core each.
@@ -290,10 +308,7 @@ void measure_cores(const Options& options, Communicator& world, Log& log, HostCo
   }
   Options one = options;
   one.threads = 1;
-  // Virtual machines may share their cores with others for minutes: a mean of two times is the better guess.
-  const double before = lone_gain(one, world, log);
-  costs.core = Calibration(one, world, log).measure_steps();
-  costs.lone_core = (before + lone_gain(one, world, log)) / 2;
+  costs.core = measure_rounds(one, world, log, costs, [&](Round&) { return lone_gain(one, world, log); });
 }
 
 // Of the ranks of one host, in place of the figures that stand in its file.
@@ -346,7 +361,7 @@ void calibrate(const Options& options, Communicator& world) {
   const std::string level(options.level == "auto" ? available_levels().back() : std::string_view(options.level));
   HostCosts costs;
   if (world.size() == 1) {
-    costs = Calibration(options, world, log).measure();
+    costs = measure_host(options, world, log);
   } else {
     const std::optional<HostCosts> before = read_calibration(host, level);
     if (world.all_min(before.has_value()) == 0)

@@ -47,7 +47,7 @@ MpiSession::~MpiSession() {
 void MpiSession::abort(int exit_code) {
   int ranks = 1;
   if (mpi_is_up()) MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-  if (ranks > 1) {  // alone nobody else must be told
+  if (ranks > 1) {                      // alone nobody else must be told
     static const int code = exit_code;  // the launcher ends the others with the code of the rank that ends first
     signal(SIGALRM, [](int) { std::_Exit(code); });
     alarm(kAbortLimit);

@@ -115,6 +115,22 @@ const Curve& StepCosts::curve(Precision precision) const {
   return *best;
 }
 
+StepCosts StepCosts::mean_of(std::span<const StepCosts> rounds) {
+  StepCosts mean = rounds.front();
+  const auto average = [&](const auto& figure_of) {
+    double sum = 0;
+    for (const StepCosts& round : rounds) sum += figure_of(round);
+    return sum / static_cast<double>(rounds.size());
+  };
+  for (const Field<StepCosts>& f : kStepFields)
+    mean.*f.member = average([&](const StepCosts& r) { return r.*f.member; });
+  for (size_t p = 0; p < kPrecisions; p++)
+    for (size_t i = 0; i < mean.products[p].rows.size(); i++)
+      mean.products[p].ns_per_parameter[i] =
+          average([&](const StepCosts& r) { return r.products[p].ns_per_parameter[i]; });
+  return mean;
+}
+
 StepCosts HostCosts::of(double share) const {
   const double mine = std::max(1.0, share * cores);
   const double part = core.empty() || cores <= 1 ? 1 : std::min(1.0, std::log(mine) / std::log(cores));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ struct StepCosts {
   bool empty() const;
   // The nearest precision that was measured.
   const Curve& curve(Precision precision) const;
+
+  // Of times that were taken of the same steps.
+  static StepCosts mean_of(std::span<const StepCosts> rounds);
 };
 
 // What this engine's steps take on the CPUs of one host, all at work: measured by `trireme bench --calibrate`

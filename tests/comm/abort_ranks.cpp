@@ -1,4 +1,5 @@
-// An abort of the MPI library that hangs, as Open MPI's has been seen to: the job ends with the documented code all the same.
+// An abort of the MPI library that hangs, as Open MPI's has been seen to: the job ends with the documented code all the
+// same.
 //
 //     mpirun -n RANKS abort_ranks; test $? = 69
 #include <mpi.h>

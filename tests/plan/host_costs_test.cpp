@@ -96,6 +96,16 @@ TEST_CASE("ranks of one core each and one of all are as measured, ranks between 
   CHECK(row_ns(0.5) == doctest::Approx(8));  // two share one
 }
 
+TEST_CASE("of rounds of the same measurements the mean counts") {
+  StepCosts rounds[2];
+  rounds[0].layer_us = 1, rounds[1].layer_us = 2;
+  rounds[0].products[0] = {{1, 16}, {1, 4}}, rounds[1].products[0] = {{1, 16}, {3, 5}};
+  const StepCosts mean = StepCosts::mean_of(rounds);
+  CHECK(mean.layer_us == 1.5);
+  CHECK(mean.products[0].rows == std::vector<double>{1, 16});
+  CHECK(mean.products[0].ns_per_parameter == std::vector<double>{2, 4.5});
+}
+
 TEST_CASE("the most that a step reached stands for the data sheet") {
   DeviceSheet device;
   HostCosts::parse(calibration(), "c.json").set_rates(device);
