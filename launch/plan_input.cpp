@@ -50,7 +50,7 @@ std::unique_ptr<WeightSource> source_of(const std::string& model) {
 bool is_file(const std::string& machine) {
   std::error_code error;
   if (std::filesystem::is_regular_file(machine, error)) return true;
-  if (machine.ends_with(".json") || machine.find('/') != std::string::npos)
+  if (machine.ends_with(".json") || machine.ends_with(".xml") || machine.find('/') != std::string::npos)
     fail(ExitCode::no_input, "there is no file '{}'; check --machine", machine);
   return false;
 }

@@ -10,6 +10,7 @@
 #include "launch/measure.h"
 #include "launch/slurm_limits.h"
 #include "topology/invent.h"
+#include "topology/machine_compare.h"
 #include "topology/machine_json.h"
 #include "topology/machine_svg.h"
 #include "topology/machine_text.h"

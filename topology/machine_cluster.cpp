@@ -44,7 +44,7 @@ DeviceSheet get_sheet(const Gpu& gpu) {
   fail(ExitCode::configuration,
        "there is no data sheet of {}; describe the machine in a JSON file with its figures (docs/operations.md, "
        "--machine)",
-       gpu.name.empty() ? fmt::format("GPU {}, whose name its driver does not tell", gpu.index) : gpu.name);
+       gpu.name.empty() ? fmt::format("GPU {}, whose name the map does not tell", gpu.index) : gpu.name);
 }
 
 // A GPU that ranks compute on, or the instance of that UUID: it has a part of the rates as it has of the memory.
@@ -123,11 +123,12 @@ Cluster cluster_of_gpus(const std::vector<std::vector<Device>>& hosts) {
   };
   const Device& slowest = *least(&DeviceSheet::memory_bytes_per_s);
   c.device = slowest.sheet;
-  c.device.memory_bytes = least(&DeviceSheet::memory_bytes)->sheet.memory_bytes;
+  const Device& smallest = *least(&DeviceSheet::memory_bytes);
+  c.device.memory_bytes = smallest.sheet.memory_bytes;
   c.device.link_domain = fabric_size(hosts);
-  c.remarks.push_back(fmt::format("{:.1f} GB of memory as the driver has it; rates are {}the data sheet's of {} ({})",
-                                  c.device.memory_bytes / 1e9, slowest.instance ? "an instance's part of " : "",
-                                  c.device.name, slowest.gpu->name));
+  c.remarks.push_back(fmt::format("{:.1f} GB of memory as the {} has it; rates are {}the data sheet's of {} ({})",
+                                  c.device.memory_bytes / 1e9, smallest.gpu->memory_bytes ? "driver" : "data sheet",
+                                  slowest.instance ? "an instance's part of " : "", c.device.name, slowest.gpu->name));
   return c;
 }
 

@@ -84,7 +84,8 @@ std::string limits_text(const Machine& machine, int index) {
   std::set<int> cpus;
   std::set<std::string> gpus;
   double quota = 0;
-  for (int r : machine.ranks_on(index)) {
+  const std::vector<int> ranks = machine.ranks_on(index);
+  for (int r : ranks) {
     const Rank& rank = machine.ranks[static_cast<size_t>(r)];
     cpus.insert(rank.allowed.begin(), rank.allowed.end());
     gpus.insert(rank.visible_gpus.begin(), rank.visible_gpus.end());
@@ -97,7 +98,7 @@ std::string limits_text(const Machine& machine, int index) {
   if (host.memory_bytes < host.machine_memory_bytes)
     limits.push_back(
         fmt::format("{} of {} of memory (control group)", gib(host.memory_bytes), gib(host.machine_memory_bytes)));
-  if (gpus.size() < host.gpus.gpus.size())
+  if (!ranks.empty() && gpus.size() < host.gpus.gpus.size())
     limits.push_back(fmt::format("{} of {} GPUs", gpus.size(), host.gpus.gpus.size()));
   return limits.empty() ? "" : fmt::format("  limits         {}\n", fmt::join(limits, "; "));
 }
@@ -145,26 +146,6 @@ std::string rank_text(const Machine& machine, int index) {
 }
 
 }  // namespace
-
-std::vector<std::string> differences(const Machine& a, const Machine& b) {
-  std::vector<std::string> found;
-  if (a.hosts.size() != b.hosts.size())
-    found.push_back(fmt::format("hosts: {} and {}", a.hosts.size(), b.hosts.size()));
-  if (a.size() != b.size()) found.push_back(fmt::format("ranks: {} and {}", a.size(), b.size()));
-  std::vector<std::pair<std::string, std::vector<std::string>>> by_text;  // and the hosts that it is true of
-  for (size_t h = 0; h < std::min(a.hosts.size(), b.hosts.size()); h++)
-    for (const std::string& difference : differences(a.hosts[h], b.hosts[h])) {
-      const auto known =
-          std::find_if(by_text.begin(), by_text.end(), [&](const auto& d) { return d.first == difference; });
-      auto& names =
-          (known == by_text.end() ? by_text.emplace_back(difference, std::vector<std::string>{}) : *known).second;
-      names.push_back(a.hosts[h].name);
-    }
-  for (const auto& [difference, names] : by_text)
-    found.push_back(fmt::format("{} ({}{})", difference, names.front(),
-                                names.size() == 1 ? "" : fmt::format(" and {} more", names.size() - 1)));
-  return found;
-}
 
 std::string machine_tree(const Machine& machine) {
   std::string text;

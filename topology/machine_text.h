@@ -11,10 +11,6 @@ namespace trireme {
 // packages, NUMA nodes, CPUs, GPUs and adapters; how GPUs and adapters reach each other; what limits hold; the ranks.
 std::string machine_tree(const Machine& machine);
 
-// How one machine differs from another, host by host, a line each; what changes by the minute does not count. Empty:
-// they are alike.
-std::vector<std::string> differences(const Machine& a, const Machine& b);
-
 // Hosts that are alike (differences() of topology/host.h): indices, in the order of the first of each.
 std::vector<std::vector<int>> alike_hosts(const Machine& machine);
 // "a, b, c"; of many the first ones and the last.

@@ -14,6 +14,12 @@ namespace {
 
 constexpr size_t kMostDevices = 1 << 10, kMostBridges = 64;
 constexpr int kMostNumber = 1 << 24;
+// NCCL tells no names, but PCI numbers of NVIDIA's: those of GPUs that have a data sheet (the PCI ID repository,
+// pci.ids).
+constexpr std::pair<std::string_view, const char*> kGpuNames[] = {
+    {"0x20b0", "a100-40gb"}, {"0x20f1", "a100-40gb"}, {"0x20b2", "a100-80gb"}, {"0x20b5", "a100-80gb"},
+    {"0x2330", "h100"},      {"0x2331", "h100"},      {"0x2335", "h200"},      {"0x2901", "b200"},
+    {"0x2941", "gb200"},     {"0x26b9", "l40s"},      {"0x2684", "rtx-4090"}};
 constexpr std::string_view kSwitchClass = "0x068", kInfinibandClass = "0x0207";
 
 class Reader {
@@ -77,9 +83,14 @@ class Reader {
   }
 
   void read_below(pugi::xml_node above, int node, const std::vector<std::string>& path) {
+    std::vector<std::string> bridges = path;
+    // NCCL names a switch by its upper port alone. That stands for the lower port, too, so that a path has both, as one
+    // of sysfs has, and is written as it was read.
+    if (!path.empty()) bridges.push_back(path.back());
     for (pugi::xml_node pci : above.children("pci")) {
-      if (path.size() >= kMostBridges) refuse(pci, "busid", fmt::format("is nested deeper than {}", kMostBridges));
-      std::vector<std::string> here = path;
+      if (bridges.size() >= kMostBridges)
+        refuse(pci, "busid", fmt::format("is nested deeper than {}", kMostBridges / 2));
+      std::vector<std::string> here = bridges;
       here.push_back(address(pci, "busid"));
       for (pugi::xml_node gpu : pci.children("gpu")) add_gpu(gpu, node, here);
       read_below(pci, node, here);
@@ -91,6 +102,8 @@ class Reader {
   void add_gpu(pugi::xml_node node, int numa, const std::vector<std::string>& path) {
     Gpu gpu;
     gpu.index = number(node, "dev", static_cast<int>(host_.gpus.gpus.size()));
+    for (const auto& [device, name] : kGpuNames)
+      if (node.parent().attribute("device").value() == device) gpu.name = name;
     gpu.architecture = number(node, "sm", 0);
     gpu.numa = numa;
     gpu.pci_path = path;

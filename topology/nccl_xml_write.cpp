@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <sys/utsname.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <pugixml.hpp>
@@ -38,6 +39,13 @@ const char* vendor_of(const std::string& cpu_model) {
   return cpu_model.find("Intel") != std::string::npos ? "GenuineIntel" : nullptr;
 }
 
+// XML has no way to write a control character; a name out of a file may have some.
+std::string printable(std::string name) {
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
+  return name;
+}
+
 class Writer {
  public:
   Writer(const Host& host, const std::string& root) : host_(host), root_(root) {}
@@ -58,7 +66,7 @@ class Writer {
     cpu.append_attribute("numaid") = part.node;
     if (!part.cpus.empty()) cpu.append_attribute("affinity") = cpu_map(part.cpus).c_str();
     utsname kernel{};
-    if (uname(&kernel) == 0)
+    if (!root_.empty() && uname(&kernel) == 0)
       cpu.append_attribute("arch") = std::string_view(kernel.machine) == "aarch64" ? "arm64" : kernel.machine;
     if (const char* vendor = vendor_of(host_.cpu_model)) cpu.append_attribute("vendor") = vendor;
     for (const Gpu* gpu : part.gpus) add_gpu(cpu, *gpu);
@@ -88,11 +96,12 @@ class Writer {
     pugi::xml_node at = nic.pci_path.empty() ? cpu : device(cpu, nic.pci_path, nic_class);
     pugi::xml_node adapter = at.child("nic") ? at.child("nic") : at.append_child("nic");
     pugi::xml_node net = adapter.append_child("net");
-    const size_t colon = nic.name.find(':');
-    net.append_attribute("name") = nic.name.substr(0, colon).c_str();
+    const std::string name = printable(nic.name);
+    const size_t colon = name.find(':');
+    net.append_attribute("name") = name.substr(0, colon).c_str();
     net.append_attribute("dev") = static_cast<int>(&nic - host_.nics.data());
     if (nic.nic.gbit_per_s > 0) net.append_attribute("speed") = static_cast<int>(nic.nic.gbit_per_s * 1000);  // Mbit/s
-    net.append_attribute("port") = colon == std::string::npos ? "1" : nic.name.substr(colon + 1).c_str();
+    net.append_attribute("port") = colon == std::string::npos ? "1" : name.substr(colon + 1).c_str();
   }
 
   // NCCL names every second bridge: a switch is the port above it and the port below it.

@@ -29,9 +29,24 @@ def check_files(checks, tiny):
     checks.equal("a picture is XML", xml.parse(picture).getroot().tag, "{http://www.w3.org/2000/svg}svg")
     checks.equal("NCCL's XML has the GPUs of a host", len(list(xml.parse(nccl).getroot().iter("gpu"))), 4)
     checks.check("and is read as a host", "GPU 3" in topology(tiny, "--read", nccl)[1])
+    check_plan(checks, tiny, nccl)
     checks.equal("alike: 0", topology(tiny, "--synthetic", SPEC, "--compare", dump)[:2], (0, "alike\n"))
     code, said, _ = topology(tiny, "--synthetic", SPEC.replace("h100", "h200"), "--compare", dump)
-    checks.check("differing: 1, and in what", code == 1 and said.startswith("GPUs: 4 x h200"), said)
+    checks.check("differing: 1, and in what", code == 1 and "hosts 0-1 gpus 0-3 name: h200 and h100" in said, said)
+
+
+def check_plan(checks, tiny, nccl):
+    plan = lambda: tiny.run(["plan", "--shape", "llama-3.1-8b", "--machine", nccl])
+    unknown = plan()
+    checks.check("a plan needs GPUs' PCI numbers", unknown.returncode == 78 and b"no data sheet of GPU 0" in unknown.stderr, str(unknown))
+    written = open(nccl).read()
+    with open(nccl, "w") as file:
+        file.write(written.replace('class="0x030200"', 'class="0x030200" device="0x2330"'))
+    planned = plan().stdout.decode()
+    checks.check("with them it reads what topology reads", "1 host x 4 h100 nvswitch, 4 ib400\n  85.5 GB of memory as the data sheet has it" in planned, planned)
+    topology(tiny, "--synthetic", "package:2 core:4 pu:1", "--nccl-xml", nccl)
+    unknown = plan()
+    checks.check("and CPUs' memory, which is not in it", unknown.returncode == 78 and b"how much memory" in unknown.stderr, str(unknown))
 
 
 def check_here(checks, tiny):

@@ -18,6 +18,8 @@ std::string refused(const std::string& xml) {
   return error_of([&] { host_from_nccl_xml(xml, "topo.xml"); });
 }
 
+std::string written_again(const std::string& xml) { return nccl_xml(host_from_nccl_xml(xml, "topo.xml"), ""); }
+
 // Two GPUs, one of them split off on the other node, and an adapter each, as NCCL writes them.
 constexpr const char* kXml = R"(<system version="1">
   <cpu host_hash="0x1" numaid="0" affinity="00000000,0000000f" arch="x86_64" vendor="AuthenticAMD" familyid="175" modelid="1">
@@ -57,10 +59,13 @@ TEST_CASE("NCCL's topology becomes a host") {
   CHECK(host.numa_of({0, 4}) == std::vector<int>{0, 1});
   REQUIRE(host.gpus.gpus.size() == 2);
   const Gpu &first = host.gpus.gpus[0], &second = host.gpus.gpus[1];
+  CHECK(first.name == "h100");  // by its PCI number; the other has none
+  CHECK(second.name.empty());
   CHECK(first.architecture == 90);
   CHECK(first.switch_links == 9);
   CHECK(first.pci == "00000000:03:00.0");
-  CHECK(first.pci_path == std::vector<std::string>{"0000:01:00.0", "0000:03:00.0"});
+  // A switch is two ports, of which NCCL names one.
+  CHECK(first.pci_path == std::vector<std::string>{"0000:01:00.0", "0000:01:00.0", "0000:03:00.0"});
   CHECK(second.peer_links == std::map<std::string, int>{{first.pci, 2}});
   CHECK(second.numa == 1);
   REQUIRE(host.nics.size() == 2);
@@ -115,6 +120,25 @@ TEST_CASE("what was written is read again: CPUs, NUMA nodes, links, rates, commo
   }
 }
 
+TEST_CASE("switches of NCCL's topology are written again as they were read, however deep") {
+  CHECK(contains(written_again(kXml), R"(    <pci busid="0000:01:00.0" class="0x060400" link_speed="" link_width="">
+      <pci busid="0000:03:00.0" class="0x030200" link_speed="" link_width="">
+        <gpu dev="0" sm="90" rank="0">)"));
+  const std::string deep = written_again(R"(<system><cpu numaid="0"><pci busid="0000:01:00.0">
+    <pci busid="0000:02:00.0"><pci busid="0000:03:00.0"><gpu dev="0"/></pci></pci>
+    <pci busid="0000:04:00.0"><nic><net name="mlx5_0"/></nic></pci></pci></cpu></system>)");
+  CHECK(contains(deep, R"(
+    <pci busid="0000:01:00.0" class="0x060400" link_speed="" link_width="">
+      <pci busid="0000:02:00.0" class="0x060400" link_speed="" link_width="">
+        <pci busid="0000:03:00.0" class="0x030200" link_speed="" link_width="">
+          <gpu dev="0" rank="0" />
+        </pci>
+      </pci>
+      <pci busid="0000:04:00.0" class="0x020000" link_speed="" link_width="">
+        <nic>)"));
+  for (const std::string& once : {written_again(kXml), deep}) CHECK(written_again(once) == once);
+}
+
 TEST_CASE("a VM without PCI paths or NUMA nodes has a topology, too") {
   Host host = invent_machine("1 h100, 1 eth25").hosts[0];
   host.gpus.gpus[0].pci_path.clear(), host.gpus.gpus[0].numa = -1;
@@ -123,6 +147,12 @@ TEST_CASE("a VM without PCI paths or NUMA nodes has a topology, too") {
   CHECK(read.gpus.gpus[0].numa == -1);
   CHECK(read.gpus.gpus[0].pci == host.gpus.gpus[0].pci);
   CHECK(read.nics[0].nic.text() == "eth25");
+}
+
+TEST_CASE("a name that XML cannot hold is written without what it cannot") {
+  Host host = invent_machine("1 h100, 1 eth25").hosts[0];
+  host.nics[0].name = "eth\x01";
+  CHECK(contains(nccl_xml(host, ""), R"(name="eth?")"));
 }
 
 TEST_CASE("hostile XML is refused by name") {
@@ -142,7 +172,7 @@ TEST_CASE("hostile XML is refused by name") {
   for (int i = 0; i < 100000; i++) deep += R"(<pci busid="0000:01:00.0">)";
   CHECK(contains(refused(deep), "65: topo.xml"));
   for (int i = 0; i < 100000; i++) deep += "</pci>";
-  CHECK(contains(refused(deep + "</cpu></system>"), "nested deeper than 64"));
+  CHECK(contains(refused(deep + "</cpu></system>"), "nested deeper than 32"));
 }
 
 }  // namespace trireme

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "topology/machine.h"
+
+namespace trireme {
+
+// In what one machine differs from another: every field of a dump (topology/machine_json.h), a line each, equal lines
+// of several hosts, GPUs or ranks as one: "hosts 0-1 gpus 0-3 numa: 1 and 0". Empty: they are alike. What does not
+// count: names of hosts, boots and UUIDs, for another node of the same kind is alike; what is free at the moment; what
+// only one of them has measured; what varies by less than a fault would (kTolerances in machine_compare.cpp).
+std::vector<std::string> differences(const Machine& a, const Machine& b);
+
+}  // namespace trireme
