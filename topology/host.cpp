@@ -213,26 +213,4 @@ std::string host_text(const Host& host) {
   return text;
 }
 
-std::vector<std::string> differences(const Host& a, const Host& b) {
-  std::vector<std::string> found;
-  const auto compare = [&](const char* what, const auto& mine, const auto& other) {
-    if (mine != other) found.push_back(fmt::format("{}: {} and {}", what, mine, other));
-  };
-  compare("CPU model", a.cpu_model, b.cpu_model);
-  compare("CPUs", a.cpus.size(), b.cpus.size());
-  compare("cores", a.cores(), b.cores());
-  compare("packages", a.packages(), b.packages());
-  compare("NUMA nodes", a.numa_nodes(), b.numa_nodes());
-  compare("memory", gib(a.memory_bytes), gib(b.memory_bytes));
-  compare("GPU driver", a.gpus.driver, b.gpus.driver);
-  compare("GPUs", kinds_text(a.gpus), kinds_text(b.gpus));
-  const auto nics = [](const Host& host) {
-    std::vector<std::string> kinds;
-    for (const HostNic& nic : host.nics) kinds.push_back(nic.nic.text());
-    return fmt::format("{}", fmt::join(kinds, " "));
-  };
-  compare("network adapters", nics(a), nics(b));
-  return found;
-}
-
 }  // namespace trireme

@@ -62,9 +62,6 @@ Host invent_host(const std::string& description);
 
 // Several lines for people, each indented by two spaces.
 std::string host_text(const Host& host);
-// What differs between two hosts that should be alike in the numbers and kinds of their parts, in words ("CPUs: 64 and
-// 128"). Empty: they are alike.
-std::vector<std::string> differences(const Host& a, const Host& b);
 // "0-3,8": a list of CPUs; "none". Read again it is ascending; nothing where it is no such list.
 std::string cpu_list(const std::vector<int>& cpus);
 std::optional<std::vector<int>> parse_cpu_list(std::string_view text);

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "topology/machine_compare.h"
 #include "topology/machine_text.h"
 
 namespace trireme {

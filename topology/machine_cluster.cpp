@@ -235,10 +235,36 @@ void add_adapters(Cluster& c, const Machine& machine) {
   c.nics = least.count, c.nic = least.nic;
 }
 
+// In the numbers and kinds of parts, which a plan counts, in words ("CPUs: 64 and 128").
+std::vector<std::string> unlike_parts(const Host& a, const Host& b) {
+  std::vector<std::string> found;
+  const auto compare = [&](const char* what, const auto& mine, const auto& other) {
+    if (mine != other) found.push_back(fmt::format("{}: {} and {}", what, mine, other));
+  };
+  const auto gigabytes = [](const Host& host) {
+    return fmt::format("{:.1f} GB", static_cast<double>(host.memory_bytes) / 1e9);
+  };
+  compare("CPU model", a.cpu_model, b.cpu_model);
+  compare("CPUs", a.cpus.size(), b.cpus.size());
+  compare("cores", a.cores(), b.cores());
+  compare("packages", a.packages(), b.packages());
+  compare("NUMA nodes", a.numa_nodes(), b.numa_nodes());
+  compare("memory", gigabytes(a), gigabytes(b));
+  compare("GPU driver", a.gpus.driver, b.gpus.driver);
+  compare("GPUs", kinds_text(a.gpus), kinds_text(b.gpus));
+  const auto nics = [](const Host& host) {
+    std::vector<std::string> kinds;
+    for (const HostNic& nic : host.nics) kinds.push_back(nic.nic.text());
+    return fmt::format("{}", fmt::join(kinds, " "));
+  };
+  compare("network adapters", nics(a), nics(b));
+  return found;
+}
+
 // What is unlike the first host, in words; "": nothing.
 std::string unlike(const std::vector<Host>& hosts) {
   for (const Host& host : hosts)
-    if (const auto found = differences(hosts.front(), host); !found.empty())
+    if (const auto found = unlike_parts(hosts.front(), host); !found.empty())
       return fmt::format("hosts differ ({} and {}: {}), and each counts as the weakest", hosts.front().name, host.name,
                          fmt::join(found, "; "));
   return "";

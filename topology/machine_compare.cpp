@@ -142,4 +142,13 @@ std::vector<std::string> differences(const Machine& a, const Machine& b) {
   return differing(machine_to_json(nameless(a)), machine_to_json(nameless(b)));
 }
 
+std::vector<std::string> differences(const Host& a, const Host& b) {
+  const auto json_of = [](const Host& host) {
+    Machine alone;
+    alone.hosts.push_back(host);
+    return machine_to_json(nameless(std::move(alone)))["hosts"][0];
+  };
+  return differing(json_of(a), json_of(b));
+}
+
 }  // namespace trireme

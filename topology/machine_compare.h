@@ -12,5 +12,7 @@ namespace trireme {
 // count: names of hosts, boots and UUIDs, for another node of the same kind is alike; what is free at the moment; what
 // only one of them has measured; what varies by less than a fault would (kTolerances in machine_compare.cpp).
 std::vector<std::string> differences(const Machine& a, const Machine& b);
+// The same of two hosts: "gpus 0-3 numa: 1 and 0".
+std::vector<std::string> differences(const Host& a, const Host& b);
 
 }  // namespace trireme

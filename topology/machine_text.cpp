@@ -6,6 +6,8 @@
 #include <iterator>
 #include <set>
 
+#include "topology/machine_compare.h"
+
 namespace trireme {
 
 namespace {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "topology/machine_compare.h"
 
 namespace trireme {
 

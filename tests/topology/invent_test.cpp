@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "testkit/error_of.h"
+#include "topology/machine_compare.h"
 #include "topology/machine_json.h"
 
 namespace trireme {

@@ -42,7 +42,10 @@ TEST_CASE("a host that differs says in what, and is shown whole") {
   machine.hosts[1].nics.pop_back();
   const std::string text = machine_tree(machine);
   CHECK(contains(text, "host0, host2: 2 hosts, alike\n"));
-  CHECK(contains(text, "host1\n  unlike host0  network adapters: ib400 ib400 and ib400\n"));
+  CHECK(contains(text, "host1\n  unlike host0  nics: 2 and 1\n"));
+  machine = invent_machine("2 hosts x 2 h100, 2 ib400");
+  machine.hosts[1].gpus.gpus[1].numa = 0;
+  CHECK(contains(machine_tree(machine), "host1\n  unlike host0  gpus 1 numa: 1 and 0\n"));
 }
 
 TEST_CASE("many hosts that are alike are named by the first and the last") {
