@@ -1,4 +1,4 @@
-"""The published measurements as questions for the planner: bench/data/published_cases.json, its GPUs and models in the planner's words."""
+"""Published measurements as questions for the planner: bench/data/published_cases.json and later_cases.json, their GPUs and models in the planner's words."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import os
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 DEVICES = {"A100-80GB": "a100-80gb", "H100": "h100", "H200": "h200", "B200": "b200", "GB200": "gb200", "L40S": "l40s",
-           "RTX 4090": "rtx-4090", "Xeon 6980P (CPU)": "xeon-6980p", "2S Xeon 6980P (CPU)": "xeon-6980p",
+           "RTX 4090": "rtx-4090", "RTX PRO 6000": "rtx-pro-6000", "Xeon 6980P (CPU)": "xeon-6980p", "2S Xeon 6980P (CPU)": "xeon-6980p",
            "Ryzen 7950X (CPU)": "ryzen-7950x", "GCP c3d-highcpu-30 (Zen4 x86)": "c3d-30",
            "Raspberry Pi 5 8GB (GbE)": "raspberry-pi-5", "Raspberry Pi 4B 8GB (GbE)": "raspberry-pi-4"}
 SHAPES = {"Llama-2-7B": "llama-2-7b", "Llama-2-13B": "llama-2-13b", "Llama-2-70B": "llama-2-70b", "Llama-3-8B": "llama-3.1-8b",
@@ -46,11 +46,11 @@ def question(case):
     machine = f"{hosts} hosts x {case['n_gpus'] // hosts} {DEVICES[case['gpu']]}"
     return {**model, "metric": case["metric"], "precision": PRECISIONS[case["precision"]], "machine": machine,
             "tp": case["tp"] or (case["n_gpus"] if cpu else 1), "pp": case["pp"] or 1, "dp": case["dp"] or 1,
-            "batch": UNBOUNDED if load == "max load" else load, "kv_bytes": 1 if load == "max load" and case["precision"] == "fp8" else 2, "input": max(case["isl"] or 16, 1), "output": max(case["osl"] or 64, 1)}
+            "batch": UNBOUNDED if load == "max load" else load, "kv_bytes": 1 if load == "max load" and case["precision"] in ("fp8", "fp4") else 2, "input": max(case["isl"] or 16, 1), "output": max(case["osl"] or 64, 1)}
 
 
-def load(path=os.path.join(HERE, "data", "published_cases.json")):
-    with open(path, encoding="utf-8") as file:
+def load(name="published_cases.json"):
+    with open(os.path.join(HERE, "data", name), encoding="utf-8") as file:
         data = json.load(file)
     asked = [(case, question(case)) for case in data["cases"]]
     return data, [(case, q) for case, q in asked if q]

@@ -2,7 +2,8 @@
 """Fits the constants of the planner's profile `published` to published measurements, and says how far it is off on those that it did not see.
 
     ninja -C build bench/plan_cases
-    bench/fit_profile.py build/bench/plan_cases                   # the errors, each row predicted by constants fitted without its GPU type or its model
+    bench/fit_profile.py build/bench/plan_cases                   # the errors, each row predicted by constants fitted without its GPU type or its model;
+                                                                  # and those on later pages, to none of which anything is fitted
     bench/fit_profile.py build/bench/plan_cases --write           # the same, and the constants of all rows into src/plan/profiles/published.json
     bench/fit_profile.py build/bench/plan_cases --rows            # every row beside its prediction
 
@@ -22,15 +23,17 @@ PROFILE = os.path.join(cases.HERE, "..", "src", "plan", "profiles", "published.j
 DECODE, TTFT, THROUGHPUT = "decode_ms_per_token", "ttft_ms", "out_tokens_per_s"
 LOW_LOAD = 4  # sequences in flight, at most
 # First guesses, which the prior holds the constants near: GEMMs of one row reach 0.85 of H100's bandwidth and 0.75 of A100's, of 8 bits and of
-# 4 less; prefill 0.5 to 0.7 of dense FLOP/s; tens of microseconds a layer and a running sequence (aiconfigurator's and vLLM's measurements).
-FIRST = {"weight_share": 0.85, "weight_share_8": 0.95, "weight_share_4": 0.75, "kv_share": 0.8, "flops_share": 0.7, "flops_share_8": 0.85, "overlap": 2,
-         "layer_us": 35, "layer_8_us": 20, "step_us": 300, "sequence_us": 20, "reduce_factor": 1, "reduce_us": 1, "request_ms": 5,
+# 4 less; prefill 0.5 to 0.7 of dense FLOP/s; tens of microseconds a layer and a running sequence (aiconfigurator's and vLLM's measurements); where
+# activations are quantized, four kernels of 2 us more in a layer.
+FIRST = {"weight_share": 0.85, "weight_share_8": 0.95, "weight_share_4": 0.9, "kv_share": 0.8, "flops_share": 0.7, "flops_share_8": 0.85, "overlap": 2,
+         "layer_us": 35, "layer_8_us": 8, "step_us": 300, "sequence_us": 20, "reduce_factor": 1, "reduce_us": 1, "request_ms": 5,
          "interference": 1, "clump": 0.05}
 # Fitted as a part of another share, and no more than that: fewer bits are no easier to stream or to multiply. FP8 was measured on newer GPUs alone,
 # whose better memory would else look like a virtue of FP8.
 PART_OF = {"weight_share_8": "weight_share", "weight_share_4": "weight_share_8", "flops_share_8": "flops_share"}
 # Not fitted: host_weight_share, of which no GPU says anything, and bubble: no row is of a pipeline with many sequences in flight. NVIDIA's 1.5x of PP 8
-# over TP 8 (Llama 3.1 405B on 8 H200, a blog of 2024) stands between an even pipeline and one with that bubble.
+# over TP 8 (Llama 3.1 405B on 8 H200, a blog of 2024) stands between an even pipeline and one with that bubble. flops_share_4 neither: no row computes
+# in FP4. It is of the B200's rows of TP 1 in later_cases.json, as is what a B200 reaches of its sheet beside an H200 (topology/device_sheet.cpp).
 PRIOR = 0.3   # a constant may leave its first guess by about this, in log space, before that costs as much as a residual of SPREAD
 SPREAD = 0.1  # of measurements around a good model: residuals above it count less (Huber)
 
@@ -57,6 +60,11 @@ def poor_kernels(case):
     return case["id"].startswith("bloom_ds_int8")
 
 
+def other_kernels(case):
+    """gpt-fast's INT4 products read at 0.45 of A100's bandwidth; those of vLLM and TensorRT-LLM are others."""
+    return case["precision"].startswith("int4") and "gpt-fast" in case["source"]
+
+
 def old_engine(case):
     """Of 2022, without graphs: not what vLLM and TensorRT-LLM reach. Predicted, not fitted."""
     return case["id"].startswith("bloom_")
@@ -68,7 +76,7 @@ def is_scored(case):
 
 def is_fitted(case):
     gpu = cases.DEVICES[case["gpu"]] in ("a100-80gb", "h100", "h200", "b200")
-    return is_scored(case) and gpu and not waits_for_slot(case) and not poor_kernels(case) and not old_engine(case)
+    return is_scored(case) and gpu and not waits_for_slot(case) and not poor_kernels(case) and not other_kernels(case) and not old_engine(case)
 
 
 class Fit:
@@ -162,6 +170,8 @@ def report(data, rows, predictions):
 
     def line(name, keep, key=None):
         chosen = [errors[case["id"]] for case, q in rows if is_scored(case) and keep(case, q)]
+        if not chosen:
+            return
         print(error_line(name, chosen))
         if key:
             summary[key] = {"median": round(float(np.median(chosen)), 3), "p90": round(float(np.percentile(chosen, 90)), 3), "rows": len(chosen)}
@@ -178,6 +188,8 @@ def report(data, rows, predictions):
     for gpu in sorted({case["gpu"] for case, _ in rows}):
         line(f"    decode on {gpu}", lambda c, q: c["metric"] == DECODE and c["gpu"] == gpu)
         line(f"    throughput on {gpu}", lambda c, q: c["metric"] == THROUGHPUT and c["gpu"] == gpu)
+    if "orderings" not in data:
+        return summary
     by_id = {case["id"]: (p, case["value"]) for (case, _), p in zip(rows, predictions)}
     right, total, wrong = orders(data, by_id)
     print(f"orders of layouts right, tie band 5 %: {right} of {total} pairs ({right / total:.1%})")
@@ -220,6 +232,10 @@ def main():
     report(data, rows, in_sample)
     print(error_line("  and the time until the next sequence ends", [abs(p - m) / m for p, m in fit.with_wait(everything)]))
     print(fit.profile_of(everything)["constants"])
+    print("\n== later pages, to which nothing is fitted")
+    later, later_rows = cases.load("later_cases.json")
+    answers = Planner(args.program, [q for _, q in later_rows]).predict(fit.profile_of(everything))
+    report(later, later_rows, [answer["value"] for answer in answers])
     if args.rows:
         for (case, _), left_out, own in zip(rows, worst, in_sample):
             print(f"{case['id']:46s} {case['value']:10.2f} {left_out / case['value']:6.2f} {own / case['value']:6.2f}")

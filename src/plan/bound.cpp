@@ -18,13 +18,27 @@ void add_motion(LatencyBound& bound, const ModelWork& model, const Cluster& clus
 
 double LatencyBound::total_ms() const { return std::max(memory_ms, arithmetic_ms) + reduce_ms + hop_ms; }
 
+Precision arithmetic_of(const DeviceSheet& device, Precision precision) {
+  const bool integers = precision == Precision::int8 || precision == Precision::int4;
+  if (precision == Precision::fp8 && device.fp8_flops > device.bf16_flops) return Precision::fp8;
+  if (precision == Precision::fp4 && device.fp4_flops > device.bf16_flops) return Precision::fp4;
+  if (integers && device.cpu && device.int8_ops > device.bf16_flops) return Precision::int8;
+  return Precision::bf16;
+}
+
 double peak_flops(const DeviceSheet& device, Precision precision) {
-  double own = 0;
-  if (precision == Precision::fp8) own = device.fp8_flops;
-  if (precision == Precision::fp4) own = device.fp4_flops;
-  // On GPUs integers are a format of weights alone; CPUs multiply them as they are.
-  if (device.cpu && (precision == Precision::int8 || precision == Precision::int4)) own = device.int8_ops;
-  return std::max(own, device.bf16_flops);
+  switch (arithmetic_of(device, precision)) {
+    case Precision::fp8:
+      return device.fp8_flops;
+    case Precision::fp4:
+      return device.fp4_flops;
+    case Precision::int8:
+      return device.int8_ops;
+    case Precision::bf16:
+    case Precision::int4:
+      break;
+  }
+  return device.bf16_flops;
 }
 
 LatencyBound decode_bound(const ModelWork& model, const Cluster& cluster, int tp, int pp, double sequences,

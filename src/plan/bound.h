@@ -25,8 +25,10 @@ LatencyBound decode_bound(const ModelWork& model, const Cluster& cluster, int tp
 LatencyBound prefill_bound(const ModelWork& model, const Cluster& cluster, int tp, int pp, double tokens,
                            double sum_bytes);
 
-// Dense operations a second of a device with weights of a precision: those that it has no units for are computed in
-// BF16.
+// What a device multiplies weights of a precision in: BF16 where it has no units for them. On GPUs integers are a
+// format of weights alone; CPUs multiply them as they are.
+Precision arithmetic_of(const DeviceSheet& device, Precision precision);
+// Dense operations a second in that.
 double peak_flops(const DeviceSheet& device, Precision precision);
 
 }  // namespace trireme

@@ -56,8 +56,8 @@ void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows
   const double weights =
       stage.layer_bytes * model_.read_share(rows) / (profile_.weight_share_of(precision, cpu) * bandwidth) +
       stage.head_bytes / (profile_.weight_share_of(Precision::bf16, cpu) * bandwidth);
-  const double flops =
-      profile_.flops_share_of(precision) * cluster_.device.flops_reach * peak_flops(cluster_.device, precision);
+  const double share = profile_.flops_share_of(precision, arithmetic_of(cluster_.device, precision));
+  const double flops = share * cluster_.device.flops_reach * peak_flops(cluster_.device, precision);
   const double arithmetic =
       2 * (stage.layer_parameters * model_.used_share() * rows + stage.head_parameters * head_rows) / flops;
   cost.weights_ms += weights * 1e3;
@@ -114,7 +114,7 @@ double CostModel::hop_ms(double bytes) const {
 
 template <typename AttentionMs>
 CostModel::Pass CostModel::pass(double rows, double head_rows, const AttentionMs& attention_ms) const {
-  const double eight = precision_bits(model_.precision()) <= 8 ? profile_.layer_8_us : 0;
+  const double eight = arithmetic_of(cluster_.device, model_.precision()) == Precision::bf16 ? 0 : profile_.layer_8_us;
   const double layer_us = measured_ ? measured_->layer_us : profile_.layer_us + eight;
   const double bytes = rows * static_cast<double>(model_.config().hidden_size) * profile_.sum_bytes;
   Pass p;

@@ -32,6 +32,7 @@ constexpr Field kConstants[] = {{"weight_share", &EngineProfile::weight_share},
                                 {"kv_share", &EngineProfile::kv_share},
                                 {"flops_share", &EngineProfile::flops_share},
                                 {"flops_share_8", &EngineProfile::flops_share_8},
+                                {"flops_share_4", &EngineProfile::flops_share_4},
                                 {"overlap", &EngineProfile::overlap},
                                 {"layer_us", &EngineProfile::layer_us},
                                 {"layer_8_us", &EngineProfile::layer_8_us},
@@ -98,7 +99,8 @@ double EngineProfile::weight_share_of(Precision precision, bool cpu) const {
   return weight_share;
 }
 
-double EngineProfile::flops_share_of(Precision precision) const {
+double EngineProfile::flops_share_of(Precision precision, Precision arithmetic) const {
+  if (arithmetic == Precision::fp4) return flops_share_4;
   return precision == Precision::bf16 ? flops_share : flops_share_8;
 }
 

@@ -31,12 +31,13 @@ struct EngineProfile {
   double host_weight_share = 0;  // the same on CPUs, of what streaming reads reach, whatever the bits
   double kv_share = 0;           // reading keys and values
   double flops_share = 0;        // of dense FLOP/s in prefill, 16 bits
-  double flops_share_8 = 0;      // 8 bits and fewer
+  double flops_share_8 = 0;      // 8 bits, and fewer ones that are computed in 8 or 16
+  double flops_share_4 = 0;      // computed in FP4
   double overlap = 0;            // exponent p of (memory^p + arithmetic^p)^(1/p): 1 none, large: all
 
   // Spent beside it.
   double layer_us = 0;       // of every layer: launches and gaps between kernels
-  double layer_8_us = 0;     // more of it where activations are quantized too
+  double layer_8_us = 0;     // more of it where activations are quantized, too: in FP8 and FP4
   double step_us = 0;        // of every step: scheduling, sampling, the head's launch
   double sequence_us = 0;    // of every running sequence of a step
   double reduce_factor = 0;  // of the measured all-reduce
@@ -60,7 +61,8 @@ struct EngineProfile {
   // Throws Error(bad_data) naming the field.
   static EngineProfile parse(const nlohmann::json& json, const std::string& source);
   double weight_share_of(Precision precision, bool cpu) const;
-  double flops_share_of(Precision precision) const;
+  double flops_share_of(Precision precision,
+                        Precision arithmetic) const;  // of weights, and of what they are computed in
 };
 
 std::string engine_profile_names();                       // "published, trireme"
