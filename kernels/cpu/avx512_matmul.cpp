@@ -95,6 +95,19 @@ INLINE __m512i load_once(const std::byte* p) {
   return v;
 }
 
+// Of the next panel, while a tile is computed.
+enum class Prefetch { none, half, all };
+
+// A step's share of it.
+template <Prefetch kPrefetch, int kStepBytes>
+INLINE void prefetch(const std::byte*& next) {
+  constexpr int kAll = kStepBytes / 64, kLines = kPrefetch == Prefetch::all ? kAll : (kAll + 1) / 2;
+  if constexpr (kPrefetch == Prefetch::none) return;
+  UNROLL
+  for (int line = 0; line < kLines; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T1);
+  next += 64 * kLines;
+}
+
 // ---- f32 and bf16: 64 outputs; a step is one column or one pair of columns, 4 bytes of x beside 256 of w ----
 
 enum class Wide { f32, bf16 };
@@ -108,7 +121,7 @@ INLINE __m512 multiply_add(__m512i w, __m512i x, __m512 sum) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(x));
 }
 
-template <Wide kForm, int R, bool kHeld, bool kPrefetch>
+template <Wide kForm, int R, bool kHeld, Prefetch kPrefetch>
 __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, const std::byte* next) {
   Stack<R, 4, kHeld> stack;
   const std::byte *x = p.x + row * p.x_stride, *w = p.w;
@@ -126,11 +139,7 @@ __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, con
         sum.v[r][2] = multiply_add<kForm>(w2, a, sum.v[r][2]);
         sum.v[r][3] = multiply_add<kForm>(w3, a, sum.v[r][3]);
       }
-      if constexpr (kPrefetch) {
-        _mm_prefetch(next, _MM_HINT_T1);
-        _mm_prefetch(next + 64, _MM_HINT_T1);
-        next += kWideStep / 2;
-      }
+      prefetch<kPrefetch, kWideStep>(next);
       x += 4;
       w += kWideStep;
     }
@@ -140,16 +149,23 @@ __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, con
 }
 
 using TileLoop = void (*)(const PanelProduct&, int64_t row, const std::byte* next);
+struct TileLoops {
+  TileLoop none, half, all;  // by what they prefetch; all: null where a lone tile waits for memory anyway
+};
 
-// Cuts the rows into nearly equal tiles of at most `most`; the first two prefetch half of the next panel each.
-template <typename Pick>
-INLINE void each_tile(const PanelProduct& p, int most, int64_t panel_bytes, Pick pick) {
+// Cuts the rows into nearly equal tiles of at most `most`. The first two prefetch half of the next panel each; a lone
+// one prefetches all of it where its arithmetic takes about as long as its memory.
+INLINE void each_tile(const PanelProduct& p, int64_t panel_bytes, int most, const TileLoops* loops) {
   int64_t tiles = (p.rows + most - 1) / most;
   for (int64_t t = 0; t < tiles; t++) {
     int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
-    bool prefetch = p.next && tiles > 1 && t < 2;
-    TileLoop loop = pick(static_cast<int>(end - begin), prefetch);
-    loop(p, begin, prefetch ? p.next + panel_bytes / 2 * t : nullptr);
+    const TileLoops& loop = loops[end - begin - 1];
+    if (p.next && tiles == 1 && loop.all)
+      loop.all(p, begin, p.next);
+    else if (p.next && tiles > 1 && t < 2)
+      loop.half(p, begin, p.next + panel_bytes / 2 * t);
+    else
+      loop.none(p, begin, nullptr);
   }
 }
 
@@ -163,22 +179,21 @@ int64_t total_columns(const PanelProduct& p) {
 // often.
 constexpr int64_t kFewRows = 64;
 
+template <Wide kForm, int R, bool kHeld>
+constexpr TileLoops kWideTile = {wide_tile<kForm, R, kHeld, Prefetch::none>, wide_tile<kForm, R, kHeld, Prefetch::half>,
+                                 nullptr};
+
 template <Wide kForm>
 INLINE void wide_panel(const PanelProduct& p) {
-  static constexpr TileLoop few[6][2] = {{wide_tile<kForm, 1, false, false>, wide_tile<kForm, 1, false, true>},
-                                         {wide_tile<kForm, 2, false, false>, wide_tile<kForm, 2, false, true>},
-                                         {wide_tile<kForm, 3, false, false>, wide_tile<kForm, 3, false, true>},
-                                         {wide_tile<kForm, 4, false, false>, wide_tile<kForm, 4, false, true>},
-                                         {wide_tile<kForm, 5, false, false>, wide_tile<kForm, 5, false, true>},
-                                         {wide_tile<kForm, 6, false, false>, wide_tile<kForm, 6, false, true>}};
-  static constexpr TileLoop many[3][2] = {{wide_tile<kForm, 1, true, false>, wide_tile<kForm, 1, true, true>},
-                                          {wide_tile<kForm, 2, true, false>, wide_tile<kForm, 2, true, true>},
-                                          {wide_tile<kForm, 3, true, false>, wide_tile<kForm, 3, true, true>}};
+  static constexpr TileLoops few[] = {kWideTile<kForm, 1, false>, kWideTile<kForm, 2, false>,
+                                      kWideTile<kForm, 3, false>, kWideTile<kForm, 4, false>,
+                                      kWideTile<kForm, 5, false>, kWideTile<kForm, 6, false>},
+                             many[] = {kWideTile<kForm, 1, true>, kWideTile<kForm, 2, true>, kWideTile<kForm, 3, true>};
   int64_t bytes = total_columns(p) * kWideStep / (kForm == Wide::f32 ? 1 : 2);
   if (p.rows <= kFewRows)
-    each_tile(p, 6, bytes, [](int rows, bool prefetch) { return few[rows - 1][prefetch]; });
+    each_tile(p, bytes, 6, few);
   else
-    each_tile(p, 3, bytes, [](int rows, bool prefetch) { return many[rows - 1][prefetch]; });
+    each_tile(p, bytes, 3, many);
 }
 
 // ---- q8 and q4: 32 outputs; a group of 32 columns is summed exactly in INT32, then scaled and added ----
@@ -233,7 +248,7 @@ INLINE void add_group(const std::byte* w, const std::byte* x, int64_t x_stride, 
   }
 }
 
-template <Codes kCodes, bool kMinimum, int R, bool kPrefetch>
+template <Codes kCodes, bool kMinimum, int R, Prefetch kPrefetch>
 __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, const std::byte* next) {
   constexpr int kGroupBytes = kCodeBytes<kCodes> + (kMinimum ? 128 : 64);
   Stack<R, 2, true> stack;
@@ -272,12 +287,7 @@ __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, co
             sum.v[r][i] = _mm512_fmadd_ps(minimum[i], _mm512_set1_ps(g->scaled_sum), sum.v[r][i]);
         }
       }
-      if constexpr (kPrefetch) {
-        constexpr int kLines = (kGroupBytes / 64 + 1) / 2;
-        UNROLL
-        for (int line = 0; line < kLines; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T1);
-        next += 64 * kLines;
-      }
+      prefetch<kPrefetch, kGroupBytes>(next);
       x += sizeof(Group);
       w += kGroupBytes;
     }
@@ -286,15 +296,17 @@ __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, co
   stack.finish(p, row, top);
 }
 
+template <Codes kCodes, bool kMinimum, int R>
+constexpr TileLoops kGroupTile = {
+    group_tile<kCodes, kMinimum, R, Prefetch::none>, group_tile<kCodes, kMinimum, R, Prefetch::half>,
+    R >= 2 && kCodes == Codes::q4 ? group_tile<kCodes, kMinimum, R, Prefetch::all> : nullptr};
+
 template <Codes kCodes, bool kMinimum>
 INLINE void group_panel(const PanelProduct& p) {
-  static constexpr TileLoop tiles[4][2] = {
-      {group_tile<kCodes, kMinimum, 1, false>, group_tile<kCodes, kMinimum, 1, true>},
-      {group_tile<kCodes, kMinimum, 2, false>, group_tile<kCodes, kMinimum, 2, true>},
-      {group_tile<kCodes, kMinimum, 3, false>, group_tile<kCodes, kMinimum, 3, true>},
-      {group_tile<kCodes, kMinimum, 4, false>, group_tile<kCodes, kMinimum, 4, true>}};
+  static constexpr TileLoops tiles[] = {kGroupTile<kCodes, kMinimum, 1>, kGroupTile<kCodes, kMinimum, 2>,
+                                        kGroupTile<kCodes, kMinimum, 3>, kGroupTile<kCodes, kMinimum, 4>};
   int64_t bytes = (total_columns(p) + 31) / 32 * (kCodeBytes<kCodes> + (kMinimum ? 128 : 64));
-  each_tile(p, 4, bytes, [](int rows, bool prefetch) { return tiles[rows - 1][prefetch]; });
+  each_tile(p, bytes, 4, tiles);
 }
 
 }  // namespace
