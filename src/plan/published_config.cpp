@@ -250,21 +250,24 @@ constexpr Family kFamilies[] = {
 // Fields of models whose layers keep something else than keys and values of heads.
 struct OtherAttention {
   const char* field;
-  const char* what;
+  const char* name;
 };
 constexpr OtherAttention kOtherAttentions[] = {
-    {"kv_lora_rank", "attention is latent (MLA)"}, {"linear_num_key_heads", "attention is linear in some layers"},
-    {"mamba_d_state", "layers are state spaces"},  {"ssm_state_size", "layers are state spaces"},
-    {"state_size", "layers are state spaces"},     {"linear_attn_config", "attention is linear in some layers"},
-    {"conv_L_cache", "layers are convolutions"},
+    {"kv_lora_rank", "MLA"},
+    {"linear_attn_config", "linear attention"},
+    {"linear_num_key_heads", "linear attention"},
+    {"mamba_d_state", "state-space layers"},
+    {"ssm_state_size", "state-space layers"},
+    {"state_size", "state-space layers"},
+    {"conv_L_cache", "convolutions"},
 };
 
 const Family& family_of(ConfigReader& in) {
   const std::string type = in.text("model_type", "");
   for (const OtherAttention& other : kOtherAttentions)
     if (in.find(other.field))
-      in.refuse("model_type", fmt::format("is '{}', whose {} ({}); its cache is none that a plan knows", type,
-                                          other.what, other.field));
+      in.refuse("model_type", fmt::format("is '{}', whose {} means {}: another attention than a plan knows", type,
+                                          other.field, other.name));
   for (const Family& family : kFamilies)
     if (family.model_type == type) return family;
   std::string names = supported_families();

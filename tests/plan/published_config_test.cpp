@@ -233,20 +233,25 @@ TEST_CASE("windows, of all layers or all but each n-th") {
 }
 
 TEST_CASE("another attention is refused, and says which") {
-  for (const auto& [field, words] : {std::pair("kv_lora_rank", "attention is latent (MLA)"),
-                                     std::pair("linear_num_key_heads", "attention is linear in some layers"),
-                                     std::pair("mamba_d_state", "layers are state spaces")}) {
+  for (const auto& [field, name] :
+       {std::pair("kv_lora_rank", "MLA"), std::pair("linear_num_key_heads", "linear attention"),
+        std::pair("mamba_d_state", "state-space layers")}) {
     const std::string text = fmt::format(R"({{"model_type": "new", "{}": 512}})", field);
-    CHECK(contains(refusal_of(text), fmt::format("65: config.json: the model's model_type is 'new', whose {}", words)));
+    const std::string words = fmt::format("model_type is 'new', whose {} means {}: another attention", field, name);
+    CHECK(contains(refusal_of(text), "65: config.json: the model's " + words));
   }
-  CHECK(contains(
-      refusal_of(R"({"model_type": "kimi_vl", "text_config": {"model_type": "deepseek_v3", "kv_lora_rank": 512}})"),
-      "the model's text_config.model_type is 'deepseek_v3', whose attention is latent"));
+  const char* inside =
+      R"({"model_type": "kimi_vl", "text_config": {"model_type": "deepseek_v3", "kv_lora_rank": 512}})";
+  CHECK(contains(refusal_of(inside),
+                 "the model's text_config.model_type is 'deepseek_v3', whose kv_lora_rank means MLA"));
+  const json linear = changed("gpt-oss-20b", "layer_types", std::vector<std::string>(24, "linear_attention"));
+  CHECK(contains(testkit::error_of([&] { PublishedModel::read(linear, "c"); }), "layer_types names linear_attention"));
+}
+
+TEST_CASE("a family that nobody wrote down is refused, and those that there are are named") {
   CHECK(
       contains(refusal_of(R"({"model_type": "t5"})"), "model_type is 't5'; a plan knows the sizes of: llama, mistral"));
-  const std::vector<std::string> linear(24, "linear_attention");
-  CHECK(contains(testkit::error_of([&] { PublishedModel::read(changed("gpt-oss-20b", "layer_types", linear), "c"); }),
-                 "layer_types names linear_attention"));
+  CHECK(contains(refusal_of(R"({"text_config": {}})"), "text_config.model_type is ''"));
 }
 
 TEST_CASE("sizes that cannot be are refused by the name that the file has") {
