@@ -145,8 +145,8 @@ void windows_if_said(ConfigReader& in, PublishedModel& m) { set_windows(in, m.co
 
 void qwen_windows(ConfigReader& in, PublishedModel& m) {
   if (!in.boolean("use_sliding_window", false)) return;
-  const int64_t window = read_window(in, 4096),
-                full = checked(in, "max_window_layers", in.integer("max_window_layers"), 0);
+  const int64_t window = read_window(in, 4096);
+  const int64_t full = checked(in, "max_window_layers", in.integer("max_window_layers"), 0);
   set_windows(in, m.config, window, kNever);
   if (!in.find("layer_types"))
     for (size_t i = 0; i < m.config.layer_windows.size() && static_cast<int64_t>(i) < full; i++)
@@ -155,7 +155,7 @@ void qwen_windows(ConfigReader& in, PublishedModel& m) {
 
 // "sliding_window_pattern" is a number, or a text with a letter for each layer of the pattern ("LLLG").
 void pattern_windows(ConfigReader& in, ModelConfig& c, int64_t window, int64_t otherwise) {
-  const char* field = in.has("_sliding_window_pattern") ? "_sliding_window_pattern" : "sliding_window_pattern";
+  const char* field = in.find("_sliding_window_pattern") ? "_sliding_window_pattern" : "sliding_window_pattern";
   const json* pattern = in.find(field);
   const int64_t length = !pattern               ? otherwise
                          : pattern->is_string() ? std::ssize(pattern->get<std::string>())
@@ -201,9 +201,9 @@ using Read = void (*)(ConfigReader&, PublishedModel&);
 // heads as heads, hidden_size / heads, and of the others none.
 struct Family {
   std::string_view model_type;
-  Read mlp;
+  Read mlp;  // needs hidden_size and layers
   bool tied = false;
-  Read attention = nullptr;
+  Read attention = nullptr;  // windows and the like, needs all other sizes
   int kv_heads = 0, head_dim = 0;
   int64_t positions = 0, vocabulary = 0;
   int heads = 0;
