@@ -47,9 +47,13 @@ void print_json(const Plan& plan, const PlanRequest& request) {
   fmt::print("{}\n", all.dump(2, ' ', false, ordered_json::error_handler_t::replace));
 }
 
-void print_heading(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile, const PlanRequest& r) {
+void print_heading(const PlannedModel& planned, const Cluster& cluster, const EngineProfile& profile,
+                   const PlanRequest& r) {
+  const ModelWork& model = *planned.work;
   fmt::print("{}, {:.1f} billion parameters, {:.3g} bits a weight, {}-byte keys and values\n", model.name(),
              model.parameters() / 1e9, model.bits(), model.kv_bytes());
+  if (!planned.foreign_type.empty())
+    fmt::print("  Trireme does not run {}: planned by the sizes of its language model alone\n", planned.foreign_type);
   fmt::print("{}{}\n", cluster.text(), cluster.nics_assumed ? " (adapters assumed)" : "");
   for (const std::string& remark : cluster.remarks) fmt::print("  {}\n", remark);
   fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n", r.input_tokens,
@@ -101,7 +105,9 @@ void print_reasons(const Plan& plan) {
 }
 
 // Why this engine, whose profile it may not be, cannot run such a model; "": it can.
-std::string missing_in_trireme(const ModelWork& model) {
+std::string missing_in_trireme(const PlannedModel& planned) {
+  const ModelWork& model = *planned.work;
+  if (!planned.foreign_type.empty()) return "model_type " + planned.foreign_type;
   if (model.precision() == Precision::fp4) return "FP4 weights; --precision int4 plans what it has";
   if (model.kv_bytes() < 2) return "FP8 keys and values; --kv bf16 plans what it has";
   return "";
@@ -116,7 +122,7 @@ int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequ
 }
 
 // The line that starts a run so, bare and under Slurm.
-void print_launch(const LayoutPlan& l, const ModelWork& model, const Cluster& c, const Options& o,
+void print_launch(const LayoutPlan& l, const PlannedModel& model, const Cluster& c, const Options& o,
                   const PlanRequest& r) {
   if (const std::string missing = missing_in_trireme(model); !missing.empty()) {
     fmt::print("\nTrireme cannot run this: it has no {}\n", missing);
@@ -140,15 +146,15 @@ void print_launch(const LayoutPlan& l, const ModelWork& model, const Cluster& c,
       hosts, l.devices(), per_host, share, run);
 }
 
-void print_text(const Plan& plan, const PlanQuestion& question, const Options& options) {
+void print_text(const Plan& plan, const PlanQuestion& question, const PlannedModel& model, const Options& options) {
   const PlanRequest& request = question.request;
-  print_heading(question.model, question.cluster, question.profile, request);
+  print_heading(model, question.cluster, question.profile, request);
   print_table(plan, question.cluster, request);
   print_reasons(plan);
   const std::vector<std::string> advice = give_advice(plan, question);
   for (size_t i = 0; i < advice.size(); i++) fmt::print("{}{}\n", i == 0 ? "\n" : "", advice[i]);
   if (plan.choice >= 0)
-    print_launch(plan.layouts[static_cast<size_t>(plan.choice)], question.model, question.cluster, options, request);
+    print_launch(plan.layouts[static_cast<size_t>(plan.choice)], model, question.cluster, options, request);
 }
 
 }  // namespace
@@ -167,7 +173,7 @@ int plan_command(const Options& options, const Environment& environment) {
   if (options.json)
     print_json(plan, request);
   else
-    print_text(plan, question, options);
+    print_text(plan, question, model, options);
   if (plan.choice < 0)
     fail(ExitCode::configuration, "nothing fits: {}; {}", plan.layouts.front().reason, nearest_fit(plan, question));
   return 0;

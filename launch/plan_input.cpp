@@ -16,9 +16,10 @@
 #include "launch/probe_limits.h"
 #include "launch/slurm_limits.h"
 #include "model/shapes.h"
-#include "model/transformers_config.h"
 #include "plan/own_memory.h"
 #include "plan/planned_weights.h"
+#include "plan/published_config.h"
+#include "plan/published_precision.h"
 #include "topology/machine_cluster.h"
 
 namespace trireme {
@@ -27,13 +28,15 @@ namespace {
 
 constexpr double kDefaultInput = 1024, kDefaultOutput = 256;
 
-// Keys and values of an offline run with FP8 or FP4 weights are FP8, as in the published ones; elsewhere what engines
-// do when nobody says it.
-double kv_bytes_of(const Options& o, Precision precision, const EngineProfile& profile) {
+// As the model is published; else keys and values of an offline run with FP8 or FP4 weights are FP8, as in the
+// published ones; elsewhere what engines do when nobody says it.
+double kv_bytes_of(const Options& o, Precision precision, std::optional<double> published,
+                   const EngineProfile& profile) {
   if (o.kv_type == "fp8" && profile.own())
     fail(ExitCode::usage,
          "--kv fp8: Trireme keeps keys and values in BF16; leave it out, or --engine-profile published");
   if (o.kv_type != "auto") return o.kv_type == "fp8" ? 1 : 2;
+  if (published && !profile.own()) return *published;
   const bool offline = o.batch == 0 && o.rate == 0 && o.objective != "latency";
   const bool eight = precision == Precision::fp8 || precision == Precision::fp4;
   return offline && eight && !profile.own() ? 1 : profile.kv_bytes;
@@ -55,39 +58,21 @@ bool is_file(const std::string& machine) {
   return false;
 }
 
-// What config.json of a checkpoint that others have quantized says of its weights: by method (fp8, mxfp4), or by bits
-// and type (AWQ, GPTQ, bitsandbytes, compressed-tensors). nullopt: nothing that this knows.
-std::optional<Precision> published_precision(const nlohmann::json& quantization) {
-  const std::string method = quantization.value("quant_method", "");
-  if (method.find("fp8") != method.npos) return Precision::fp8;
-  if (method.find("fp4") != method.npos) return Precision::fp4;
-  if (quantization.value("load_in_8bit", false)) return Precision::int8;
-  if (quantization.value("load_in_4bit", false)) return Precision::int4;
-  nlohmann::json weights = quantization;
-  if (const auto groups = quantization.find("config_groups"); groups != quantization.end() && !groups->empty())
-    weights = groups->front().value("weights", nlohmann::json::object());
-  const bool is_float = weights.value("type", "int") == "float";
-  const int bits = weights.contains("bits") ? weights.value("bits", 0) : weights.value("num_bits", 0);
-  if (bits == 8) return is_float ? Precision::fp8 : Precision::int8;
-  if (bits == 4) return is_float ? Precision::fp4 : Precision::int4;
-  return std::nullopt;
-}
-
-// Of --config. precision: as it is published, where nobody asked for another.
-ModelConfig read_config(const std::string& path, std::optional<Precision>& precision) {
+// Of --config: the model, and the precisions that it is published with, where nobody asked for another.
+PublishedModel read_config(const std::string& path, std::optional<Precision>& precision,
+                           std::optional<double>& kv_bytes) {
   nlohmann::json config = read_json_file(path);
   for (const char* field : {"quantization_config", "compression_config"}) {
     const auto found = config.find(field);
     if (found == config.end() || found->is_null()) continue;
-    try {
-      if (!precision) precision = published_precision(*found);
-    } catch (const nlohmann::json::exception&) {  // a field of another type: nothing that this knows
-    }
+    const PublishedPrecision published = PublishedPrecision::of(*found);
+    if (!precision) precision = published.weights;
     if (!precision)
       fail(ExitCode::bad_data, "{}: {} does not say how many bits a weight has; give --precision", path, field);
+    kv_bytes = published.kv_bytes;
     config.erase(found);
   }
-  return config_from_transformers(config, path);
+  return PublishedModel::read(config, path);
 }
 
 // The map of this process alone, with the speed of its memory and CPUs as calibrating found it, or as it is now.
@@ -120,18 +105,23 @@ PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
          named == 0 ? "no model was given" : "the model was given more than once");
   std::optional<Precision> wanted;
   if (o.precision != "auto") wanted = get_precision(o.precision);
+  std::optional<double> kv_published;
   PlannedModel p;
   if (!o.model.empty()) p.source = source_of(o.model);
-  const ModelConfig config = p.source          ? ModelConfig::from_json(p.source->config(), o.model)
-                             : o.shape.empty() ? read_config(o.model_config, wanted)
-                                               : get_shape(o.shape).config();
+  const PublishedModel model = p.source          ? PublishedModel{ModelConfig::from_json(p.source->config(), o.model)}
+                               : o.shape.empty() ? read_config(o.model_config, wanted, kv_published)
+                                                 : PublishedModel{get_shape(o.shape).config()};
   const Precision precision = wanted.value_or(Precision::bf16);
+  if (profile.own() && !model.foreign_type.empty())
+    fail(ExitCode::usage, "Trireme does not run {}; --engine-profile published plans its sizes", model.foreign_type);
   if (profile.own() && precision == Precision::fp4)
     fail(ExitCode::usage, "--precision fp4: Trireme has no FP4; take int4, or --engine-profile published");
-  const double kv_bytes = kv_bytes_of(o, precision, profile);
+  const double kv_bytes = kv_bytes_of(o, precision, kv_published, profile);
   const std::string name = p.source ? o.model : o.shape.empty() ? o.model_config : o.shape;
-  p.work = p.source && !wanted ? std::make_unique<ModelWork>(*p.source, config, kv_bytes)
-                               : std::make_unique<ModelWork>(name, config, precision, kv_bytes, profile);
+  p.foreign_type = model.foreign_type;
+  p.work = p.source && !wanted
+               ? std::make_unique<ModelWork>(*p.source, model.config, kv_bytes)
+               : std::make_unique<ModelWork>(name, model.config, precision, kv_bytes, profile, model.shared_columns);
   return p;
 }
 

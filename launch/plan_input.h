@@ -13,6 +13,7 @@ namespace trireme {
 struct PlannedModel {
   std::unique_ptr<WeightSource> source;  // of -m, whose table of tensors has the sizes
   std::unique_ptr<ModelWork> work;
+  std::string foreign_type;  // PublishedModel's
 
   // Throws Error(usage) when the model is not named once.
   static PlannedModel of(const Options& options, const EngineProfile& profile);

@@ -157,6 +157,12 @@ std::vector<std::string> ConfigReader::texts(const char* field) {
   return values;
 }
 
+ConfigReader ConfigReader::nested(const char* field) {
+  const json* v = find(field);
+  if (!v) refuse(field, "is missing");
+  return ConfigReader(*v, source_, fmt::format("{}{}.", prefix_, field));
+}
+
 int32_t ConfigReader::token(const json& v, const char* field) const {
   int64_t id = integer_of(v, field);
   if (id < -1 || id > (int64_t{1} << 24)) refuse(field, fmt::format("is {}, no token id", id));

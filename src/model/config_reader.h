@@ -27,6 +27,7 @@ class ConfigReader {
   std::vector<double> reals(const char* field);  // [] when absent
   std::vector<int64_t> integers(const char* field);
   std::vector<std::string> texts(const char* field);
+  ConfigReader nested(const char* field);  // an object that must be there, to be read as this one
   int32_t token(const nlohmann::json& value, const char* field) const;
 
   // A feature that exists elsewhere and not here: absent, or with the value that asks for nothing.

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string_view>
 
 #include "base/error.h"
 #include "model/config_reader.h"
@@ -199,10 +198,14 @@ constexpr Family kFamilies[] = {
     {"olmo2", read_olmo2, 1e-5},
 };
 
+const Family* find_family(std::string_view model_type) {
+  const auto* found = std::ranges::find(kFamilies, model_type, &Family::model_type);
+  return found == std::end(kFamilies) ? nullptr : found;
+}
+
 const Family& family_of(ConfigReader& in) {
   const std::string type = in.text("model_type", "");
-  for (const Family& family : kFamilies)
-    if (family.model_type == type) return family;
+  if (const Family* family = find_family(type)) return *family;
   in.refuse("model_type", fmt::format("is '{}'; this version runs: {}", type, supported_families()));
 }
 
@@ -224,6 +227,8 @@ void read_tokens(ConfigReader& in, ModelConfig& c) {
 }
 
 }  // namespace
+
+bool runs_family(std::string_view model_type) { return find_family(model_type) != nullptr; }
 
 std::string supported_families() {
   std::string names;

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "model/config.h"
 
@@ -12,6 +13,9 @@ namespace trireme {
 // family's fields mean. Throws Error(bad_data) naming `source` and the field for a family or feature that is not
 // supported, and for any field that is not known: ignoring it could change the results.
 ModelConfig config_from_transformers(const nlohmann::json& json, const std::string& source);
+
+// Whether a row of that table has this model_type.
+bool runs_family(std::string_view model_type);
 
 // "llama, mistral, ...": for errors and help.
 std::string supported_families();

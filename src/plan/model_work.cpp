@@ -5,6 +5,7 @@
 #include <set>
 #include <tuple>
 
+#include "base/must.h"
 #include "model/synthetic_weights.h"
 #include "model/tensor_table.h"
 
@@ -46,9 +47,15 @@ double of(int64_t rows, int64_t columns) { return static_cast<double>(rows) * st
 }  // namespace
 
 ModelWork::ModelWork(std::string name, const ModelConfig& config, Precision precision, double kv_bytes,
-                     const EngineProfile& profile)
-    : name_(std::move(name)), config_(config), precision_(precision), kv_bytes_(kv_bytes), equal_layers_(true) {
+                     const EngineProfile& profile, double shared_columns)
+    : name_(std::move(name)),
+      config_(config),
+      precision_(precision),
+      kv_bytes_(kv_bytes),
+      shared_columns_(shared_columns),
+      equal_layers_(true) {
   const double bits = profile.bits[static_cast<size_t>(precision)];
+  must(bits > 0 || shared_columns == 0, "this engine's packing has no shared experts");
   own_source_ = std::make_unique<SyntheticWeights>(name_, config, bits > 0 ? WeightChoice::bf16 : choice_of(precision));
   source_ = own_source_.get();
   units_ = UnitTable::of(config_, row_parallel_group(*source_));
@@ -69,7 +76,10 @@ ModelWork::ModelWork(const WeightSource& source, const ModelConfig& config, doub
   bits_ = 8 * packed_bytes({}, 0, config_.num_layers, false, false) / layer_parameters_;
 }
 
+double ModelWork::shared_parameters() const { return 3 * shared_columns_ * static_cast<double>(config_.hidden_size); }
+
 void ModelWork::count_parameters() {
+  layer_parameters_ = config_.num_layers * shared_parameters();
   vocabulary_parameters_ = of(config_.vocab_size, config_.hidden_size);
   for (const TensorSlot& slot : tensor_slots(config_, units_)) {
     if (!slot.name.starts_with("layers.")) continue;
@@ -110,17 +120,18 @@ StageWork ModelWork::stage_of(const StagePlace& place) const {
   w.layers = place.end_layer - place.first_layer;
   const double layers = equal_layers_ ? w.layers * packed_bytes(place, 0, 1, false, false)
                                       : packed_bytes(place, place.first_layer, place.end_layer, false, false);
-  w.layer_bytes = layers * layer_scale_;
+  const double shared = w.layers * shared_parameters() / place.tp;
+  w.layer_bytes = layers * layer_scale_ + shared * bits_ / 8;
   w.weight_bytes = w.layer_bytes + packed_bytes(place, 0, 0, place.first, place.last) * vocabulary_scale_;
   if (place.last) {
     w.head_bytes = packed_bytes(place, 0, 0, false, true) * vocabulary_scale_;
     w.head_parameters = of(share.num_tokens, config_.hidden_size);
   }
   const int64_t attention = 2 * (share.num_heads + share.num_kv_heads) * int64_t{config_.head_dim};
-  w.layer_parameters = w.layers * of(attention + 3 * share.intermediate, config_.hidden_size);
+  w.layer_parameters = w.layers * of(attention + 3 * share.intermediate, config_.hidden_size) + shared;
   w.heads = share.num_heads;
   w.kv_heads = share.num_kv_heads;
-  w.intermediate = static_cast<double>(share.intermediate);
+  w.intermediate = static_cast<double>(share.intermediate) + shared_columns_ / place.tp;
   return w;
 }
 

@@ -30,9 +30,10 @@ struct StageWork {
 class ModelWork {
  public:
   // A model of which there is no file: weights as if converted to `precision` and packed by the profile's engine.
-  // kv_bytes: of an element of keys and values.
+  // kv_bytes: of an element of keys and values. shared_columns: of an MLP that each token uses beside the experts,
+  // which this engine has not (PublishedModel): for profiles of others.
   ModelWork(std::string name, const ModelConfig& config, Precision precision, double kv_bytes,
-            const EngineProfile& profile);
+            const EngineProfile& profile, double shared_columns = 0);
   // A checkpoint, with the sizes that its table of tensors has. source outlives this.
   ModelWork(const WeightSource& source, const ModelConfig& config, double kv_bytes);
 
@@ -61,6 +62,7 @@ class ModelWork {
  private:
   StageWork stage_of(const StagePlace& place) const;
   double packed_bytes(const StagePlace& place, int first, int end, bool embeds, bool ends) const;
+  double shared_parameters() const;  // of a layer
   void count_parameters();
 
   std::string name_;
@@ -70,6 +72,7 @@ class ModelWork {
   UnitTable units_;
   Precision precision_ = Precision::bf16;
   double kv_bytes_ = 2;
+  double shared_columns_ = 0;
   double bits_ = 16;
   double layer_scale_ = 1, vocabulary_scale_ = 1;  // of the source's packed bytes
   bool equal_layers_ = false;                      // one stands for all

@@ -118,7 +118,8 @@ config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_
           "bos_token_id": 128000, "eos_token_id": 128001, "tie_word_embeddings": False}
 groups = {"group_0": {"weights": {"num_bits": 4, "type": "int"}}}
 for quantization, bits in (({"quant_method": "fp8"}, "8 bits"), ({"quant_method": "awq", "bits": 4}, "4.25 bits"), ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "8 bits"),
-                           ({"quant_method": "compressed-tensors", "config_groups": groups}, "4.25 bits"), ({"quant_method": "mxfp4"}, "4.5 bits")):
+                           ({"quant_method": "compressed-tensors", "config_groups": groups}, "4.25 bits"), ({"quant_method": "mxfp4"}, "4.5 bits"),
+                           ({"quant_method": "modelopt", "quant_algo": "FP8"}, "8 bits"), ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "4.5 bits")):
     path = os.path.join(os.environ["XDG_CACHE_HOME"], "config.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump({**config, "quantization_config": quantization}, file)
@@ -128,6 +129,33 @@ for quantization in ({"quant_method": "aqlm"}, {"quant_method": 7}, [], {"quant_
     with open(path, "w", encoding="utf-8") as file:
         json.dump({**config, "quantization_config": quantization}, file)
     check("give --precision" in plan("--config", path, "--machine", "1 h100", code=65)[1], quantization)
+
+# So are keys and values, but where this engine, which has no such ones, is planned for.
+def plan_config(of, *arguments, code=0):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(of, file)
+    out, err, _ = plan("--config", path, "--machine", "8 h100", *arguments, code=code)
+    return err if code else out
+
+
+eight = {**config, "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
+for options, words in ((["--batch", "4"], "1-byte keys"), (["--batch", "4", "--kv", "bf16"], "2-byte keys"), (["--engine-profile", "trireme"], "2-byte keys")):
+    check(words in plan_config(eight, *options), options)
+
+# Of a family that this engine does not run the sizes are planned, for others.
+falcon = {"model_type": "falcon", "hidden_size": 4544, "num_hidden_layers": 32, "num_attention_heads": 71, "multi_query": True, "vocab_size": 65024}
+gemma = {"model_type": "gemma3", "vision_config": {}, "text_config": {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}}
+for foreign, billions in ((falcon, "6.9"), (gemma, "3.9")):
+    out = plan_config(foreign)
+    check(f"{billions} billion parameters" in out and f"Trireme does not run {foreign['model_type']}: planned by the sizes of its language model alone\n" in out, out)
+    check(f"Trireme cannot run this: it has no model_type {foreign['model_type']}" in out and "start it" not in out, out)
+    err = plan_config(foreign, "--engine-profile", "trireme", code=64)
+    check(f"does not run {foreign['model_type']}; --engine-profile published plans its sizes" in err, err)
+for changes, words in (({"num_hidden_layers": -1}, "num_hidden_layers is -1"), ({"num_hidden_layers": 10 ** 30}, "num_hidden_layers is "), ({"hidden_size": "wide"}, "hidden_size is "),
+                       ({"num_attention_heads": None}, "num_attention_heads is missing"), ({"text_config": []}, "text_config is no JSON object"),
+                       ({"model_type": ["falcon"]}, "model_type is no text"), ({"kv_lora_rank": 512}, "kv_lora_rank means MLA"), ({"model_type": "t5"}, "a plan knows the sizes of: llama")):
+    err = plan_config({**falcon, **changes}, code=65)
+    check(f"{path}: the model's " in err and words in err and err.count("\n") == 1, changes, err)
 
 # Words, the launch lines, a second at most (of a loaded machine).
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--gpu-hour", "2.5")
