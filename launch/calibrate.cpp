@@ -45,6 +45,7 @@ const ModelShape kGrouped = shape_of("grouped", 128, 256, 64, 8, 2, 64),
                  kLone = shape_of("lone", 128, 256, 64, 2, 2, 64);
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
+constexpr int64_t kMostFp8Rows = 16;  // CPUs unpack FP8 for a few rows at a time: more take as many times longer
 constexpr int64_t kChunk = kStepTokens;
 // Virtual machines share cores and memory with others for seconds or minutes, and what differs between two figures must
 // not be that: all is measured in rounds, of which the mean counts.
@@ -141,9 +142,7 @@ class Round {
                                                         {Precision::int4, WeightChoice::int4},
                                                         {Precision::bf16, WeightChoice::bf16},
                                                         {Precision::fp8, WeightChoice::fp8}};
-    for (auto [precision, weights] : kinds) {
-      measure_products(costs_.products[static_cast<size_t>(precision)], weights);
-    }
+    for (auto [precision, weights] : kinds) measure_products(costs_.products[static_cast<size_t>(precision)], weights);
     whole_step_ = costs_.products[static_cast<size_t>(Precision::int8)].ns_per_parameter.front() * 1e-9 * parameters();
     measure_layers();
     for (auto [precision, weights] : kinds) take_layers_off(costs_.products[static_cast<size_t>(precision)]);
@@ -165,8 +164,11 @@ class Round {
   // Whole steps, as nanoseconds a parameter: take_layers_off() leaves the products' own.
   void measure_products(Curve& curve, WeightChoice weights) {
     Stopwatch all(stopwatch(kWide, weights, threads_));
-    for (int64_t rows : kDecodeRows) add(curve, rows, all.decode(rows, kShort));
-    for (int64_t rows : kPromptRows) add(curve, rows, all.prompt(rows));
+    const int64_t most = weights == WeightChoice::fp8 ? kMostFp8Rows : std::ranges::max(kPromptRows);
+    for (int64_t rows : kDecodeRows)
+      if (rows <= most) add(curve, rows, all.decode(rows, kShort));
+    for (int64_t rows : kPromptRows)
+      if (rows <= most) add(curve, rows, all.prompt(rows));
   }
 
   static double parameters() { return layer_parameters(kWide) * kWide.num_layers; }
