@@ -27,11 +27,9 @@ namespace trireme {
 
 namespace {
 
-using Curve = StepCosts::Curve;
-
-// Made-up models, each of which shows one cost. wide: its products are nearly all, and of weights past any cache that
-// a few cores have. broad and narrow: what the values of a layer take beside them, and the layer itself, as many layers
-// less few. grouped and lone: their attention is most, with four query heads and with one to a KV head.
+// Made-up models, each of which shows one cost. wide and broad: large and small layers, of weights past any cache that
+// a few cores have. narrow: layers that are nearly nothing, as many less few. grouped and lone: their attention is
+// most, with four query heads and with one to a KV head.
 ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int layers, int heads, int kv_heads,
                     int head_dim) {
   return {name, "llama", hidden, intermediate, layers, heads, kv_heads,    head_dim, 512,
@@ -40,31 +38,33 @@ ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int 
 const ModelShape kWide = shape_of("wide", 2048, 8192, 2, 16, 4, 128);
 constexpr int kFewLayers = 8, kManyLayers = 40;
 ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1, 64); }
-ModelShape broad(int layers) { return shape_of("broad", 512, 1536, layers, 8, 2, 64); }
-const ModelShape kGrouped = shape_of("grouped", 128, 256, 64, 8, 2, 64),
-                 kLone = shape_of("lone", 128, 256, 64, 2, 2, 64);
+const ModelShape kBroad = shape_of("broad", 512, 1536, 40, 8, 2, 64);
+ModelShape grouped(int layers) { return shape_of("grouped", 128, 256, layers, 8, 2, 64); }
+ModelShape lone(int layers) { return shape_of("lone", 128, 256, layers, 2, 2, 64); }
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
-constexpr int64_t kMostFp8Rows = 16;  // CPUs unpack FP8 for a few rows at a time: more take as many times longer
+constexpr int64_t kFp8Rows[] = {1, 2, 4, 8, 16};
+constexpr double kLeastNs = 1e-6;  // of a parameter: noise may leave nothing
 constexpr int64_t kChunk = kStepTokens;
 // Virtual machines share cores and memory with others for seconds or minutes, and what differs between two figures must
 // not be that: all is measured in rounds, of which the mean counts.
 constexpr int kRounds = 3;
-constexpr int kMostSamples = 9;                                   // of a figure in a round, of which the median counts
-constexpr double kSampleSeconds = 0.05, kFigureSeconds = 0.13;    // that one should last, and that all of a figure may
-constexpr int64_t kFewestSteps = 4, kMostSteps = 64;              // of a sample; more would change the position
-constexpr int64_t kShort = 4;                                     // tokens of a prompt that only begins a sequence
-constexpr int64_t kLong = 2048;                                   // tokens of a long prompt
-constexpr int64_t kNear = 128, kFar = 1024;                       // positions that attention is measured over: so many
-constexpr int64_t kAttending = 16;                                // sequences then
-constexpr double kLeastCache = 256e6;                             // that keys and values take more than this
+constexpr int kMostSamples = 9;                                 // of a figure in a round, of which the median counts
+constexpr double kSampleSeconds = 0.03, kFigureSeconds = 0.08;  // that one should last, and that all of a figure may
+constexpr int64_t kFewestSteps = 4, kMostSteps = 16;            // of a sample; more would change the position
+constexpr int64_t kShort = 4;                                   // tokens of a prompt that only begins a sequence
+constexpr int64_t kLong = 2048;                                 // tokens of a long prompt
+// Positions that attention is measured over, by so many sequences: near, in few layers, so many that a half of the
+// caches holds keys and values; far, in many, that these are more than any cache.
+constexpr int64_t kAttending = 16, kNearest = 32, kNear = 256, kFarther = 128, kFar = 1024;
+constexpr int kFarLayers = 64;
+constexpr double kLeastCache = 256e6;
 constexpr int64_t kSmallBytes = 16 << 10, kLargeBytes = 1 << 20;  // exchanges of a decode step and of a prefill
 
 double layer_parameters(const ModelShape& s) {
   const auto attention = 2.0 * (s.num_heads + s.num_kv_heads) * s.head_dim;
   return (attention + 3.0 * static_cast<double>(s.intermediate_size)) * static_cast<double>(s.hidden_size);
 }
-double layer_values(const ModelShape& s) { return static_cast<double>(s.hidden_size + s.intermediate_size); }
 
 // A team pins the thread that makes it, which has its CPUs back after that.
 struct Unpinned {
@@ -138,22 +138,30 @@ class Round {
   int threads() const { return threads_; }
 
   StepCosts measure_steps() {
+    measure_attention();
+    measure_fixed();
     const std::pair<Precision, WeightChoice> kinds[] = {{Precision::int8, WeightChoice::int8},
                                                         {Precision::int4, WeightChoice::int4},
                                                         {Precision::bf16, WeightChoice::bf16},
                                                         {Precision::fp8, WeightChoice::fp8}};
-    for (auto [precision, weights] : kinds) measure_products(costs_.products[static_cast<size_t>(precision)], weights);
-    whole_step_ = costs_.products[static_cast<size_t>(Precision::int8)].ns_per_parameter.front() * 1e-9 * parameters();
-    measure_layers();
-    for (auto [precision, weights] : kinds) take_layers_off(costs_.products[static_cast<size_t>(precision)]);
-    measure_attention();
+    for (auto [precision, weights] : kinds) {
+      std::vector<StepCosts::Layers>& sizes = costs_.layers[static_cast<size_t>(precision)];
+      if (weights == WeightChoice::fp8) {  // CPUs unpack it for a few rows at a time: more take as many times longer
+        sizes = {measure_layers(kWide, weights, kFp8Rows, {})};
+        continue;
+      }
+      for (const ModelShape& shape : {narrow(kManyLayers), kBroad, kWide})
+        sizes.push_back(measure_layers(shape, weights, kDecodeRows, kPromptRows));
+    }
+    const StepCosts::Layers& wide = costs_.layers[static_cast<size_t>(Precision::int8)].back();
+    one_row_ns_ = kWide.num_layers * wide.parameters * wide.curve.at(1) + fixed_ns(1);
     return costs_;
   }
 
   // How many times as fast one core of a rank's is alone as beside the others; after measure_steps().
   double lone_gain() {
     if (threads_ == 1) return 1;
-    return whole_step_ * threads_ / stopwatch(kWide, WeightChoice::int8, 1).decode(1, kShort);
+    return one_row_ns_ * 1e-9 * threads_ / stopwatch(kWide, WeightChoice::int8, 1).decode(1, kShort);
   }
 
  private:
@@ -161,96 +169,85 @@ class Round {
     return {options_, world_, log_, shape, weights, threads};
   }
 
-  // Whole steps, as nanoseconds a parameter: take_layers_off() leaves the products' own.
-  void measure_products(Curve& curve, WeightChoice weights) {
-    Stopwatch all(stopwatch(kWide, weights, threads_));
-    const int64_t most = weights == WeightChoice::fp8 ? kMostFp8Rows : std::ranges::max(kPromptRows);
-    for (int64_t rows : kDecodeRows)
-      if (rows <= most) add(curve, rows, all.decode(rows, kShort));
-    for (int64_t rows : kPromptRows)
-      if (rows <= most) add(curve, rows, all.prompt(rows));
-  }
-
-  static double parameters() { return layer_parameters(kWide) * kWide.num_layers; }
-  static void add(Curve& curve, int64_t rows, double seconds) {
-    curve.rows.push_back(static_cast<double>(rows));
-    curve.ns_per_parameter.push_back(seconds * 1e9 / parameters());
-  }
-
-  // A step of L layers: step + rows * sequence + L * (layer + rows * values * value + parameters * product(rows)). What
-  // grows with the rows of a layer is its values and products: of broad ones, where waiting is a small part. What does
-  // not is best seen on narrow ones.
-  void measure_layers() {
-    const Curve& curve = costs_.products[static_cast<size_t>(Precision::int8)];
-    const auto products_ns = [&](const ModelShape& s, int64_t rows) {
-      return layer_parameters(s) * curve.at(static_cast<double>(rows));
+  // Of a step beside its layers, of few rows and of many.
+  void measure_fixed() {
+    constexpr int64_t kRows = std::ranges::max(kDecodeRows);
+    const auto microseconds = [&](int layers) {
+      Stopwatch watch(stopwatch(narrow(layers), WeightChoice::int8, threads_));
+      return std::pair(watch.decode(1, kShort) * 1e6, watch.decode(kRows, kShort) * 1e6);
     };
-    const LayerSeconds of_broad = layer_seconds(broad, {16, 64}), of_narrow = layer_seconds(narrow, {1, 64});
-    const ModelShape b = broad(1), n = narrow(1);
-    const double more_ns =
-        (of_broad.layer.at(64) - of_broad.layer.at(16)) * 1e9 - (products_ns(b, 64) - products_ns(b, 16));
-    costs_.value_ns = std::max(0.0, more_ns / (layer_values(b) * (64 - 16)));
-    const double alone_ns = of_narrow.layer.at(1) * 1e9 - products_ns(n, 1) - layer_values(n) * costs_.value_ns;
-    costs_.layer_us = std::max(0.0, alone_ns) * 1e-3;
-    const auto fixed = [&](int64_t rows) {
-      return (of_narrow.few.at(rows) - kFewLayers * of_narrow.layer.at(rows)) * 1e6;
+    const auto few = microseconds(kFewLayers), many = microseconds(kManyLayers);
+    constexpr double kPart = double{kFewLayers} / (kManyLayers - kFewLayers);
+    const double one = few.first - kPart * (many.first - few.first),
+                 all = few.second - kPart * (many.second - few.second);
+    costs_.sequence_us = std::max(0.0, (all - one) / (kRows - 1));
+    costs_.step_us = std::max(0.0, one - costs_.sequence_us);
+  }
+  double fixed_ns(double sequences) const { return (costs_.step_us + sequences * costs_.sequence_us) * 1e3; }
+
+  // What is left of steps: layers. The few positions that decoding rows see count as theirs.
+  StepCosts::Layers measure_layers(const ModelShape& shape, WeightChoice weights, std::span<const int64_t> decode_rows,
+                                   std::span<const int64_t> prompt_rows) {
+    Stopwatch watch(stopwatch(shape, weights, threads_));
+    StepCosts::Layers layers{.parameters = layer_parameters(shape), .curve = {}};
+    const auto add = [&](int64_t rows, double step_ns) {
+      const double ns = std::max(step_ns, 0.0) / shape.num_layers / layers.parameters;
+      layers.curve.rows.push_back(static_cast<double>(rows));
+      layers.curve.ns_per_parameter.push_back(std::max(ns, kLeastNs));
     };
-    costs_.sequence_us = std::max(0.0, (fixed(64) - fixed(1)) / (64 - 1));
-    costs_.step_us = std::max(0.0, fixed(1) - costs_.sequence_us);
-  }
-
-  struct LayerSeconds {
-    std::map<int64_t, double> few, layer;  // by rows: of a step of few layers, and of one layer of it
-  };
-  LayerSeconds layer_seconds(ModelShape (*shape)(int layers), std::initializer_list<int64_t> rows) {
-    LayerSeconds s;
-    {
-      Stopwatch few(stopwatch(shape(kFewLayers), WeightChoice::int8, threads_));
-      for (int64_t r : rows) s.few[r] = few.decode(r, kShort);
+    for (int64_t rows : decode_rows) add(rows, watch.decode(rows, kShort) * 1e9 - fixed_ns(static_cast<double>(rows)));
+    for (int64_t rows : prompt_rows) {
+      const auto positions = 0.5 * static_cast<double>(rows * rows);
+      const double attention_ns = positions * head_values(shape) * costs_.attend_prompt_ns;
+      add(rows, watch.prompt(rows) * 1e9 - fixed_ns(1) - attention_ns);
     }
-    Stopwatch many(stopwatch(shape(kManyLayers), WeightChoice::int8, threads_));
-    for (int64_t r : rows) s.layer[r] = (many.decode(r, kShort) - s.few[r]) / (kManyLayers - kFewLayers);
-    return s;
+    return layers;
   }
 
-  void take_layers_off(Curve& curve) const {
-    for (size_t i = 0; i < curve.rows.size(); i++) {
-      const double rows = curve.rows[i];
-      const bool decode = rows <= static_cast<double>(std::ranges::max(kDecodeRows));
-      const double beside = kWide.num_layers * (costs_.layer_us * 1e3 + rows * layer_values(kWide) * costs_.value_ns) +
-                            (costs_.step_us + (decode ? rows * costs_.sequence_us : 0)) * 1e3;
-      const double ns = curve.ns_per_parameter[i] - beside / parameters();
-      curve.ns_per_parameter[i] = std::max(ns, 0.1 * curve.ns_per_parameter[i]);
-    }
+  static double head_values(const ModelShape& s) {
+    return static_cast<double>(s.num_layers) * s.num_heads * s.head_dim;
   }
 
-  // Where keys and values are past all caches, as those of a model's many layers are. A position costs the query heads
-  // their arithmetic and the KV heads their bytes: two shapes tell them apart.
+  // A position costs the query heads their arithmetic and the KV heads their bytes: two shapes tell them apart. Both
+  // cost more where a model's many layers leave no key or value in a cache until it is used again.
   void measure_attention() {
-    const double row = static_cast<double>(kGrouped.num_layers) * kGrouped.num_kv_heads * kGrouped.head_dim;
-    const double bytes = row * kAttending * 2 * sizeof(uint16_t);  // of a position
-    const auto far = static_cast<int64_t>(
-        std::clamp(std::max(kLeastCache, 6 * cached_bytes()) / bytes / world_.size(), double{kNear}, double{kFar}));
-    const auto position_ns = [&](const ModelShape& shape) {  // of one KV head's value
-      Stopwatch watch(stopwatch(shape, WeightChoice::int8, threads_));
-      const double seconds = watch.decode(kAttending, far) - watch.decode(kAttending, kShort);
-      if (shape.num_heads == kGrouped.num_heads) measure_prompts(watch);
-      return std::max(0.0, seconds) * 1e9 / (row * kAttending * static_cast<double>(far - kShort));
-    };
-    const double grouped = position_ns(kGrouped), lone = position_ns(kLone);
-    const double heads = kGrouped.num_heads / kGrouped.num_kv_heads;
-    costs_.attend_ns = std::max(0.0, (grouped - lone) / (heads - 1));
-    const double read = 1 - cached_bytes() / world_.size() / (static_cast<double>(far) * bytes);
-    costs_.kv_ns = std::max(0.0, lone - costs_.attend_ns) / std::max(0.1, read);
+    const double near_bytes = cached_bytes() / 2, far_bytes = std::max(kLeastCache, 6 * cached_bytes());
+    const auto [grouped_near, grouped_far] = position_ns(grouped, near_bytes, far_bytes);
+    const auto [lone_near, lone_far] = position_ns(lone, near_bytes, far_bytes);
+    const double more_heads = grouped(1).num_heads / grouped(1).num_kv_heads - 1;
+    costs_.cached_attend_ns = std::max(0.0, (grouped_near - lone_near) / more_heads);
+    costs_.cached_kv_ns = std::max(0.0, lone_near - costs_.cached_attend_ns);
+    costs_.attend_ns = std::max(0.0, (grouped_far - lone_far) / more_heads);
+    costs_.kv_ns = std::max(0.0, lone_far - costs_.attend_ns);
+    measure_prompts();
   }
 
-  // Of a model of kGrouped.
-  void measure_prompts(Stopwatch& watch) {
+  // Nanoseconds of a position for one value of a KV head and its query heads, where keys and values are in a cache, and
+  // where they are not.
+  std::pair<double, double> position_ns(ModelShape (*shape)(int layers), double near_bytes, double far_bytes) {
+    const auto slope = [&](int layers, double bytes, int64_t least, int64_t most) {
+      const ModelShape s = shape(layers);
+      const double values = static_cast<double>(s.num_layers * s.num_kv_heads * s.head_dim) * kAttending;
+      const double wanted = bytes / (values * 2 * sizeof(uint16_t)) / world_.size();
+      const auto positions =
+          static_cast<int64_t>(std::clamp(wanted, static_cast<double>(least), static_cast<double>(most)));
+      Stopwatch watch(stopwatch(s, WeightChoice::int8, threads_));
+      const double seconds = watch.decode(kAttending, positions) - watch.decode(kAttending, kShort);
+      return std::max(0.0, seconds) * 1e9 / (values * static_cast<double>(positions - kShort));
+    };
+    const double near = slope(kFewLayers, near_bytes, kNearest, kNear),
+                 mixed = slope(kFarLayers, far_bytes, kFarther, kFar), read = 1 - cached_bytes() / far_bytes;
+    return {near, near + std::max(0.0, mixed - near) / std::max(0.1, read)};
+  }
+
+  // Of one long prompt, beside its chunks.
+  void measure_prompts() {
     constexpr int64_t kChunks = kLong / kChunk;
-    const double values = static_cast<double>(kGrouped.num_layers) * kGrouped.num_heads * kGrouped.head_dim;
+    const ModelShape shape = grouped(kFarLayers);
+    Stopwatch watch(stopwatch(shape, WeightChoice::int8, threads_));
     const double more = watch.prompt(kLong) - kChunks * watch.prompt(kChunk);
     const double pairs = 0.5 * (static_cast<double>(kLong * kLong) - kChunks * static_cast<double>(kChunk * kChunk));
-    costs_.attend_prompt_ns = std::max(0.0, more) * 1e9 / (values * pairs);
+    costs_.attend_prompt_ns = std::max(0.0, more) * 1e9 / (head_values(shape) * pairs);
   }
 
   const Options& options_;
@@ -259,7 +256,7 @@ class Round {
   // As a run has them: one a core, whatever hardware threads it has.
   int threads_ = thread_plan(Machine::of({probe_rank(std::nullopt)}), 0, static_cast<int>(options_.threads)).threads;
   StepCosts costs_;
-  double whole_step_ = 0;  // seconds of one row of kWide, INT8
+  double one_row_ns_ = 0;  // of a step of kWide, INT8
 };
 
 // Of ranks with a core each: one while the others wait, as stages of a pipeline do, and in turn with all at work.
@@ -328,19 +325,19 @@ void measure_exchange(Communicator& world, HostCosts& costs) {
 
 void print_steps(const StepCosts& c, const char* of) {
   if (c.empty()) return;
-  fmt::print("{}\n{:<8}", of, "rows");
-  for (double rows : c.curve(Precision::bf16).rows) fmt::print("{:>8.0f}", rows);
+  fmt::print("{}\n{:<6}{:>16}", of, "rows", "");
+  for (double rows : c.layers[static_cast<size_t>(Precision::bf16)].front().curve.rows) fmt::print("{:>8.0f}", rows);
   fmt::print("   ns a parameter\n");
-  for (int p = 0; p < kPrecisions; p++) {
-    if (c.products[p].empty()) continue;
-    fmt::print("{:<8}", precision_name(static_cast<Precision>(p)));
-    for (double ns : c.products[p].ns_per_parameter) fmt::print("{:>8.4f}", ns);
-    fmt::print("\n");
-  }
+  for (int p = 0; p < kPrecisions; p++)
+    for (const StepCosts::Layers& l : c.layers[p]) {
+      fmt::print("{:<6}layers of{:>5.1f} M", precision_name(static_cast<Precision>(p)), l.parameters * 1e-6);
+      for (double ns : l.curve.ns_per_parameter) fmt::print("{:>8.4f}", ns);
+      fmt::print("\n");
+    }
   fmt::print(
-      "a step {:.1f} us, a sequence {:.2f} us, a layer {:.1f} us, a value {:.3f} ns; attention {:.4f} ns and {:.4f} "
-      "decoding, {:.4f} in prompts\n",
-      c.step_us, c.sequence_us, c.layer_us, c.value_ns, c.attend_ns, c.kv_ns, c.attend_prompt_ns);
+      "a step {:.1f} us, a sequence {:.2f} us; attention {:.4f} ns and {:.4f} decoding ({:.4f} and {:.4f} in caches), "
+      "{:.4f} in prompts\n",
+      c.step_us, c.sequence_us, c.attend_ns, c.kv_ns, c.cached_attend_ns, c.cached_kv_ns, c.attend_prompt_ns);
 }
 
 void print_costs(const HostCosts& c, const Options& options) {

@@ -67,17 +67,17 @@ void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows
 
 // The embedding's format is the head's, which may have other bits than the layers.
 void CostModel::add_calibrated_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const {
-  const double read = model_.read_share(rows);
-  const StepCosts::Curve &layers = measured_->curve(model_.precision()),
-                         &head = measured_->curve(head_precision(stage));
-  const double weights = stage.layer_parameters * read * layers.at(1) + stage.head_parameters * head.at(1);
-  const double products = stage.layer_parameters * read * layers.at(rows * model_.used_share() / read) +
-                          (head_rows > 0 ? stage.head_parameters * head.at(head_rows) : 0);
-  const double values = rows * stage.layers * (static_cast<double>(model_.config().hidden_size) + stage.intermediate);
-  cost.weights_ms += std::min(weights, products) * 1e-6;
-  cost.arithmetic_ms += std::max(0.0, products - weights) * 1e-6;
+  const double read = model_.read_share(rows), each = stage.layer_parameters * read / stage.layers;
+  const auto layers_ns = [&](double r) { return stage.layers * measured_->layer_ns(model_.precision(), each, r); };
+  const auto head_ns = [&](double r) {
+    return r > 0 && stage.head_parameters > 0 ? measured_->layer_ns(head_precision(stage), stage.head_parameters, r)
+                                              : 0;
+  };
+  const double products = layers_ns(rows * model_.used_share() / read) + head_ns(head_rows);
+  const double weights = std::min(products, layers_ns(1) + head_ns(1));
+  cost.weights_ms += weights * 1e-6;
+  cost.arithmetic_ms += (products - weights) * 1e-6;
   cost.products_ms += products * 1e-6;
-  cost.layers_ms += values * measured_->value_ns * 1e-6;
 }
 
 double CostModel::decode_attention_ms(const StageWork& stage, double rows, double position) const {
@@ -87,7 +87,10 @@ double CostModel::decode_attention_ms(const StageWork& stage, double rows, doubl
            1e3;
   const double cached = profile_.host->cached_bytes * cluster_.device.share;
   const double read = std::max(0.0, 1 - cached / (seen * model_.position_bytes(stage.kv_heads)));
-  const double ns = stage.heads * measured_->attend_ns + stage.kv_heads * measured_->kv_ns * read;
+  const StepCosts& m = *measured_;
+  const double near = stage.heads * m.cached_attend_ns + stage.kv_heads * m.cached_kv_ns;
+  const double far = std::max(near, stage.heads * m.attend_ns + stage.kv_heads * m.kv_ns);
+  const double ns = near + read * (far - near);
   return seen * model_.config().head_dim * ns * 1e-6;
 }
 
@@ -115,7 +118,7 @@ double CostModel::hop_ms(double bytes) const {
 template <typename AttentionMs>
 CostModel::Pass CostModel::pass(double rows, double head_rows, const AttentionMs& attention_ms) const {
   const double eight = arithmetic_of(cluster_.device, model_.precision()) == Precision::bf16 ? 0 : profile_.layer_8_us;
-  const double layer_us = measured_ ? measured_->layer_us : profile_.layer_us + eight;
+  const double layer_us = measured_ ? 0 : profile_.layer_us + eight;
   const double bytes = rows * static_cast<double>(model_.config().hidden_size) * profile_.sum_bytes;
   Pass p;
   for (const StageWork& stage : stages_) {

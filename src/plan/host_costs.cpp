@@ -27,11 +27,11 @@ constexpr Field<HostCosts> kHostFields[] = {{"cores", &HostCosts::cores},
                                             {"reduce_us", &HostCosts::reduce_us},
                                             {"reduce_bytes_per_s", &HostCosts::reduce_bytes_per_s}};
 // Times, so that more of the cores make less of each.
-constexpr Field<StepCosts> kStepFields[] = {{"value_ns", &StepCosts::value_ns},
-                                            {"attend_ns", &StepCosts::attend_ns},
+constexpr Field<StepCosts> kStepFields[] = {{"attend_ns", &StepCosts::attend_ns},
                                             {"kv_ns", &StepCosts::kv_ns},
+                                            {"cached_attend_ns", &StepCosts::cached_attend_ns},
+                                            {"cached_kv_ns", &StepCosts::cached_kv_ns},
                                             {"attend_prompt_ns", &StepCosts::attend_prompt_ns},
-                                            {"layer_us", &StepCosts::layer_us},
                                             {"step_us", &StepCosts::step_us},
                                             {"sequence_us", &StepCosts::sequence_us}};
 constexpr size_t kMostPoints = 64;
@@ -45,13 +45,15 @@ std::vector<double> numbers(const JsonFields& fields, const char* field) {
   return list;
 }
 
-Curve curve_of(const JsonFields& fields) {
-  fields.only({"rows", "ns_per_parameter"});
-  const Curve curve{numbers(fields, "rows"), numbers(fields, "ns_per_parameter")};
+StepCosts::Layers layers_of(const JsonFields& fields) {
+  fields.only({"parameters", "rows", "ns_per_parameter"});
+  const StepCosts::Layers layers{fields.number("parameters", 0),
+                                 {numbers(fields, "rows"), numbers(fields, "ns_per_parameter")}};
+  const Curve& curve = layers.curve;
   if (curve.rows.empty() || curve.rows.size() != curve.ns_per_parameter.size() || curve.rows.front() != 1 ||
       !std::is_sorted(curve.rows.begin(), curve.rows.end(), std::less_equal<double>()))
     fields.refuse("rows", "must ascend from 1, with a time for each");
-  return curve;
+  return layers;
 }
 
 template <typename T, size_t n>
@@ -65,11 +67,18 @@ void read_fields(const JsonFields& fields, const Field<T> (&list)[n], T& costs) 
 StepCosts steps_of(const JsonFields& fields, const std::string& source) {
   StepCosts costs;
   read_fields(fields, kStepFields, costs);
-  const JsonFields products(fields.at("products"), source, "calibration's products");
-  for (int p = 0; p < kPrecisions; p++)
-    if (const char* name = precision_name(static_cast<Precision>(p)); products.has(name))
-      costs.products[p] = curve_of(JsonFields(products.at(name), source, "curve"));
-  if (costs.empty()) fields.refuse("products", "must have a precision");
+  const JsonFields precisions(fields.at("layers"), source, "calibration's layers");
+  for (int p = 0; p < kPrecisions; p++) {
+    const char* name = precision_name(static_cast<Precision>(p));
+    if (!precisions.has(name)) continue;
+    double before = 0;
+    for (const nlohmann::json& one : precisions.list(name, kMostPoints)) {
+      costs.layers[p].push_back(layers_of(JsonFields(one, source, "calibration's layers")));
+      if (costs.layers[p].back().parameters <= before) precisions.refuse(name, "must ascend in its parameters");
+      before = costs.layers[p].back().parameters;
+    }
+  }
+  if (costs.empty()) fields.refuse("layers", "must have a precision");
   return costs;
 }
 
@@ -77,9 +86,9 @@ nlohmann::ordered_json json_of(const StepCosts& costs) {
   nlohmann::ordered_json json;
   for (const Field<StepCosts>& f : kStepFields) json[f.name] = costs.*f.member;
   for (int p = 0; p < kPrecisions; p++)
-    if (const Curve& c = costs.products[p]; !c.empty())
-      json["products"][precision_name(static_cast<Precision>(p))] = {{"rows", c.rows},
-                                                                     {"ns_per_parameter", c.ns_per_parameter}};
+    for (const StepCosts::Layers& l : costs.layers[p])
+      json["layers"][precision_name(static_cast<Precision>(p))].push_back(
+          {{"parameters", l.parameters}, {"rows", l.curve.rows}, {"ns_per_parameter", l.curve.ns_per_parameter}});
   return json;
 }
 
@@ -99,20 +108,32 @@ double Curve::at(double r) const {
 }
 
 bool StepCosts::empty() const {
-  return std::all_of(std::begin(products), std::end(products), [](const Curve& c) { return c.empty(); });
+  return std::all_of(std::begin(layers), std::end(layers), [](const auto& sizes) { return sizes.empty(); });
 }
 
-const Curve& StepCosts::curve(Precision precision) const {
-  const Curve* best = nullptr;
+const std::vector<StepCosts::Layers>& StepCosts::nearest(Precision precision) const {
+  const std::vector<Layers>* best = nullptr;
   double least = 0;
   for (int p = 0; p < kPrecisions; p++) {
-    if (products[p].empty()) continue;
+    if (layers[p].empty()) continue;
     const double apart = std::abs(precision_bits(static_cast<Precision>(p)) - precision_bits(precision)) +
                          (static_cast<Precision>(p) == precision ? 0 : 0.5);
-    if (!best || apart < least) best = &products[p], least = apart;
+    if (!best || apart < least) best = &layers[p], least = apart;
   }
-  must(best != nullptr, "a calibration has a curve");
+  must(best != nullptr, "a calibration has layers");
   return *best;
+}
+
+double StepCosts::layer_ns(Precision precision, double parameters, double rows) const {
+  const std::vector<Layers>& sizes = nearest(precision);
+  const auto above =
+      std::find_if(sizes.begin(), sizes.end(), [&](const Layers& l) { return l.parameters > parameters; });
+  if (above == sizes.begin()) return above->parameters * above->curve.at(rows);
+  const auto below = std::prev(above);
+  const double ns = below->curve.at(rows);
+  if (above == sizes.end()) return parameters * ns;
+  const double part = std::log(parameters / below->parameters) / std::log(above->parameters / below->parameters);
+  return parameters * between(ns, above->curve.at(rows), part);
 }
 
 StepCosts StepCosts::mean_of(std::span<const StepCosts> rounds) {
@@ -125,9 +146,10 @@ StepCosts StepCosts::mean_of(std::span<const StepCosts> rounds) {
   for (const Field<StepCosts>& f : kStepFields)
     mean.*f.member = average([&](const StepCosts& r) { return r.*f.member; });
   for (size_t p = 0; p < kPrecisions; p++)
-    for (size_t i = 0; i < mean.products[p].rows.size(); i++)
-      mean.products[p].ns_per_parameter[i] =
-          average([&](const StepCosts& r) { return r.products[p].ns_per_parameter[i]; });
+    for (size_t l = 0; l < mean.layers[p].size(); l++)
+      for (size_t i = 0; i < mean.layers[p][l].curve.rows.size(); i++)
+        mean.layers[p][l].curve.ns_per_parameter[i] =
+            average([&](const StepCosts& r) { return r.layers[p][l].curve.ns_per_parameter[i]; });
   return mean;
 }
 
@@ -139,22 +161,24 @@ StepCosts HostCosts::of(double share) const {
   for (const Field<StepCosts>& f : kStepFields)
     costs.*f.member = between(core.*f.member, whole.*f.member, part) * longer;
   for (int p = 0; p < kPrecisions; p++)
-    for (size_t i = 0; i < costs.products[p].rows.size(); i++) {
-      const Curve& one = core.products[p];
-      const double rows = costs.products[p].rows[i];
-      double& ns = costs.products[p].ns_per_parameter[i];
-      ns = between(one.empty() ? ns : one.at(rows), ns, part) * longer;
-    }
+    for (StepCosts::Layers& l : costs.layers[p])
+      for (size_t i = 0; i < l.curve.rows.size(); i++) {
+        double& ns = l.curve.ns_per_parameter[i];
+        const double one = core.layers[p].empty()
+                               ? ns
+                               : core.layer_ns(static_cast<Precision>(p), l.parameters, l.curve.rows[i]) / l.parameters;
+        ns = between(one, ns, part) * longer;
+      }
   return costs;
 }
 
 void HostCosts::set_rates(DeviceSheet& device) const {
   const auto best = [this](std::initializer_list<Precision> precisions) {
     double ops = 0;
-    for (Precision p : precisions) {
-      const Curve& c = whole.products[static_cast<size_t>(p)];
-      for (size_t i = 0; i < c.rows.size(); i++) ops = std::max(ops, 2 * c.rows[i] / c.ns_per_parameter[i] * 1e9);
-    }
+    for (Precision p : precisions)
+      for (const StepCosts::Layers& l : whole.layers[static_cast<size_t>(p)])
+        for (size_t i = 0; i < l.curve.rows.size(); i++)
+          ops = std::max(ops, 2 * l.curve.rows[i] / l.curve.ns_per_parameter[i] * 1e9);
     return ops;
   };
   device.memory_bytes_per_s = read_bytes_per_s;

@@ -12,26 +12,35 @@ namespace trireme {
 
 // What the steps of a rank take on the CPUs that it has.
 struct StepCosts {
-  // Of products, by how many rows a step has. Between measured numbers of rows the time of a step is linear.
+  // By how many rows a step has. Between measured numbers of rows the time of a step is linear.
   struct Curve {
     std::vector<double> rows;              // ascending, from 1
     std::vector<double> ns_per_parameter;  // [rows] of one step
     double at(double rows) const;
-    bool empty() const { return rows.empty(); }
   };
-  Curve products[kPrecisions];  // empty: not measured
-  double value_ns = 0;          // a row's value in a layer (hidden and intermediate ones) outside of products
-  double attend_ns = 0;         // a position for one value of one query head, of a decode row
-  double kv_ns = 0;             // and for one value of one KV head, where key and value are not in a cache
-  double attend_prompt_ns = 0;  // the same of a prompt's rows, which share what they read
-  double layer_us = 0, step_us = 0, sequence_us = 0;  // as EngineProfile has them
+  // Whole layers of one size, all but attention's positions.
+  struct Layers {
+    double parameters = 0;  // of a layer
+    Curve curve;
+  };
+  std::vector<Layers> layers[kPrecisions];  // by ascending size; empty: not measured
+  // A position for one value of one query head, and one KV head, of a decode row: where key and value come from memory,
+  // and from a cache.
+  double attend_ns = 0, kv_ns = 0, cached_attend_ns = 0, cached_kv_ns = 0;
+  double attend_prompt_ns = 0;  // for one value of one query head of a prompt's rows, which share what they read
+  double step_us = 0, sequence_us = 0;  // as EngineProfile has them
 
   bool empty() const;
-  // The nearest precision that was measured.
-  const Curve& curve(Precision precision) const;
+  // Nanoseconds of a layer of so many parameters, or a head, over `rows`: of the nearest precision that was measured.
+  // A parameter takes longer in small layers, for threads meet as often: between two measured sizes geometric, by the
+  // logarithm of the size; layers below all of them take as long as the smallest.
+  double layer_ns(Precision precision, double parameters, double rows) const;
 
   // Of times that were taken of the same steps.
   static StepCosts mean_of(std::span<const StepCosts> rounds);
+
+ private:
+  const std::vector<Layers>& nearest(Precision precision) const;
 };
 
 // What this engine's steps take on the CPUs of one host, all at work: measured by `trireme bench --calibrate`

@@ -39,7 +39,7 @@ Machine machine_of(const char* description, int ranks = 8) {
 
 void calibrate(const Machine& machine, double cores) {
   HostCosts costs{.cores = cores, .read_bytes_per_s = 1e11, .reduce_us = 1, .reduce_bytes_per_s = 1e10};
-  costs.whole.products[static_cast<size_t>(Precision::bf16)] = {{1, 64}, {0.02, 0.2}};
+  costs.whole.layers[static_cast<size_t>(Precision::bf16)] = {{1e6, {{1, 64}, {0.02, 0.2}}}};
   write_calibration(machine.hosts.front(), level(), costs);
 }
 

@@ -15,16 +15,18 @@ using testkit::error_of;
 
 namespace {
 
-// A host of 8 cores whose step over one parameter takes 1 ns for a row and 4 for 16, and nothing else but exchanges.
+// Layers of `millions` of parameters, each of which takes so long for a row, and four times as long for 16.
+nlohmann::json layers(double millions, double one_row_ns) {
+  return {{"parameters", millions * 1e6}, {"rows", {1, 16}}, {"ns_per_parameter", {one_row_ns, 4 * one_row_ns}}};
+}
+// A host of 8 cores, whatever the size of its layers, and nothing else but exchanges.
 nlohmann::json steps(double one_row_ns) {
-  return {{"value_ns", 0},
-          {"attend_ns", 0},
-          {"kv_ns", 0},
-          {"attend_prompt_ns", 0},
-          {"layer_us", 0},
-          {"step_us", 0},
-          {"sequence_us", 0},
-          {"products", {{"bf16", {{"rows", {1, 16}}, {"ns_per_parameter", {one_row_ns, 4 * one_row_ns}}}}}}};
+  nlohmann::json steps;
+  for (const char* field :
+       {"attend_ns", "kv_ns", "cached_attend_ns", "cached_kv_ns", "attend_prompt_ns", "step_us", "sequence_us"})
+    steps[field] = 0;
+  steps["layers"]["bf16"] = {layers(1, one_row_ns)};
+  return steps;
 }
 nlohmann::json calibration() {
   return {{"cores", 8},     {"lone_core", 1.5},           {"cached_bytes", 0}, {"read_bytes_per_s", 1e15},
@@ -53,12 +55,24 @@ double step_ms(int pp, double rows, const nlohmann::json& costs = calibration(),
 
 TEST_CASE("a calibration survives its journey, and between measured rows a step's time is linear") {
   const HostCosts costs = HostCosts::parse(HostCosts::parse(calibration(), "c.json").to_json(), "c.json");
-  const StepCosts::Curve& curve = costs.whole.curve(Precision::bf16);
-  CHECK(curve.at(1) == 1);
-  CHECK(curve.at(6) == doctest::Approx(2));
-  CHECK(curve.at(16) == 4);
-  CHECK(curve.at(64) == 16);                             // beyond them rows cost what they did at last
-  CHECK(&costs.whole.curve(Precision::int4) == &curve);  // the nearest there is
+  const auto ns = [&](double rows) { return costs.whole.layer_ns(Precision::bf16, 1e6, rows) / 1e6; };
+  CHECK(ns(1) == 1);
+  CHECK(ns(6) == doctest::Approx(2));
+  CHECK(ns(16) == 4);
+  CHECK(ns(64) == 16);                                                  // beyond them rows cost what they did at last
+  CHECK(costs.whole.layer_ns(Precision::int4, 1e6, 1) == ns(1) * 1e6);  // the nearest there is
+}
+
+TEST_CASE("a parameter takes longer in small layers: between two that were measured geometric") {
+  nlohmann::json json = calibration();
+  json["whole"]["layers"]["bf16"] = {layers(1, 4), layers(100, 1)};
+  const HostCosts costs = HostCosts::parse(json, "c.json");
+  const auto ns = [&](double millions) { return costs.whole.layer_ns(Precision::bf16, millions * 1e6, 1) * 1e-6; };
+  CHECK(ns(1) == doctest::Approx(4));
+  CHECK(ns(10) == doctest::Approx(10 * 2));
+  CHECK(ns(100) == doctest::Approx(100));
+  CHECK(ns(1000) == doctest::Approx(1000));  // large layers are alike
+  CHECK(ns(0.1) == doctest::Approx(4));      // and of what is next to nothing threads meet as often
 }
 
 TEST_CASE("a step takes what its parameters take, longer on a part of the host") {
@@ -74,7 +88,7 @@ TEST_CASE("a position costs its query heads their arithmetic, its KV heads their
   CHECK(attention == doctest::Approx(16 * 100 * 30 * 64 * (9 * 0.01 + 3 * 0.1) * 1e-6 / 0.5).epsilon(0.01));
 }
 
-TEST_CASE("keys and values that stay in caches cost no reading") {
+TEST_CASE("keys and values that stay in caches cost what they do there") {
   nlohmann::json costs = calibration();
   costs["whole"]["kv_ns"] = 0.1;
   const double all = step_ms(1, 16, costs, 100) - step_ms(1, 16);
@@ -83,13 +97,15 @@ TEST_CASE("keys and values that stay in caches cost no reading") {
   CHECK(step_ms(1, 16, costs, 100) - step_ms(1, 16) == doctest::Approx(all / 2).epsilon(0.01));
   costs["cached_bytes"] = 2 * bytes;
   CHECK(step_ms(1, 16, costs, 100) - step_ms(1, 16) == doctest::Approx(0));
+  costs["whole"]["cached_kv_ns"] = 0.04;
+  CHECK(step_ms(1, 16, costs, 100) - step_ms(1, 16) == doctest::Approx(all * 0.4).epsilon(0.01));
 }
 
 TEST_CASE("ranks of one core each and one of all are as measured, ranks between them geometric") {
   nlohmann::json json = calibration();
   json["core"] = steps(4);  // not 8: what eight cores do for one rank they do not do eight times as well
   const HostCosts costs = HostCosts::parse(HostCosts::parse(json, "c.json").to_json(), "c.json");
-  const auto row_ns = [&](double cores) { return costs.of(cores / 8).curve(Precision::bf16).at(1); };
+  const auto row_ns = [&](double cores) { return costs.of(cores / 8).layer_ns(Precision::bf16, 1e6, 1) / 1e6; };
   CHECK(row_ns(8) == doctest::Approx(1));
   CHECK(row_ns(1) == doctest::Approx(4));
   CHECK(row_ns(2) == doctest::Approx(std::pow(4, 2.0 / 3)));
@@ -98,12 +114,12 @@ TEST_CASE("ranks of one core each and one of all are as measured, ranks between 
 
 TEST_CASE("of rounds of the same measurements the mean counts") {
   StepCosts rounds[2];
-  rounds[0].layer_us = 1, rounds[1].layer_us = 2;
-  rounds[0].products[0] = {{1, 16}, {1, 4}}, rounds[1].products[0] = {{1, 16}, {3, 5}};
+  rounds[0].step_us = 1, rounds[1].step_us = 2;
+  rounds[0].layers[0] = {{1e6, {{1, 16}, {1, 4}}}}, rounds[1].layers[0] = {{1e6, {{1, 16}, {3, 5}}}};
   const StepCosts mean = StepCosts::mean_of(rounds);
-  CHECK(mean.layer_us == 1.5);
-  CHECK(mean.products[0].rows == std::vector<double>{1, 16});
-  CHECK(mean.products[0].ns_per_parameter == std::vector<double>{2, 4.5});
+  CHECK(mean.step_us == 1.5);
+  CHECK(mean.layers[0][0].curve.rows == std::vector<double>{1, 16});
+  CHECK(mean.layers[0][0].curve.ns_per_parameter == std::vector<double>{2, 4.5});
 }
 
 TEST_CASE("the most that a step reached stands for the data sheet") {
@@ -132,13 +148,16 @@ TEST_CASE("a full pipeline is as fast as its slowest stage, which has the head")
 TEST_CASE("what is no calibration is refused by the field") {
   CHECK(contains(refusal("cores", 0), "65: c.json: field \"cores\" of the calibration must be 1 at least"));
   CHECK(contains(refusal("read_bytes_per_s", 0), "\"read_bytes_per_s\" of the calibration must be above 0"));
-  CHECK(contains(refusal("layer_us", -1), "must be a number of at least 0"));
-  CHECK(contains(refusal("products", nlohmann::json::object()), "must have a precision"));
-  const auto curve = [](nlohmann::json rows) {
-    return nlohmann::json{{"int8", {{"rows", std::move(rows)}, {"ns_per_parameter", {1, 2}}}}};
+  CHECK(contains(refusal("step_us", -1), "must be a number of at least 0"));
+  CHECK(contains(refusal("layers", nlohmann::json::object()), "must have a precision"));
+  const auto of_rows = [](nlohmann::json rows) {
+    const nlohmann::json one = {{"parameters", 1}, {"rows", std::move(rows)}, {"ns_per_parameter", {1, 2}}};
+    return nlohmann::json{{"int8", {one}}};
   };
-  CHECK(contains(refusal("products", curve({1, 1})), "must ascend from 1"));
-  CHECK(contains(refusal("products", curve({2, 3})), "must ascend from 1"));
-  CHECK(contains(refusal("products", curve({1, 2, 3})), "with a time for each"));
-  CHECK(contains(refusal("products", curve({1, "2"})), "must have numbers above 0"));
+  CHECK(contains(refusal("layers", of_rows({1, 1})), "must ascend from 1"));
+  CHECK(contains(refusal("layers", of_rows({2, 3})), "must ascend from 1"));
+  CHECK(contains(refusal("layers", of_rows({1, 2, 3})), "with a time for each"));
+  CHECK(contains(refusal("layers", of_rows({1, "2"})), "must have numbers above 0"));
+  CHECK(contains(refusal("layers", {{"int8", {layers(2, 1), layers(2, 1)}}}), "must ascend in its parameters"));
+  CHECK(contains(refusal("layers", {{"int8", {layers(0, 1)}}}), "must ascend in its parameters"));
 }
