@@ -130,6 +130,11 @@ double cached_bytes() {
   return static_cast<double>(host.l3_bytes) * host.l3_caches / 2;
 }
 
+// How many times as fast one core is while the others rest.
+struct LoneGain {
+  double decode = 1, prompt = 1;
+};
+
 // A round of measurements of steps, and what follows from them.
 class Round {
  public:
@@ -153,15 +158,16 @@ class Round {
       for (const ModelShape& shape : {narrow(kManyLayers), kBroad, kWide})
         sizes.push_back(measure_layers(shape, weights, kDecodeRows, kPromptRows));
     }
-    const StepCosts::Layers& wide = costs_.layers[static_cast<size_t>(Precision::int8)].back();
-    one_row_ns_ = kWide.num_layers * wide.parameters * wide.curve.at(1) + fixed_ns(1);
     return costs_;
   }
 
-  // How many times as fast one core of a rank's is alone as beside the others; after measure_steps().
-  double lone_gain() {
-    if (threads_ == 1) return 1;
-    return one_row_ns_ * 1e-9 * threads_ / stopwatch(kWide, WeightChoice::int8, 1).decode(1, kShort);
+  LoneGain lone_gain() {
+    const auto seconds = [&](int threads) {
+      Stopwatch watch(stopwatch(kWide, WeightChoice::int8, threads));
+      return std::pair(watch.decode(1, kShort), watch.prompt(kChunk));
+    };
+    const auto all = seconds(threads_), one = seconds(1);
+    return {all.first * threads_ / one.first, all.second * threads_ / one.second};
   }
 
  private:
@@ -256,44 +262,48 @@ class Round {
   // As a run has them: one a core, whatever hardware threads it has.
   int threads_ = thread_plan(Machine::of({probe_rank(std::nullopt)}), 0, static_cast<int>(options_.threads)).threads;
   StepCosts costs_;
-  double one_row_ns_ = 0;  // of a step of kWide, INT8
 };
 
 // Of ranks with a core each: one while the others wait, as stages of a pipeline do, and in turn with all at work.
-double lone_gain(const Options& options, Communicator& world, Log& log) {
+LoneGain lone_gain(const Options& options, Communicator& world, Log& log) {
   Communicator self = world.split(world.rank(), 0);
   Stopwatch all(options, world, log, kWide, WeightChoice::int8, 1),
       one(options, self, log, kWide, WeightChoice::int8, 1);
-  const double beside = all.decode(1, kShort);
-  const double gain = world.rank() == 0 ? beside / one.decode(1, kShort) : 1;
+  const double decode = all.decode(1, kShort), prompt = all.prompt(kChunk);
+  LoneGain gain;
+  if (world.rank() == 0) gain = {decode / one.decode(1, kShort), prompt / one.prompt(kChunk)};
   world.barrier();
   return gain;
 }
 
-// Sets lone_core by a round's `gain`.
+// Sets lone_core and lone_core_prompt by a round's `gain`.
 template <typename Gain>
 StepCosts measure_rounds(const Options& options, Communicator& world, Log& log, HostCosts& costs, const Gain& gain) {
   std::vector<StepCosts> rounds;
-  double gains = 0;
+  double decode = 0, prompt = 0;
   for (int i = 0; i < kRounds; i++) {
     log.info("steps of made-up models, round {} of {}", i + 1, kRounds);
     Round round(options, world, log);
     rounds.push_back(round.measure_steps());
-    gains += gain(round);
+    const LoneGain one = gain(round);
+    decode += one.decode / kRounds, prompt += one.prompt / kRounds;
   }
-  costs.lone_core = std::max(1.0, gains / kRounds);
+  costs.lone_core = std::max(1.0, decode), costs.lone_core_prompt = std::max(1.0, prompt);
   return StepCosts::mean_of(rounds);
+}
+
+double read_bytes_per_s() {
+  const Unpinned after;
+  ThreadPool pool(static_cast<int>(after.cpus.size()), after.cpus);
+  return probe_read_gbps(pool) * 1e9;
 }
 
 // By one rank that has all cores.
 HostCosts measure_host(const Options& options, Communicator& world, Log& log) {
-  const std::vector<int> cpus = allowed_cpus();
   HostCosts costs{.cached_bytes = cached_bytes(), .reduce_us = 5, .reduce_bytes_per_s = 4e9};
   costs.whole = measure_rounds(options, world, log, costs, [&](Round& round) {
     costs.cores = round.threads();
-    const Unpinned after;
-    ThreadPool pool(static_cast<int>(cpus.size()), cpus);
-    costs.read_bytes_per_s = std::max(costs.read_bytes_per_s, probe_read_gbps(pool) * 1e9);  // a bound: the most
+    costs.read_bytes_per_s = std::max(costs.read_bytes_per_s, read_bytes_per_s());  // a bound: the most
     return round.lone_gain();
   });
   return costs;
@@ -343,9 +353,10 @@ void print_steps(const StepCosts& c, const char* of) {
 void print_costs(const HostCosts& c, const Options& options) {
   if (options.json) return fmt::print("{}\n", c.to_json().dump());
   fmt::print(
-      "{:.0f} cores, reads {:.1f} GB/s; one core alone is {:.2f} times as fast as beside the others; an exchange "
-      "{:.1f} us and {:.1f} GB/s\n",
-      c.cores, c.read_bytes_per_s * 1e-9, c.lone_core, c.reduce_us, c.reduce_bytes_per_s * 1e-9);
+      "{:.0f} cores, reads {:.1f} GB/s; one core alone is {:.2f} times as fast as beside the others, in prompts "
+      "{:.2f}; an "
+      "exchange {:.1f} us and {:.1f} GB/s\n",
+      c.cores, c.read_bytes_per_s * 1e-9, c.lone_core, c.lone_core_prompt, c.reduce_us, c.reduce_bytes_per_s * 1e-9);
   print_steps(c.whole, "a rank of all cores:");
   print_steps(c.core, "a rank of one core, beside others:");
 }

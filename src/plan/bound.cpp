@@ -44,7 +44,8 @@ double peak_flops(const DeviceSheet& device, Precision precision) {
 LatencyBound decode_bound(const ModelWork& model, const Cluster& cluster, int tp, int pp, double sequences,
                           double context, double sum_bytes) {
   const ModelConfig& c = model.config();
-  const double rate = cluster.device.memory_bytes_per_s;
+  // A stage on a part of a host may have the memory of those parts whose stages wait for it.
+  const double rate = cluster.device.memory_bytes_per_s * std::min<double>(pp, 1 / cluster.device.share);
   const double read = model.read_parameters() * model.read_share(sequences) * model.bits() / 8 / tp;
   const double position = c.num_layers * model.position_bytes(c.num_kv_heads) / std::min(tp, c.num_kv_heads);
   LatencyBound bound;

@@ -134,10 +134,14 @@ CostModel::Pass CostModel::pass(double rows, double head_rows, const AttentionMs
   return p;
 }
 
-// Cores decode faster while their neighbours wait for them, as stages do that have no micro-batch: what those leave of
-// the memory's bandwidth goes to them, as far as a core can take it. Prompts are arithmetic, which gains nothing.
-double CostModel::lone_speed(double busy_stages) const {
-  return profile_.host ? std::min(profile_.host->lone_core, pp_ / busy_stages) : 1;
+// How many times as long as one piece of a batch, which takes once_ms, all of them take in a pipeline: whole_ms by the
+// work of its stages. Full stages wait for each other, too, for that part of the time. And cores are faster while their
+// neighbours wait, as stages do that have no piece: what those leave of memory, and of a core that the system takes for
+// two, goes to them, as far as a core can take it.
+double CostModel::pipelined(double whole_ms, double once_ms, double pieces, double full, double lone_gain) const {
+  const double stages = std::min<double>(pp_, pieces), busy = pieces * once_ms / whole_ms;
+  const double waits = 1 + full * profile_.bubble * (stages - 1) / stages;
+  return whole_ms / once_ms * waits / std::min(lone_gain, pp_ / busy);
 }
 
 double CostModel::fixed_ms(double sequences) const {
@@ -151,8 +155,7 @@ StepCost CostModel::decode_step(double sequences, double position) const {
   const double rows = sequences / micro_batches;
   const Pass p = pass(rows, rows, [&](const StageWork& stage) { return decode_attention_ms(stage, rows, position); });
   const double once = p.cost.total_ms(), whole = std::max(once, micro_batches * p.slowest_ms);
-  const double bubble = profile_.bubble * (micro_batches - 1) / micro_batches;
-  StepCost cost = p.cost.times(whole / once / lone_speed(micro_batches * once / whole) * (1 + bubble));
+  StepCost cost = p.cost.times(pipelined(whole, once, micro_batches, 1, profile_.host ? profile_.host->lone_core : 1));
   cost.fixed_ms = fixed_ms(sequences);
   cost.bound_ms = decode_bound(model_, cluster_, tp_, pp_, rows, position, profile_.sum_bytes).total_ms();
   return cost;
@@ -167,9 +170,13 @@ CostModel::Prompts CostModel::prompts(double tokens, double sequences) const {
   const Pass p =
       pass(rows, sequences / pieces, [&](const StageWork& stage) { return prompt_attention_ms(stage, rows, tokens); });
   const double once = p.cost.total_ms(), whole = once + (pieces - 1) * p.slowest_ms;
-  Prompts prompts{p.cost.times(whole / once)};
+  const double full = 1 - std::min<double>(pp_, pieces) / pieces;  // else it fills, or drains
+  const double gain = profile_.host ? profile_.host->lone_core_prompt : 1;
+  Prompts prompts{p.cost.times(pipelined(whole, once, pieces, full, gain))};
   prompts.cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
-  prompts.cost.bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
+  // This engine's pieces of one prompt pass its stages beside each other, which that bound knows nothing of.
+  const double beside = profile_.host ? whole / (pieces * once) : 1;
+  prompts.cost.bound_ms = beside * prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
   prompts.busy_ms = std::max(prompts.cost.bound_ms / pp_, pieces * p.slowest_ms + prompts.cost.fixed_ms);
   return prompts;
 }

@@ -84,7 +84,7 @@ class CostModel {
   double reduce_ms(double bytes) const;
   double hop_ms(double bytes) const;
   double fixed_ms(double sequences) const;
-  double lone_speed(double busy_stages) const;
+  double pipelined(double whole_ms, double once_ms, double pieces, double full, double lone_gain) const;
 
   const ModelWork& model_;
   std::vector<StageWork> stages_;

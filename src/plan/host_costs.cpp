@@ -22,6 +22,7 @@ struct Field {
 
 constexpr Field<HostCosts> kHostFields[] = {{"cores", &HostCosts::cores},
                                             {"lone_core", &HostCosts::lone_core},
+                                            {"lone_core_prompt", &HostCosts::lone_core_prompt},
                                             {"read_bytes_per_s", &HostCosts::read_bytes_per_s},
                                             {"cached_bytes", &HostCosts::cached_bytes},
                                             {"reduce_us", &HostCosts::reduce_us},
@@ -194,7 +195,7 @@ HostCosts HostCosts::parse(const nlohmann::json& json, const std::string& source
   if (fields.has("core")) costs.core = steps_of(JsonFields(fields.at("core"), source, "calibration"), source);
   for (const char* positive : {"read_bytes_per_s", "reduce_bytes_per_s"})
     if (fields.number(positive, 0) <= 0) fields.refuse(positive, "must be above 0");
-  for (const char* at_least_one : {"cores", "lone_core"})
+  for (const char* at_least_one : {"cores", "lone_core", "lone_core_prompt"})
     if (fields.number(at_least_one, 0) < 1) fields.refuse(at_least_one, "must be 1 at least");
   return costs;
 }

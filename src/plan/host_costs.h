@@ -47,7 +47,8 @@ struct StepCosts {
 // (launch/calibrate.h), in place of shares of a data sheet.
 struct HostCosts {
   double cores = 0;               // that took part
-  double lone_core = 1;           // speed of one core while the others rest, of its speed while they work
+  double lone_core = 1;           // speed of one core while the others rest, of its speed while they work: decoding
+  double lone_core_prompt = 1;    // and in prompts
   double read_bytes_per_s = 0;    // streaming reads, all cores
   double cached_bytes = 0;        // of keys and values that stay in caches from one step to the next
   double reduce_us = 0;           // of an all-reduce or a hop through shared memory
