@@ -3,7 +3,7 @@
 
     ninja -C build bench/plan_cases
     bench/fit_profile.py build/bench/plan_cases                   # the errors, each row predicted by constants fitted without its GPU type or its model;
-                                                                  # and those on later pages, to none of which anything is fitted
+                                                                  # and those on later pages
     bench/fit_profile.py build/bench/plan_cases --write           # the same, and the constants of all rows into src/plan/profiles/published.json
     bench/fit_profile.py build/bench/plan_cases --rows            # every row beside its prediction
 
@@ -164,7 +164,7 @@ def orders(data, predicted, tie=0.05):
 
 
 def report(data, rows, predictions):
-    print(f"{'predicted by constants fitted without it':44s} rows   median      p90")
+    print(f"{'':44s} rows   median      p90")
     summary = {}
     errors = {case["id"]: abs(p - case["value"]) / case["value"] for (case, _), p in zip(rows, predictions)}
 
@@ -185,6 +185,8 @@ def report(data, rows, predictions):
     line("  more in flight", lambda c, q: c["metric"] == TTFT and on_gpu(q) and not low(c) and not waits_for_slot(c), "ttft_loaded")
     line("  of a server without a free slot (not fitted)", lambda c, q: waits_for_slot(c))
     line("throughput, tokens a second", lambda c, q: c["metric"] == THROUGHPUT, "throughput")
+    for engine in ("vllm", "trt"):
+        line(f"    decode of {engine}", lambda c, q: c["metric"] == DECODE and f"_{engine}_" in c["id"])
     for gpu in sorted({case["gpu"] for case, _ in rows}):
         line(f"    decode on {gpu}", lambda c, q: c["metric"] == DECODE and c["gpu"] == gpu)
         line(f"    throughput on {gpu}", lambda c, q: c["metric"] == THROUGHPUT and c["gpu"] == gpu)
@@ -232,13 +234,16 @@ def main():
     report(data, rows, in_sample)
     print(error_line("  and the time until the next sequence ends", [abs(p - m) / m for p, m in fit.with_wait(everything)]))
     print(fit.profile_of(everything)["constants"])
-    print("\n== later pages, to which nothing is fitted")
+    print("\n== later pages (all rows fitted)")
     later, later_rows = cases.load("later_cases.json")
     answers = Planner(args.program, [q for _, q in later_rows]).predict(fit.profile_of(everything))
-    report(later, later_rows, [answer["value"] for answer in answers])
+    later_values = [answer["value"] for answer in answers]
+    report(later, later_rows, later_values)
     if args.rows:
         for (case, _), left_out, own in zip(rows, worst, in_sample):
             print(f"{case['id']:46s} {case['value']:10.2f} {left_out / case['value']:6.2f} {own / case['value']:6.2f}")
+        for (case, _), own in zip(later_rows, later_values):
+            print(f"{case['id']:70s} {case['value']:10.2f} {own / case['value']:6.2f}")
     if args.write:
         profile["constants"] = fit.profile_of(everything)["constants"]
         profile["errors"] = summary

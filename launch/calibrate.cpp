@@ -43,8 +43,8 @@ ModelShape grouped(int layers) { return shape_of("grouped", 128, 256, layers, 8,
 ModelShape lone(int layers) { return shape_of("lone", 128, 256, layers, 2, 2, 64); }
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
-constexpr int64_t kFp8Rows[] = {1, 2, 4, 8, 16};
-constexpr double kLeastNs = 1e-6;  // of a parameter: noise may leave nothing
+constexpr int64_t kMostFp8Rows = 16;  // CPUs unpack it for a few rows at a time: more take as many times longer
+constexpr double kLeastNs = 1e-6;     // of a parameter: noise may leave nothing
 constexpr int64_t kChunk = kStepTokens;
 // Virtual machines share cores and memory with others for seconds or minutes, and what differs between two figures must
 // not be that: all is measured in rounds, of which the mean counts.
@@ -54,11 +54,11 @@ constexpr double kSampleSeconds = 0.03, kFigureSeconds = 0.08;  // that one shou
 constexpr int64_t kFewestSteps = 4, kMostSteps = 16;            // of a sample; more would change the position
 constexpr int64_t kShort = 4;                                   // tokens of a prompt that only begins a sequence
 constexpr int64_t kLong = 2048;                                 // tokens of a long prompt
-// Positions that attention is measured over, by so many sequences: near, in few layers, so many that a half of the
-// caches holds keys and values; far, in many, that these are more than any cache.
+// Positions that attention is measured over, by so many sequences: near, in few layers, so few that a quarter of the
+// caches holds keys and values; far, in many, that these are more than most caches.
 constexpr int64_t kAttending = 16, kNearest = 32, kNear = 256, kFarther = 128, kFar = 1024;
 constexpr int kFarLayers = 64;
-constexpr double kLeastCache = 256e6;
+constexpr double kLeastCache = 256e6, kLeastRead = 0.3;           // of which so much is read from memory
 constexpr int64_t kSmallBytes = 16 << 10, kLargeBytes = 1 << 20;  // exchanges of a decode step and of a prefill
 
 double layer_parameters(const ModelShape& s) {
@@ -150,13 +150,8 @@ class Round {
                                                         {Precision::bf16, WeightChoice::bf16},
                                                         {Precision::fp8, WeightChoice::fp8}};
     for (auto [precision, weights] : kinds) {
-      std::vector<StepCosts::Layers>& sizes = costs_.layers[static_cast<size_t>(precision)];
-      if (weights == WeightChoice::fp8) {  // CPUs unpack it for a few rows at a time: more take as many times longer
-        sizes = {measure_layers(kWide, weights, kFp8Rows, {})};
-        continue;
-      }
       for (const ModelShape& shape : {narrow(kManyLayers), kBroad, kWide})
-        sizes.push_back(measure_layers(shape, weights, kDecodeRows, kPromptRows));
+        costs_.layers[static_cast<size_t>(precision)].push_back(measure_layers(shape, weights));
     }
     return costs_;
   }
@@ -192,8 +187,8 @@ class Round {
   double fixed_ns(double sequences) const { return (costs_.step_us + sequences * costs_.sequence_us) * 1e3; }
 
   // What is left of steps: layers. The few positions that decoding rows see count as theirs.
-  StepCosts::Layers measure_layers(const ModelShape& shape, WeightChoice weights, std::span<const int64_t> decode_rows,
-                                   std::span<const int64_t> prompt_rows) {
+  StepCosts::Layers measure_layers(const ModelShape& shape, WeightChoice weights) {
+    const int64_t most = weights == WeightChoice::fp8 ? kMostFp8Rows : std::ranges::max(kPromptRows);
     Stopwatch watch(stopwatch(shape, weights, threads_));
     StepCosts::Layers layers{.parameters = layer_parameters(shape), .curve = {}};
     const auto add = [&](int64_t rows, double step_ns) {
@@ -201,8 +196,10 @@ class Round {
       layers.curve.rows.push_back(static_cast<double>(rows));
       layers.curve.ns_per_parameter.push_back(std::max(ns, kLeastNs));
     };
-    for (int64_t rows : decode_rows) add(rows, watch.decode(rows, kShort) * 1e9 - fixed_ns(static_cast<double>(rows)));
-    for (int64_t rows : prompt_rows) {
+    for (int64_t rows : kDecodeRows)
+      if (rows <= most) add(rows, watch.decode(rows, kShort) * 1e9 - fixed_ns(static_cast<double>(rows)));
+    for (int64_t rows : kPromptRows) {
+      if (rows > most) break;
       const auto positions = 0.5 * static_cast<double>(rows * rows);
       const double attention_ns = positions * head_values(shape) * costs_.attend_prompt_ns;
       add(rows, watch.prompt(rows) * 1e9 - fixed_ns(1) - attention_ns);
@@ -239,11 +236,13 @@ class Round {
           static_cast<int64_t>(std::clamp(wanted, static_cast<double>(least), static_cast<double>(most)));
       Stopwatch watch(stopwatch(s, WeightChoice::int8, threads_));
       const double seconds = watch.decode(kAttending, positions) - watch.decode(kAttending, kShort);
-      return std::max(0.0, seconds) * 1e9 / (values * static_cast<double>(positions - kShort));
+      return std::pair(std::max(0.0, seconds) * 1e9 / (values * static_cast<double>(positions - kShort)),
+                       bytes * static_cast<double>(positions) / wanted);
     };
-    const double near = slope(kFewLayers, near_bytes, kNearest, kNear),
-                 mixed = slope(kFarLayers, far_bytes, kFarther, kFar), read = 1 - cached_bytes() / far_bytes;
-    return {near, near + std::max(0.0, mixed - near) / std::max(0.1, read)};
+    const double near = slope(kFewLayers, near_bytes, kNearest, kNear).first;
+    const auto [mixed, held_bytes] = slope(kFarLayers, far_bytes, kFarther, kFar);
+    const double read = 1 - cached_bytes() / held_bytes;
+    return {near, read > kLeastRead ? near + std::max(0.0, mixed - near) / read : std::max(near, mixed)};
   }
 
   // Of one long prompt, beside its chunks.
@@ -270,6 +269,7 @@ LoneGain lone_gain(const Options& options, Communicator& world, Log& log) {
   Stopwatch all(options, world, log, kWide, WeightChoice::int8, 1),
       one(options, self, log, kWide, WeightChoice::int8, 1);
   const double decode = all.decode(1, kShort), prompt = all.prompt(kChunk);
+  world.barrier();
   LoneGain gain;
   if (world.rank() == 0) gain = {decode / one.decode(1, kShort), prompt / one.prompt(kChunk)};
   world.barrier();
@@ -336,7 +336,8 @@ void measure_exchange(Communicator& world, HostCosts& costs) {
 void print_steps(const StepCosts& c, const char* of) {
   if (c.empty()) return;
   fmt::print("{}\n{:<6}{:>16}", of, "rows", "");
-  for (double rows : c.layers[static_cast<size_t>(Precision::bf16)].front().curve.rows) fmt::print("{:>8.0f}", rows);
+  for (int64_t rows : kDecodeRows) fmt::print("{:>8}", rows);
+  for (int64_t rows : kPromptRows) fmt::print("{:>8}", rows);
   fmt::print("   ns a parameter\n");
   for (int p = 0; p < kPrecisions; p++)
     for (const StepCosts::Layers& l : c.layers[p]) {

@@ -69,7 +69,7 @@ PublishedModel read_config(const std::string& path, std::optional<Precision>& pr
     if (!precision) precision = published.weights;
     if (!precision)
       fail(ExitCode::bad_data, "{}: {} does not say how many bits a weight has; give --precision", path, field);
-    kv_bytes = published.kv_bytes;
+    if (!kv_bytes) kv_bytes = published.kv_bytes;
     config.erase(found);
   }
   return PublishedModel::read(config, path);

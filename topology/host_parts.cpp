@@ -4,7 +4,6 @@
 #include <map>
 #include <set>
 
-#include "topology/machine_compare.h"
 #include "topology/machine_text.h"
 
 namespace trireme {
@@ -21,17 +20,6 @@ int cores_of(const Host& host, const std::vector<int>& cpus) {
 }
 
 }  // namespace
-
-std::vector<std::vector<int>> alike_hosts(const Machine& machine) {
-  std::vector<std::vector<int>> groups;
-  for (size_t h = 0; h < machine.hosts.size(); h++) {
-    const auto alike = std::find_if(groups.begin(), groups.end(), [&](const std::vector<int>& group) {
-      return differences(machine.hosts[static_cast<size_t>(group.front())], machine.hosts[h]).empty();
-    });
-    (alike == groups.end() ? groups.emplace_back() : *alike).push_back(static_cast<int>(h));
-  }
-  return groups;
-}
 
 std::string host_names(const Machine& machine, const std::vector<int>& hosts) {
   std::vector<std::string> names;

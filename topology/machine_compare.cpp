@@ -33,6 +33,7 @@ constexpr Tolerance kTolerances[] = {
     // A message waits for the core that polls, or not.
     {"latency_us", 2},
 };
+constexpr size_t kMostKinds = 64;  // of hosts that are grouped: each host is compared with each kind
 constexpr std::string_view kMeasured[] = {"read_gbps", "measured_links"};  // unknown until somebody measures
 
 // What names a machine's parts, and what is free at the moment, taken out; GPUs by number in the place of UUIDs.
@@ -53,6 +54,13 @@ Machine nameless(Machine machine) {
         rename(gpu.instances[i].uuid, fmt::format("GPU {} instance {}", g, i));
     }
   }
+  // Which GPUs share a fabric counts, not what the fabric is called.
+  std::map<std::string, size_t> fabrics;  // [cluster's UUID]
+  for (Host& host : machine.hosts)
+    for (Gpu& gpu : host.gpus.gpus)
+      if (const size_t slash = gpu.fabric.find('/'); slash != std::string::npos)
+        gpu.fabric.replace(
+            0, slash, std::to_string(fabrics.try_emplace(gpu.fabric.substr(0, slash), fabrics.size()).first->second));
   const auto number = [&](std::string& uuid) {
     if (const auto found = numbers.find(uuid); found != numbers.end()) uuid = found->second;
   };
@@ -89,10 +97,10 @@ ordered_json fields_of(const ordered_json& part) {
 std::string shown(const ordered_json& value) {
   if (value.empty() || value == "") return "none";
   if (value.is_object() || is_list_of_parts(value)) return fmt::format("{}", value.size());
-  if (value.is_string()) return value.get<std::string>();
   if (value.is_number_float()) return fmt::format("{:.6g}", value.get<double>());
   const auto replaced = ordered_json::error_handler_t::replace;  // a host's names may be any bytes
-  return value.dump(-1, ' ', false, replaced);
+  const std::string text = value.dump(-1, ' ', false, replaced);
+  return value.is_string() ? text.substr(1, text.size() - 2) : text;  // what is no letter stays escaped
 }
 
 Lines differing(const ordered_json& a, const ordered_json& b);
@@ -136,19 +144,36 @@ Lines differing(const ordered_json& a, const ordered_json& b) {
   return lines;
 }
 
+// Alone.
+ordered_json json_of(const Host& host) {
+  Machine machine;
+  machine.hosts.push_back(host);
+  return machine_to_json(nameless(std::move(machine)))["hosts"][0];
+}
+
 }  // namespace
 
 std::vector<std::string> differences(const Machine& a, const Machine& b) {
   return differing(machine_to_json(nameless(a)), machine_to_json(nameless(b)));
 }
 
-std::vector<std::string> differences(const Host& a, const Host& b) {
-  const auto json_of = [](const Host& host) {
-    Machine alone;
-    alone.hosts.push_back(host);
-    return machine_to_json(nameless(std::move(alone)))["hosts"][0];
-  };
-  return differing(json_of(a), json_of(b));
+std::vector<std::string> differences(const Host& a, const Host& b) { return differing(json_of(a), json_of(b)); }
+
+std::vector<std::vector<int>> alike_hosts(const Machine& machine) {
+  std::vector<std::vector<int>> groups;
+  std::vector<ordered_json> kinds;  // of the first groups
+  for (int h = 0; h < std::ssize(machine.hosts); h++) {
+    ordered_json host = json_of(machine.hosts[static_cast<size_t>(h)]);
+    const auto known =
+        std::ranges::find_if(kinds, [&](const ordered_json& k) { return k == host || differing(k, host).empty(); });
+    if (known != kinds.end()) {
+      groups[static_cast<size_t>(known - kinds.begin())].push_back(h);
+      continue;
+    }
+    if (kinds.size() < kMostKinds) kinds.push_back(std::move(host));
+    groups.push_back({h});
+  }
+  return groups;
 }
 
 }  // namespace trireme

@@ -15,4 +15,8 @@ std::vector<std::string> differences(const Machine& a, const Machine& b);
 // The same of two hosts: "gpus 0-3 numa: 1 and 0".
 std::vector<std::string> differences(const Host& a, const Host& b);
 
+// Hosts that are alike, by their indices, in the order of the first of each. Where there are many kinds of hosts, those
+// of later ones stand alone.
+std::vector<std::vector<int>> alike_hosts(const Machine& machine);
+
 }  // namespace trireme

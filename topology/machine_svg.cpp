@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "topology/machine_compare.h"
 #include "topology/machine_text.h"
 #include "topology/svg.h"
 

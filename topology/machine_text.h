@@ -11,8 +11,6 @@ namespace trireme {
 // packages, NUMA nodes, CPUs, GPUs and adapters; how GPUs and adapters reach each other; what limits hold; the ranks.
 std::string machine_tree(const Machine& machine);
 
-// Hosts that are alike (differences() of topology/machine_compare.h): indices, in the order of the first of each.
-std::vector<std::vector<int>> alike_hosts(const Machine& machine);
 // "a, b, c"; of many the first ones and the last.
 std::string host_names(const Machine& machine, const std::vector<int>& hosts);
 

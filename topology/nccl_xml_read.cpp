@@ -18,8 +18,8 @@ constexpr int kMostNumber = 1 << 24;
 // pci.ids).
 constexpr std::pair<std::string_view, const char*> kGpuNames[] = {
     {"0x20b0", "a100-40gb"}, {"0x20f1", "a100-40gb"}, {"0x20b2", "a100-80gb"}, {"0x20b5", "a100-80gb"},
-    {"0x2330", "h100"},      {"0x2331", "h100"},      {"0x2335", "h200"},      {"0x2901", "b200"},
-    {"0x2941", "gb200"},     {"0x26b9", "l40s"},      {"0x2684", "rtx-4090"}};
+    {"0x2330", "h100"},      {"0x2335", "h200"},      {"0x2901", "b200"},      {"0x2941", "gb200"},
+    {"0x26b9", "l40s"},      {"0x2684", "rtx-4090"}};
 constexpr std::string_view kSwitchClass = "0x068", kInfinibandClass = "0x0207";
 
 class Reader {

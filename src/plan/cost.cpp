@@ -176,8 +176,10 @@ CostModel::Prompts CostModel::prompts(double tokens, double sequences) const {
   prompts.cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
   // This engine's pieces of one prompt pass its stages beside each other, which that bound knows nothing of.
   const double beside = profile_.host ? whole / (pieces * once) : 1;
-  prompts.cost.bound_ms = beside * prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
-  prompts.busy_ms = std::max(prompts.cost.bound_ms / pp_, pieces * p.slowest_ms + prompts.cost.fixed_ms);
+  const double bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
+  prompts.cost.bound_ms = beside * bound_ms;
+  // Without the wait of full stages for each other: published throughput of pipelines shows none of prompts.
+  prompts.busy_ms = std::max(bound_ms / pp_, pieces * p.slowest_ms + prompts.cost.fixed_ms);
   return prompts;
 }
 

@@ -46,11 +46,13 @@ struct Performance {
 
 // A replica of `tp` x `pp` devices under an engine's profile. Keeps references: they outlive it.
 //   products = (weights^p + arithmetic^p)^(1/p); pass = products + cache + layers + all-reduces + hops, of all stages
-//   step     = max(pass, micro-batches * slowest stage) + fixed
-//   prefill  = pass + (pieces - 1) * slowest stage + fixed
+//   step     = max(pass, micro-batches * slowest stage) * waits / gain + fixed
+//   prefill  = (pass + (pieces - 1) * slowest stage) * waits / gain + fixed
 //   decode   = step + (running - 1) / output * interference * busy           (every other sequence's prefill, once)
 //   TTFT     = request + prefill + clump * (running - 1) * busy + queue
-// busy: that a prompt keeps a stage in steps full of prompts, for its weights are read and its kernels launched anyway.
+// waits: of full stages for each other, 1 + bubble * (stages - 1) / stages; gain: of calibrated cores whose neighbours
+// wait. busy: that a prompt keeps a stage in steps full of prompts, for its weights are read and its kernels launched
+// anyway.
 class CostModel {
  public:
   // stages: model.stages(tp, pp).

@@ -37,7 +37,7 @@ struct EngineProfile {
 
   // Spent beside it.
   double layer_us = 0;       // of every layer: launches and gaps between kernels
-  double layer_8_us = 0;     // more of it where activations are quantized, too: in FP8 and FP4
+  double layer_8_us = 0;     // more of it where activations are quantized, too (arithmetic_of)
   double step_us = 0;        // of every step: scheduling, sampling, the head's launch
   double sequence_us = 0;    // of every running sequence of a step
   double reduce_factor = 0;  // of the measured all-reduce

@@ -129,7 +129,8 @@ double StepCosts::layer_ns(Precision precision, double parameters, double rows) 
   const std::vector<Layers>& sizes = nearest(precision);
   const auto above =
       std::find_if(sizes.begin(), sizes.end(), [&](const Layers& l) { return l.parameters > parameters; });
-  if (above == sizes.begin()) return above->parameters * above->curve.at(rows);
+  const bool one_size = sizes.size() == 1;  // which tells nothing of others
+  if (above == sizes.begin()) return (one_size ? parameters : above->parameters) * above->curve.at(rows);
   const auto below = std::prev(above);
   const double ns = below->curve.at(rows);
   if (above == sizes.end()) return parameters * ns;

@@ -131,7 +131,6 @@ StageWork ModelWork::stage_of(const StagePlace& place) const {
   w.layer_parameters = w.layers * of(attention + 3 * share.intermediate, config_.hidden_size) + shared;
   w.heads = share.num_heads;
   w.kv_heads = share.num_kv_heads;
-  w.intermediate = static_cast<double>(share.intermediate) + shared_columns_ / place.tp;
   return w;
 }
 

@@ -22,7 +22,6 @@ struct StageWork {
   double layer_parameters = 0;  // of the layers
   double head_parameters = 0;
   double heads = 0, kv_heads = 0;  // held
-  double intermediate = 0;         // held
 };
 
 // A model at a precision, as ranks hold it: every number is asked of the functions that decide it for the engine

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <initializer_list>
 #include <string_view>
@@ -57,7 +58,10 @@ struct Experts {
 
 // As if all layers had experts, narrower ones, and beside them the mean of what every token uses.
 void set_experts(PublishedModel& m, const Experts& e) {
-  if (e.layers == 0) return void(m.config.intermediate_size = e.dense_width);
+  if (e.layers == 0) {
+    m.config.intermediate_size = e.dense_width;
+    return;
+  }
   const double part = static_cast<double>(e.layers) / m.config.num_layers;
   m.config.num_experts = static_cast<int>(e.number);
   m.config.experts_per_token = static_cast<int>(e.per_token);
@@ -128,7 +132,7 @@ void set_windows(ConfigReader& in, ModelConfig& c, int64_t window, int64_t patte
   for (size_t i = 0; i < c.layer_windows.size(); i++) {
     const bool full = types.empty() ? (static_cast<int64_t>(i) + 1) % pattern == 0 : types[i] == "full_attention";
     if (!types.empty() && !full && types[i] != "sliding_attention" && types[i] != "chunked_attention")
-      in.refuse("layer_types", fmt::format("names {}, an attention that nobody can plan yet", types[i]));
+      in.refuse("layer_types", "names an attention that nobody can plan yet");
     if (!full) c.layer_windows[i] = window;
   }
 }
@@ -262,14 +266,28 @@ constexpr OtherAttention kOtherAttentions[] = {
     {"conv_L_cache", "convolutions"},
 };
 
+// It is printed: a name, or nothing.
+std::string read_type(ConfigReader& in) {
+  constexpr size_t kMostLetters = 64;
+  std::string type = in.text("model_type", "");
+  const auto letter = [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '-' || c == '.'; };
+  if (type.size() > kMostLetters || !std::all_of(type.begin(), type.end(), letter))
+    in.refuse("model_type", "is no name of a family");
+  return type;
+}
+
+const Family* find_family(std::string_view type) {
+  const auto* found = std::ranges::find(kFamilies, type, &Family::model_type);
+  return found == std::end(kFamilies) ? nullptr : found;
+}
+
 const Family& family_of(ConfigReader& in) {
-  const std::string type = in.text("model_type", "");
+  const std::string type = read_type(in);
   for (const OtherAttention& other : kOtherAttentions)
     if (in.find(other.field))
       in.refuse("model_type", fmt::format("is '{}', whose {} means {}: another attention than a plan knows", type,
                                           other.field, other.name));
-  for (const Family& family : kFamilies)
-    if (family.model_type == type) return family;
+  if (const Family* family = find_family(type)) return *family;
   std::string names = supported_families();
   for (const Family& family : kFamilies)
     if (!runs_family(family.model_type)) names += fmt::format(", {}", family.model_type);
@@ -306,14 +324,19 @@ PublishedModel PublishedModel::read(const json& object, const std::string& sourc
   ConfigReader whole(object, source);
   const bool wrapped = whole.find("text_config") != nullptr;
   PublishedModel m;
-  const std::string type = whole.text("model_type", "");
+  const std::string type = read_type(whole);
   if (!wrapped && runs_family(type)) {
     m.config = config_from_transformers(object, source);
     return m;
   }
   ConfigReader in = wrapped ? whole.nested("text_config") : whole;
+  const std::string inner = read_type(in);
+  m.foreign_type = type.empty() ? "text_config of " + inner : type;
+  if (wrapped && runs_family(inner) && !find_family(inner)) {
+    m.config = config_from_transformers(object.at("text_config"), source);
+    return m;
+  }
   const Family& family = family_of(in);
-  m.foreign_type = type.empty() ? family.model_type : type;
   m.config = read_sizes(in, family, whole.boolean("tie_word_embeddings", family.tied));
   family.mlp(in, m);
   if (family.attention) family.attention(in, m);

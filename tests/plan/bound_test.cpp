@@ -98,6 +98,16 @@ TEST_CASE("a pipeline does not shorten a token's way") {
   CHECK(alone.hop_ms == 0);
 }
 
+TEST_CASE("a stage on a part of a host may have the memory of the parts that wait for it") {
+  const EngineProfile profile = get_engine_profile("published");
+  const ModelWork model("1b", get_shape("llama-3.2-1b").config(), Precision::bf16, 2, profile);
+  Cluster half = Cluster::parse("2 epyc-9654");
+  half.device.share = 0.5;
+  CHECK(decode_bound(model, half, 1, 2, 1, 2048, 2).memory_ms ==
+        decode_bound(model, half, 1, 1, 1, 2048, 2).memory_ms / 2);
+  CHECK(decode_bound(model, half, 1, 4, 1, 2048, 2).memory_ms == decode_bound(model, half, 1, 2, 1, 2048, 2).memory_ms);
+}
+
 TEST_CASE("partial sums of 4 bytes move twice the bytes, and the weights are computed by the units that there are") {
   const EngineProfile profile = get_engine_profile("published");
   const ModelWork model("70b", get_shape("llama-3.1-70b").config(), Precision::fp8, 2, profile);
@@ -107,4 +117,7 @@ TEST_CASE("partial sums of 4 bytes move twice the bytes, and the weights are com
   CHECK(peak_flops(h100.device, Precision::fp8) == 1979e12);
   CHECK(peak_flops(a100.device, Precision::fp8) == 312e12);   // no FP8 units
   CHECK(peak_flops(h100.device, Precision::int8) == 989e12);  // a format of weights alone
+  CHECK(arithmetic_of(h100.device, Precision::fp4) == Precision::bf16);
+  CHECK(arithmetic_of(Cluster::parse("1 b200").device, Precision::fp4) == Precision::fp4);
+  CHECK(arithmetic_of(Cluster::parse("1 epyc-9654").device, Precision::int4) == Precision::int8);
 }

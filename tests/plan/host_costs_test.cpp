@@ -45,16 +45,27 @@ std::string refusal(const char* field, const nlohmann::json& value) {
   return error_of([&] { HostCosts::parse(json, "c.json"); });
 }
 
-// Milliseconds of a step of `rows` on a rank with half of such a host.
-double step_ms(int pp, double rows, const nlohmann::json& costs = calibration(), double position = 1) {
+// Of a step of `rows`, or of prompts, on a rank with half of such a host.
+struct Steps {
+  double decode_ms, prompts_ms;
+};
+Steps steps_of(int pp, double rows, const nlohmann::json& costs, double position, double tokens) {
   EngineProfile profile = get_engine_profile("trireme");
+  profile.set_step_tokens(256);
   profile.host = HostCosts::parse(costs, "c.json");
   Cluster cluster = Cluster::parse("2 epyc-9654");
   cluster.device.share = 0.5;
   cluster.device.memory_bytes_per_s = cluster.device.bf16_flops = 1e18;
   cluster.device.pcie_bytes_per_s = 1e18;
   const ModelWork model("m", get_shape("smollm2-135m").config(), Precision::bf16, 2, profile);
-  return CostModel(model, model.stages(1, pp), cluster, profile, 1, pp).decode_step(rows, position).total_ms();
+  const CostModel cost(model, model.stages(1, pp), cluster, profile, 1, pp);
+  return {cost.decode_step(rows, position).total_ms(), cost.prefill(tokens, rows).total_ms()};
+}
+double step_ms(int pp, double rows, const nlohmann::json& costs = calibration(), double position = 1) {
+  return steps_of(pp, rows, costs, position, 1).decode_ms;
+}
+double prompts_ms(int pp, double prompts, double tokens, const nlohmann::json& costs = calibration()) {
+  return steps_of(pp, prompts, costs, 1, tokens).prompts_ms;
 }
 
 }  // namespace
@@ -77,8 +88,10 @@ TEST_CASE("a parameter takes longer in small layers: between two that were measu
   CHECK(ns(1) == doctest::Approx(4));
   CHECK(ns(10) == doctest::Approx(10 * 2));
   CHECK(ns(100) == doctest::Approx(100));
-  CHECK(ns(1000) == doctest::Approx(1000));  // large layers are alike
-  CHECK(ns(0.1) == doctest::Approx(4));      // and of what is next to nothing threads meet as often
+  CHECK(ns(1000) == doctest::Approx(1000));            // large layers are alike
+  CHECK(ns(0.1) == doctest::Approx(4));                // and of what is next to nothing threads meet as often
+  json["whole"]["layers"]["bf16"] = {layers(100, 1)};  // which tells nothing of smaller ones
+  CHECK(HostCosts::parse(json, "c.json").whole.layer_ns(Precision::bf16, 1e6, 1) == doctest::Approx(1e6));
 }
 
 TEST_CASE("a step takes what its parameters take, longer on a part of the host") {
@@ -150,6 +163,23 @@ TEST_CASE("a full pipeline is as fast as its slowest stage, which has the head")
   const double slowest = (layers / 2 + head) / (layers + head);
   const double waits = 1 + get_engine_profile("trireme").bubble / 2;
   CHECK(step_ms(2, 2, costs) == doctest::Approx(2 * slowest * waits * step_ms(1, 1, costs)).epsilon(0.01));
+}
+
+TEST_CASE("a prompt too short to be cut passes stages one after the other, each faster while the other waits") {
+  nlohmann::json costs = calibration();
+  CHECK(prompts_ms(2, 1, 16, costs) == doctest::Approx(prompts_ms(1, 1, 16)).epsilon(0.01));
+  costs["lone_core_prompt"] = 1.5;
+  CHECK(prompts_ms(2, 1, 16, costs) == doctest::Approx(prompts_ms(1, 1, 16) / 1.5).epsilon(0.01));
+  CHECK(prompts_ms(1, 1, 16, costs) == prompts_ms(1, 1, 16));
+}
+
+TEST_CASE("pieces of a prompt pass stages beside each other; stages that are full of many wait for each other") {
+  // Of rows beyond the measured ones each takes as long, so a piece of half of them half; the head is of few rows.
+  const double layers = 30 * (2.0 * (9 + 3) * 64 + 3 * 1536) * 576 * 1e-6 / 0.5 / 4;  // of a row, milliseconds
+  const auto milliseconds = [&](double rows) { return prompts_ms(2, 1, rows) / (rows * layers); };
+  CHECK(milliseconds(256) == doctest::Approx(0.75).epsilon(0.1));  // two pieces: three half steps of half of the layers
+  CHECK(milliseconds(256 * 64) < 0.5 * (1 + get_engine_profile("trireme").bubble / 2) * 1.05);
+  CHECK(milliseconds(256 * 64) > 0.5 * 1.05);
 }
 
 TEST_CASE("what is no calibration is refused by the field") {

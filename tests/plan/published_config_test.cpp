@@ -245,7 +245,25 @@ TEST_CASE("another attention is refused, and says which") {
   CHECK(contains(refusal_of(inside),
                  "the model's text_config.model_type is 'deepseek_v3', whose kv_lora_rank means MLA"));
   const json linear = changed("gpt-oss-20b", "layer_types", std::vector<std::string>(24, "linear_attention"));
-  CHECK(contains(testkit::error_of([&] { PublishedModel::read(linear, "c"); }), "layer_types names linear_attention"));
+  CHECK(contains(testkit::error_of([&] { PublishedModel::read(linear, "c"); }),
+                 "layer_types names an attention that nobody can plan"));
+}
+
+TEST_CASE("a text model that this engine runs is planned inside another one, too") {
+  const PublishedModel m = read(R"({"model_type": "internvl", "text_config": {"model_type": "qwen3", "hidden_size": 64,
+    "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+    "vocab_size": 256, "max_position_embeddings": 512, "rope_theta": 1e6, "rms_norm_eps": 1e-6}})");
+  CHECK(m.foreign_type == "internvl");
+  CHECK(m.config.qk_norm != QkNorm::none);
+  CHECK(read(R"({"text_config": {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 256,
+    "n_positions": 512}})")
+            .foreign_type == "text_config of gpt2");
+}
+
+TEST_CASE("a family's name is printed, so it is one") {
+  for (const char* type : {R"("a\nb")", R"("\u001b[2J")", R"("a b")"})
+    CHECK(contains(refusal_of(fmt::format(R"({{"model_type": {}}})", type)), "model_type is no name of a family"));
+  CHECK(contains(refusal_of(fmt::format(R"({{"model_type": "{}"}})", std::string(65, 'a'))), "is no name of a family"));
 }
 
 TEST_CASE("a family that nobody wrote down is refused, and those that there are are named") {

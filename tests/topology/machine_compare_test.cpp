@@ -91,7 +91,7 @@ const Edit kCounted[] = {
     {"/hosts/0/gpus/1/exclusive", false, "hosts 0 gpus 1 exclusive: true and none"},
     {"/hosts/0/gpus/1/switch_links", 17, "hosts 0 gpus 1 switch_links: 18 and 17"},
     {"/hosts/0/gpus/1/peer_links", {{kFirst, 1}}, "hosts 0 gpus 1 peer_links 00000000:13:00.0: 2 and 1"},
-    {"/hosts/0/gpus/1/fabric", "rack/2", "hosts 0 gpus 1 fabric: rack/1 and rack/2"},
+    {"/hosts/0/gpus/1/fabric", "rack/2", "hosts 0 gpus 1 fabric: 0/1 and 0/2"},
     {"/hosts/0/gpus/1/peer_access", {{kFirst, false}}, "hosts 0 gpus 1 peer_access 00000000:13:00.0: true and false"},
 
     {"/hosts/0/nics/1/name", "mlx5_1", "hosts 0 nics 1 name: ib1 and mlx5_1"},
@@ -168,6 +168,19 @@ TEST_CASE("a GPU's UUID is its number, for ranks that name it, too") {
   std::swap(other.ranks[0].visible_gpus[0], other.ranks[0].visible_gpus[1]);
   CHECK(differences(full_machine(), other) ==
         Lines{R"(ranks 0 visible_gpus: ["GPU 0","GPU 1"] and ["GPU 1","GPU 0"])"});
+}
+
+TEST_CASE("another rack is alike, GPUs that leave their fabric are not") {
+  Machine other = full_machine();
+  for (Host& host : other.hosts)
+    for (Gpu& gpu : host.gpus.gpus) gpu.fabric = "elsewhere/1";
+  CHECK(differences(full_machine(), other).empty());
+  other.hosts[0].gpus.gpus[0].fabric = "rack/1";
+  CHECK(!differences(full_machine(), other).empty());
+}
+
+TEST_CASE("a name out of a file stays on its line") {
+  CHECK(said_of("/hosts/0/cpu_model", "x\nalike") == R"(hosts 0 cpu_model: EPYC and x\nalike)");
 }
 
 TEST_CASE("of what only one machine has, how many") {
