@@ -31,7 +31,7 @@ struct StepSpeeds {
   double decode_ms = 0, planned_decode_ms = 0;        // of a sequence, from one token to the next
   double sequences = 0, position = 0;                 // then in flight, and where they stood: means
   double prefill_rate = 0, planned_prefill_rate = 0;  // tokens/s of steps with prompts
-  bool guessed = false;                               // planned of a machine that nobody measured
+  bool guessed = false;                               // planned of a machine, or of work, that nobody measured
 };
 
 // Progress on stderr: one line that is redrawn on a terminal; elsewhere a line of the log per interval and per tenth.
