@@ -34,6 +34,7 @@ struct StepCosts {
   // Nanoseconds of a layer of so many parameters, or a head, over `rows`: of the nearest precision that was measured.
   // A parameter takes longer in small layers, for threads meet as often: between two measured sizes geometric, by the
   // logarithm of the size; layers below all of them take as long as the smallest.
+  // One size alone stands for all, parameter by parameter.
   double layer_ns(Precision precision, double parameters, double rows) const;
 
   // Of times that were taken of the same steps.
