@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 
@@ -204,7 +205,7 @@ struct Scale {
   float softcap = 0;
 };
 
-// Mixture of experts: softmax over the logits of all experts (16 lanes, as log_sum_exp sums), the top_k most probable
+// Mixture of experts: softmax over the logits of all experts (16 lanes, as exp_sums sums), the top_k most probable
 // of them in descending order, ties by lower id; normalize: their weights are divided by their sum (added in that
 // order). A NaN or infinity among the logits of a row: experts 0 to top_k - 1 with weights NaN.
 struct Route {
@@ -237,17 +238,27 @@ struct TreeCombine {
   bool accumulate = false;
 };
 
-// The best token of a row among those held, by score, ties by lower id. score = logit at temperature 0, else
-// logit / temperature + Gumbel noise keyed by (key, position, token) (kernels/random.h).
+// The tokens that rank before one of this logit and id: larger logits, of equal ones lower ids. As it stands: all.
+struct RankBound {
+  float logit = -std::numeric_limits<float>::infinity();
+  int32_t token = std::numeric_limits<int32_t>::max();
+
+  TRIREME_HD bool holds(float l, int32_t t) const { return l > logit || (l == logit && t < token); }
+};
+
+// The best token of a row among those held within the bound, by score, ties by lower id. score = logit at temperature
+// 0, else logit / temperature + Gumbel noise keyed by (key, position, token) (kernels/random.h).
 struct SampleRow {
   const float* logits = nullptr;  // [tokens held]
   float temperature = 0;
   uint64_t key = 0;  // of (seed, request)
   int32_t position = 0;
+  RankBound before = {};
 };
 struct SampledToken {
   float score = 0;
-  int32_t token = -1;  // -1: none held, or the row has a NaN
+  int32_t token = -1;  // -1: none there, or the row has a NaN
+  float logit = 0;     // of the token
 };
 struct Sample {
   std::span<const SampleRow> rows;
@@ -256,10 +267,41 @@ struct Sample {
   std::span<SampledToken> out;  // [rows]
 };
 
-// max + log(sum of exp(x - max)) of whole rows, in a fixed lane order (docs/numerics.md).
-struct LogSumExp {
-  MatrixView<const float> x;  // [rows, columns]
-  std::span<float> out;       // [rows]
+// The `count` largest logits of a row among the tokens held, ties by lower id, in the order of their ids; token -1
+// after them where fewer are held. Of a row that has a NaN: any.
+struct TokenLogit {
+  float logit = 0;
+  int32_t token = -1;
+};
+inline constexpr int32_t kMostBest = 256;
+struct BestTokens {
+  std::span<const float* const> rows;  // each [tokens held]
+  int32_t first_token = 0;
+  int32_t tokens = 0;
+  int32_t count = 1;          // to kMostBest
+  std::span<TokenLogit> out;  // [rows, count]
+};
+
+// Of a row, by unit of the vocabulary: the largest logit; the sum of exp((logit - largest) / temperature) in 16 lanes
+// (docs/numerics.md) over the tokens within the bound, 0 where the largest is -infinity; and the logit of one token, 0
+// where the unit does not have it. Whole units, so that it does not depend on which are held.
+struct ExpSumRow {
+  const float* logits = nullptr;  // [tokens held]
+  float temperature = 1;
+  int32_t token = -1;
+  RankBound before = {};
+};
+struct ExpSum {
+  float largest = 0, sum = 0, logit = 0;
+};
+struct ExpSums {
+  std::span<const ExpSumRow> rows;
+  int32_t first_token = 0;
+  int32_t tokens = 0;
+  int32_t unit = 1;       // tokens of one; the last may have fewer
+  std::span<ExpSum> out;  // [rows, units held]
+
+  TRIREME_HD int64_t units() const { return (tokens + unit - 1) / unit; }
 };
 
 struct Kernels {
@@ -282,7 +324,8 @@ struct Kernels {
   void (*expert_combine)(const Launch&, const ExpertCombine&) = nullptr;
   void (*tree_combine)(const Launch&, const TreeCombine&) = nullptr;
   void (*sample)(const Launch&, const Sample&) = nullptr;
-  void (*log_sum_exp)(const Launch&, const LogSumExp&) = nullptr;
+  void (*best_tokens)(const Launch&, const BestTokens&) = nullptr;
+  void (*exp_sums)(const Launch&, const ExpSums&) = nullptr;
 };
 
 }  // namespace trireme

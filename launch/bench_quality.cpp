@@ -34,7 +34,7 @@ struct Side {
   }
 
   void show_logits_to(Sampler::Witness witness) {
-    if (session.world().rank() == session.result_rank()) session.sampler()->show_scored_to(std::move(witness));
+    if (session.sampler()) session.sampler()->show_scored_to(std::move(witness));
   }
 
   // On the leader, the log-probs of the window's tokens from the second on; the others take their part.

@@ -31,9 +31,8 @@ StepSpeeds speeds_of(const Session& session, const Pace& pace) {
   const Layout& l = session.layout();
   const Shape shape{l.tp, l.pp, l.dp};
   const Forecast* forecast = session.forecast() ? &*session.forecast() : nullptr;
-  const Options& o = session.options();
-  const bool whole_logits = o.digest || o.logprobs >= 0 || o.prompt_logprobs >= 0;  // which no plan counts
-  speeds.guessed = forecast && (!forecast->measured() || whole_logits);
+  const bool scores_prompts = session.options().prompt_logprobs >= 0;  // by the head, which no plan counts
+  speeds.guessed = forecast && (!forecast->measured() || scores_prompts);
   if (const Pace::Phase& decode = pace.decode(); decode.rows > 0) {
     speeds.decode_ms = decode.ms_per_token();
     speeds.sequences = decode.sequences();

@@ -22,7 +22,7 @@ namespace trireme {
 
 namespace {
 
-constexpr int kNumericsRevision = 3;        // raised whenever a change of ours changes bits
+constexpr int kNumericsRevision = 4;        // raised whenever a change of ours changes bits
 constexpr int64_t kUsefulPositions = 2048;  // a layout whose cache holds fewer does not fit
 
 // A driver that nobody has used starts its GPUs one after the other: some seconds each.
@@ -327,12 +327,9 @@ void Session::build_stage() {
     stage_ = std::make_unique<Stage>(config_, units_, place_, *weights_, *cache_, ropes_, motion_->group(), *device_,
                                      kernels_, limits_);
     const int max_seqs = static_cast<int>(options_.max_seqs);
-    if (place_.last) {
-      std::vector<RankShare> shares;
-      for (int t = 0; t < layout_.tp; t++) shares.push_back(RankShare::of(config_, units_, layout_.tp, t));
-      sampler_ = std::make_unique<Sampler>(config_, *stage_, motion_->sampling_group(), shares, *device_, kernels_,
+    if (place_.last)
+      sampler_ = std::make_unique<Sampler>(config_, units_, *stage_, motion_->sampling_group(), *device_, kernels_,
                                            host_kernels_, limits_, max_seqs);
-    }
     runner_ = std::make_unique<Runner>(config_, *stage_, sampler_.get(), motion_->group(), motion_->previous(),
                                        motion_->next(), *device_, world_.waiter(), limits_, max_seqs, rope_positions_);
   });

@@ -33,6 +33,8 @@ constexpr InnerLoops avx512_loops = {.panel_f32 = panel_f32_avx512,
                                      .rotate_head = rotate_head,
                                      .combine_run = combine_run,
                                      .combine_experts = combine_experts,
-                                     .sample_row = sample_row};
+                                     .sample_row = sample_row,
+                                     .places_above = places_above,
+                                     .exp_sum = exp_sum};
 
 }  // namespace trireme

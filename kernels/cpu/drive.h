@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/best_of_row.h"
 #include "kernels/cpu/expert_leaves.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/levels.h"
@@ -234,8 +235,43 @@ void drive_sample(const Launch& launch, const Sample& a) {
     const SampleRow& row = a.rows[static_cast<size_t>(i)];
     SampledToken& out = a.out[static_cast<size_t>(i)];
     out = {};
-    kLoops.sample_row(
-        {row.logits, row.temperature, row.key, row.position, a.first_token, a.tokens, &out.score, &out.token});
+    kLoops.sample_row({.logits = row.logits,
+                       .temperature = row.temperature,
+                       .key = row.key,
+                       .position = row.position,
+                       .first_token = a.first_token,
+                       .tokens = a.tokens,
+                       .before_logit = row.before.logit,
+                       .before_token = row.before.token,
+                       .score = &out.score,
+                       .token = &out.token});
+    if (out.token >= 0) out.logit = row.logits[out.token - a.first_token];
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_best_tokens(const Launch& launch, const BestTokens& a) {
+  each_row(launch, static_cast<int64_t>(a.rows.size()), [&](int64_t i) {
+    best_of_row(kLoops.places_above, a.rows[static_cast<size_t>(i)], a, a.out.data() + i * a.count);
+  });
+}
+
+template <const InnerLoops& kLoops>
+void drive_exp_sums(const Launch& launch, const ExpSums& a) {
+  const int64_t units = a.units();
+  each_row(launch, static_cast<int64_t>(a.rows.size()) * units, [&](int64_t i) {
+    const ExpSumRow& row = a.rows[static_cast<size_t>(i / units)];
+    const int32_t first = static_cast<int32_t>(i % units) * a.unit, columns = std::min(a.unit, a.tokens - first);
+    ExpSum& out = a.out[static_cast<size_t>(i)];
+    kLoops.exp_sum({.x = row.logits + first,
+                    .columns = columns,
+                    .first_token = a.first_token + first,
+                    .temperature = row.temperature,
+                    .before_logit = row.before.logit,
+                    .before_token = row.before.token,
+                    .largest = &out.largest,
+                    .sum = &out.sum});
+    out.logit = logit_of(row, a, first, columns);
   });
 }
 
@@ -292,6 +328,8 @@ void fill_from(Kernels& kernels) {
   kernels.expert_combine = drive_expert_combine<kLoops>;
   kernels.tree_combine = drive_tree_combine<kLoops>;
   kernels.sample = drive_sample<kLoops>;
+  kernels.best_tokens = drive_best_tokens<kLoops>;
+  kernels.exp_sums = drive_exp_sums<kLoops>;
 }
 
 }  // namespace trireme

@@ -58,8 +58,33 @@ struct SampleLoop {
   float temperature = 0;
   uint64_t key = 0;
   int32_t position = 0, first_token = 0, tokens = 0;
+  float before_logit = 0;    // RankBound
+  int32_t before_token = 0;  // likewise
   float* score = nullptr;    // the best; untouched when none
   int32_t* token = nullptr;  // -1 when none or a NaN
+};
+
+// A unit of ExpSums.
+struct ExpSumLoop {
+  const float* x = nullptr;  // [columns]
+  int32_t columns = 0, first_token = 0;
+  float temperature = 1, before_logit = 0;
+  int32_t before_token = 0;
+  float* largest = nullptr;
+  float* sum = nullptr;
+};
+
+// The places of x from `from` on whose value is above `least`, ascending, as far as there is room for 16 more.
+struct PlacesAbove {
+  const float* x = nullptr;  // [count]
+  int32_t from = 0, count = 0;
+  float least = 0;
+  int32_t* places = nullptr;  // [room]
+  int32_t room = 0;           // 16 at least
+};
+struct PlacesFound {
+  int32_t places = 0;
+  int32_t next = 0;  // where to go on
 };
 
 // A run of columns of TreeCombine.
@@ -109,6 +134,8 @@ struct InnerLoops {
   void (*combine_run)(const CombineRun&);
   void (*combine_experts)(const ExpertRun&);
   void (*sample_row)(const SampleLoop&);
+  PlacesFound (*places_above)(const PlacesAbove&);
+  void (*exp_sum)(const ExpSumLoop&);
 };
 
 extern const InnerLoops avx2_loops, avx512_loops;

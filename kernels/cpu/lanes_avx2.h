@@ -126,6 +126,7 @@ INLINE M compare(F a, F b) {
           _mm256_castps_si256(_mm256_cmp_ps(a.high, b.high, kCompare))};
 }
 INLINE M greater(F a, F b) { return compare<_CMP_GT_OQ>(a, b); }
+INLINE M equal(F a, F b) { return compare<_CMP_EQ_OQ>(a, b); }
 INLINE M is_nan(F x) { return compare<_CMP_UNORD_Q>(x, x); }
 INLINE M operator|(M a, M b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
 INLINE M operator&(M a, M b) { return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)}; }

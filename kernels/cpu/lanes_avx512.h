@@ -90,6 +90,7 @@ INLINE I bits(F x) { return {_mm512_castps_si512(x.v)}; }
 INLINE F from_bits(I x) { return {_mm512_castsi512_ps(x.v)}; }
 
 INLINE M greater(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)}; }
+INLINE M equal(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
 INLINE M is_nan(F x) { return {_mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q)}; }
 INLINE M greater(I a, I b) { return {_mm512_cmpgt_epi32_mask(a.v, b.v)}; }
 INLINE M operator|(M a, M b) { return {static_cast<__mmask16>(a.v | b.v)}; }

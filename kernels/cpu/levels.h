@@ -29,6 +29,12 @@ float factor_of_squares(const NormBySquares& a, int64_t row);
 // Rounds k and v [head_dim] of one position to the cache's type and writes them at its slot.
 void write_slot(const KvPages& pages, int head, int64_t slot, const float* k, const float* v);
 
+// ExpSum::logit of a unit that has `columns` tokens from `first` of those held.
+inline float logit_of(const ExpSumRow& row, const ExpSums& a, int32_t first, int32_t columns) {
+  const int32_t at = row.token - a.first_token - first;
+  return at >= 0 && at < columns ? row.logits[first + at] : 0;
+}
+
 // 16 sums, or 32, added in the one order of all levels: halves, pairwise. Destroys `lanes`.
 inline float sum_lanes(float* lanes, int count) {
   for (int half = count / 2; half >= 1; half /= 2)

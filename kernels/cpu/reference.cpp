@@ -9,6 +9,7 @@
 #include "kernels/cpu/levels.h"
 #include "kernels/elementary.h"
 #include "kernels/random.h"
+#include "kernels/token_order.h"
 
 namespace trireme {
 
@@ -176,11 +177,12 @@ SampledToken sample_row(const SampleRow& row, int32_t first_token, int32_t token
   for (int32_t t = 0; t < tokens; t++) {
     float score = row.logits[t];
     if (std::isnan(score)) return {};
+    if (!row.before.holds(score, first_token + t)) continue;
     if (row.temperature > 0) {
       float u = uniform_float(token_word(row.key, row.position, first_token + t));
       score = score / row.temperature + -log_float(-log_float(u));
     }
-    if (best.token < 0 || score > best.score) best = {score, first_token + t};
+    if (best.token < 0 || score > best.score) best = {score, first_token + t, row.logits[t]};
   }
   return best;
 }
@@ -191,15 +193,46 @@ void sample(const Launch& launch, const Sample& a) {
     a.out[static_cast<size_t>(i)] = sample_row(a.rows[static_cast<size_t>(i)], a.first_token, a.tokens);
 }
 
-// Sixteen lanes over the columns, joined like those of a norm.
-void log_sum_exp(const Launch& launch, const LogSumExp& a) {
-  Range rows = part_of(a.x.rows, launch.part, launch.parts);
-  for (int64_t i = rows.begin; i < rows.end; i++) {
-    const float* x = a.x.row(i);
-    float top = -std::numeric_limits<float>::infinity(), lanes[16] = {};
-    for (int64_t k = 0; k < a.x.columns; k++) top = std::fmax(top, x[k]);
-    for (int64_t k = 0; k < a.x.columns; k++) lanes[k % 16] += exp_float(x[k] - top);
-    a.out[static_cast<size_t>(i)] = top + log_float(sum_lanes(lanes, 16));
+void best_of_row(const float* logits, const BestTokens& a, TokenLogit* out) {
+  uint64_t best[kMostBest];  // descending
+  int32_t found = 0;
+  for (int32_t t = 0; t < a.tokens; t++) {
+    const uint64_t order = token_order(logits[t], t);
+    if (found == a.count && order < best[found - 1]) continue;
+    int32_t at = found < a.count ? found++ : found - 1;
+    for (; at > 0 && best[at - 1] < order; at--) best[at] = best[at - 1];
+    best[at] = order;
+  }
+  std::sort(best, best + found, [](uint64_t x, uint64_t y) { return token_of(x) < token_of(y); });
+  for (int32_t i = 0; i < a.count; i++) {
+    const int32_t t = i < found ? token_of(best[i]) : -1;
+    out[i] = t < 0 ? TokenLogit{} : TokenLogit{logits[t], a.first_token + t};
+  }
+}
+
+void best_tokens(const Launch& launch, const BestTokens& a) {
+  Range rows = part_of(static_cast<int64_t>(a.rows.size()), launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    best_of_row(a.rows[static_cast<size_t>(i)], a, a.out.data() + i * a.count);
+}
+
+void exp_sums(const Launch& launch, const ExpSums& a) {
+  const int64_t units = a.units();
+  Range items = part_of(static_cast<int64_t>(a.rows.size()) * units, launch.part, launch.parts);
+  for (int64_t i = items.begin; i < items.end; i++) {
+    const ExpSumRow& row = a.rows[static_cast<size_t>(i / units)];
+    const int32_t first = static_cast<int32_t>(i % units) * a.unit, columns = std::min(a.unit, a.tokens - first);
+    const float* x = row.logits + first;
+    ExpSum& out = a.out[static_cast<size_t>(i)];
+    out = {-std::numeric_limits<float>::infinity(), 0, 0};
+    for (int32_t k = 0; k < columns; k++) out.largest = std::fmax(out.largest, x[k]);
+    float lanes[16] = {};
+    if (out.largest > -std::numeric_limits<float>::infinity())
+      for (int32_t k = 0; k < columns; k++)
+        if (row.before.holds(x[k], a.first_token + first + k))
+          lanes[k % 16] += exp_float((x[k] - out.largest) / row.temperature);
+    out.sum = sum_lanes(lanes, 16);
+    out.logit = logit_of(row, a, first, columns);
   }
 }
 
@@ -243,7 +276,8 @@ void fill_reference(Kernels& kernels) {
              .expert_combine = reference_expert_combine,
              .tree_combine = tree_combine,
              .sample = sample,
-             .log_sum_exp = log_sum_exp};
+             .best_tokens = best_tokens,
+             .exp_sums = exp_sums};
 }
 
 }  // namespace trireme

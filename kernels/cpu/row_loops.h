@@ -238,6 +238,12 @@ INLINE void philox_words(uint64_t key, int32_t position, uint32_t counter, uint3
   for (int i = 0; i < 64; i++) words[i] = by_word[i % 4][i / 4];
 }
 
+// RankBound::holds of tokens in order.
+INLINE M ranks_before(F logits, I tokens, float logit, int32_t token) {
+  const F bound = set(logit);
+  return greater(logits, bound) | (equal(logits, bound) & greater(set(token), tokens));
+}
+
 INLINE F gumbel(I word) {
   F u = (to_float(shift_right<9>(word)) + set(0.5f)) * set(0x1p-23f);
   return negated(log_lanes(negated(log_lanes(u))));
@@ -264,10 +270,12 @@ void sample_row(const SampleLoop& a) {
       F score = load(logits);
       M held = greater(lane_numbers(), set(static_cast<int>(before > 0 ? before : 0) - 1)) & first_lanes(count);
       nan = nan | (is_nan(score) & held);
+      I tokens = lane_numbers() + set(static_cast<int>(base + i));
+      held = held & ranks_before(score, tokens, a.before_logit, a.before_token);
       if (a.temperature > 0) score = score / set(a.temperature) + gumbel(load(words + i));
       M better = held & (greater(score, best) | greater(set(0), best_token));
       best = select(better, score, best);
-      best_token = select(better, lane_numbers() + set(static_cast<int>(base + i)), best_token);
+      best_token = select(better, tokens, best_token);
     }
   }
   *a.token = -1;
@@ -281,6 +289,46 @@ void sample_row(const SampleLoop& a) {
     *a.score = scores[i];
     *a.token = tokens[i];
   }
+}
+
+PlacesFound places_above(const PlacesAbove& a) {
+  PlacesFound found;
+  found.next = a.from;
+  const F least = set(a.least);
+  for (; found.next < a.count && found.places + 16 <= a.room; found.next += 16) {
+    const int64_t left = a.count - found.next;
+    const M above = greater(load(a.x + found.next, left), least) & first_lanes(left);
+    if (!any(above)) continue;
+    int32_t lanes[16];
+    store(lanes, select(above, set(1), set(0)));
+    for (int i = 0; i < 16; i++) {
+      a.places[found.places] = found.next + i;
+      found.places += lanes[i];
+    }
+  }
+  if (found.next > a.count) found.next = a.count;
+  return found;
+}
+
+void exp_sum(const ExpSumLoop& a) {
+  const F none = set(-__builtin_inff());
+  F top = none, sum = set(0.0f);
+  for (int32_t k = 0; k < a.columns; k += 16) {
+    const int64_t left = a.columns - k;
+    top = max(select(first_lanes(left), load(a.x + k, left), none), top);
+  }
+  *a.largest = largest_of(top);
+  *a.sum = 0;
+  if (!(*a.largest > -__builtin_inff())) return;
+  const F most = set(*a.largest), divisor = set(a.temperature);
+  for (int32_t k = 0; k < a.columns; k += 16) {
+    const int64_t left = a.columns - k;
+    const F x = load(a.x + k, left);
+    const M held =
+        first_lanes(left) & ranks_before(x, lane_numbers() + set(a.first_token + k), a.before_logit, a.before_token);
+    sum = sum + select(held, exp_lanes((x - most) / divisor), set(0.0f));
+  }
+  *a.sum = sum_of(sum);
 }
 
 }  // namespace

@@ -1,65 +1,72 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "base/error.h"
-#include "base/math.h"
+#include "engine/nucleus.h"
 
 namespace trireme {
 
 namespace {
 
-// A rank's window: [chunk] candidates, then [chunk, tokens held] logits, so that one run of bytes shows either or both.
-size_t candidate_bytes(int64_t rows) { return (static_cast<size_t>(rows) * sizeof(SampledToken) + 63) / 64 * 64; }
+constexpr size_t kAligned = 64;
+constexpr int32_t kNucleus = 64;  // best tokens of a row that top_p cuts: most nuclei are smaller
+size_t padded(size_t bytes) { return (bytes + kAligned - 1) / kAligned * kAligned; }
 
-bool better(float a_value, int32_t a, float b_value, int32_t b) {
-  return a_value > b_value || (a_value == b_value && a < b);
+int64_t units_of(const RankShare& share) { return share.vocab.end - share.vocab.begin; }
+size_t row_bytes(const RankShare& share) { return static_cast<size_t>(share.num_tokens) * sizeof(float); }
+
+bool better(const SampledToken& a, const SampledToken& b) {
+  return a.score > b.score || (a.score == b.score && a.token < b.token);
 }
 
 }  // namespace
 
-Sampler::Sampler(const ModelConfig& config, Stage& stage, Collective& group, std::span<const RankShare> shares,
-                 Device& device, const Kernels& kernels, const Kernels& on_host, const StepLimits& limits, int slots)
+Sampler::Sampler(const ModelConfig& config, const UnitTable& units, Stage& stage, Collective& group, Device& device,
+                 const Kernels& kernels, const Kernels& on_host, const StepLimits& limits, int slots)
     : config_(config),
+      unit_(static_cast<int32_t>(units.rows_per_unit)),
       stage_(stage),
       group_(group),
-      shares_(shares.begin(), shares.end()),
       device_(device),
       kernels_(kernels),
       on_host_(on_host),
       chunk_rows_(limits.logit_rows),
       slots_(static_cast<size_t>(slots)),
       sample_rows_(device, static_cast<size_t>(chunk_rows_), "rows to sample"),
-      to_(shares.size()),
-      from_(shares.size()),
-      log_sums_(device, static_cast<size_t>(chunk_rows_), "sums of exponentials"),
-      order_(static_cast<size_t>(config.vocab_size)) {
-  if (group.rank() == 0)
-    full_ = device.allocate_pinned(static_cast<size_t>(gathered_bytes(config, limits)), "gathered logits");
+      ranked_rows_(device, static_cast<size_t>(chunk_rows_), "rows to rank"),
+      sum_rows_(device, static_cast<size_t>(2 * chunk_rows_), "rows of sums"),
+      to_(static_cast<size_t>(group.size())),
+      from_(to_.size()) {
+  for (int r = 0; r < group.size(); r++) shares_.push_back(RankShare::of(config, units, group.size(), r));
+  logits_ = device.allocate(logits_bytes(shares_[static_cast<size_t>(group.rank())], limits), "logits");
 }
 
-int64_t Sampler::gathered_bytes(const ModelConfig& config, const StepLimits& limits) {
-  return limits.logit_rows * config.vocab_size * int64_t{sizeof(float)};
+size_t Sampler::logits_bytes(const RankShare& share, const StepLimits& limits) {
+  return static_cast<size_t>(limits.logit_rows) * row_bytes(share);
 }
 
 size_t Sampler::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
-  int64_t widest = 0;
-  for (int r = 0; r < tp; r++) widest = std::max(widest, RankShare::of(config, units, tp, r).num_tokens);
-  return candidate_bytes(limits.logit_rows) + static_cast<size_t>(limits.logit_rows * widest) * sizeof(float);
+  const auto rows = static_cast<size_t>(limits.logit_rows);
+  size_t most = 0;
+  for (int r = 0; r < tp; r++) {
+    const RankShare share = RankShare::of(config, units, tp, r);
+    const size_t sums = 2 * rows * static_cast<size_t>(units_of(share)) * sizeof(ExpSum);
+    most = std::max(most, padded(sums) + rows * row_bytes(share));
+  }
+  return padded(rows * sizeof(SampledToken)) + padded(rows * kMostBest * sizeof(TokenLogit)) + most;
 }
 
 StepResult Sampler::run(const StepPlan& plan, MatrixView<const float> x, const std::function<void()>& before_waiting) {
   collect_rows(plan);
   StepResult result{plan.number, {}};
   for (const PlanItem& item : plan.items) result.items.push_back({.slot = item.slot});
-  const std::span<const Row> rows(rows_);
+  const std::span<Row> rows(rows_);
   for (size_t begin = 0; begin < rows.size(); begin += static_cast<size_t>(chunk_rows_)) {
     const auto chunk = rows.subspan(begin, std::min(rows.size() - begin, static_cast<size_t>(chunk_rows_)));
-    const bool all_logits = launch_chunk(chunk, x);
+    launch_chunk(chunk, x);
     if (begin == 0 && before_waiting) before_waiting();
-    take_chunk(chunk, all_logits, result);
+    take_chunk(chunk, result);
   }
   if (group_.rank() != 0) result.items.clear();
   for (ItemResult& item : result.items) item.digest = slots_[static_cast<size_t>(item.slot)].digest.digest();
@@ -68,6 +75,7 @@ StepResult Sampler::run(const StepPlan& plan, MatrixView<const float> x, const s
 
 void Sampler::collect_rows(const StepPlan& plan) {
   rows_.clear();
+  slot_of_item_.clear();
   int32_t row = 0;
   for (size_t i = 0; i < plan.items.size(); i++) {
     const PlanItem& item = plan.items[i];
@@ -76,6 +84,7 @@ void Sampler::collect_rows(const StepPlan& plan) {
       slot.spec = item.spec;
       slot.digest.reset();
     }
+    slot_of_item_.push_back(static_cast<size_t>(item.slot));
     const int32_t count = static_cast<int32_t>(item.tokens.size());
     for (int32_t t = 0; t < count; t++, row++) {
       if (item.position + t < item.logit_from) continue;
@@ -83,150 +92,288 @@ void Sampler::collect_rows(const StepPlan& plan) {
       rows_.push_back({i, row, item.position + t, next});
     }
   }
-  item_of_slot_.clear();
-  for (const PlanItem& item : plan.items) item_of_slot_.push_back(static_cast<size_t>(item.slot));
 }
 
-// Logits and each rank's best. Whether anybody wants all logits.
-bool Sampler::launch_chunk(std::span<const Row> rows, MatrixView<const float> x) {
-  const RankShare& mine = shares_[static_cast<size_t>(group_.rank())];
-  const int64_t count = std::ssize(rows);
-  auto* candidates = reinterpret_cast<SampledToken*>(group_.window());
-  MatrixView<float> logits(reinterpret_cast<float*>(group_.window() + candidate_bytes(count)), count, mine.num_tokens);
+const SamplerSpec& Sampler::spec_of(const Row& row) const { return slots_[slot_of_item_[row.item]].spec; }
 
+// Whether top_k or top_p leave some of the tokens that it is sampled from.
+bool Sampler::is_cut(const Row& row) const {
+  const SamplerSpec& spec = spec_of(row);
+  return row.known_next < 0 && spec.temperature > 0 && (spec.top_k > 0 || spec.top_p < 1);
+}
+
+// Which lists it is in, as places of 0.
+void Sampler::note_wishes(Row& row) const {
+  const SamplerSpec& spec = spec_of(row);
+  const bool of_prompt = row.position + 1 < spec.prompt_tokens;
+  const int32_t logprobs = row.known_next < 0 ? spec.logprobs : of_prompt ? spec.prompt_logprobs : -1;
+  int32_t best = std::max(logprobs, 0);
+  if (logprobs >= 0) row.log_sum = 0;
+  if (is_cut(row)) {
+    best = std::max(best, spec.top_k > 0 ? spec.top_k : kNucleus);
+    if (spec.top_k == 0) row.nucleus = 0;
+  }
+  row.best = std::min(best, kMostBest);
+  if (best > 0) row.ranked = 0;
+  row.ranks_whole = best > kMostBest;
+  const bool watched = witness_ && row.known_next >= 0 && logprobs >= 0;
+  if (spec.digest || watched || row.ranks_whole) row.whole = 0;
+}
+
+// Logits, each rank's best, and what rows take beside it.
+void Sampler::launch_chunk(std::span<Row> rows, MatrixView<const float> x) {
+  const RankShare& mine = shares_[static_cast<size_t>(group_.rank())];
+  const MatrixView<float> logits(logits_.as<float>(), std::ssize(rows), mine.num_tokens);
   row_numbers_.clear();
   for (const Row& row : rows) row_numbers_.push_back(row.row);
   stage_.head(x, row_numbers_, logits);
 
-  bool all_logits = false;
+  list(rows, logits);
+  launch_listed();
+}
+
+void Sampler::launch_listed() {
+  const RankShare& mine = shares_[static_cast<size_t>(group_.rank())];
+  const auto first = static_cast<int32_t>(mine.first_token), tokens = static_cast<int32_t>(mine.num_tokens);
+  std::byte* window = group_.window();
+  const Shown to = shown_by(group_.rank());
+  device_.launch(kernels_.sample,
+                 Sample{sample_rows_, first, tokens, {reinterpret_cast<SampledToken*>(window), sample_rows_.size()}});
+  const size_t sums = sum_rows_.size() * static_cast<size_t>(units_of(mine));
+  if (sums > 0)
+    device_.launch(kernels_.exp_sums,
+                   ExpSums{sum_rows_, first, tokens, unit_, {reinterpret_cast<ExpSum*>(window + to.sums), sums}});
+  const size_t ranked = ranked_rows_.size() * static_cast<size_t>(best_count_);
+  if (ranked > 0)
+    device_.launch(
+        kernels_.best_tokens,
+        BestTokens{
+            ranked_rows_, first, tokens, best_count_, {reinterpret_cast<TokenLogit*>(window + to.best), ranked}});
+}
+
+void Sampler::list(std::span<Row> rows, MatrixView<const float> logits) {
   sample_rows_.clear();
-  for (int64_t i = 0; i < count; i++) {
-    const Row& row = rows[static_cast<size_t>(i)];
-    const SamplerSpec& spec = slots_[item_of_slot_[row.item]].spec;
-    sample_rows_.push_back({logits.row(i), spec.temperature, spec.noise_key, row.position});
-    all_logits = all_logits || wants_all_logits(row, spec);
+  ranked_rows_.clear();
+  sum_rows_.clear();
+  whole_rows_.clear();
+  best_count_ = 0;
+  const auto place_in = [](const auto& list) { return static_cast<int>(list.size()); };
+  for (size_t i = 0; i < rows.size(); i++) {
+    Row& row = rows[i];
+    const SamplerSpec& spec = spec_of(row);
+    const float* of_row = logits.row(static_cast<int64_t>(i));
+    note_wishes(row);
+    sample_rows_.push_back({of_row, spec.temperature, spec.noise_key, row.position});
+    if (row.log_sum >= 0) row.log_sum = place_in(sum_rows_), sum_rows_.push_back({of_row, 1, row.known_next});
+    if (row.nucleus >= 0) row.nucleus = place_in(sum_rows_), sum_rows_.push_back({of_row, spec.temperature, -1});
+    if (row.ranked >= 0) row.ranked = place_in(ranked_rows_), ranked_rows_.push_back(of_row);
+    if (row.whole >= 0) row.whole = place_in(whole_rows_), whole_rows_.push_back(i);
+    best_count_ = std::max(best_count_, row.best);
   }
-  device_.launch(kernels_.sample, Sample{sample_rows_,
-                                         static_cast<int32_t>(mine.first_token),
-                                         static_cast<int32_t>(mine.num_tokens),
-                                         {candidates, static_cast<size_t>(count)}});
-  return all_logits;
 }
 
-void Sampler::take_chunk(std::span<const Row> rows, bool all_logits, StepResult& result) {
-  const int64_t count = std::ssize(rows);
-  gather(count, all_logits);
-  if (group_.rank() != 0) return;
-  if (all_logits) {
-    log_sums_.resize(rows.size());
-    device_.launch(kernels_.log_sum_exp,
-                   LogSumExp{MatrixView<float>(full_.as<float>(), count, config_.vocab_size), log_sums_});
-    device_.synchronize();
+Sampler::Shown Sampler::shown_by(int rank) const {
+  const RankShare& share = shares_[static_cast<size_t>(rank)];
+  Shown s;
+  s.sums = padded(sample_rows_.size() * sizeof(SampledToken));
+  s.best = s.sums + padded(sum_rows_.size() * static_cast<size_t>(units_of(share)) * sizeof(ExpSum));
+  s.whole = s.best + padded(ranked_rows_.size() * static_cast<size_t>(best_count_) * sizeof(TokenLogit));
+  s.end = s.whole + whole_rows_.size() * row_bytes(share);
+  return s;
+}
+
+void Sampler::take_chunk(std::span<Row> rows, StepResult& result) {
+  exchange(std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.nucleus >= 0; }));
+  doubts_.clear();
+  const auto of = [&](const Row& row) -> ItemResult& { return result.items[row.item]; };
+  for (size_t i = 0; i < rows.size(); i++) {
+    choose(i, rows[i]);
+    if (group_.rank() == 0) finish_row(rows[i], of(rows[i]));
   }
-  for (size_t i = 0; i < rows.size(); i++) finish_row(i, rows[i], all_logits, result.items[rows[i].item]);
-}
-
-bool Sampler::wants_all_logits(const Row& row, const SamplerSpec& spec) const {
-  if (spec.digest) return true;
-  if (row.position + 1 < spec.prompt_tokens) return spec.prompt_logprobs >= 0;
-  return spec.logprobs >= 0 || (spec.temperature > 0 && (spec.top_k > 0 || spec.top_p < 1));
-}
-
-// Shows every rank's candidates, and its logits if anybody wants them, to rank 0, which sets the rows together.
-void Sampler::gather(int64_t rows, bool all_logits) {
-  auto piece = [&](int r) {
-    size_t logits = static_cast<size_t>(rows * shares_[static_cast<size_t>(r)].num_tokens) * sizeof(float);
-    return Collective::Piece{0, candidate_bytes(rows) + (all_logits ? logits : 0), 0, 1};
-  };
-  std::fill(to_.begin(), to_.end(), Collective::Piece{});
-  std::fill(from_.begin(), from_.end(), Collective::Piece{});
-  to_[0] = piece(group_.rank());
+  settle_doubts(rows);
   if (group_.rank() == 0)
-    for (int r = 0; r < group_.size(); r++) from_[static_cast<size_t>(r)] = piece(r);
-  group_.exchange(to_, from_);
-  if (group_.rank() != 0 || !all_logits) return;
+    for (const Doubt& doubt : doubts_) settle_token(rows[doubt.row], of(rows[doubt.row]));
+}
+
+// Adds the logits of whole rows to what stands in the window, and shows it to rank 0, or to all.
+void Sampler::exchange(bool with_all) {
+  const int me = group_.rank();
+  const size_t bytes = row_bytes(shares_[static_cast<size_t>(me)]);
+  std::byte* whole = group_.window() + shown_by(me).whole;
+  for (size_t row : whole_rows_) {
+    device_.copy(whole, logits_.data() + row * bytes, bytes);
+    whole += bytes;
+  }
   for (int r = 0; r < group_.size(); r++) {
-    const RankShare& share = shares_[static_cast<size_t>(r)];
-    const auto* logits = reinterpret_cast<const float*>(group_.shown(r) + candidate_bytes(rows));
-    for (int64_t i = 0; i < rows; i++)
-      std::copy_n(logits + i * share.num_tokens, share.num_tokens,
-                  full_.as<float>() + i * config_.vocab_size + share.first_token);
+    const auto piece = [&](int from, bool shows) {
+      return shows ? Collective::Piece{0, shown_by(from).end, 0, 1} : Collective::Piece{};
+    };
+    to_[static_cast<size_t>(r)] = piece(me, with_all || r == 0);
+    from_[static_cast<size_t>(r)] = piece(r, with_all || me == 0);
+  }
+  group_.exchange(to_, from_);
+}
+
+// A row's token, known next or not. The best of all that are held is the best of the nucleus, too, if it lies in it:
+// where that is larger than the best tokens that were shown, it is not ranked. All ranks have the same doubts; the rest
+// is for rank 0.
+void Sampler::choose(size_t i, Row& row) {
+  const bool all_know = row.nucleus >= 0 && !row.ranks_whole;
+  if (group_.rank() != 0 && !all_know) return;
+  if (has_nan(i)) return;
+  row.chosen = best_token(i);
+  if (!is_cut(row)) return;
+  const SamplerSpec& spec = spec_of(row);
+  rank_tokens(row);
+  const size_t known = row.ranks_whole ? ranked_.size() : std::min(ranked_.size(), static_cast<size_t>(best_count_));
+  const float largest = ranked_[0].logit;
+  const double total = row.nucleus < 0 ? 0 : exp_sum(unit_sums(row.nucleus), largest, spec.temperature);
+  const Cut cut{spec.temperature, spec.top_p, spec.top_k};
+  if (const auto kept = tokens_kept(ranked_, cut, known, total)) {
+    row.chosen = best_of_first(*kept, row);
+    return;
+  }
+  const TokenLogit& last = ranked_[known - 1];
+  const bool inside = RankBound{last.logit, last.token + 1}.holds(row.chosen.logit, row.chosen.token);
+  if (!inside) doubts_.push_back({i, largest, static_cast<double>(spec.top_p) * total});
+}
+
+// A token stays if those that rank before it have less of the probability than top_p. If not, it is the best of those,
+// if it stays.
+void Sampler::settle_doubts(std::span<Row> rows) {
+  std::vector<Doubt> open = doubts_, still;
+  for (; !open.empty(); std::swap(open, still), still.clear()) {
+    sample_rows_.clear();
+    ranked_rows_.clear();
+    sum_rows_.clear();
+    whole_rows_.clear();
+    for (const Doubt& doubt : open) {
+      const Row& row = rows[doubt.row];
+      const SamplerSpec& spec = spec_of(row);
+      const float* logits = logits_.as<float>() +
+                            static_cast<int64_t>(doubt.row) * shares_[static_cast<size_t>(group_.rank())].num_tokens;
+      const RankBound before{row.chosen.logit, row.chosen.token};
+      sample_rows_.push_back({logits, spec.temperature, spec.noise_key, row.position, before});
+      sum_rows_.push_back({logits, spec.temperature, -1, before});
+    }
+    launch_listed();
+    exchange(true);
+    for (size_t i = 0; i < open.size(); i++) {
+      Row& row = rows[open[i].row];
+      const double sum = exp_sum(unit_sums(static_cast<int>(i)), open[i].largest, spec_of(row).temperature);
+      if (sum < open[i].wanted) continue;
+      row.chosen = best_token(i);
+      still.push_back(open[i]);
+    }
   }
 }
 
-void Sampler::finish_row(size_t i, const Row& row, bool all_logits, ItemResult& result) {
+void Sampler::finish_row(Row& row, ItemResult& result) {
   SlotState& slot = slots_[static_cast<size_t>(result.slot)];
-  const std::span<const float> logits(full_.as<float>() + static_cast<int64_t>(i) * config_.vocab_size,
-                                      static_cast<size_t>(all_logits ? config_.vocab_size : 0));
-  if (slot.spec.digest) slot.digest.update(std::as_bytes(logits));
-  SampledToken best = best_token(i);
-  if (best.token < 0) {
+  const SamplerSpec& spec = slot.spec;
+  if (spec.digest)
+    each_piece(row.whole, [&](std::span<const float> logits, int64_t) { slot.digest.update(std::as_bytes(logits)); });
+  if (row.chosen.token < 0) {
     result.token = ItemResult::kNumericalError;
     return;
   }
-  if (row.known_next >= 0) {
-    if (slot.spec.prompt_logprobs < 0 || row.position + 1 >= slot.spec.prompt_tokens) return;
-    result.prompt_logprobs.push_back(logprob_of(i, row.known_next, slot.spec.prompt_logprobs));
-    if (witness_) witness_(row.position, logits);
-    return;
+  if (row.log_sum >= 0) row.log_sum_exp = log_sum_exp(unit_sums(row.log_sum));
+  if (row.known_next < 0) {
+    if (spec.logprobs >= 0) result.logprobs.push_back(logprob_of(row, -1, 0, spec.logprobs));
+    return settle_token(row, result);
   }
-  const SamplerSpec& spec = slot.spec;
-  if (spec.temperature > 0 && (spec.top_k > 0 || spec.top_p < 1)) best = sample_restricted(i, row, spec);
-  if (result.token != ItemResult::kNumericalError) result.token = best.token;
-  if (spec.logprobs >= 0) result.logprobs.push_back(logprob_of(i, best.token, spec.logprobs));
+  if (row.log_sum < 0) return;
+  const float logit = unit_sums(row.log_sum)[static_cast<size_t>(row.known_next / unit_)].logit;
+  result.prompt_logprobs.push_back(logprob_of(row, row.known_next, logit, spec.prompt_logprobs));
+  if (!witness_) return;
+  whole_row_.resize(static_cast<size_t>(config_.vocab_size));
+  each_piece(row.whole, [&](std::span<const float> logits, int64_t first) {
+    std::copy(logits.begin(), logits.end(), whole_row_.begin() + first);
+  });
+  witness_(row.position, whole_row_);
 }
 
+void Sampler::settle_token(const Row& row, ItemResult& result) const {
+  if (result.token == ItemResult::kNumericalError) return;
+  result.token = row.chosen.token;
+  if (result.logprobs.empty()) return;
+  result.logprobs.back().id = row.chosen.token;
+  result.logprobs.back().logprob = row.chosen.logit - row.log_sum_exp;
+}
+
+// Of those that the ranks found, each within the row's bound.
 SampledToken Sampler::best_token(size_t i) const {
-  SampledToken best{-std::numeric_limits<float>::infinity(), -1};
-  for (int r = 0; r < group_.size(); r++) {
-    if (shares_[static_cast<size_t>(r)].num_tokens == 0) continue;
-    SampledToken c = reinterpret_cast<const SampledToken*>(group_.shown(r))[i];
-    if (c.token < 0) return {0, -1};
-    if (best.token < 0 || better(c.score, c.token, best.score, best.token)) best = c;
-  }
-  return best;
-}
-
-// Leaves the top_k best tokens, of these the fewest whose probabilities (at this temperature) reach top_p, and samples
-// among them with the same noise as always.
-SampledToken Sampler::sample_restricted(size_t i, const Row& row, const SamplerSpec& spec) {
-  float* logits = full_.as<float>() + static_cast<int64_t>(i) * config_.vocab_size;
-  const size_t vocab = static_cast<size_t>(config_.vocab_size);
-  size_t kept = spec.top_k > 0 ? std::min(static_cast<size_t>(spec.top_k), vocab) : vocab;
-  for (size_t t = 0; t < vocab; t++) order_[t] = static_cast<int32_t>(t);
-  std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(kept), order_.end(),
-                    [&](int32_t a, int32_t b) { return better(logits[a], a, logits[b], b); });
-  if (spec.top_p < 1) {
-    const double top = logits[order_[0]];
-    auto weight = [&](size_t t) {
-      return exact_exp(
-          std::max(-700.0, (static_cast<double>(logits[order_[t]]) - top) / static_cast<double>(spec.temperature)));
-    };
-    double total = 0, sum = 0;
-    for (size_t t = 0; t < kept; t++) total += weight(t);
-    size_t t = 0;
-    while (t < kept && sum < static_cast<double>(spec.top_p) * total) sum += weight(t++);
-    kept = std::max<size_t>(t, 1);
-  }
   SampledToken best;
-  for (size_t t = 0; t < kept; t++) {  // one token at a time: its score does not depend on which others are there
-    SampleRow one{logits + order_[t], spec.temperature, spec.noise_key, row.position};
-    SampledToken score;
-    on_host_.sample({}, {{&one, 1}, order_[t], 1, {&score, 1}});
-    if (best.token < 0 || better(score.score, score.token, best.score, best.token)) best = score;
+  for (int r = 0; r < group_.size(); r++) {
+    const SampledToken c = reinterpret_cast<const SampledToken*>(group_.shown(r))[i];
+    if (c.token >= 0 && (best.token < 0 || better(c, best))) best = c;
   }
   return best;
 }
 
-TokenLogprob Sampler::logprob_of(size_t i, int32_t token, int count) const {
-  const float* logits = full_.as<float>() + static_cast<int64_t>(i) * config_.vocab_size;
-  TokenLogprob result{token, logits[token] - log_sums_[i], {}};
-  const size_t best = std::min(static_cast<size_t>(count), order_.size());
-  if (best == 0) return result;
-  for (size_t t = 0; t < order_.size(); t++) order_[t] = static_cast<int32_t>(t);
-  std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(best), order_.end(),
-                    [&](int32_t a, int32_t b) { return better(logits[a], a, logits[b], b); });
-  for (size_t t = 0; t < best; t++) result.top.push_back({order_[t], logits[order_[t]] - log_sums_[i]});
+// Whether a rank that has tokens found none, though no bound kept it from any.
+bool Sampler::has_nan(size_t i) const {
+  bool nan = false;
+  for (int r = 0; r < group_.size(); r++)
+    nan = nan || (shares_[static_cast<size_t>(r)].num_tokens > 0 &&
+                  reinterpret_cast<const SampledToken*>(group_.shown(r))[i].token < 0);
+  return nan;
+}
+
+// Of the whole vocabulary, in order; holds until the next call.
+std::span<const ExpSum> Sampler::unit_sums(int place) {
+  unit_sums_.clear();
+  for (int r = 0; r < group_.size(); r++) {
+    const int64_t units = units_of(shares_[static_cast<size_t>(r)]);
+    const auto* sums = reinterpret_cast<const ExpSum*>(group_.shown(r) + shown_by(r).sums) + place * units;
+    unit_sums_.insert(unit_sums_.end(), sums, sums + units);
+  }
+  return unit_sums_;
+}
+
+// Calls f(logits, their first token) for each rank's part of a whole row, ascending.
+template <typename F>
+void Sampler::each_piece(int whole, const F& f) const {
+  for (int r = 0; r < group_.size(); r++) {
+    const RankShare& share = shares_[static_cast<size_t>(r)];
+    const std::byte* at = group_.shown(r) + shown_by(r).whole + static_cast<size_t>(whole) * row_bytes(share);
+    f(std::span(reinterpret_cast<const float*>(at), static_cast<size_t>(share.num_tokens)), share.first_token);
+  }
+}
+
+void Sampler::rank_tokens(const Row& row) {
+  ranked_.clear();
+  if (row.ranks_whole)
+    return each_piece(row.whole, [&](std::span<const float> logits, int64_t first) {
+      ranked_.add(logits, static_cast<int32_t>(first));
+    });
+  for (int r = 0; r < group_.size(); r++) {
+    const auto* best = reinterpret_cast<const TokenLogit*>(group_.shown(r) + shown_by(r).best);
+    ranked_.add({best + row.ranked * best_count_, static_cast<size_t>(best_count_)});
+  }
+}
+
+// The best score of the first ranked tokens, with the same noise as always: one token at a time, for its score does not
+// depend on which others are there.
+SampledToken Sampler::best_of_first(size_t kept, const Row& row) {
+  const SamplerSpec& spec = spec_of(row);
+  SampledToken best;
+  for (size_t t = 0; t < kept; t++) {
+    const TokenLogit one = ranked_[t];
+    const SampleRow alone{&one.logit, spec.temperature, spec.noise_key, row.position};
+    SampledToken score;
+    on_host_.sample({}, {{&alone, 1}, one.token, 1, {&score, 1}});
+    if (best.token < 0 || better(score, best)) best = score;
+  }
+  return best;
+}
+
+TokenLogprob Sampler::logprob_of(const Row& row, int32_t token, float logit, int count) {
+  TokenLogprob result{token, logit - row.log_sum_exp, {}};
+  if (count == 0) return result;
+  if (!is_cut(row)) rank_tokens(row);  // else it was, to be cut
+  const size_t best = std::min(static_cast<size_t>(count), ranked_.size());
+  for (size_t t = 0; t < best; t++) result.top.push_back({ranked_[t].token, ranked_[t].logit - row.log_sum_exp});
   return result;
 }
 

@@ -28,9 +28,11 @@ Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const 
                results = place.last ? Sampler::window_bytes(config, units, place.tp, limits) : 0;
   Workspace w;
   w.device = Stage::scratch_bytes(config, units, place, limits) + static_cast<int64_t>(hop);
+  if (place.last)
+    w.device +=
+        static_cast<int64_t>(Sampler::logits_bytes(RankShare::of(config, units, place.tp, place.tp_rank), limits));
   for (const RopeConfig& rope : config.ropes) w.device += Rope::bytes(rope, positions);
   w.host = Stage::pinned_bytes(config, units, place, limits) + Runner::pinned_bytes(config, limits, slots);
-  if (place.last && place.tp_rank == 0) w.host += Sampler::gathered_bytes(config, limits);
   if (!place.last) w.host += static_cast<int64_t>(SharedRing::bytes(hop, rank.pp + 1));
   if (!rank.on_gpu) {
     w.device += w.host;

@@ -4,7 +4,9 @@ for rows.py, the batch-request format for batch.py.
 
     tests/inputs/forms.py build/trireme"""
 import gzip
+import itertools
 import json
+import math
 import os
 import re
 import socket
@@ -95,6 +97,28 @@ def check_overrides(checks, tiny, model):
     stop = text[len(text) // 2:][:2]
     _, cut = tiny.corpus("row", lines({**prompt, "stop": [stop]}), model, "--ignore-eos")
     checks.equal("stop: the text ends before it", (results(cut)[0]["text"], results(cut)[0]["finish_reason"]), (text.split(stop)[0], "stop"))
+
+
+def check_nucleus(checks, tiny, model):
+    """Of a nucleus that is small, or larger than what ranks show of their best tokens, by every token's log-prob."""
+    rows = lines(*({"id": f"n{i}", "prompt": f"row {i}", "max_tokens": 20, "seed": i} for i in range(12)))
+    for temperature, top_p in [(0.2, 0.5), (1, 0.5), (1, 0.9), (2, 0.99)]:
+        cut = ["--temperature", str(temperature), "--top-p", str(top_p), "--tokens", "--ignore-eos"]
+        _, out = tiny.corpus("nucleus", rows, model, *cut, "--logprobs", "1000")
+        sizes, outside = [], []
+        for entry in (entry for row in results(out) for entry in row["logprobs"]):
+            weights = [math.exp((logprob - entry["top"][0][1]) / temperature) for _, logprob in entry["top"]]
+            before = list(itertools.accumulate(weights, initial=0))
+            nucleus = sum(mass < top_p * before[-1] for mass in before[:-1])
+            sizes.append(nucleus)
+            if entry["id"] not in [token for token, _ in entry["top"][:nucleus]]:
+                outside.append(entry)
+        name = f"temperature {temperature}, top_p {top_p}"
+        checks.check(f"{name}: tokens of a nucleus ({min(sizes)} to {max(sizes)} of {len(weights)})", not outside, outside)
+        ids = [row["token_ids"] for row in results(out)]
+        for what, ranks, more in [("without log-probs", 1, []), ("two ranks", 2, ["--tp", "2"]), ("every token ranked", 1, ["--top-k", "1000"])]:
+            _, other = tiny.corpus("nucleus", rows, model, *cut, *more, ranks=ranks)
+            checks.equal(f"{name}, {what}: the same tokens", [row["token_ids"] for row in results(other)], ids)
 
 
 def check_sources(checks, tiny, model):
@@ -347,7 +371,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_sources, check_again, check_status, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_sources, check_again, check_status, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
             part(checks, tiny, model)
     checks.end()
 

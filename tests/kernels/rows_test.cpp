@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "check_levels.h"
-#include "kernels/random.h"
 
 namespace trireme::testing {
 
@@ -242,83 +241,6 @@ TEST_CASE("embed decodes rows of every format, at every level alike") {
       kernels.embed(launch, {tokens, 0, table.view, {out.floats(), 5, 64}});
       if (launch.part + 1 == launch.parts) CHECK(out.floats()[64 + 3] == packed_value(table.view, 39, 3));
     });
-  }
-}
-
-TEST_CASE("log_sum_exp: max + log of the sum of exp(x - max)") {
-  const float x[] = {0, std::log(2.0f), std::log(5.0f), -INFINITY};
-  float out;
-  select_kernels("reference").log_sum_exp({}, {{x, 1, 4}, {&out, 1}});
-  CHECK(out == doctest::Approx(std::log(8.0)));
-  for (int64_t columns : kColumns) {
-    Source source(5);
-    std::vector<float> rows = source.values(static_cast<size_t>(7 * columns), 20);
-    if (columns > 1) rows[1] = -INFINITY;
-    check_levels(7 * 4, [&](const Kernels& kernels, const Launch& launch, Guarded& sums) {
-      kernels.log_sum_exp(launch, {{rows.data(), 7, columns}, {sums.floats(), 7}});
-    });
-  }
-}
-
-TEST_CASE("sample: greedy takes the largest, ties by lower id, a NaN nothing") {
-  std::vector<float> logits = {1, 3, 2, 3, -5};
-  for (auto level : available_levels()) {
-    SampledToken out;
-    SampleRow row{logits.data(), 0, 0, 0};
-    auto sample = [&](int32_t tokens) {
-      select_kernels(level).sample({}, {{&row, 1}, 10, tokens, {&out, 1}});
-      return out.token;
-    };
-    CHECK(sample(5) == 11);
-    CHECK(out.score == 3);
-    CHECK(sample(0) == -1);
-    std::vector<float> bad = {1, kNan, 5};
-    row.logits = bad.data();
-    CHECK(sample(3) == -1);
-    CHECK(sample(1) == 10);
-  }
-}
-
-TEST_CASE("sample: every level and every split of the vocabulary gives the reference's token and score") {
-  constexpr int32_t kTokens = 1000;
-  Source source(9);
-  std::vector<float> logits = source.values(kTokens, 3);
-  for (float& x : logits) x = std::nearbyint(x * 4) / 4;  // ties
-  for (float temperature : {0.0f, 0.3f, 1.0f, 2.5f})
-    for (int32_t position : {0, 1, 77, 100000}) {
-      SampleRow row{logits.data(), temperature, 0x0123456789abcdefull, position};
-      SampledToken expected;
-      select_kernels("reference").sample({}, {{&row, 1}, 0, kTokens, {&expected, 1}});
-      for (auto level : available_levels())
-        for (int32_t cut : {0, 1, 3, 17, 64, 333, 999, 1000}) {
-          SampleRow left = row, right = row;
-          right.logits += cut;
-          SampledToken a, b;
-          select_kernels(level).sample({}, {{&left, 1}, 0, cut, {&a, 1}});
-          select_kernels(level).sample({}, {{&right, 1}, cut, kTokens - cut, {&b, 1}});
-          SampledToken best = a.token < 0 || (b.token >= 0 && b.score > a.score) ? b : a;
-          CAPTURE(level);
-          CAPTURE(cut);
-          CHECK(best.token == expected.token);
-          CHECK(same(best.score, expected.score));
-        }
-    }
-}
-
-TEST_CASE("sample draws in proportion to softmax(logits / temperature)") {
-  constexpr int kDraws = 20000;
-  const float logits[] = {0, 1, 2, -1};
-  int counts[4] = {};
-  std::vector<SampleRow> rows;
-  for (int i = 0; i < kDraws; i++) rows.push_back({logits, 2.0f, 42, i});
-  std::vector<SampledToken> out(kDraws);
-  select_kernels(available_levels().back()).sample({}, {rows, 0, 4, out});
-  for (const SampledToken& token : out) counts[token.token]++;
-  double total = 0;
-  for (float x : logits) total += std::exp(x / 2.0);
-  for (int i = 0; i < 4; i++) {
-    double p = std::exp(logits[i] / 2.0) / total, deviation = std::sqrt(kDraws * p * (1 - p));
-    CHECK(std::fabs(counts[i] - kDraws * p) < 4.5 * deviation);
   }
 }
 

@@ -13,13 +13,17 @@ def rows(vocab, longest, count, seed=1):
     result = []
     for i, n in enumerate(lengths[:count]):
         row = {"id": f"p{i}", "token_ids": [rng.randrange(vocab) for _ in range(n)], "max_tokens": rng.choice([3, 7, 12, 33])}
-        kind = i % 4
+        kind = i % 6
         if kind == 1:
             row.update(temperature=0.8, seed=i)
         elif kind == 2:
             row.update(temperature=1.2, top_k=20, top_p=0.9, seed=7)
         elif kind == 3:
             row.update(ignore_eos=True)
+        elif kind == 4:  # a nucleus of more tokens than ranks show of it
+            row.update(temperature=1.5, top_p=0.97, seed=i)
+        elif kind == 5:  # more than that are ranked
+            row.update(temperature=1, top_k=300, top_p=0.8, seed=i)
         result.append(row)
     return result
 

@@ -133,7 +133,8 @@ void wait_after_each(Kernels& kernels) {
   replace<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
           &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares,
           &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale, &Kernels::route,
-          &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::sample, &Kernels::log_sum_exp>(kernels);
+          &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::sample, &Kernels::best_tokens,
+          &Kernels::exp_sums>(kernels);
 }
 
 int gpu_architecture() { return architecture; }

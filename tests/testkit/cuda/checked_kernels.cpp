@@ -81,7 +81,14 @@ void reach(const Sample& a) {
   reach(a.rows), reach(a.out);
   for (const SampleRow& row : a.rows) reach(row.logits, int64_t{a.tokens} * 4);
 }
-void reach(const LogSumExp& a) { reach(a.x), reach(a.out); }
+void reach(const BestTokens& a) {
+  reach(a.rows), reach(a.out);
+  for (const float* row : a.rows) reach(row, int64_t{a.tokens} * 4);
+}
+void reach(const ExpSums& a) {
+  reach(a.rows), reach(a.out);
+  for (const ExpSumRow& row : a.rows) reach(row.logits, int64_t{a.tokens} * 4);
+}
 
 Kernels unchecked;
 
@@ -109,7 +116,8 @@ void fill_cuda(Kernels& kernels, int architecture) {
   check<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
         &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares,
         &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale, &Kernels::route,
-        &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::sample, &Kernels::log_sum_exp>(kernels);
+        &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::sample, &Kernels::best_tokens, &Kernels::exp_sums>(
+      kernels);
 }
 
 }  // namespace trireme

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <type_traits>
+#include <utility>
 
 #include "base/dtype.h"
 
@@ -98,6 +99,16 @@ inline int __all_sync(unsigned, int predicate) {
     if (!words[i]) return 0;
   return 1;
 }
+
+inline unsigned __ballot_sync(unsigned, int predicate) {
+  const uint64_t* words = exchange_in_warp(predicate != 0);
+  unsigned lanes = 0;
+  for (unsigned i = 0; i < 32; i++) lanes |= static_cast<unsigned>(words[i]) << i;
+  return lanes;
+}
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+// Threads are fibers, which give way elsewhere.
+inline int atomicAdd(int* at, int value) { return std::exchange(*at, *at + value); }
 
 inline void __syncwarp() { exchange_in_warp(0); }
 

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "base/host_device.h"
+
+namespace trireme {
+
+// Numbers that order logits: of two, the larger logit has the larger one; -0 and 0 have the same, NaNs lie outside.
+TRIREME_HD inline uint32_t logit_order(float logit) {
+  const uint32_t bits = std::bit_cast<uint32_t>(logit + 0.0f);
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+// Likewise tokens by their logits, of equal ones the lower id first. All differ, NaNs' included.
+inline uint64_t token_order(float logit, int32_t token) {
+  return uint64_t{logit_order(logit)} << 32 | ~static_cast<uint32_t>(token);
+}
+inline int32_t token_of(uint64_t order) { return static_cast<int32_t>(~static_cast<uint32_t>(order)); }
+
+}  // namespace trireme
