@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -50,8 +51,9 @@ nlohmann::json predict(Case& c, const EngineProfile& profile) {
     c.stages = c.model->stages(c.tp, c.pp);
   }
   const CostModel cost(*c.model, c.stages, c.cluster, profile, c.tp, c.pp);
-  const MemoryPlan memory = plan_memory(*c.model, c.stages, profile, c.cluster, 256);
-  const Workload load{c.input, c.output, c.input + c.output / 2, c.sequences, memory.sequences(c.input + c.output)};
+  const MemoryPlan memory = plan_memory(*c.model, c.stages, profile, c.cluster, 256, c.input + c.output);
+  const double fit = std::floor(memory.sequences());
+  const Workload load{c.input, c.output, c.input + c.output / 2, c.sequences, fit};
   if (c.metric == "e2e_latency_ms") {  // a batch that begins and ends together
     const double step = cost.decode_step(c.sequences, load.position).total_ms();
     const double prefill = cost.prefill(c.input, c.sequences).total_ms();

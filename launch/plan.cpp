@@ -29,7 +29,7 @@ ordered_json json_of(const LayoutPlan& l, const PlanRequest& r) {
           {"dp", l.dp},
           {"fits", l.fits},
           {"weight_bytes_per_device", whole(l.memory.weight_bytes)},
-          {"kv_bytes_per_device", whole(sequences * r.context * l.memory.position_bytes)},
+          {"kv_bytes_per_device", whole(sequences * l.memory.sequence_bytes)},
           {"max_sequences", whole(l.max_sequences)},
           {"decode_ms_per_token", l.performance.decode_ms},
           {"ttft_ms", l.performance.ttft_ms},
@@ -54,6 +54,11 @@ void print_heading(const PlannedModel& planned, const Cluster& cluster, const En
              model.parameters() / 1e9, model.bits(), model.kv_bytes());
   if (!planned.foreign_type.empty())
     fmt::print("  Trireme does not run {}: planned by the sizes of its language model alone\n", planned.foreign_type);
+  if (model.seen_positions(r.context) < r.context)
+    fmt::print("  {} of {} layers see a window; their cache keeps {}\n",
+               std::ranges::count_if(model.config().layer_windows, [](int64_t window) { return window > 0; }),
+               model.config().num_layers,
+               model.kept_positions(r.context, profile) < r.context ? "that alone" : "all positions");
   fmt::print("{}{}\n", cluster.text(), cluster.nics_assumed ? " (adapters assumed)" : "");
   for (const std::string& remark : cluster.remarks) fmt::print("  {}\n", remark);
   fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n", r.input_tokens,

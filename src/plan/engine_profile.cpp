@@ -58,6 +58,13 @@ double number(const nlohmann::json& object, const char* field, const std::string
   return value.get<double>();
 }
 
+bool truth(const nlohmann::json& object, const char* field, const std::string& source) {
+  const nlohmann::json& value = get(object, field, source);
+  if (!value.is_boolean())
+    fail(ExitCode::bad_data, "engine profile {}: field \"{}\" must be true or false", source, field);
+  return value.get<bool>();
+}
+
 }  // namespace
 
 EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string& source) {
@@ -66,6 +73,7 @@ EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string
   p.about = get(json, "about", source).get<std::string>();
   const nlohmann::json& memory = get(json, "memory", source);
   for (const Field& f : kMemoryFields) p.*f.member = number(memory, f.name, source) * f.scale;
+  p.drops_unseen = truth(memory, "drops_unseen", source);
   const nlohmann::json& bits = get(memory, "bits", source);
   for (int i = 0; i < kPrecisions; i++) p.bits[i] = number(bits, precision_name(static_cast<Precision>(i)), source);
   const nlohmann::json& constants = get(json, "constants", source);

@@ -23,6 +23,7 @@ struct EngineProfile {
   double kv_bytes = 0;            // of a key's or value's element
   double sum_bytes = 0;           // of an element of the partial sums that all-reduces move
   double most_sequences = 0;      // that one replica runs at once
+  bool drops_unseen = false;      // keys and values that no window shows any more give their memory back
 
   // Shares of the data sheet.
   double weight_share = 0;       // of memory bandwidth, reading weights of 16 bits in a decode step

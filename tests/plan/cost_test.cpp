@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "model/shapes.h"
 #include "plan/memory.h"
 
@@ -25,7 +27,7 @@ struct Replica {
 
   // sequences 0: as many as fit.
   Performance steady(double input, double output, double sequences) const {
-    const double fit = plan_memory(model, stages, profile, cluster, 256).sequences(input + output);
+    const double fit = std::floor(plan_memory(model, stages, profile, cluster, 256, input + output).sequences());
     return cost.steady({input, output, input + output / 2, sequences > 0 ? sequences : 1e6, fit});
   }
   // Of a batch that begins and ends together.
