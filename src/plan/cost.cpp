@@ -94,12 +94,12 @@ double CostModel::decode_attention_ms(const StageWork& stage, double rows, doubl
   return seen * model_.config().head_dim * ns * 1e-6;
 }
 
-// Of a piece of prompts whose rows see half of `tokens` on the average.
+// Of a piece of prompts of `tokens`.
 double CostModel::prompt_attention_ms(const StageWork& stage, double rows, double tokens) const {
-  const double values = rows * model_.seen_positions(tokens) * stage.layers * model_.config().head_dim;
-  if (measured_) return values / 2 * stage.heads * measured_->attend_prompt_ns * 1e-6;
+  const double values = rows * model_.seen_in_prompt(tokens) * stage.layers * model_.config().head_dim;
+  if (measured_) return values * stage.heads * measured_->attend_prompt_ns * 1e-6;
   const double flops = profile_.flops_share * cluster_.device.flops_reach * cluster_.device.bf16_flops;
-  return 2 * values * model_.config().num_heads / tp_ / flops * 1e3;
+  return 4 * values * model_.config().num_heads / tp_ / flops * 1e3;
 }
 
 double CostModel::reduce_ms(double bytes) const {

@@ -108,6 +108,16 @@ double ModelWork::seen_positions(double context) const {
   return seen / config_.num_layers;
 }
 
+double ModelWork::seen_in_prompt(double tokens) const {
+  double seen = 0;
+  for (int64_t window : config_.layer_windows) {
+    const double most = window > 0 ? std::min(tokens, static_cast<double>(window)) : tokens;
+    const double part = most / (chunked_ ? most : tokens);  // of the rows, those that see ever more, until it is `most`
+    seen += most * (1 - part / 2);
+  }
+  return seen / config_.num_layers;
+}
+
 double ModelWork::kept_positions(double context, const EngineProfile& profile) const {
   return profile.drops_unseen && !chunked_ ? seen_positions(context) : context;
 }

@@ -53,6 +53,8 @@ class ModelWork {
   double read_share(double rows) const;
   // Positions of the cache that a row at position `context` sees, a mean over the layers: windows.
   double seen_positions(double context) const;
+  // The mean over the rows of a prompt of `tokens`: half of them, where no layer has a window.
+  double seen_in_prompt(double tokens) const;
   // Of a sequence of `context` positions, those whose keys and values an engine keeps, the same mean.
   double kept_positions(double context, const EngineProfile& profile) const;
 
