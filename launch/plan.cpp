@@ -40,9 +40,19 @@ ordered_json json_of(const LayoutPlan& l, const PlanRequest& r) {
           {"reason", l.reason}};
 }
 
-void print_json(const Plan& plan, const PlanRequest& request) {
-  ordered_json all = {{"choice", nullptr}, {"layouts", ordered_json::array()}};
+// Why this engine, whose profile it may not be, cannot run such a model; "": it can.
+std::string missing_in_trireme(const PlannedModel& planned) {
+  const ModelWork& model = *planned.work;
+  if (!planned.foreign_type.empty()) return "model_type " + planned.foreign_type;
+  if (model.precision() == Precision::fp4) return "FP4 weights; --precision int4 plans what it has";
+  if (model.kv_bytes() < 2) return "FP8 keys and values; --kv bf16 plans what it has";
+  return "";
+}
+
+void print_json(const Plan& plan, const PlannedModel& model, const PlanRequest& request) {
+  ordered_json all = {{"choice", nullptr}, {"missing_in_trireme", nullptr}, {"layouts", ordered_json::array()}};
   if (plan.choice >= 0) all["choice"] = plan.choice;
+  if (const std::string missing = missing_in_trireme(model); !missing.empty()) all["missing_in_trireme"] = missing;
   for (const LayoutPlan& l : plan.layouts) all["layouts"].push_back(json_of(l, request));
   fmt::print("{}\n", all.dump(2, ' ', false, ordered_json::error_handler_t::replace));
 }
@@ -109,15 +119,6 @@ void print_reasons(const Plan& plan) {
   print_rest(plan);
 }
 
-// Why this engine, whose profile it may not be, cannot run such a model; "": it can.
-std::string missing_in_trireme(const PlannedModel& planned) {
-  const ModelWork& model = *planned.work;
-  if (!planned.foreign_type.empty()) return "model_type " + planned.foreign_type;
-  if (model.precision() == Precision::fp4) return "FP4 weights; --precision int4 plans what it has";
-  if (model.kv_bytes() < 2) return "FP8 keys and values; --kv bf16 plans what it has";
-  return "";
-}
-
 // --max-seqs. Where nobody says how many, CPUs get a run's default at most: engines of other profiles may keep
 // thousands in flight, this one gains nothing by them.
 int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequest& r) {
@@ -176,7 +177,7 @@ int plan_command(const Options& options, const Environment& environment) {
   const PlanQuestion question{*model.work, cluster, profile, request, at_precision};
   const Plan plan = question.plan();
   if (options.json)
-    print_json(plan, request);
+    print_json(plan, model, request);
   else
     print_text(plan, question, model, options);
   if (plan.choice < 0)
