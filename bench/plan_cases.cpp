@@ -12,9 +12,9 @@
 
 #include "base/error.h"
 #include "model/shapes.h"
-#include "model/transformers_config.h"
 #include "plan/cost.h"
 #include "plan/memory.h"
+#include "plan/published_config.h"
 
 using namespace trireme;
 
@@ -22,7 +22,7 @@ namespace {
 
 struct Case {
   std::string name, metric;
-  ModelConfig config;
+  PublishedModel published;
   Precision precision;
   Cluster cluster;
   int tp, pp, dp;
@@ -35,7 +35,8 @@ struct Case {
 Case read_case(const nlohmann::json& j) {
   Case c;
   c.name = j.value("shape", "case");
-  c.config = j.contains("shape") ? get_shape(c.name).config() : config_from_transformers(j.at("config"), c.name);
+  c.published =
+      j.contains("shape") ? PublishedModel{get_shape(c.name).config()} : PublishedModel::read(j.at("config"), c.name);
   c.metric = j.at("metric");
   c.precision = get_precision(j.at("precision").get<std::string>());
   c.cluster = Cluster::parse(j.at("machine").get<std::string>());
@@ -47,7 +48,9 @@ Case read_case(const nlohmann::json& j) {
 
 nlohmann::json predict(Case& c, const EngineProfile& profile) {
   if (!c.model) {
-    c.model = std::make_unique<ModelWork>(c.name, c.config, c.precision, c.kv_bytes, profile);
+    const PublishedModel& m = c.published;
+    c.model =
+        std::make_unique<ModelWork>(c.name, m.config, c.precision, c.kv_bytes, profile, m.shared_columns, m.chunked);
     c.stages = c.model->stages(c.tp, c.pp);
   }
   const CostModel cost(*c.model, c.stages, c.cluster, profile, c.tp, c.pp);

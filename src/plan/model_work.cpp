@@ -101,6 +101,11 @@ double ModelWork::read_share(double rows) const {
   return 1 - expert_parameters_ / layer_parameters_ * unread;
 }
 
+double ModelWork::used_expert_share() const {
+  if (config_.num_experts == 0) return 0;
+  return expert_parameters_ / layer_parameters_ * config_.experts_per_token / config_.num_experts;
+}
+
 double ModelWork::seen_positions(double context) const {
   double seen = 0;
   for (int64_t window : config_.layer_windows)

@@ -50,6 +50,7 @@ class ModelWork {
   // Of the layers' parameters, the part that a token uses, and that a step of `rows` tokens reads: of experts those
   // that it chose, and those that some row chose.
   double used_share() const { return read_share(1); }
+  double used_expert_share() const;  // of them, experts'
   double read_share(double rows) const;
   // Positions of the cache that a row at position `context` sees, a mean over the layers: windows.
   double seen_positions(double context) const;
