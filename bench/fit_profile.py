@@ -3,7 +3,7 @@
 
     ninja -C build bench/plan_cases
     bench/fit_profile.py build/bench/plan_cases                   # the errors, each row predicted by constants fitted without its GPU type or its model;
-                                                                  # and those on later pages
+                                                                  # those of models with experts, and those on later pages
     bench/fit_profile.py build/bench/plan_cases --write           # the same, and the constants of all rows into src/plan/profiles/published.json
     bench/fit_profile.py build/bench/plan_cases --rows            # every row beside its prediction
 
@@ -31,6 +31,11 @@ FIRST = {"weight_share": 0.85, "weight_share_8": 0.95, "weight_share_4": 0.9, "k
 # Fitted as a part of another share, and no more than that: fewer bits are no easier to stream or to multiply. FP8 was measured on newer GPUs alone,
 # whose better memory would else look like a virtue of FP8.
 PART_OF = {"weight_share_8": "weight_share", "weight_share_4": "weight_share_8", "flops_share_8": "flops_share"}
+# Products of experts get few rows each: fitted to models with experts, with all other constants as they are. The first guess is of Triton's FP8 kernel on an
+# H100, whose 4096 rows of Qwen3-30B-A3B take 736 us more than 2048 (vLLM, PR 24700): 210 TFLOP/s, a sixth of what dense products reach. What a layer of
+# experts takes more than reading them, 25 us, is not fitted: one to four rows take 26 us more on an H100 in FP8 (the same PR), 27 us on a B200 in BF16 (PR
+# 31448), without the product that chooses, and with launches that a dense MLP has, too.
+EXPERTS_FIRST = {"expert_flops_part": 0.17}
 # Not fitted: host_weight_share, of which no GPU says anything, and bubble: no row is of a pipeline with many sequences in flight. NVIDIA's 1.5x of PP 8
 # over TP 8 (Llama 3.1 405B on 8 H200, a blog of 2024) stands between an even pipeline and one with that bubble. flops_share_4 neither: no row computes
 # in FP4. It is of the B200's rows of TP 1 in later_cases.json, as is what a B200 reaches of its sheet beside an H200 (topology/device_sheet.cpp).
@@ -80,17 +85,18 @@ def is_fitted(case):
 
 
 class Fit:
-    def __init__(self, planner, profile, rows):
+    def __init__(self, planner, profile, rows, first=FIRST):
         self.planner, self.profile, self.rows = planner, profile, rows
-        self.names = list(FIRST)
-        self.first = np.log(list(FIRST.values()))
-        self.most = np.log([1.0 if n in PART_OF or n == "interference" else 0.95 if "share" in n else 1e6 for n in self.names])  # physical
+        self.names = list(first)
+        self.first = np.log(list(first.values()))
+        self.most = np.log([1.0 if n in PART_OF or n in ("interference", "expert_flops_part") else 0.95 if "share" in n else 1e6 for n in self.names])  # physical
         self.measured = np.log([case["value"] for case, _ in rows])
 
     def profile_of(self, x):
         constants = dict(zip(self.names, map(float, np.exp(x))))
         for part, whole in PART_OF.items():  # in this order: a part may be another's whole
-            constants[part] *= constants[whole]
+            if part in constants:
+                constants[part] *= constants[whole]
         return {**self.profile, "constants": {**self.profile["constants"], **{n: float(f"{v:.5g}") for n, v in constants.items()}}}
 
     def predict(self, x):
@@ -163,7 +169,7 @@ def orders(data, predicted, tie=0.05):
     return right, total, wrong
 
 
-def report(data, rows, predictions):
+def report(data, rows, predictions, all_key=None):
     print(f"{'':44s} rows   median      p90")
     summary = {}
     errors = {case["id"]: abs(p - case["value"]) / case["value"] for (case, _), p in zip(rows, predictions)}
@@ -185,6 +191,8 @@ def report(data, rows, predictions):
     line("  more in flight", lambda c, q: c["metric"] == TTFT and on_gpu(q) and not low(c) and not waits_for_slot(c), "ttft_loaded")
     line("  of a server without a free slot (not fitted)", lambda c, q: waits_for_slot(c))
     line("throughput, tokens a second", lambda c, q: c["metric"] == THROUGHPUT, "throughput")
+    if all_key:
+        line("all of these", lambda c, q: True, all_key)
     for engine in ("vllm", "trt"):
         line(f"    decode of {engine}", lambda c, q: c["metric"] == DECODE and f"_{engine}_" in c["id"])
     for gpu in sorted({case["gpu"] for case, _ in rows}):
@@ -199,6 +207,21 @@ def report(data, rows, predictions):
         print("  wrong:", text)
     summary["orders_right"] = round(right / total, 4)
     return summary
+
+
+def fit_experts(program, profile):
+    """The profile with its constant of experts, and how far it is off on each model when that is fitted to the others."""
+    data, rows = cases.load("expert_cases.json")
+    fit = Fit(Planner(program, [q for _, q in rows]), profile, rows, EXPERTS_FIRST)
+    models = np.array([case["model"] for case, _ in rows])
+    predictions = np.empty(len(rows))
+    for model in sorted(set(models)):
+        x = fit.run((models != model).astype(float))
+        predictions[models == model] = np.array(fit.predict(x))[models == model]
+        print(f"  without {model}: {np.exp(x)}")
+    x = fit.run(np.ones(len(rows)))
+    summary = report(data, rows, predictions, all_key="experts")
+    return fit.profile_of(x), summary["experts"], list(zip(rows, predictions, fit.predict(x)))
 
 
 def main():
@@ -234,6 +257,10 @@ def main():
     report(data, rows, in_sample)
     print(error_line("  and the time until the next sequence ends", [abs(p - m) / m for p, m in fit.with_wait(everything)]))
     print(fit.profile_of(everything)["constants"])
+    print("\n== models with experts, each left out")
+    final, expert_summary, expert_rows = fit_experts(args.program, fit.profile_of(everything))
+    summary["experts"] = expert_summary
+    print({name: final["constants"][name] for name in EXPERTS_FIRST})
     print("\n== later pages (all rows fitted)")
     later, later_rows = cases.load("later_cases.json")
     answers = Planner(args.program, [q for _, q in later_rows]).predict(fit.profile_of(everything))
@@ -244,8 +271,10 @@ def main():
             print(f"{case['id']:46s} {case['value']:10.2f} {left_out / case['value']:6.2f} {own / case['value']:6.2f}")
         for (case, _), own in zip(later_rows, later_values):
             print(f"{case['id']:70s} {case['value']:10.2f} {own / case['value']:6.2f}")
+        for (case, _), left_out, own in expert_rows:
+            print(f"{case['id']:70s} {case['value']:10.2f} {left_out / case['value']:6.2f} {own / case['value']:6.2f}")
     if args.write:
-        profile["constants"] = fit.profile_of(everything)["constants"]
+        profile["constants"] = final["constants"]
         profile["errors"] = summary
         with open(PROFILE, "w", encoding="utf-8") as file:
             file.write(json.dumps(profile, indent=2) + "\n")

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,9 +12,9 @@
 
 #include "base/error.h"
 #include "model/shapes.h"
-#include "model/transformers_config.h"
 #include "plan/cost.h"
 #include "plan/memory.h"
+#include "plan/published_config.h"
 
 using namespace trireme;
 
@@ -21,7 +22,7 @@ namespace {
 
 struct Case {
   std::string name, metric;
-  ModelConfig config;
+  PublishedModel published;
   Precision precision;
   Cluster cluster;
   int tp, pp, dp;
@@ -34,7 +35,8 @@ struct Case {
 Case read_case(const nlohmann::json& j) {
   Case c;
   c.name = j.value("shape", "case");
-  c.config = j.contains("shape") ? get_shape(c.name).config() : config_from_transformers(j.at("config"), c.name);
+  c.published =
+      j.contains("shape") ? PublishedModel{get_shape(c.name).config()} : PublishedModel::read(j.at("config"), c.name);
   c.metric = j.at("metric");
   c.precision = get_precision(j.at("precision").get<std::string>());
   c.cluster = Cluster::parse(j.at("machine").get<std::string>());
@@ -46,12 +48,15 @@ Case read_case(const nlohmann::json& j) {
 
 nlohmann::json predict(Case& c, const EngineProfile& profile) {
   if (!c.model) {
-    c.model = std::make_unique<ModelWork>(c.name, c.config, c.precision, c.kv_bytes, profile);
+    const PublishedModel& m = c.published;
+    c.model =
+        std::make_unique<ModelWork>(c.name, m.config, c.precision, c.kv_bytes, profile, m.shared_columns, m.chunked);
     c.stages = c.model->stages(c.tp, c.pp);
   }
   const CostModel cost(*c.model, c.stages, c.cluster, profile, c.tp, c.pp);
-  const MemoryPlan memory = plan_memory(*c.model, c.stages, profile, c.cluster, 256);
-  const Workload load{c.input, c.output, c.input + c.output / 2, c.sequences, memory.sequences(c.input + c.output)};
+  const MemoryPlan memory = plan_memory(*c.model, c.stages, profile, c.cluster, 256, c.input + c.output);
+  const double fit = std::floor(memory.sequences());
+  const Workload load{c.input, c.output, c.input + c.output / 2, c.sequences, fit};
   if (c.metric == "e2e_latency_ms") {  // a batch that begins and ends together
     const double step = cost.decode_step(c.sequences, load.position).total_ms();
     const double prefill = cost.prefill(c.input, c.sequences).total_ms();

@@ -29,7 +29,7 @@ ordered_json json_of(const LayoutPlan& l, const PlanRequest& r) {
           {"dp", l.dp},
           {"fits", l.fits},
           {"weight_bytes_per_device", whole(l.memory.weight_bytes)},
-          {"kv_bytes_per_device", whole(sequences * r.context * l.memory.position_bytes)},
+          {"kv_bytes_per_device", whole(sequences * l.memory.sequence_bytes)},
           {"max_sequences", whole(l.max_sequences)},
           {"decode_ms_per_token", l.performance.decode_ms},
           {"ttft_ms", l.performance.ttft_ms},
@@ -40,9 +40,19 @@ ordered_json json_of(const LayoutPlan& l, const PlanRequest& r) {
           {"reason", l.reason}};
 }
 
-void print_json(const Plan& plan, const PlanRequest& request) {
-  ordered_json all = {{"choice", nullptr}, {"layouts", ordered_json::array()}};
+// Why this engine, whose profile it may not be, cannot run such a model; "": it can.
+std::string missing_in_trireme(const PlannedModel& planned) {
+  const ModelWork& model = *planned.work;
+  if (!planned.foreign_type.empty()) return "model_type " + planned.foreign_type;
+  if (model.precision() == Precision::fp4) return "FP4 weights; --precision int4 plans what it has";
+  if (model.kv_bytes() < 2) return "FP8 keys and values; --kv bf16 plans what it has";
+  return "";
+}
+
+void print_json(const Plan& plan, const PlannedModel& model, const PlanRequest& request) {
+  ordered_json all = {{"choice", nullptr}, {"missing_in_trireme", nullptr}, {"layouts", ordered_json::array()}};
   if (plan.choice >= 0) all["choice"] = plan.choice;
+  if (const std::string missing = missing_in_trireme(model); !missing.empty()) all["missing_in_trireme"] = missing;
   for (const LayoutPlan& l : plan.layouts) all["layouts"].push_back(json_of(l, request));
   fmt::print("{}\n", all.dump(2, ' ', false, ordered_json::error_handler_t::replace));
 }
@@ -54,6 +64,11 @@ void print_heading(const PlannedModel& planned, const Cluster& cluster, const En
              model.parameters() / 1e9, model.bits(), model.kv_bytes());
   if (!planned.foreign_type.empty())
     fmt::print("  Trireme does not run {}: planned by the sizes of its language model alone\n", planned.foreign_type);
+  if (model.seen_positions(r.context) < r.context)
+    fmt::print("  {} of {} layers see a window; their cache keeps {}\n",
+               std::ranges::count_if(model.config().layer_windows, [](int64_t window) { return window > 0; }),
+               model.config().num_layers,
+               model.kept_positions(r.context, profile) < r.context ? "that alone" : "all positions");
   fmt::print("{}{}\n", cluster.text(), cluster.nics_assumed ? " (adapters assumed)" : "");
   for (const std::string& remark : cluster.remarks) fmt::print("  {}\n", remark);
   fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n", r.input_tokens,
@@ -102,15 +117,6 @@ void print_reasons(const Plan& plan) {
     fmt::print("{} {}: {}\n", static_cast<int>(i) == plan.choice ? "take" : "not", layout_name(plan.layouts[i]),
                plan.layouts[i].reason);
   print_rest(plan);
-}
-
-// Why this engine, whose profile it may not be, cannot run such a model; "": it can.
-std::string missing_in_trireme(const PlannedModel& planned) {
-  const ModelWork& model = *planned.work;
-  if (!planned.foreign_type.empty()) return "model_type " + planned.foreign_type;
-  if (model.precision() == Precision::fp4) return "FP4 weights; --precision int4 plans what it has";
-  if (model.kv_bytes() < 2) return "FP8 keys and values; --kv bf16 plans what it has";
-  return "";
 }
 
 // --max-seqs. Where nobody says how many, CPUs get a run's default at most: engines of other profiles may keep
@@ -171,7 +177,7 @@ int plan_command(const Options& options, const Environment& environment) {
   const PlanQuestion question{*model.work, cluster, profile, request, at_precision};
   const Plan plan = question.plan();
   if (options.json)
-    print_json(plan, request);
+    print_json(plan, model, request);
   else
     print_text(plan, question, model, options);
   if (plan.choice < 0)

@@ -119,9 +119,9 @@ PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
   const double kv_bytes = kv_bytes_of(o, precision, kv_published, profile);
   const std::string name = p.source ? o.model : o.shape.empty() ? o.model_config : o.shape;
   p.foreign_type = model.foreign_type;
-  p.work = p.source && !wanted
-               ? std::make_unique<ModelWork>(*p.source, model.config, kv_bytes)
-               : std::make_unique<ModelWork>(name, model.config, precision, kv_bytes, profile, model.shared_columns);
+  p.work = p.source && !wanted ? std::make_unique<ModelWork>(*p.source, model.config, kv_bytes)
+                               : std::make_unique<ModelWork>(name, model.config, precision, kv_bytes, profile,
+                                                             model.shared_columns, model.chunked);
   return p;
 }
 

@@ -16,10 +16,17 @@ constexpr size_t kMostDevices = 1 << 10, kMostBridges = 64;
 constexpr int kMostNumber = 1 << 24;
 // NCCL tells no names, but PCI numbers of NVIDIA's: those of GPUs that have a data sheet (the PCI ID repository,
 // pci.ids).
-constexpr std::pair<std::string_view, const char*> kGpuNames[] = {
-    {"0x20b0", "a100-40gb"}, {"0x20f1", "a100-40gb"}, {"0x20b2", "a100-80gb"}, {"0x20b5", "a100-80gb"},
-    {"0x2330", "h100"},      {"0x2335", "h200"},      {"0x2901", "b200"},      {"0x2941", "gb200"},
-    {"0x26b9", "l40s"},      {"0x2684", "rtx-4090"}};
+constexpr std::pair<std::string_view, const char*> kGpuNames[] = {{"0x20b0", "a100-40gb"}, {"0x20f1", "a100-pcie-40gb"},
+                                                                  {"0x20b2", "a100-80gb"}, {"0x20b5", "a100-pcie-80gb"},
+                                                                  {"0x2330", "h100"},      {"0x2331", "h100-pcie"},
+                                                                  {"0x2321", "h100-nvl"},  {"0x2335", "h200"},
+                                                                  {"0x2342", "gh200"},     {"0x2329", "h20"},
+                                                                  {"0x2901", "b200"},      {"0x2941", "gb200"},
+                                                                  {"0x3182", "b300"},      {"0x31c2", "gb300"},
+                                                                  {"0x2236", "a10"},       {"0x20b7", "a30"},
+                                                                  {"0x2235", "a40"},       {"0x27b8", "l4"},
+                                                                  {"0x26b9", "l40s"},      {"0x2230", "rtx-a6000"},
+                                                                  {"0x2684", "rtx-4090"},  {"0x2b85", "rtx-5090"}};
 constexpr std::string_view kSwitchClass = "0x068", kInfinibandClass = "0x0207";
 
 class Reader {

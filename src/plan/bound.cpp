@@ -61,7 +61,7 @@ LatencyBound prefill_bound(const ModelWork& model, const Cluster& cluster, int t
                            double sum_bytes) {
   const ModelConfig& c = model.config();
   const double width = static_cast<double>(c.num_heads) * c.head_dim;
-  const double attention = 2 * tokens * model.seen_positions(tokens) * width * c.num_layers;
+  const double attention = 4 * tokens * model.seen_in_prompt(tokens) * width * c.num_layers;
   LatencyBound bound;
   bound.arithmetic_ms = (2 * model.parameters() * model.used_share() * tokens + attention) /
                         (tp * peak_flops(cluster.device, model.precision())) * 1e3;

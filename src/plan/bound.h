@@ -11,7 +11,8 @@ namespace trireme {
 // each:
 //   decode >= max[(W b / t + B S KV / min(t, KV heads)) / BW, 2 P B / (t FLOP/s)] + 2 L T_ar(t, B H) + (p - 1) hops
 //   prefill >= (2 P N + 2 N^2 H L) / (t FLOP/s) + 2 L T_ar(t, N H) + (p - 1) hops
-// N^2: causal attention. The stages of a pipeline work one after the other for one token, so p divides neither.
+// N^2: causal attention, where no layer has a window. The stages of a pipeline work one after the other for one token,
+// so p divides neither.
 struct LatencyBound {
   double memory_ms = 0;  // decode alone
   double arithmetic_ms = 0;

@@ -58,8 +58,10 @@ void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows
       stage.head_bytes / (profile_.weight_share_of(Precision::bf16, cpu) * bandwidth);
   const double share = profile_.flops_share_of(precision, arithmetic_of(cluster_.device, precision));
   const double flops = share * cluster_.device.flops_reach * peak_flops(cluster_.device, precision);
-  const double arithmetic =
-      2 * (stage.layer_parameters * model_.used_share() * rows + stage.head_parameters * head_rows) / flops;
+  // As many parameters as would take as long where products reach their whole share.
+  const double part = cpu ? 1 : profile_.expert_flops_part;
+  const double used = model_.used_share() + model_.used_expert_share() * (1 / part - 1);
+  const double arithmetic = 2 * (stage.layer_parameters * used * rows + stage.head_parameters * head_rows) / flops;
   cost.weights_ms += weights * 1e3;
   cost.arithmetic_ms += arithmetic * 1e3;
   cost.products_ms += overlapped(weights, arithmetic, profile_.overlap) * 1e3;
@@ -94,12 +96,12 @@ double CostModel::decode_attention_ms(const StageWork& stage, double rows, doubl
   return seen * model_.config().head_dim * ns * 1e-6;
 }
 
-// Of a piece of prompts whose rows see half of `tokens` on the average.
+// Of a piece of prompts of `tokens`.
 double CostModel::prompt_attention_ms(const StageWork& stage, double rows, double tokens) const {
-  const double values = rows * model_.seen_positions(tokens) * stage.layers * model_.config().head_dim;
-  if (measured_) return values / 2 * stage.heads * measured_->attend_prompt_ns * 1e-6;
+  const double values = rows * model_.seen_in_prompt(tokens) * stage.layers * model_.config().head_dim;
+  if (measured_) return values * stage.heads * measured_->attend_prompt_ns * 1e-6;
   const double flops = profile_.flops_share * cluster_.device.flops_reach * cluster_.device.bf16_flops;
-  return 2 * values * model_.config().num_heads / tp_ / flops * 1e3;
+  return 4 * values * model_.config().num_heads / tp_ / flops * 1e3;
 }
 
 double CostModel::reduce_ms(double bytes) const {
@@ -118,7 +120,8 @@ double CostModel::hop_ms(double bytes) const {
 template <typename AttentionMs>
 CostModel::Pass CostModel::pass(double rows, double head_rows, const AttentionMs& attention_ms) const {
   const double eight = arithmetic_of(cluster_.device, model_.precision()) == Precision::bf16 ? 0 : profile_.layer_8_us;
-  const double layer_us = measured_ ? 0 : profile_.layer_us + eight;
+  const double experts = model_.config().num_experts > 0 && !cluster_.device.cpu ? profile_.expert_us : 0;
+  const double layer_us = measured_ ? 0 : profile_.layer_us + eight + experts;
   const double bytes = rows * static_cast<double>(model_.config().hidden_size) * profile_.sum_bytes;
   Pass p;
   for (const StageWork& stage : stages_) {

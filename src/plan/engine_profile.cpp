@@ -33,9 +33,11 @@ constexpr Field kConstants[] = {{"weight_share", &EngineProfile::weight_share},
                                 {"flops_share", &EngineProfile::flops_share},
                                 {"flops_share_8", &EngineProfile::flops_share_8},
                                 {"flops_share_4", &EngineProfile::flops_share_4},
+                                {"expert_flops_part", &EngineProfile::expert_flops_part},
                                 {"overlap", &EngineProfile::overlap},
                                 {"layer_us", &EngineProfile::layer_us},
                                 {"layer_8_us", &EngineProfile::layer_8_us},
+                                {"expert_us", &EngineProfile::expert_us},
                                 {"step_us", &EngineProfile::step_us},
                                 {"sequence_us", &EngineProfile::sequence_us},
                                 {"reduce_factor", &EngineProfile::reduce_factor},
@@ -58,6 +60,13 @@ double number(const nlohmann::json& object, const char* field, const std::string
   return value.get<double>();
 }
 
+bool truth(const nlohmann::json& object, const char* field, const std::string& source) {
+  const nlohmann::json& value = get(object, field, source);
+  if (!value.is_boolean())
+    fail(ExitCode::bad_data, "engine profile {}: field \"{}\" must be true or false", source, field);
+  return value.get<bool>();
+}
+
 }  // namespace
 
 EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string& source) {
@@ -66,16 +75,20 @@ EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string
   p.about = get(json, "about", source).get<std::string>();
   const nlohmann::json& memory = get(json, "memory", source);
   for (const Field& f : kMemoryFields) p.*f.member = number(memory, f.name, source) * f.scale;
+  p.drops_unseen = truth(memory, "drops_unseen", source);
   const nlohmann::json& bits = get(memory, "bits", source);
   for (int i = 0; i < kPrecisions; i++) p.bits[i] = number(bits, precision_name(static_cast<Precision>(i)), source);
   const nlohmann::json& constants = get(json, "constants", source);
   for (const Field& f : kConstants) p.*f.member = number(constants, f.name, source);
   if (!json.contains("errors")) return p;
   const nlohmann::json& errors = json.at("errors");
-  p.decode_error = number(get(errors, "decode", source), "median", source);
-  p.decode_error_p90 = number(get(errors, "decode", source), "p90", source);
-  p.throughput_error = number(get(errors, "throughput", source), "median", source);
-  p.throughput_error_p90 = number(get(errors, "throughput", source), "p90", source);
+  const auto read = [&](const char* kind, double& median, double& p90) {
+    median = number(get(errors, kind, source), "median", source);
+    p90 = number(get(errors, kind, source), "p90", source);
+  };
+  read("decode", p.decode_error, p.decode_error_p90);
+  read("throughput", p.throughput_error, p.throughput_error_p90);
+  read("experts", p.expert_error, p.expert_error_p90);
   return p;
 }
 

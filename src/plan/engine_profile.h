@@ -23,6 +23,7 @@ struct EngineProfile {
   double kv_bytes = 0;            // of a key's or value's element
   double sum_bytes = 0;           // of an element of the partial sums that all-reduces move
   double most_sequences = 0;      // that one replica runs at once
+  bool drops_unseen = false;      // keys and values that no window shows any more give their memory back
 
   // Shares of the data sheet.
   double weight_share = 0;       // of memory bandwidth, reading weights of 16 bits in a decode step
@@ -33,10 +34,12 @@ struct EngineProfile {
   double flops_share = 0;        // of dense FLOP/s in prefill, 16 bits
   double flops_share_8 = 0;      // 8 bits, and fewer ones that are computed in 8 or 16
   double flops_share_4 = 0;      // computed in FP4
+  double expert_flops_part = 0;  // of those shares, what products of experts reach on GPUs, which get few rows each
   double overlap = 0;            // exponent p of (memory^p + arithmetic^p)^(1/p): 1 none, large: all
 
   // Spent beside it.
   double layer_us = 0;       // of every layer: launches and gaps between kernels
+  double expert_us = 0;      // more of it on GPUs where there are experts: choosing, sorting rows by them, adding up
   double layer_8_us = 0;     // more of it where activations are quantized, too (arithmetic_of)
   double step_us = 0;        // of every step: scheduling, sampling, the head's launch
   double sequence_us = 0;    // of every running sequence of a step
@@ -54,6 +57,7 @@ struct EngineProfile {
   // How far predictions are off on measurements that the constants were not fitted to: medians and 90th percentiles of
   // the relative error; 0: nobody knows.
   double decode_error = 0, decode_error_p90 = 0, throughput_error = 0, throughput_error_p90 = 0;
+  double expert_error = 0, expert_error_p90 = 0;  // of models with experts, either figure
 
   bool own() const { return bits[0] == 0; }  // this engine, whose memory is known to the byte
   void set_step_tokens(int64_t tokens);      // of this engine's largest step

@@ -99,8 +99,8 @@ class Planner {
     LayoutPlan l;
     l.tp = tp, l.pp = pp, l.dp = dp;
     const CostModel cost(model_, model_.stages(tp, pp), cluster_, profile_, tp, pp);
-    l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, kStepTokens);
-    l.max_sequences = l.memory.sequences(request_.context);
+    l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, kStepTokens, request_.context);
+    l.max_sequences = std::floor(l.memory.sequences());
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);
     l.performance = cost.steady(load(l.wanted, l.max_sequences));
@@ -136,6 +136,7 @@ class Planner {
   // Few have measured pipelines and groups over hosts: there the error is that of the worst tenth of the others.
   double expected_error(const LayoutPlan& l) const {
     const bool rare = l.pp > 1 || l.tp > cluster_.devices;
+    if (model_.config().num_experts > 0) return rare ? profile_.expert_error_p90 : profile_.expert_error;
     if (request_.objective == Objective::latency) return rare ? profile_.decode_error_p90 : profile_.decode_error;
     return rare ? profile_.throughput_error_p90 : profile_.throughput_error;
   }

@@ -1,7 +1,6 @@
 #include "plan/memory.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "plan/collectives.h"
 #include "plan/own_memory.h"
@@ -22,12 +21,16 @@ double own_workspace(const ModelWork& model, const StageWork& stage, int pp, con
 }
 
 MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, int pp, const EngineProfile& profile,
-                    const Cluster& cluster, int64_t step_rows) {
+                    const Cluster& cluster, int64_t step_rows, double context) {
   MemoryPlan m;
   m.device_bytes = cluster.device.memory_bytes;
   m.weight_bytes = stage.weight_bytes;
   m.workspace_bytes = profile.own() ? own_workspace(model, stage, pp, cluster, step_rows) : profile.workspace_bytes;
-  m.position_bytes = stage.layers * model.position_bytes(stage.kv_heads);
+  const double position_bytes = stage.layers * model.position_bytes(stage.kv_heads);
+  const double kept = model.kept_positions(context, profile);
+  m.sequence_bytes = kept * position_bytes;
+  // Until a step ends it has the keys and values of all its rows, of those that it then drops, too.
+  m.workspace_bytes += (1 - kept / context) * profile.chunk_tokens * position_bytes;
   // The rest of a host's memory is room enough for this engine's workspace.
   const double beside = profile.own() && cluster.device.cpu ? 0 : m.workspace_bytes;
   const double rest = m.device_bytes - m.weight_bytes - beside;
@@ -39,15 +42,14 @@ MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, int pp, cons
 
 }  // namespace
 
-double MemoryPlan::sequences(double context) const { return std::floor(positions() / context); }
-
 MemoryPlan plan_memory(const ModelWork& model, const std::vector<StageWork>& stages, const EngineProfile& profile,
-                       const Cluster& cluster, int64_t step_rows) {
+                       const Cluster& cluster, int64_t step_rows, double context) {
   MemoryPlan least;
   for (size_t s = 0; s < stages.size(); s++) {
-    const MemoryPlan m = of_stage(model, stages[s], static_cast<int>(stages.size()), profile, cluster, step_rows);
+    const MemoryPlan m =
+        of_stage(model, stages[s], static_cast<int>(stages.size()), profile, cluster, step_rows, context);
     const bool fewer = !least.weights_fit() || !m.weights_fit() ? m.cache_bytes < least.cache_bytes
-                                                                : m.positions() < least.positions();
+                                                                : m.sequences() < least.sequences();
     if (s == 0 || fewer) least = m;
   }
   return least;

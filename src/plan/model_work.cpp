@@ -47,12 +47,13 @@ double of(int64_t rows, int64_t columns) { return static_cast<double>(rows) * st
 }  // namespace
 
 ModelWork::ModelWork(std::string name, const ModelConfig& config, Precision precision, double kv_bytes,
-                     const EngineProfile& profile, double shared_columns)
+                     const EngineProfile& profile, double shared_columns, bool chunked)
     : name_(std::move(name)),
       config_(config),
       precision_(precision),
       kv_bytes_(kv_bytes),
       shared_columns_(shared_columns),
+      chunked_(chunked),
       equal_layers_(true) {
   const double bits = profile.bits[static_cast<size_t>(precision)];
   must(bits > 0 || shared_columns == 0, "this engine's packing has no shared experts");
@@ -100,11 +101,30 @@ double ModelWork::read_share(double rows) const {
   return 1 - expert_parameters_ / layer_parameters_ * unread;
 }
 
+double ModelWork::used_expert_share() const {
+  if (config_.num_experts == 0) return 0;
+  return expert_parameters_ / layer_parameters_ * config_.experts_per_token / config_.num_experts;
+}
+
 double ModelWork::seen_positions(double context) const {
   double seen = 0;
   for (int64_t window : config_.layer_windows)
     seen += window > 0 ? std::min(context, static_cast<double>(window)) : context;
   return seen / config_.num_layers;
+}
+
+double ModelWork::seen_in_prompt(double tokens) const {
+  double seen = 0;
+  for (int64_t window : config_.layer_windows) {
+    const double most = window > 0 ? std::min(tokens, static_cast<double>(window)) : tokens;
+    const double part = most / (chunked_ ? most : tokens);  // of the rows, those that see ever more, until it is `most`
+    seen += most * (1 - part / 2);
+  }
+  return seen / config_.num_layers;
+}
+
+double ModelWork::kept_positions(double context, const EngineProfile& profile) const {
+  return profile.drops_unseen && !chunked_ ? seen_positions(context) : context;
 }
 
 double ModelWork::packed_bytes(const StagePlace& at, int first, int end, bool embeds, bool ends) const {

@@ -29,10 +29,10 @@ struct StageWork {
 class ModelWork {
  public:
   // A model of which there is no file: weights as if converted to `precision` and packed by the profile's engine.
-  // kv_bytes: of an element of keys and values. shared_columns: of an MLP that each token uses beside the experts,
-  // which this engine has not (PublishedModel): for profiles of others.
+  // kv_bytes: of an element of keys and values. shared_columns, chunked: what this engine has not (PublishedModel), for
+  // profiles of others.
   ModelWork(std::string name, const ModelConfig& config, Precision precision, double kv_bytes,
-            const EngineProfile& profile, double shared_columns = 0);
+            const EngineProfile& profile, double shared_columns = 0, bool chunked = false);
   // A checkpoint, with the sizes that its table of tensors has. source outlives this.
   ModelWork(const WeightSource& source, const ModelConfig& config, double kv_bytes);
 
@@ -50,9 +50,14 @@ class ModelWork {
   // Of the layers' parameters, the part that a token uses, and that a step of `rows` tokens reads: of experts those
   // that it chose, and those that some row chose.
   double used_share() const { return read_share(1); }
+  double used_expert_share() const;  // of them, experts'
   double read_share(double rows) const;
   // Positions of the cache that a row at position `context` sees, a mean over the layers: windows.
   double seen_positions(double context) const;
+  // The mean over the rows of a prompt of `tokens`: half of them, where no layer has a window.
+  double seen_in_prompt(double tokens) const;
+  // Of a sequence of `context` positions, those whose keys and values an engine keeps, the same mean.
+  double kept_positions(double context, const EngineProfile& profile) const;
 
   int most_tp() const { return std::min(units_.attention_units, units_.mlp_units); }
   // split: layers of each stage, where they are given by hand (layer_borders).
@@ -72,6 +77,7 @@ class ModelWork {
   Precision precision_ = Precision::bf16;
   double kv_bytes_ = 2;
   double shared_columns_ = 0;
+  bool chunked_ = false;
   double bits_ = 16;
   double layer_scale_ = 1, vocabulary_scale_ = 1;  // of the source's packed bytes
   bool equal_layers_ = false;                      // one stands for all

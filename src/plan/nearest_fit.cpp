@@ -76,38 +76,51 @@ class Ways {
     }
   }
 
-  // Times and memory only grow with it.
+  // What `ask` answers of the largest number from `few`, and below `many`, that it has an answer to, and sets `few` to
+  // that number. Times and memory only grow with it.
+  template <typename Ask>
+  static std::optional<LayoutPlan> largest(double& few, double many, const Ask& ask) {
+    std::optional<LayoutPlan> found = ask(few);
+    while (found && many - few > 1) {
+      const double middle = std::floor((few + many) / 2);
+      const auto better = ask(middle);
+      (better ? few : many) = middle;
+      if (better) found = better;
+    }
+    return found;
+  }
+
   void smaller_batch() {
     PlanRequest r = question_.request;
     const auto fits = [&](double batch) {
       r.batch = batch;
       return best(with(r));
     };
-    std::optional<LayoutPlan> found = fits(1);
-    if (!found) return;
-    double few = 1,
-           many = std::min(question_.request.batch, most([](const LayoutPlan&l) { return l.max_sequences; }) + 1);
-    while (many - few > 1) {
-      const double middle = std::floor((few + many) / 2);
-      const auto better = fits(middle);
-      (better ? few : many) = middle;
-      if (better) found = better;
-    }
-    offer(fmt::format("--batch {:.0f}", few), found);
+    double batch = 1;
+    const double room = most([](const LayoutPlan& l) { return l.max_sequences; });
+    const auto found = largest(batch, std::min(question_.request.batch, room + 1), fits);
+    offer(fmt::format("--batch {:.0f}", batch), found);
   }
 
   void shorter_context() {
     PlanRequest r = question_.request;
-    const double positions = most([](const LayoutPlan& l) { return l.memory.positions(); });
     // Of --context alone: prompts of that length.
     const bool of_prompts = r.input_tokens == r.context && r.position == r.context;
-    r.context = std::floor(positions / std::max(1.0, r.batch));
-    if (r.context < 1 || (!of_prompts && r.context <= r.output_tokens)) return;
-    r.input_tokens = of_prompts ? r.context : std::min(r.input_tokens, r.context - r.output_tokens);
-    r.position = of_prompts ? r.context : r.input_tokens + r.output_tokens / 2;
-    offer(fmt::format("--context {:.0f}{}", r.context,
-                      of_prompts ? "" : fmt::format(" --input-len {:.0f}", r.input_tokens)),
-          best(with(r)));
+    const auto input = [&](double context) {
+      return of_prompts ? context : std::min(question_.request.input_tokens, context - r.output_tokens);
+    };
+    const auto fits = [&](double context) {
+      r.context = context;
+      r.input_tokens = input(context);
+      r.position = of_prompts ? context : r.input_tokens + r.output_tokens / 2;
+      return best(with(r));
+    };
+    double context = of_prompts ? 1 : r.output_tokens + 1;
+    if (context >= question_.request.context) return;
+    const auto found = largest(context, question_.request.context, fits);
+    offer(fmt::format("--context {:.0f}{}", context,
+                      of_prompts ? "" : fmt::format(" --input-len {:.0f}", input(context))),
+          found);
   }
 
   // How many times the promised times a layout takes.

@@ -171,10 +171,12 @@ void every_4th_full(ConfigReader& in, PublishedModel& m) { pattern_windows(in, m
 void every_6th_full(ConfigReader& in, PublishedModel& m) { pattern_windows(in, m.config, 4096, 6); }
 void every_2nd_full(ConfigReader& in, PublishedModel& m) { pattern_windows(in, m.config, 128, 2); }
 
-// Chunks: a row sees its own alone, half of it on the average. Planned as windows, which is no less.
+// Chunks: a row sees its own alone, half of it on the average. Planned as windows, which is no less, but for memory:
+// vLLM gives none back ("latency regression when using chunked local attention with the hybrid KV cache manager").
 void llama4_chunks(ConfigReader& in, PublishedModel& m) {
   set_windows(in, m.config, read_size(in, {"attention_chunk_size"}, 8192),
               read_size(in, {"no_rope_layer_interval"}, 4));
+  m.chunked = true;
 }
 
 void falcon_heads(ConfigReader& in, PublishedModel& m) {

@@ -12,6 +12,7 @@ namespace trireme {
 struct PublishedModel {
   ModelConfig config;         // its layers are alike: where the model's are not, each is their mean
   double shared_columns = 0;  // of an MLP beside the experts that every token uses: shared experts, layers without any
+  bool chunked = false;       // its windows are chunks, all of whose keys and values engines keep
   std::string foreign_type;   // "model_type" of what this engine does not run; "": it runs it
 
   // Throws Error(bad_data) naming `source` and the field: a family or an attention whose sizes nobody wrote down here,

@@ -23,8 +23,7 @@ std::string weights_reason(const LayoutPlan& l) {
 std::string cache_reason(const LayoutPlan& l, const PlanRequest& r) {
   const double sequences = std::max(1.0, r.batch);
   return fmt::format("weights fit, KV for {} x {} does not: {:.1f} GB needed, {:.1f} there; {} fit", sequences,
-                     r.context, gb(sequences * r.context * l.memory.position_bytes), gb(l.memory.cache_bytes),
-                     l.max_sequences);
+                     r.context, gb(sequences * l.memory.sequence_bytes), gb(l.memory.cache_bytes), l.max_sequences);
 }
 
 std::string slo_reason(const LayoutPlan& l, const PlanRequest& r) {

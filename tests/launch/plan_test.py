@@ -41,7 +41,7 @@ def check(truth, *what):
 
 # The fields, the choice, one layout alone.
 all70, _ = plan_json("--shape", "llama-3.1-70b", "--machine", "2 hosts x 8 h100 nvswitch, 8 ib400", "--precision", "fp8", "--batch", "16", "--context", "8192")
-check(set(all70) == {"choice", "layouts"} and all70["choice"] == 0, all70["choice"])
+check(set(all70) == {"choice", "missing_in_trireme", "layouts"} and all70["choice"] == 0 and all70["missing_in_trireme"] is None, all70["choice"])
 for layout in all70["layouts"]:
     check(list(layout) == FIELDS, list(layout))
     check(layout["tp"] * layout["pp"] * layout["dp"] == 16, layout)
@@ -52,9 +52,11 @@ one, _ = plan_json("--shape", "llama-3.1-70b", "--machine", "8 h100", "--tp", "2
 check([(l["tp"], l["pp"], l["dp"]) for l in one["layouts"]] == [(2, 2, 2)], one)
 
 # This engine is started only for what it has.
-for kind, words in [(["--precision", "fp4"], "Trireme cannot run this: it has no FP4 weights"), (["--precision", "fp8", "--kv", "fp8"], "it has no FP8 keys and values")]:
-    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 b200", "--batch", "4", *kind)
-    check(words in out and "start it" not in out, out)
+for kind, words in [(["--precision", "fp4"], "FP4 weights"), (["--precision", "fp8", "--kv", "fp8"], "FP8 keys and values")]:
+    asked = ["--shape", "llama-3.1-8b", "--machine", "8 b200", "--batch", "4", *kind]
+    out, _, _ = plan(*asked)
+    check(f"Trireme cannot run this: it has no {words}" in out and "start it" not in out, out)
+    check(plan_json(*asked)[0]["missing_in_trireme"].startswith(words), kind)
 
 # What cannot be.
 none, err = plan_json("--shape", "llama-3.1-405b", "--machine", "8 h100", code=78)
@@ -142,6 +144,20 @@ eight = {**config, "quantization_config": {"quant_method": "modelopt", "quant_al
 for options, words in ((["--batch", "4"], "1-byte keys"), (["--batch", "4", "--kv", "bf16"], "2-byte keys"), (["--engine-profile", "trireme"], "2-byte keys")):
     check(words in plan_config(eight, *options), options)
 
+# FP8 keys and values take half the memory and half the reading. With a batch nobody has them who does not ask.
+asked = ["--shape", "llama-3.1-70b", "--machine", "4 h100", "--precision", "fp8", "--tp", "4", "--pp", "1", "--dp", "1", "--context", "8192", "--batch", "32"]
+half, whole, unsaid = (plan_json(*asked, *kv)[0]["layouts"][0] for kv in (["--kv", "fp8"], ["--kv", "bf16"], []))
+check(2 * half["kv_bytes_per_device"] == whole["kv_bytes_per_device"] and half["max_sequences"] // 2 == whole["max_sequences"], half, whole)
+check(half["decode_ms_per_token"] < whole["decode_ms_per_token"] and half["bound_decode_ms"] < whole["bound_decode_ms"], half, whole)
+check(unsaid == whole, unsaid)
+
+# A window's keys and values alone are kept, but by this engine.
+windowed = {**config, "model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 4096}
+for profile, kept, words in (("published", 4096, "keeps that alone"), ("trireme", 32768, "keeps all positions")):
+    one_gpu = ["--context", "32768", "--batch", "2", "--tp", "1", "--pp", "1", "--dp", "1", "--engine-profile", profile]
+    check(f"32 of 32 layers see a window; their cache {words}\n" in plan_config(windowed, *one_gpu), profile)
+    check(json.loads(plan_config(windowed, *one_gpu, "--json"))["layouts"][0]["kv_bytes_per_device"] == 2 * kept * 131072, profile)
+
 # Of a family that this engine does not run the sizes are planned, for others.
 falcon = {"model_type": "falcon", "hidden_size": 4544, "num_hidden_layers": 32, "num_attention_heads": 71, "multi_query": True, "vocab_size": 65024}
 gemma = {"model_type": "gemma3", "vision_config": {}, "text_config": {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}}
@@ -149,6 +165,7 @@ for foreign, billions in ((falcon, "6.9"), (gemma, "3.9")):
     out = plan_config(foreign)
     check(f"{billions} billion parameters" in out and f"Trireme does not run {foreign['model_type']}: planned by the sizes of its language model alone\n" in out, out)
     check(f"Trireme cannot run this: it has no model_type {foreign['model_type']}" in out and "start it" not in out, out)
+    check(json.loads(plan_config(foreign, "--json"))["missing_in_trireme"] == f"model_type {foreign['model_type']}", foreign)
     err = plan_config(foreign, "--engine-profile", "trireme", code=64)
     check(f"does not run {foreign['model_type']}; --engine-profile published plans its sizes" in err, err)
 for changes, words in (({"num_hidden_layers": -1}, "num_hidden_layers is -1"), ({"num_hidden_layers": 10 ** 30}, "num_hidden_layers is "), ({"hidden_size": "wide"}, "hidden_size is "),

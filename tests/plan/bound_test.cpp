@@ -87,6 +87,19 @@ TEST_CASE("prefill bounds are those of the published arithmetic") {
   }
 }
 
+TEST_CASE("rows of a prompt see half of it, and of a window all but while it fills") {
+  const EngineProfile profile = get_engine_profile("published");
+  ModelConfig config = get_shape("llama-3.2-1b").config();
+  const auto seen = [&](double tokens, bool chunked = false) {
+    return ModelWork("1b", config, Precision::bf16, 2, profile, 0, chunked).seen_in_prompt(tokens);
+  };
+  CHECK(seen(8192) == 4096);
+  config.layer_windows.assign(config.layer_windows.size(), 1024);
+  CHECK(seen(1024) == 512);
+  CHECK(seen(8192) == (512 + 7 * 1024) / 8.0);
+  CHECK(seen(8192, true) == 512);  // chunks fill anew
+}
+
 TEST_CASE("a pipeline does not shorten a token's way") {
   const EngineProfile profile = get_engine_profile("published");
   const ModelWork model("70b", get_shape("llama-3.1-70b").config(), Precision::fp8, 2, profile);

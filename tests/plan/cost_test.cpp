@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "model/shapes.h"
 #include "plan/memory.h"
 
@@ -25,7 +27,7 @@ struct Replica {
 
   // sequences 0: as many as fit.
   Performance steady(double input, double output, double sequences) const {
-    const double fit = plan_memory(model, stages, profile, cluster, 256).sequences(input + output);
+    const double fit = std::floor(plan_memory(model, stages, profile, cluster, 256, input + output).sequences());
     return cost.steady({input, output, input + output / 2, sequences > 0 ? sequences : 1e6, fit});
   }
   // Of a batch that begins and ends together.
@@ -87,6 +89,24 @@ TEST_CASE("trap: weights fit, KV does not (H100, 70B in FP8: 912 tok/s on one, 6
   CHECK(a == doctest::Approx(912).epsilon(0.25));
   CHECK(b == doctest::Approx(6170).epsilon(0.25));
   CHECK(b > 4 * a);  // of twice the devices
+}
+
+TEST_CASE("trap: many small experts (B200, Qwen3 30B-A3B in FP4: 26971 tok/s; A100, one sequence: 9.6 ms)") {
+  ModelConfig config = get_shape("qwen3-32b").config();
+  config.hidden_size = 2048, config.num_layers = 48, config.num_heads = 32, config.num_kv_heads = 4;
+  config.intermediate_size = 768, config.num_experts = 128, config.experts_per_token = 8;
+  config.layer_windows.resize(48), config.layer_ropes.resize(48);
+  const auto steady = [&](Precision precision, double kv_bytes, const char* machine, const Workload& load) {
+    const EngineProfile profile = get_engine_profile("published");
+    const Cluster cluster = Cluster::parse(machine);
+    const ModelWork model("a3b", config, precision, kv_bytes, profile);
+    CHECK(model.parameters() == doctest::Approx(30.5e9).epsilon(0.01));
+    return CostModel(model, model.stages(1, 1), cluster, profile, 1, 1).steady(load);
+  };
+  CHECK(steady(Precision::fp4, 1, "1 b200", {1000, 1000, 1500, 1571, 1571}).tokens_per_s ==
+        doctest::Approx(26971).epsilon(0.25));
+  CHECK(steady(Precision::bf16, 2, "1 a100-80gb", {128, 128, 192, 1, 100}).decode_ms ==
+        doctest::Approx(9.6).epsilon(0.3));
 }
 
 TEST_CASE("trap: eight Raspberry Pis are slower than four") {

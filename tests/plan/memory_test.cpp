@@ -23,8 +23,11 @@ ModelWork llama_8b(Precision precision, const EngineProfile& profile) {
   return ModelWork("8b", get_shape("llama-3.1-8b").config(), precision, 2, profile);
 }
 
-MemoryPlan memory_of(const ModelWork& model, const EngineProfile& profile, const char* machine, int tp, int pp) {
-  return plan_memory(model, model.stages(tp, pp), profile, Cluster::parse(machine), 256);
+constexpr double kContext = 8192;
+
+MemoryPlan memory_of(const ModelWork& model, const EngineProfile& profile, const char* machine, int tp, int pp,
+                     double context = kContext) {
+  return plan_memory(model, model.stages(tp, pp), profile, Cluster::parse(machine), 256, context);
 }
 
 }  // namespace
@@ -57,12 +60,12 @@ TEST_CASE("stages hold their layers, the first the embedding, the last the head"
 TEST_CASE("keys and values follow the heads, and are held twice where TP exceeds them") {
   const EngineProfile profile = get_engine_profile("published");
   const ModelWork model = llama_8b(Precision::bf16, profile);
-  CHECK(memory_of(model, profile, "8 h100", 1, 1).position_bytes == 131072);
-  CHECK(memory_of(model, profile, "8 h100", 8, 1).position_bytes == 131072 / 8);
-  CHECK(memory_of(model, profile, "2 hosts x 8 h100", 16, 1).position_bytes == 131072 / 8);
-  CHECK(memory_of(model, profile, "8 h100", 1, 2).position_bytes == 131072 / 2);
+  CHECK(memory_of(model, profile, "8 h100", 1, 1).sequence_bytes == kContext * 131072);
+  CHECK(memory_of(model, profile, "8 h100", 8, 1).sequence_bytes == kContext * 131072 / 8);
+  CHECK(memory_of(model, profile, "2 hosts x 8 h100", 16, 1).sequence_bytes == kContext * 131072 / 8);
+  CHECK(memory_of(model, profile, "8 h100", 1, 2).sequence_bytes == kContext * 131072 / 2);
   const ModelWork small("8b", get_shape("llama-3.1-8b").config(), Precision::fp8, 1, profile);
-  CHECK(memory_of(small, profile, "8 h100", 1, 1).position_bytes == 131072 / 2);
+  CHECK(memory_of(small, profile, "8 h100", 1, 1).sequence_bytes == kContext * 131072 / 2);
 }
 
 TEST_CASE("of this engine, weights are the bytes that it packs") {
@@ -95,10 +98,32 @@ TEST_CASE("a device's memory is shared out once") {
   const ModelWork model("70b", get_shape("llama-3.1-70b").config(), Precision::bf16, 2, profile);
   const MemoryPlan none = memory_of(model, profile, "8 h100", 1, 1);
   CHECK(!none.weights_fit());
-  CHECK(none.sequences(2048) == 0);
+  CHECK(none.sequences() == 0);
   const MemoryPlan m = memory_of(model, profile, "8 h100", 4, 1);
   REQUIRE(m.weights_fit());
   CHECK(m.weight_bytes + m.workspace_bytes + m.margin_bytes + m.cache_bytes == doctest::Approx(m.device_bytes));
-  CHECK(m.sequences(1000) == std::floor(m.cache_bytes / m.position_bytes / 1000));
-  CHECK(memory_of(model, profile, "8 h200", 4, 1).sequences(8192) > m.sequences(8192));
+  CHECK(m.sequences() == m.cache_bytes / m.sequence_bytes);
+  CHECK(memory_of(model, profile, "8 h200", 4, 1).sequences() > m.sequences());
+}
+
+TEST_CASE("of layers with a window other engines keep the window, this one keeps all") {
+  const EngineProfile published = get_engine_profile("published"), own = get_engine_profile("trireme");
+  ModelConfig config = get_shape("llama-3.1-8b").config();
+  for (size_t i = 0; i < config.layer_windows.size(); i++)
+    if (i % 4 != 3) config.layer_windows[i] = 1024;
+  const auto memory = [&](const EngineProfile& profile, double context, bool chunked = false) {
+    const ModelWork model("8b", config, Precision::bf16, 2, profile, 0, chunked);
+    return memory_of(model, profile, "8 h100", 1, 1, context);
+  };
+  constexpr double kLayer = 131072 / 32;  // bytes of a position
+  const MemoryPlan kept = memory(published, 8192), all = memory(own, 8192);
+  CHECK(kept.sequence_bytes == (24 * 1024 + 8 * 8192) * kLayer);
+  CHECK(all.sequence_bytes == 8192 * 131072);
+  // While a step computes a prompt, its rows are there in all layers: 8192 of them, less what the window keeps.
+  CHECK(kept.workspace_bytes == doctest::Approx(published.workspace_bytes + 24 * (8192 - 1024) * kLayer));
+  for (const EngineProfile* profile : {&published, &own}) {
+    CHECK(memory(*profile, 1024).sequence_bytes == 1024 * 131072);  // all of it is in the window
+    CHECK(memory(*profile, 1024).workspace_bytes == memory(*profile, 64).workspace_bytes);
+  }
+  CHECK(memory(published, 8192, true).sequence_bytes == all.sequence_bytes);  // chunks
 }

@@ -34,4 +34,7 @@ TEST_CASE("a profile that lacks something is refused by name") {
   json["constants"]["layer_us"] = -1;
   CHECK(contains(testkit::error_of([&] { EngineProfile::parse(json, "x"); }),
                  "\"layer_us\" must be a number of at least 0"));
+  json["memory"]["drops_unseen"] = 1;
+  CHECK(
+      contains(testkit::error_of([&] { EngineProfile::parse(json, "x"); }), "\"drops_unseen\" must be true or false"));
 }

@@ -218,9 +218,11 @@ TEST_CASE("windows, of all layers or all but each n-th") {
   CHECK(first_windows(read(config_of("starcoder2-15b")), 3) == Windows{4096, 4096, 4096});
   CHECK(first_windows(read(config_of("mistral-small-3.1")), 3) == Windows{0, 0, 0});
   CHECK(first_windows(read(config_of("gpt-oss-20b")), 4) == Windows{128, 0, 128, 0});
+  CHECK(!read(config_of("command-a")).chunked);
   CHECK(first_windows(read(config_of("command-a")), 5) == Windows{4096, 4096, 4096, 0, 4096});
   CHECK(first_windows(read(config_of("gemma-3-4b")), 7) == Windows{1024, 1024, 1024, 1024, 1024, 0, 1024});
   CHECK(first_windows(read(config_of("llama-4-scout")), 5) == Windows{8192, 8192, 8192, 0, 8192});
+  CHECK(read(config_of("llama-4-scout")).chunked);
   const json lettered = changed("command-a", "sliding_window_pattern", "LG");
   CHECK(first_windows(PublishedModel::read(lettered, "c"), 4) == Windows{4096, 0, 4096, 0});
   json qwen = changed("qwen2.5-vl-7b", "use_sliding_window", true);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "testkit/error_of.h"
 #include "topology/invent.h"
@@ -58,7 +59,51 @@ TEST_CASE("GPUs are known by what their drivers call them, with the memory that 
   CHECK(a100.device.name.starts_with("a100-"));
   CHECK(cluster_of_golden("hgx_b200").device.name == "b200");
   CHECK(cluster_of_golden("rtx4090_4").device.name == "rtx-4090");
-  CHECK(cluster_of_golden("gh200_four").text() == "4 hosts x 1 h100 pcie, 1 ib400");
+  CHECK(cluster_of_golden("gh200_four").text() == "4 hosts x 1 gh200 pcie, 1 ib400");
+}
+
+TEST_CASE("every name that a driver has for a GPU is of one data sheet") {
+  constexpr uint64_t kGi = uint64_t{1} << 30;
+  const std::tuple<const char*, uint64_t, const char*> known[] = {
+      {"NVIDIA A100-SXM4-40GB", 40 * kGi, "a100-40gb"},
+      {"NVIDIA A100-SXM4-80GB", 80 * kGi, "a100-80gb"},
+      {"NVIDIA A100-PCIE-40GB", 40 * kGi, "a100-pcie-40gb"},
+      {"NVIDIA A100 80GB PCIe", 80 * kGi, "a100-pcie-80gb"},
+      {"NVIDIA H100 80GB HBM3", 80 * kGi, "h100"},
+      {"NVIDIA H100 PCIe", 80 * kGi, "h100-pcie"},
+      {"NVIDIA H100 NVL", 94 * kGi, "h100-nvl"},
+      {"NVIDIA H200", 141 * kGi, "h200"},
+      {"NVIDIA H200 NVL", 141 * kGi, "h200-nvl"},
+      {"NVIDIA GH200 480GB", 96 * kGi, "gh200"},
+      {"GH200 120GB", 96 * kGi, "gh200"},
+      {"NVIDIA H20", 96 * kGi, "h20"},
+      {"NVIDIA B200", 180 * kGi, "b200"},
+      {"NVIDIA GB200", 186 * kGi, "gb200"},
+      {"NVIDIA B300 SXM6 AC", 269 * kGi, "b300"},
+      {"NVIDIA GB300", 278 * kGi, "gb300"},
+      {"NVIDIA A10", 22 * kGi, "a10"},
+      {"NVIDIA A30", 24 * kGi, "a30"},
+      {"NVIDIA A40", 45 * kGi, "a40"},
+      {"NVIDIA L4", 22 * kGi, "l4"},
+      {"NVIDIA L40S", 45 * kGi, "l40s"},
+      {"NVIDIA RTX A6000", 48 * kGi, "rtx-a6000"},
+      {"NVIDIA GeForce RTX 4090", 24 * kGi, "rtx-4090"},
+      {"NVIDIA GeForce RTX 5090", 32 * kGi, "rtx-5090"},
+      {"NVIDIA RTX PRO 6000 Blackwell Server Edition", 95 * kGi, "rtx-pro-6000"},
+  };
+  Machine machine = invent_machine("1 h100");
+  Gpu& gpu = machine.hosts[0].gpus.gpus[0];
+  for (const auto& [name, bytes, sheet] : known) {
+    CAPTURE(name);
+    gpu.name = name, gpu.memory_bytes = bytes;
+    CHECK(cluster_of(machine).device.name == sheet);
+    CHECK(cluster_of(machine).device.memory_bytes == double(bytes));
+  }
+  for (const char* name : {"NVIDIA A10G", "NVIDIA RTX A4000", "NVIDIA L40", "NVIDIA A100G"}) {  // others, of like names
+    CAPTURE(name);
+    gpu.name = name;
+    CHECK(contains(error_of([&] { cluster_of(machine); }), fmt::format("there is no data sheet of {};", name)));
+  }
 }
 
 TEST_CASE("links are those of the weakest GPU") {
