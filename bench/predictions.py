@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """How far the planner is off on this machine: what steps took in real runs, beside what it says of such steps.
 
-Calibrates first (`trireme bench --calibrate`, about a minute, unless --keep); then runs every layout that has a core for
-each rank, with each batch and each prompt length, of each model. A run says itself what its steps took and what was
-planned for them ("steps" of status.json); every run is taken --repeats times, and the medians count.
+Calibrates once, before all else (`trireme bench --calibrate`, three minutes, unless --keep); then runs every layout that
+has a core for each rank, with each batch and each prompt length, of each model. A run says itself what its steps took and
+what was planned for them ("steps" of status.json). All runs are taken in --repeats rounds, each run once a round, and the
+medians over the rounds count: a machine that drifts for minutes spoils a round of a run, not the run. A machine that stays
+faster or slower than while it was calibrated is off from it in every round, and shows so.
 
     bench/predictions.py MODEL... [--trireme build/trireme] [--batches 1,4,8,16] [--contexts 128,512] [--repeats 3] [--keep]"""
 
@@ -13,7 +15,9 @@ import os
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
+import time
 
 NEW_TOKENS = 64
 ROUNDS = 3  # of documents: the first touches memory that nobody has touched
@@ -56,6 +60,18 @@ def measure(trireme, model, layout, batch, context, folder):
         return json.load(file)["steps"]
 
 
+def measure_rounds(args, runs):
+    """For each run what its steps took, round by round."""
+    samples = [[] for _ in runs]
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(1, args.repeats + 1):
+            start = time.monotonic()
+            for run, taken in zip(runs, samples):
+                taken.append(measure(args.trireme, *run, folder))
+            print(f"round {number} of {args.repeats}: {len(runs)} runs in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    return samples
+
+
 def errors(samples):
     """(measured, planned) of decode (ms) and prefill (tok/s): medians of the samples."""
     def median(field):
@@ -78,20 +94,19 @@ def main():
         print(call([args.trireme, "bench", "--calibrate"]), end="", flush=True)
         if cores > 1:
             call(["mpirun", "-n", str(cores), args.trireme, "bench", "--calibrate"])
+    runs = [(model, layout, batch, context) for model in args.models for layout in layouts(cores)
+            for batch in map(int, args.batches.split(",")) for context in map(int, args.contexts.split(","))]
     off = {"decode": [], "prefill": []}
+    rounds = measure_rounds(args, runs)
     print(f"{'model':<34} {'tp pp dp':<9} batch context   decode ms: measured planned  off   prefill tok/s: measured planned  off")
-    with tempfile.TemporaryDirectory() as folder:
-        for model in args.models:
-            for layout in layouts(cores):
-                for batch in map(int, args.batches.split(",")):
-                    for context in map(int, args.contexts.split(",")):
-                        both = errors([measure(args.trireme, model, layout, batch, context, folder) for _ in range(args.repeats)])
-                        shares = {name: planned / measured - 1 for name, (measured, planned) in both.items()}
-                        for name, share in shares.items():
-                            off[name].append(abs(share))
-                        print(f"{os.path.basename(model):<34} {' '.join(map(str, layout)):<9} {batch:>5} {context:>7}"
-                              f"{both['decode'][0]:>21.2f} {both['decode'][1]:>7.2f} {shares['decode']:>+5.0%}"
-                              f"{both['prefill'][0]:>25.0f} {both['prefill'][1]:>7.0f} {shares['prefill']:>+5.0%}", flush=True)
+    for (model, layout, batch, context), samples in zip(runs, rounds):
+        both = errors(samples)
+        shares = {name: planned / measured - 1 for name, (measured, planned) in both.items()}
+        for name, share in shares.items():
+            off[name].append(abs(share))
+        print(f"{os.path.basename(model):<34} {' '.join(map(str, layout)):<9} {batch:>5} {context:>7}"
+              f"{both['decode'][0]:>21.2f} {both['decode'][1]:>7.2f} {shares['decode']:>+5.0%}"
+              f"{both['prefill'][0]:>25.0f} {both['prefill'][1]:>7.0f} {shares['prefill']:>+5.0%}")
     for name, shares in off.items():
         inside = sum(share <= LIMITS[name] for share in shares)
         print(f"{name}: {inside} of {len(shares)} within {LIMITS[name]:.0%}; median {statistics.median(shares):.1%}, worst {max(shares):.1%}")

@@ -15,7 +15,7 @@ namespace trireme {
 
 namespace {
 
-constexpr int kVersion = 3;  // raised when a field changes its meaning: older files are measured again
+constexpr int kVersion = 4;  // raised when a field changes its meaning: older files are measured again
 constexpr const char* kMark = "trireme_calibration";
 
 }  // namespace

@@ -45,11 +45,13 @@ CostModel::CostModel(const ModelWork& model, std::vector<StageWork> stages, cons
                      const EngineProfile& profile, int tp, int pp)
     : model_(model), stages_(std::move(stages)), cluster_(cluster), profile_(profile), tp_(tp), pp_(pp) {
   if (profile.host) measured_ = profile.host->of(cluster.device.share);
+  if (profile.host && pp > 1) lone_ = profile.host->lone_of(cluster.device.share);
 }
 
 // Of one stage: its layers over `rows` rows, and the head over `head_rows`.
-void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const {
-  if (measured_) return add_calibrated_products(cost, stage, rows, head_rows);
+void CostModel::add_products(StepCost& cost, const Measured& costs, const StageWork& stage, double rows,
+                             double head_rows) const {
+  if (costs) return add_measured_products(cost, *costs, stage, rows, head_rows);
   const Precision precision = model_.precision();
   const double bandwidth = cluster_.device.memory_bytes_per_s;
   const bool cpu = cluster_.device.cpu;
@@ -68,12 +70,12 @@ void CostModel::add_products(StepCost& cost, const StageWork& stage, double rows
 }
 
 // The embedding's format is the head's, which may have other bits than the layers.
-void CostModel::add_calibrated_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const {
+void CostModel::add_measured_products(StepCost& cost, const StepCosts& costs, const StageWork& stage, double rows,
+                                      double head_rows) const {
   const double read = model_.read_share(rows), each = stage.layer_parameters * read / stage.layers;
-  const auto layers_ns = [&](double r) { return stage.layers * measured_->layer_ns(model_.precision(), each, r); };
+  const auto layers_ns = [&](double r) { return stage.layers * costs.layer_ns(model_.precision(), each, r); };
   const auto head_ns = [&](double r) {
-    return r > 0 && stage.head_parameters > 0 ? measured_->layer_ns(head_precision(stage), stage.head_parameters, r)
-                                              : 0;
+    return r > 0 && stage.head_parameters > 0 ? costs.layer_ns(head_precision(stage), stage.head_parameters, r) : 0;
   };
   const double products = layers_ns(rows * model_.used_share() / read) + head_ns(head_rows);
   const double weights = std::min(products, layers_ns(1) + head_ns(1));
@@ -82,24 +84,24 @@ void CostModel::add_calibrated_products(StepCost& cost, const StageWork& stage, 
   cost.products_ms += products * 1e-6;
 }
 
-double CostModel::decode_attention_ms(const StageWork& stage, double rows, double position) const {
+double CostModel::decode_attention_ms(const Measured& costs, const StageWork& stage, double rows,
+                                      double position) const {
   const double seen = rows * stage.layers * model_.seen_positions(position);
-  if (!measured_)
+  if (!costs)
     return seen * model_.position_bytes(stage.kv_heads) / (profile_.kv_share * cluster_.device.memory_bytes_per_s) *
            1e3;
   const double cached = profile_.host->cached_bytes * cluster_.device.share;
   const double read = std::max(0.0, 1 - cached / (seen * model_.position_bytes(stage.kv_heads)));
-  const StepCosts& m = *measured_;
-  const double near = stage.heads * m.cached_attend_ns + stage.kv_heads * m.cached_kv_ns;
-  const double far = std::max(near, stage.heads * m.attend_ns + stage.kv_heads * m.kv_ns);
+  const double near = stage.heads * costs->cached_attend_ns + stage.kv_heads * costs->cached_kv_ns;
+  const double far = std::max(near, stage.heads * costs->attend_ns + stage.kv_heads * costs->kv_ns);
   const double ns = near + read * (far - near);
   return seen * model_.config().head_dim * ns * 1e-6;
 }
 
 // Of a piece of prompts of `tokens`.
-double CostModel::prompt_attention_ms(const StageWork& stage, double rows, double tokens) const {
+double CostModel::prompt_attention_ms(const Measured& costs, const StageWork& stage, double rows, double tokens) const {
   const double values = rows * model_.seen_in_prompt(tokens) * stage.layers * model_.config().head_dim;
-  if (measured_) return values * stage.heads * measured_->attend_prompt_ns * 1e-6;
+  if (costs) return values * stage.heads * costs->attend_prompt_ns * 1e-6;
   const double flops = profile_.flops_share * cluster_.device.flops_reach * cluster_.device.bf16_flops;
   return 4 * values * model_.config().num_heads / tp_ / flops * 1e3;
 }
@@ -119,15 +121,26 @@ double CostModel::hop_ms(double bytes) const {
 
 template <typename AttentionMs>
 CostModel::Pass CostModel::pass(double rows, double head_rows, const AttentionMs& attention_ms) const {
+  Pass p = pass_by(measured_, rows, head_rows, attention_ms);
+  if (lone_) {  // measured with some noise: no rank is slower for others that wait
+    const Pass alone = pass_by(lone_, rows, head_rows, attention_ms);
+    p.lone_gain = std::max(1.0, p.cost.total_ms() / alone.cost.total_ms());
+  }
+  return p;
+}
+
+template <typename AttentionMs>
+CostModel::Pass CostModel::pass_by(const Measured& costs, double rows, double head_rows,
+                                   const AttentionMs& attention_ms) const {
   const double eight = arithmetic_of(cluster_.device, model_.precision()) == Precision::bf16 ? 0 : profile_.layer_8_us;
   const double experts = model_.config().num_experts > 0 && !cluster_.device.cpu ? profile_.expert_us : 0;
-  const double layer_us = measured_ ? 0 : profile_.layer_us + eight + experts;
+  const double layer_us = costs ? 0 : profile_.layer_us + eight + experts;
   const double bytes = rows * static_cast<double>(model_.config().hidden_size) * profile_.sum_bytes;
   Pass p;
   for (const StageWork& stage : stages_) {
     StepCost one;
-    add_products(one, stage, rows, head_rows);
-    one.cache_ms += attention_ms(stage);
+    add_products(one, costs, stage, rows, head_rows);
+    one.cache_ms += attention_ms(costs, stage);
     one.layers_ms += stage.layers * layer_us * 1e-3;
     if (tp_ > 1) one.reduce_ms += 2 * stage.layers * reduce_ms(bytes);
     if (&stage != &stages_.front()) one.hops_ms += hop_ms(bytes);
@@ -156,9 +169,11 @@ double CostModel::fixed_ms(double sequences) const {
 StepCost CostModel::decode_step(double sequences, double position) const {
   const double micro_batches = std::min<double>(pp_, std::max(1.0, sequences));
   const double rows = sequences / micro_batches;
-  const Pass p = pass(rows, rows, [&](const StageWork& stage) { return decode_attention_ms(stage, rows, position); });
+  const Pass p = pass(rows, rows, [&](const Measured& costs, const StageWork& stage) {
+    return decode_attention_ms(costs, stage, rows, position);
+  });
   const double once = p.cost.total_ms(), whole = std::max(once, micro_batches * p.slowest_ms);
-  StepCost cost = p.cost.times(pipelined(whole, once, micro_batches, 1, profile_.host ? profile_.host->lone_core : 1));
+  StepCost cost = p.cost.times(pipelined(whole, once, micro_batches, 1, p.lone_gain));
   cost.fixed_ms = fixed_ms(sequences);
   cost.bound_ms = decode_bound(model_, cluster_, tp_, pp_, rows, position, profile_.sum_bytes).total_ms();
   return cost;
@@ -170,12 +185,12 @@ CostModel::Prompts CostModel::prompts(double tokens, double sequences) const {
   const double cut = std::max(sequences, std::ceil(all / profile_.piece_tokens));
   const double pieces = std::max(std::ceil(all / profile_.chunk_tokens), std::min<double>(pp_, cut));
   const double rows = all / pieces;
-  const Pass p =
-      pass(rows, sequences / pieces, [&](const StageWork& stage) { return prompt_attention_ms(stage, rows, tokens); });
+  const Pass p = pass(rows, sequences / pieces, [&](const Measured& costs, const StageWork& stage) {
+    return prompt_attention_ms(costs, stage, rows, tokens);
+  });
   const double once = p.cost.total_ms(), whole = once + (pieces - 1) * p.slowest_ms;
   const double full = 1 - std::min<double>(pp_, pieces) / pieces;  // else it fills, or drains
-  const double gain = profile_.host ? profile_.host->lone_core_prompt : 1;
-  Prompts prompts{p.cost.times(pipelined(whole, once, pieces, full, gain))};
+  Prompts prompts{p.cost.times(pipelined(whole, once, pieces, full, p.lone_gain))};
   prompts.cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
   // This engine's pieces of one prompt pass its stages beside each other, which that bound knows nothing of.
   const double beside = profile_.host ? whole / (pieces * once) : 1;

@@ -51,8 +51,8 @@ struct Performance {
 //   decode   = step + (running - 1) / output * interference * busy           (every other sequence's prefill, once)
 //   TTFT     = request + prefill + clump * (running - 1) * busy + queue
 // waits: of full stages for each other, 1 + bubble * (stages - 1) / stages; gain: of calibrated cores whose neighbours
-// wait. busy: that a prompt keeps a stage in steps full of prompts, for its weights are read and its kernels launched
-// anyway.
+// wait, over the same step beside others at work. busy: that a prompt keeps a stage in steps full of prompts, for its
+// weights are read and its kernels launched anyway.
 class CostModel {
  public:
   // stages: model.stages(tp, pp).
@@ -70,19 +70,25 @@ class CostModel {
   struct Pass {
     StepCost cost;
     double slowest_ms = 0;  // stage
+    double lone_gain = 1;   // how many times as fast they go while no other rank of the host works
   };
   struct Prompts {
     StepCost cost;
     double busy_ms = 0;  // of the slowest stage
   };
 
+  using Measured = std::optional<StepCosts>;  // of a rank of this layout, where the profile is calibrated
+
   template <typename AttentionMs>
   Pass pass(double rows, double head_rows, const AttentionMs& attention_ms) const;
+  template <typename AttentionMs>
+  Pass pass_by(const Measured& costs, double rows, double head_rows, const AttentionMs& attention_ms) const;
   Prompts prompts(double tokens, double sequences) const;
-  void add_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const;
-  void add_calibrated_products(StepCost& cost, const StageWork& stage, double rows, double head_rows) const;
-  double decode_attention_ms(const StageWork& stage, double rows, double position) const;
-  double prompt_attention_ms(const StageWork& stage, double rows, double tokens) const;
+  void add_products(StepCost& cost, const Measured& costs, const StageWork& stage, double rows, double head_rows) const;
+  void add_measured_products(StepCost& cost, const StepCosts& costs, const StageWork& stage, double rows,
+                             double head_rows) const;
+  double decode_attention_ms(const Measured& costs, const StageWork& stage, double rows, double position) const;
+  double prompt_attention_ms(const Measured& costs, const StageWork& stage, double rows, double tokens) const;
   double reduce_ms(double bytes) const;
   double hop_ms(double bytes) const;
   double fixed_ms(double sequences) const;
@@ -92,7 +98,8 @@ class CostModel {
   std::vector<StageWork> stages_;
   const Cluster& cluster_;
   const EngineProfile& profile_;
-  std::optional<StepCosts> measured_;  // of a rank of this layout, where the profile is calibrated
+  Measured measured_;  // beside the other ranks of the host
+  Measured lone_;      // while they wait, as stages of a pipeline may
   int tp_, pp_;
 };
 

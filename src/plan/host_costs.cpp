@@ -21,8 +21,6 @@ struct Field {
 };
 
 constexpr Field<HostCosts> kHostFields[] = {{"cores", &HostCosts::cores},
-                                            {"lone_core", &HostCosts::lone_core},
-                                            {"lone_core_prompt", &HostCosts::lone_core_prompt},
                                             {"read_bytes_per_s", &HostCosts::read_bytes_per_s},
                                             {"cached_bytes", &HostCosts::cached_bytes},
                                             {"reduce_us", &HostCosts::reduce_us},
@@ -155,21 +153,26 @@ StepCosts StepCosts::mean_of(std::span<const StepCosts> rounds) {
   return mean;
 }
 
-StepCosts HostCosts::of(double share) const {
+StepCosts HostCosts::of(double share) const { return between_cores(core, share); }
+
+StepCosts HostCosts::lone_of(double share) const { return between_cores(lone, share); }
+
+StepCosts HostCosts::between_cores(const StepCosts& one, double share) const {
   const double mine = std::max(1.0, share * cores);
-  const double part = core.empty() || cores <= 1 ? 1 : std::min(1.0, std::log(mine) / std::log(cores));
-  const double longer = core.empty() ? 1 / share : mine / (share * cores);  // than what was measured
+  const double part = one.empty() || cores <= 1 ? 1 : std::min(1.0, std::log(mine) / std::log(cores));
+  const double longer = one.empty() ? 1 / share : mine / (share * cores);  // than what was measured
   StepCosts costs = whole;
   for (const Field<StepCosts>& f : kStepFields)
-    costs.*f.member = between(core.*f.member, whole.*f.member, part) * longer;
+    costs.*f.member = between(one.*f.member, whole.*f.member, part) * longer;
   for (int p = 0; p < kPrecisions; p++)
     for (StepCosts::Layers& l : costs.layers[p])
       for (size_t i = 0; i < l.curve.rows.size(); i++) {
         double& ns = l.curve.ns_per_parameter[i];
-        const double one = core.layers[p].empty()
-                               ? ns
-                               : core.layer_ns(static_cast<Precision>(p), l.parameters, l.curve.rows[i]) / l.parameters;
-        ns = between(one, ns, part) * longer;
+        const double one_ns =
+            one.layers[p].empty()
+                ? ns
+                : one.layer_ns(static_cast<Precision>(p), l.parameters, l.curve.rows[i]) / l.parameters;
+        ns = between(one_ns, ns, part) * longer;
       }
   return costs;
 }
@@ -193,11 +196,13 @@ HostCosts HostCosts::parse(const nlohmann::json& json, const std::string& source
   HostCosts costs;
   read_fields(fields, kHostFields, costs);
   costs.whole = steps_of(JsonFields(fields.at("whole"), source, "calibration"), source);
-  if (fields.has("core")) costs.core = steps_of(JsonFields(fields.at("core"), source, "calibration"), source);
+  if (fields.has("core") || fields.has("lone")) {  // one pass measures both
+    costs.core = steps_of(JsonFields(fields.at("core"), source, "calibration"), source);
+    costs.lone = steps_of(JsonFields(fields.at("lone"), source, "calibration"), source);
+  }
   for (const char* positive : {"read_bytes_per_s", "reduce_bytes_per_s"})
     if (fields.number(positive, 0) <= 0) fields.refuse(positive, "must be above 0");
-  for (const char* at_least_one : {"cores", "lone_core", "lone_core_prompt"})
-    if (fields.number(at_least_one, 0) < 1) fields.refuse(at_least_one, "must be 1 at least");
+  if (costs.cores < 1) fields.refuse("cores", "must be 1 at least");
   return costs;
 }
 
@@ -205,7 +210,7 @@ nlohmann::ordered_json HostCosts::to_json() const {
   nlohmann::ordered_json json;
   for (const Field<HostCosts>& f : kHostFields) json[f.name] = this->*f.member;
   json["whole"] = json_of(whole);
-  if (!core.empty()) json["core"] = json_of(core);
+  if (!core.empty()) json["core"] = json_of(core), json["lone"] = json_of(lone);
   return json;
 }
 

@@ -48,19 +48,20 @@ struct StepCosts {
 // (launch/calibrate.h), in place of shares of a data sheet.
 struct HostCosts {
   double cores = 0;               // that took part
-  double lone_core = 1;           // speed of one core while the others rest, of its speed while they work: decoding
-  double lone_core_prompt = 1;    // and in prompts
   double read_bytes_per_s = 0;    // streaming reads, all cores
   double cached_bytes = 0;        // of keys and values that stay in caches from one step to the next
   double reduce_us = 0;           // of an all-reduce or a hop through shared memory
   double reduce_bytes_per_s = 0;  // and of its bytes from each other rank
   StepCosts whole;                // of one rank that has all cores
   StepCosts core;                 // of a rank that has one, beside others on all other cores; empty: not measured
+  StepCosts lone;                 // of the same while the others wait; measured where `core` is
 
   // Of a rank that has this share of the cores, the others being at work, too: between the two that were measured
   // geometric, by the logarithm of the cores. Where one was measured alone, a part of the cores takes as many times
   // longer.
   StepCosts of(double share) const;
+  // The same while the others wait; where that was not measured, as if they were at work.
+  StepCosts lone_of(double share) const;
 
   // What was measured in place of a data sheet's rates of all these CPUs, for bounds: the most that any step reached.
   void set_rates(DeviceSheet& device) const;
@@ -68,6 +69,10 @@ struct HostCosts {
   // Throws Error(bad_data) naming the field.
   static HostCosts parse(const nlohmann::json& json, const std::string& source);
   nlohmann::ordered_json to_json() const;
+
+ private:
+  // one: of a rank that has one core.
+  StepCosts between_cores(const StepCosts& one, double share) const;
 };
 
 }  // namespace trireme

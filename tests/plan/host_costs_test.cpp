@@ -29,14 +29,17 @@ nlohmann::json steps(double one_row_ns) {
   return steps;
 }
 nlohmann::json calibration() {
-  return {{"cores", 8},
-          {"lone_core", 1.5},
-          {"lone_core_prompt", 1},
-          {"cached_bytes", 0},
-          {"read_bytes_per_s", 1e15},
-          {"reduce_us", 0},
-          {"reduce_bytes_per_s", 1e18},
-          {"whole", steps(1)}};
+  return {{"cores", 8},     {"cached_bytes", 0},          {"read_bytes_per_s", 1e15},
+          {"reduce_us", 0}, {"reduce_bytes_per_s", 1e18}, {"whole", steps(1)}};
+}
+// The same of two cores, of which one alone takes as much longer as it is less, and `faster` by so much while the other
+// one waits.
+nlohmann::json two_cores(double faster) {
+  nlohmann::json json = calibration();
+  json["cores"] = 2;
+  json["core"] = steps(2);
+  json["lone"] = steps(2 / faster);
+  return json;
 }
 
 std::string refusal(const char* field, const nlohmann::json& value) {
@@ -45,7 +48,7 @@ std::string refusal(const char* field, const nlohmann::json& value) {
   return error_of([&] { HostCosts::parse(json, "c.json"); });
 }
 
-// Of a step of `rows`, or of prompts, on a rank with half of such a host.
+// Of a step of `rows`, or of prompts, on ranks with half of such a host each.
 struct Steps {
   double decode_ms, prompts_ms;
 };
@@ -123,12 +126,24 @@ TEST_CASE("keys and values that stay in caches cost what they do there") {
 TEST_CASE("ranks of one core each and one of all are as measured, ranks between them geometric") {
   nlohmann::json json = calibration();
   json["core"] = steps(4);  // not 8: what eight cores do for one rank they do not do eight times as well
+  json["lone"] = steps(2);
   const HostCosts costs = HostCosts::parse(HostCosts::parse(json, "c.json").to_json(), "c.json");
-  const auto row_ns = [&](double cores) { return costs.of(cores / 8).layer_ns(Precision::bf16, 1e6, 1) / 1e6; };
-  CHECK(row_ns(8) == doctest::Approx(1));
-  CHECK(row_ns(1) == doctest::Approx(4));
-  CHECK(row_ns(2) == doctest::Approx(std::pow(4, 2.0 / 3)));
-  CHECK(row_ns(0.5) == doctest::Approx(8));  // two share one
+  const auto row_ns = [](const StepCosts& steps) { return steps.layer_ns(Precision::bf16, 1e6, 1) / 1e6; };
+  CHECK(row_ns(costs.of(1)) == doctest::Approx(1));
+  CHECK(row_ns(costs.of(1.0 / 8)) == doctest::Approx(4));
+  CHECK(row_ns(costs.of(2.0 / 8)) == doctest::Approx(std::pow(4, 2.0 / 3)));
+  CHECK(row_ns(costs.of(0.5 / 8)) == doctest::Approx(8));  // two share one
+  // While the others wait; a rank of all cores has no others.
+  CHECK(row_ns(costs.lone_of(1)) == doctest::Approx(1));
+  CHECK(row_ns(costs.lone_of(1.0 / 8)) == doctest::Approx(2));
+  CHECK(row_ns(costs.lone_of(2.0 / 8)) == doctest::Approx(std::pow(2, 2.0 / 3)));
+}
+
+TEST_CASE("where one rank was measured alone, others that wait make no difference") {
+  const HostCosts costs = HostCosts::parse(calibration(), "c.json");
+  for (double share : {1.0, 0.5, 0.1})
+    CHECK(costs.lone_of(share).layer_ns(Precision::bf16, 1e6, 1) == costs.of(share).layer_ns(Precision::bf16, 1e6, 1));
+  CHECK(step_ms(2, 1) == doctest::Approx(step_ms(1, 1)).epsilon(0.01));
 }
 
 TEST_CASE("of rounds of the same measurements the mean counts") {
@@ -150,15 +165,31 @@ TEST_CASE("the most that a step reached stands for the data sheet") {
 }
 
 TEST_CASE("a stage is faster while the other one waits for it") {
-  CHECK(step_ms(2, 1) == doctest::Approx(step_ms(1, 1) / 1.5).epsilon(0.01));  // all that a core can take
-  nlohmann::json costs = calibration();
-  costs["lone_core"] = 3;
-  CHECK(step_ms(2, 1, costs) == doctest::Approx(step_ms(1, 1) / 2).epsilon(0.01));  // half of them wait, no more
+  const double alone = step_ms(1, 1);
+  CHECK(step_ms(2, 1, two_cores(1.5)) == doctest::Approx(alone / 1.5).epsilon(0.01));  // all that a core can take
+  CHECK(step_ms(2, 1, two_cores(3)) == doctest::Approx(alone / 2).epsilon(0.01));      // half of them wait, no more
+  CHECK(step_ms(2, 1, two_cores(0.8)) == doctest::Approx(alone).epsilon(0.01));        // noise
+  CHECK(step_ms(1, 1, two_cores(1.5)) == doctest::Approx(alone));                      // one stage waits for none
+}
+
+TEST_CASE("by how much is that step's own: of its rows, its precision, its positions") {
+  nlohmann::json costs = two_cores(1.5);
+  costs["lone"]["layers"]["bf16"][0]["ns_per_parameter"] = {2 / 1.5, 4 * 2};                  // nothing at 16 rows
+  CHECK(prompts_ms(2, 1, 16, costs) == doctest::Approx(prompts_ms(1, 1, 16)).epsilon(0.03));  // the head has one row
+  CHECK(step_ms(2, 1, costs) == doctest::Approx(step_ms(1, 1) / 1.5).epsilon(0.01));
+
+  costs = two_cores(1);
+  costs["core"]["layers"]["int8"] = {layers(1, 2)}, costs["lone"]["layers"]["int8"] = {layers(1, 1)};  // not BF16's
+  CHECK(step_ms(2, 1, costs) == doctest::Approx(step_ms(1, 1)).epsilon(0.01));
+
+  costs = two_cores(1);
+  costs["core"]["kv_ns"] = 8, costs["lone"]["kv_ns"] = 4;
+  const double layers_ms = step_ms(1, 1), attention_ms = step_ms(1, 1, costs, 100) - layers_ms;
+  CHECK(step_ms(2, 1, costs, 100) == doctest::Approx(layers_ms + attention_ms / 2).epsilon(0.01));
 }
 
 TEST_CASE("a full pipeline is as fast as its slowest stage, which has the head") {
-  nlohmann::json costs = calibration();
-  costs["lone_core"] = 1;
+  const nlohmann::json costs = two_cores(1);
   const double layers = 30 * (2.0 * (9 + 3) * 64 + 3 * 1536) * 576, head = 49152.0 * 576;
   const double slowest = (layers / 2 + head) / (layers + head);
   const double waits = 1 + get_engine_profile("trireme").bubble / 2;
@@ -166,11 +197,9 @@ TEST_CASE("a full pipeline is as fast as its slowest stage, which has the head")
 }
 
 TEST_CASE("a prompt too short to be cut passes stages one after the other, each faster while the other waits") {
-  nlohmann::json costs = calibration();
-  CHECK(prompts_ms(2, 1, 16, costs) == doctest::Approx(prompts_ms(1, 1, 16)).epsilon(0.01));
-  costs["lone_core_prompt"] = 1.5;
-  CHECK(prompts_ms(2, 1, 16, costs) == doctest::Approx(prompts_ms(1, 1, 16) / 1.5).epsilon(0.01));
-  CHECK(prompts_ms(1, 1, 16, costs) == prompts_ms(1, 1, 16));
+  CHECK(prompts_ms(2, 1, 16, two_cores(1)) == doctest::Approx(prompts_ms(1, 1, 16)).epsilon(0.01));
+  CHECK(prompts_ms(2, 1, 16, two_cores(1.5)) == doctest::Approx(prompts_ms(1, 1, 16) / 1.5).epsilon(0.01));
+  CHECK(prompts_ms(1, 1, 16, two_cores(1.5)) == doctest::Approx(prompts_ms(1, 1, 16)));
 }
 
 TEST_CASE("pieces of a prompt pass stages beside each other; stages that are full of many wait for each other") {
@@ -187,6 +216,9 @@ TEST_CASE("what is no calibration is refused by the field") {
   CHECK(contains(refusal("read_bytes_per_s", 0), "\"read_bytes_per_s\" of the calibration must be above 0"));
   CHECK(contains(refusal("step_us", -1), "must be a number of at least 0"));
   CHECK(contains(refusal("layers", nlohmann::json::object()), "must have a precision"));
+  nlohmann::json half = two_cores(1);
+  half.erase("lone");
+  CHECK(contains(error_of([&] { HostCosts::parse(half, "c.json"); }), "\"lone\""));
   const auto of_rows = [](nlohmann::json rows) {
     const nlohmann::json one = {{"parameters", 1}, {"rows", std::move(rows)}, {"ns_per_parameter", {1, 2}}};
     return nlohmann::json{{"int8", {one}}};

@@ -1,0 +1,219 @@
+#include "launch/rank_costs.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "launch/stopwatch.h"
+#include "plan/own_memory.h"
+#include "topology/host.h"
+
+namespace trireme {
+
+namespace {
+
+// Made-up models, each of which shows one cost. wide and broad: large and small layers, of weights past any cache that
+// a few cores have. narrow: layers that are nearly nothing, as many less few. grouped and single: their attention is
+// most, with four query heads and with one to a KV head.
+ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int layers, int heads, int kv_heads,
+                    int head_dim) {
+  return {name, "llama", hidden, intermediate, layers, heads, kv_heads,    head_dim, 512,
+          4096, 1e4,     0,      1e-5,         true,   false, QkNorm::none};
+}
+const ModelShape kWide = shape_of("wide", 2048, 8192, 2, 16, 4, 128);
+constexpr int kFewLayers = 8, kManyLayers = 40;
+ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1, 64); }
+const ModelShape kBroad = shape_of("broad", 512, 1536, 40, 8, 2, 64);
+ModelShape grouped(int layers) { return shape_of("grouped", 128, 256, layers, 8, 2, 64); }
+ModelShape single(int layers) { return shape_of("single", 128, 256, layers, 2, 2, 64); }
+
+constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
+constexpr int64_t kLoneRows[] = {1, 4, 16, 64, 256};  // of both, of a rank whose neighbours wait: less time, as smooth
+constexpr int64_t kMostFp8Rows = 16;  // CPUs unpack it for a few rows at a time: more take as many times longer
+constexpr double kLeastNs = 1e-6;     // of a parameter: noise may leave nothing
+constexpr int64_t kChunk = kStepTokens;
+constexpr int64_t kShort = 4;    // tokens of a prompt that only begins a sequence
+constexpr int64_t kLong = 2048;  // tokens of a long prompt
+// Positions that attention is measured over, by so many sequences: near, in few layers, so few that a quarter of the
+// caches holds keys and values; far, in many, that these are more than most caches.
+constexpr int64_t kAttending = 16, kNearest = 32, kNear = 256, kFarther = 128, kFar = 1024;
+constexpr int kFarLayers = 64;
+constexpr double kLeastCache = 256e6, kLeastRead = 0.3;  // of which so much is read from memory
+
+double layer_parameters(const ModelShape& s) {
+  const auto attention = 2.0 * (s.num_heads + s.num_kv_heads) * s.head_dim;
+  return (attention + 3.0 * static_cast<double>(s.intermediate_size)) * static_cast<double>(s.hidden_size);
+}
+
+double head_values(const ModelShape& s) { return static_cast<double>(s.num_layers) * s.num_heads * s.head_dim; }
+
+// As a run has them, each rank a replica of its own, with room for all that is measured.
+Options session_options(const Options& options) {
+  Options o = options;
+  o.tp = o.pp = 1;
+  o.dp = 0;
+  o.max_seqs = std::ranges::max(kDecodeRows);
+  o.max_step_tokens = kChunk;
+  const auto blocks = [](int64_t positions) { return (positions + 3 * Stopwatch::kMostSteps) / kBlockTokens + 1; };
+  o.kv_blocks = std::max({o.max_seqs * blocks(kShort), kAttending * blocks(kFar), blocks(kLong)});
+  o.numerics = "standard";
+  return o;
+}
+
+// Measures steps, and tells from them what their parts take.
+class Round {
+ public:
+  Round(const Options& options, Communicator& world, Log& log)
+      : options_(session_options(options)), world_(world), log_(log) {
+    if (world.size() > 1) sides_.push_back({&StepSeconds::lone, {}});
+  }
+
+  RankCosts measure() {
+    measure_attention();
+    measure_prompts();
+    measure_fixed();
+    const std::pair<Precision, WeightChoice> kinds[] = {{Precision::int8, WeightChoice::int8},
+                                                        {Precision::int4, WeightChoice::int4},
+                                                        {Precision::bf16, WeightChoice::bf16},
+                                                        {Precision::fp8, WeightChoice::fp8}};
+    for (auto [precision, weights] : kinds)
+      for (const ModelShape& shape : {narrow(kManyLayers), kBroad, kWide}) measure_layers(precision, shape, weights);
+    return {sides_.front().costs, has_lone() ? sides_.back().costs : StepCosts{}};
+  }
+
+ private:
+  // Beside the other ranks, or while they wait.
+  struct Side {
+    double StepSeconds::*seconds;
+    StepCosts costs;
+  };
+  bool has_lone() const { return sides_.size() > 1; }
+  Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights = WeightChoice::int8) {
+    return {options_, world_, log_, shape, weights};
+  }
+
+  // A position costs the query heads their arithmetic and the KV heads their bytes: two shapes tell them apart. Both
+  // cost more where a model's many layers leave no key or value in a cache until it is used again.
+  void measure_attention() {
+    const double near_bytes = cached_bytes() / 2, far_bytes = std::max(kLeastCache, 6 * cached_bytes());
+    const auto of_shape = [&](ModelShape (*shape)(int layers)) {
+      return Attention{attend(shape(kFewLayers), near_bytes, kNearest, kNear),
+                       attend(shape(kFarLayers), far_bytes, kFarther, kFar)};
+    };
+    const Attention of_grouped = of_shape(grouped), of_single = of_shape(single);
+    const double more_heads = grouped(1).num_heads / grouped(1).num_kv_heads - 1;
+    for (auto& [seconds, costs] : sides_) {
+      const double near = of_single.near_ns(seconds), far = of_single.far_ns(seconds);
+      costs.cached_attend_ns = std::max(0.0, (of_grouped.near_ns(seconds) - near) / more_heads);
+      costs.cached_kv_ns = std::max(0.0, near - costs.cached_attend_ns);
+      costs.attend_ns = std::max(0.0, (of_grouped.far_ns(seconds) - far) / more_heads);
+      costs.kv_ns = std::max(0.0, far - costs.attend_ns);
+    }
+  }
+
+  // What positions add to a step.
+  struct Attended {
+    StepSeconds few, many;  // positions
+    double values;          // of KV heads, of as many positions as `many` has more
+    double read;            // share of the keys and values that no cache holds
+    double ns(double StepSeconds::*seconds) const { return std::max(0.0, many.*seconds - few.*seconds) * 1e9 / values; }
+  };
+  // Of one shape, for one value of a KV head and its query heads: where keys and values are in a cache, and where they
+  // are not. The same share of them is read by a rank whose neighbours wait: these come back to theirs.
+  struct Attention {
+    Attended near, mixed;
+    double near_ns(double StepSeconds::*seconds) const { return near.ns(seconds); }
+    double far_ns(double StepSeconds::*seconds) const {
+      const double cached = near.ns(seconds), some = mixed.ns(seconds);
+      return mixed.read > kLeastRead ? cached + std::max(0.0, some - cached) / mixed.read : std::max(cached, some);
+    }
+  };
+
+  Attended attend(const ModelShape& s, double bytes, int64_t least, int64_t most) {
+    const double values = static_cast<double>(s.num_layers * s.num_kv_heads * s.head_dim) * kAttending;
+    const double wanted = bytes / (values * 2 * sizeof(uint16_t)) / world_.size();
+    const auto positions =
+        static_cast<int64_t>(std::clamp(wanted, static_cast<double>(least), static_cast<double>(most)));
+    Stopwatch watch(stopwatch(s));
+    const StepSeconds many = watch.decode(kAttending, positions, has_lone());
+    const StepSeconds few = watch.decode(kAttending, kShort, has_lone());
+    return {few, many, values * static_cast<double>(positions - kShort),
+            1 - cached_bytes() / (bytes * static_cast<double>(positions) / wanted)};
+  }
+
+  // Of one long prompt, beside its chunks.
+  void measure_prompts() {
+    constexpr int64_t kChunks = kLong / kChunk;
+    const ModelShape shape = grouped(kFewLayers);
+    Stopwatch watch(stopwatch(shape));
+    const StepSeconds all = watch.prompt(kLong, has_lone()), chunk = watch.prompt(kChunk, has_lone());
+    const double pairs = 0.5 * (static_cast<double>(kLong * kLong) - kChunks * static_cast<double>(kChunk * kChunk));
+    for (auto& [seconds, costs] : sides_) {
+      const double more = all.*seconds - kChunks * chunk.*seconds;
+      costs.attend_prompt_ns = std::max(0.0, more) * 1e9 / (head_values(shape) * pairs);
+    }
+  }
+
+  // Of a step beside its layers, of few rows and of many.
+  void measure_fixed() {
+    constexpr int64_t kRows = std::ranges::max(kDecodeRows);
+    const auto steps = [&](int layers) {
+      Stopwatch watch(stopwatch(narrow(layers)));
+      return std::pair(watch.decode(1, kShort, has_lone()), watch.decode(kRows, kShort, has_lone()));
+    };
+    const auto few = steps(kFewLayers), many = steps(kManyLayers);
+    constexpr double kPart = double{kFewLayers} / (kManyLayers - kFewLayers);
+    for (auto& [seconds, costs] : sides_) {
+      const auto without_layers_us = [&](const StepSeconds& a, const StepSeconds& b) {
+        return (a.*seconds - kPart * (b.*seconds - a.*seconds)) * 1e6;
+      };
+      const double one = without_layers_us(few.first, many.first), all = without_layers_us(few.second, many.second);
+      costs.sequence_us = std::max(0.0, (all - one) / (kRows - 1));
+      costs.step_us = std::max(0.0, one - costs.sequence_us);
+    }
+  }
+
+  // What is left of steps: layers. The few positions that decoding rows see count as theirs.
+  void measure_layers(Precision precision, const ModelShape& shape, WeightChoice weights) {
+    const int64_t most = weights == WeightChoice::fp8 ? kMostFp8Rows : std::ranges::max(kPromptRows);
+    Stopwatch watch(stopwatch(shape, weights));
+    const auto measured_lone = [&](int64_t rows) { return has_lone() && std::ranges::count(kLoneRows, rows) > 0; };
+    for (Side& side : sides_)
+      side.costs.layers[static_cast<size_t>(precision)].push_back({.parameters = layer_parameters(shape), .curve = {}});
+    // Less so much of a step as is not its layers'.
+    const auto add = [&](int64_t rows, const StepSeconds& step, double sequences, double attended_values) {
+      for (auto& [seconds, costs] : sides_) {
+        if (step.*seconds <= 0) continue;  // not measured
+        StepCosts::Layers& layers = costs.layers[static_cast<size_t>(precision)].back();
+        const double fixed_ns = (costs.step_us + sequences * costs.sequence_us) * 1e3;
+        const double ns = step.*seconds * 1e9 - fixed_ns - attended_values * costs.attend_prompt_ns;
+        layers.curve.rows.push_back(static_cast<double>(rows));
+        layers.curve.ns_per_parameter.push_back(std::max(ns / shape.num_layers / layers.parameters, kLeastNs));
+      }
+    };
+    for (int64_t rows : kDecodeRows)
+      if (rows <= most) add(rows, watch.decode(rows, kShort, measured_lone(rows)), static_cast<double>(rows), 0);
+    for (int64_t rows : kPromptRows)
+      if (rows <= most)
+        add(rows, watch.prompt(rows, measured_lone(rows)), 1,
+            0.5 * static_cast<double>(rows * rows) * head_values(shape));
+  }
+
+  Options options_;
+  Communicator& world_;
+  Log& log_;
+  std::vector<Side> sides_{{&StepSeconds::beside, {}}};
+};
+
+}  // namespace
+
+RankCosts measure_rank_costs(const Options& options, Communicator& world, Log& log) {
+  return Round(options, world, log).measure();
+}
+
+// A half of the last caches: the weights pass through them between two uses of a key.
+double cached_bytes() {
+  const Host host = probe_host();
+  return static_cast<double>(host.l3_bytes) * host.l3_caches / 2;
+}
+
+}  // namespace trireme
