@@ -115,9 +115,8 @@ void Sampler::note_wishes(Row& row) const {
   }
   row.best = std::min(best, kMostBest);
   if (best > 0) row.ranked = 0;
-  row.ranks_whole = best > kMostBest;
   const bool watched = witness_ && row.known_next >= 0 && logprobs >= 0;
-  if (spec.digest || watched || row.ranks_whole) row.whole = 0;
+  if (spec.digest || watched || best > kMostBest) row.whole = 0;
 }
 
 // Logits, each rank's best, and what rows take beside it.
@@ -215,17 +214,17 @@ void Sampler::exchange(bool with_all) {
 }
 
 // A row's token, known next or not. The best of all that are held is the best of the nucleus, too, if it lies in it:
-// where that is larger than the best tokens that were shown, it is not ranked. All ranks have the same doubts; the rest
-// is for rank 0.
+// where that is larger than what is ranked, the rest is not. All ranks have the same doubts; all else is for rank 0.
+// Neighbours may make lists longer: nothing may rest on that.
 void Sampler::choose(size_t i, Row& row) {
-  const bool all_know = row.nucleus >= 0 && !row.ranks_whole;
-  if (group_.rank() != 0 && !all_know) return;
+  if (group_.rank() != 0 && row.nucleus < 0) return;
   if (has_nan(i)) return;
   row.chosen = best_token(i);
   if (!is_cut(row)) return;
   const SamplerSpec& spec = spec_of(row);
-  rank_tokens(row);
-  const size_t known = row.ranks_whole ? ranked_.size() : std::min(ranked_.size(), static_cast<size_t>(best_count_));
+  const int32_t count = row.nucleus >= 0 ? kNucleus : spec.top_k;
+  rank_tokens(row, count);
+  const size_t known = std::min(ranked_.size(), static_cast<size_t>(count));
   const float largest = ranked_[0].logit;
   const double total = row.nucleus < 0 ? 0 : exp_sum(unit_sums(row.nucleus), largest, spec.temperature);
   const Cut cut{spec.temperature, spec.top_p, spec.top_k};
@@ -233,7 +232,7 @@ void Sampler::choose(size_t i, Row& row) {
     row.chosen = best_of_first(*kept, row);
     return;
   }
-  const TokenLogit& last = ranked_[known - 1];
+  const TokenLogit last = ranked_[known - 1];
   const bool inside = RankBound{last.logit, last.token + 1}.holds(row.chosen.logit, row.chosen.token);
   if (!inside) doubts_.push_back({i, largest, static_cast<double>(spec.top_p) * total});
 }
@@ -341,9 +340,10 @@ void Sampler::each_piece(int whole, const F& f) const {
   }
 }
 
-void Sampler::rank_tokens(const Row& row) {
+// So many at least, or all there are.
+void Sampler::rank_tokens(const Row& row, int32_t count) {
   ranked_.clear();
-  if (row.ranks_whole)
+  if (count > kMostBest)
     return each_piece(row.whole, [&](std::span<const float> logits, int64_t first) {
       ranked_.add(logits, static_cast<int32_t>(first));
     });
@@ -371,7 +371,7 @@ SampledToken Sampler::best_of_first(size_t kept, const Row& row) {
 TokenLogprob Sampler::logprob_of(const Row& row, int32_t token, float logit, int count) {
   TokenLogprob result{token, logit - row.log_sum_exp, {}};
   if (count == 0) return result;
-  if (!is_cut(row)) rank_tokens(row);  // else it was, to be cut
+  rank_tokens(row, count);
   const size_t best = std::min(static_cast<size_t>(count), ranked_.size());
   for (size_t t = 0; t < best; t++) result.top.push_back({ranked_[t].token, ranked_[t].logit - row.log_sum_exp});
   return result;

@@ -52,11 +52,10 @@ class Sampler {
     int log_sum = -1, nucleus = -1;  // sums of exponentials: of the logits, and at its temperature
     int ranked = -1;                 // best tokens
     int whole = -1;                  // all logits
-    bool ranks_whole = false;        // and ranks them all
     SampledToken chosen = {};
     float log_sum_exp = 0;  // rank 0: where a log-prob is wanted
   };
-  // A sampled row whose nucleus is larger than what was shown of it, and a token that may lie outside.
+  // A sampled row whose nucleus is larger than what is ranked of it, and a token that may lie outside.
   struct Doubt {
     size_t row = 0;     // of the chunk
     float largest = 0;  // logit
@@ -90,7 +89,7 @@ class Sampler {
   SampledToken best_token(size_t i) const;
   bool has_nan(size_t i) const;
   std::span<const ExpSum> unit_sums(int place);
-  void rank_tokens(const Row& row);
+  void rank_tokens(const Row& row, int32_t count);
   template <typename F>
   void each_piece(int whole, const F& f) const;
   SampledToken best_of_first(size_t kept, const Row& row);
