@@ -69,7 +69,7 @@ void measure_cores(const Options& options, Communicator& world, Log& log, HostCo
     RankCosts round = measure_round(i, one, world, log);
     core.push_back(std::move(round.beside)), lone.push_back(std::move(round.lone));
   }
-  costs.core = StepCosts::mean_of(core), costs.lone = StepCosts::mean_of(lone);
+  if (world.rank() == 0) costs.core = StepCosts::mean_of(core), costs.lone = StepCosts::mean_of(lone);
 }
 
 // Of the ranks of one host, in place of the figures that stand in its file.

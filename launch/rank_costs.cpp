@@ -27,7 +27,7 @@ ModelShape grouped(int layers) { return shape_of("grouped", 128, 256, layers, 8,
 ModelShape single(int layers) { return shape_of("single", 128, 256, layers, 2, 2, 64); }
 
 constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
-// Of both, of a rank whose neighbours wait: fewer, for less time, but 8, for 4-bit products change there.
+// Of these for a rank whose neighbours wait: fewer, to save time; 8 stays, where 4-bit products change their loop.
 constexpr int64_t kLoneRows[] = {1, 4, 8, 16, 64, 256};
 constexpr int64_t kMostFp8Rows = 16;  // CPUs unpack it for a few rows at a time: more take as many times longer
 constexpr double kLeastNs = 1e-6;     // of a parameter: noise may leave nothing

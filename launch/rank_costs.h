@@ -10,7 +10,7 @@ namespace trireme {
 // What steps take this rank.
 struct RankCosts {
   StepCosts beside;  // while all other ranks work, too
-  StepCosts lone;    // while they wait: rank 0's, nothing where it is the only one
+  StepCosts lone;    // while they wait: of rank 0 beside others, else of no meaning
 };
 
 // One round of measurements, of steps of made-up models on so many threads a rank as `options` say. Collective over

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/error.h"
 #include "engine/nucleus.h"
 
 namespace trireme {
@@ -102,23 +101,6 @@ bool Sampler::is_cut(const Row& row) const {
   return row.known_next < 0 && spec.temperature > 0 && (spec.top_k > 0 || spec.top_p < 1);
 }
 
-// Which lists it is in, as places of 0.
-void Sampler::note_wishes(Row& row) const {
-  const SamplerSpec& spec = spec_of(row);
-  const bool of_prompt = row.position + 1 < spec.prompt_tokens;
-  const int32_t logprobs = row.known_next < 0 ? spec.logprobs : of_prompt ? spec.prompt_logprobs : -1;
-  int32_t best = std::max(logprobs, 0);
-  if (logprobs >= 0) row.log_sum = 0;
-  if (is_cut(row)) {
-    best = std::max(best, spec.top_k > 0 ? spec.top_k : kNucleus);
-    if (spec.top_k == 0) row.nucleus = 0;
-  }
-  row.best = std::min(best, kMostBest);
-  if (best > 0) row.ranked = 0;
-  const bool watched = witness_ && row.known_next >= 0 && logprobs >= 0;
-  if (spec.digest || watched || best > kMostBest) row.whole = 0;
-}
-
 // Logits, each rank's best, and what rows take beside it.
 void Sampler::launch_chunk(std::span<Row> rows, MatrixView<const float> x) {
   const RankShare& mine = shares_[static_cast<size_t>(group_.rank())];
@@ -127,8 +109,14 @@ void Sampler::launch_chunk(std::span<Row> rows, MatrixView<const float> x) {
   for (const Row& row : rows) row_numbers_.push_back(row.row);
   stage_.head(x, row_numbers_, logits);
 
-  list(rows, logits);
+  clear_lists();
+  for (size_t i = 0; i < rows.size(); i++) list(i, rows[i], logits.row(static_cast<int64_t>(i)));
   launch_listed();
+  std::byte* whole = group_.window() + shown_by(group_.rank()).whole;
+  for (size_t row : whole_rows_) {
+    device_.copy(whole, logits.row(static_cast<int64_t>(row)), row_bytes(mine));
+    whole += row_bytes(mine);
+  }
 }
 
 void Sampler::launch_listed() {
@@ -150,25 +138,32 @@ void Sampler::launch_listed() {
             ranked_rows_, first, tokens, best_count_, {reinterpret_cast<TokenLogit*>(window + to.best), ranked}});
 }
 
-void Sampler::list(std::span<Row> rows, MatrixView<const float> logits) {
+void Sampler::clear_lists() {
   sample_rows_.clear();
   ranked_rows_.clear();
   sum_rows_.clear();
   whole_rows_.clear();
   best_count_ = 0;
-  const auto place_in = [](const auto& list) { return static_cast<int>(list.size()); };
-  for (size_t i = 0; i < rows.size(); i++) {
-    Row& row = rows[i];
-    const SamplerSpec& spec = spec_of(row);
-    const float* of_row = logits.row(static_cast<int64_t>(i));
-    note_wishes(row);
-    sample_rows_.push_back({of_row, spec.temperature, spec.noise_key, row.position});
-    if (row.log_sum >= 0) row.log_sum = place_in(sum_rows_), sum_rows_.push_back({of_row, 1, row.known_next});
-    if (row.nucleus >= 0) row.nucleus = place_in(sum_rows_), sum_rows_.push_back({of_row, spec.temperature, -1});
-    if (row.ranked >= 0) row.ranked = place_in(ranked_rows_), ranked_rows_.push_back(of_row);
-    if (row.whole >= 0) row.whole = place_in(whole_rows_), whole_rows_.push_back(i);
-    best_count_ = std::max(best_count_, row.best);
-  }
+}
+
+// Puts row i of the chunk into the lists of what it takes.
+void Sampler::list(size_t i, Row& row, const float* logits) {
+  const auto put = [](auto& list, const auto& entry) {
+    list.push_back(entry);
+    return static_cast<int>(list.size()) - 1;
+  };
+  const SamplerSpec& spec = spec_of(row);
+  const bool of_prompt = row.position + 1 < spec.prompt_tokens;
+  const int32_t logprobs = row.known_next < 0 ? spec.logprobs : of_prompt ? spec.prompt_logprobs : -1;
+  const bool has_nucleus = is_cut(row) && spec.top_k == 0;
+  const int32_t best = std::max({0, logprobs, has_nucleus ? kNucleus : 0, is_cut(row) ? spec.top_k : 0});
+  put(sample_rows_, SampleRow{logits, spec.temperature, spec.noise_key, row.position});
+  if (logprobs >= 0) row.log_sum = put(sum_rows_, ExpSumRow{logits, 1, row.known_next});
+  if (has_nucleus) row.nucleus = put(sum_rows_, ExpSumRow{logits, spec.temperature});
+  if (best > 0) row.ranked = put(ranked_rows_, logits);
+  const bool watched = witness_ && row.known_next >= 0 && logprobs >= 0;
+  if (spec.digest || watched || best > kMostBest) row.whole = put(whole_rows_, i);
+  best_count_ = std::max(best_count_, std::min(best, kMostBest));
 }
 
 Sampler::Shown Sampler::shown_by(int rank) const {
@@ -184,31 +179,25 @@ Sampler::Shown Sampler::shown_by(int rank) const {
 void Sampler::take_chunk(std::span<Row> rows, StepResult& result) {
   exchange(std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.nucleus >= 0; }));
   doubts_.clear();
-  const auto of = [&](const Row& row) -> ItemResult& { return result.items[row.item]; };
   for (size_t i = 0; i < rows.size(); i++) {
     choose(i, rows[i]);
-    if (group_.rank() == 0) finish_row(rows[i], of(rows[i]));
+    if (group_.rank() == 0) finish_row(rows[i], result.items[rows[i].item]);
   }
   settle_doubts(rows);
   if (group_.rank() == 0)
-    for (const Doubt& doubt : doubts_) settle_token(rows[doubt.row], of(rows[doubt.row]));
+    for (const Row& row : rows) take_token(row, result.items[row.item]);
 }
 
-// Adds the logits of whole rows to what stands in the window, and shows it to rank 0, or to all.
+// Shows what stands in the window to rank 0; what is no row's logits to the others, too, if they have a say.
 void Sampler::exchange(bool with_all) {
   const int me = group_.rank();
-  const size_t bytes = row_bytes(shares_[static_cast<size_t>(me)]);
-  std::byte* whole = group_.window() + shown_by(me).whole;
-  for (size_t row : whole_rows_) {
-    device_.copy(whole, logits_.data() + row * bytes, bytes);
-    whole += bytes;
-  }
+  const auto piece = [&](int from, int to) {
+    const Shown shown = shown_by(from);
+    return Collective::Piece{0, to == 0 ? shown.end : with_all ? shown.whole : 0, 0, 1};
+  };
   for (int r = 0; r < group_.size(); r++) {
-    const auto piece = [&](int from, bool shows) {
-      return shows ? Collective::Piece{0, shown_by(from).end, 0, 1} : Collective::Piece{};
-    };
-    to_[static_cast<size_t>(r)] = piece(me, with_all || r == 0);
-    from_[static_cast<size_t>(r)] = piece(r, with_all || me == 0);
+    to_[static_cast<size_t>(r)] = piece(me, r);
+    from_[static_cast<size_t>(r)] = piece(r, me);
   }
   group_.exchange(to_, from_);
 }
@@ -242,10 +231,7 @@ void Sampler::choose(size_t i, Row& row) {
 void Sampler::settle_doubts(std::span<Row> rows) {
   std::vector<Doubt> open = doubts_, still;
   for (; !open.empty(); std::swap(open, still), still.clear()) {
-    sample_rows_.clear();
-    ranked_rows_.clear();
-    sum_rows_.clear();
-    whole_rows_.clear();
+    clear_lists();
     for (const Doubt& doubt : open) {
       const Row& row = rows[doubt.row];
       const SamplerSpec& spec = spec_of(row);
@@ -279,7 +265,7 @@ void Sampler::finish_row(Row& row, ItemResult& result) {
   if (row.log_sum >= 0) row.log_sum_exp = log_sum_exp(unit_sums(row.log_sum));
   if (row.known_next < 0) {
     if (spec.logprobs >= 0) result.logprobs.push_back(logprob_of(row, -1, 0, spec.logprobs));
-    return settle_token(row, result);
+    return;
   }
   if (row.log_sum < 0) return;
   const float logit = unit_sums(row.log_sum)[static_cast<size_t>(row.known_next / unit_)].logit;
@@ -292,8 +278,9 @@ void Sampler::finish_row(Row& row, ItemResult& result) {
   witness_(row.position, whole_row_);
 }
 
-void Sampler::settle_token(const Row& row, ItemResult& result) const {
-  if (result.token == ItemResult::kNumericalError) return;
+// A sampled row's.
+void Sampler::take_token(const Row& row, ItemResult& result) const {
+  if (row.known_next >= 0 || result.token == ItemResult::kNumericalError) return;
   result.token = row.chosen.token;
   if (result.logprobs.empty()) return;
   result.logprobs.back().id = row.chosen.token;

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -47,15 +46,14 @@ class Sampler {
     int32_t row = 0;  // of x
     int32_t position = 0;
     int32_t known_next = -1;  // the token that follows, or -1: sample it
-    // What it takes beside each rank's best token, and its place in the chunk's lists, -1: in none.
-    int32_t best = 0;                // so many of the best tokens
+    // Its places in the lists of what the chunk's rows take beside each rank's best token; -1: in none.
     int log_sum = -1, nucleus = -1;  // sums of exponentials: of the logits, and at its temperature
     int ranked = -1;                 // best tokens
     int whole = -1;                  // all logits
     SampledToken chosen = {};
     float log_sum_exp = 0;  // rank 0: where a log-prob is wanted
   };
-  // A sampled row whose nucleus is larger than what is ranked of it, and a token that may lie outside.
+  // A sampled row whose nucleus is larger than what is ranked of it, and whose chosen token may lie outside.
   struct Doubt {
     size_t row = 0;     // of the chunk
     float largest = 0;  // logit
@@ -71,9 +69,9 @@ class Sampler {
   };
 
   void collect_rows(const StepPlan& plan);
-  void note_wishes(Row& row) const;
   void launch_chunk(std::span<Row> rows, MatrixView<const float> x);
-  void list(std::span<Row> rows, MatrixView<const float> logits);
+  void clear_lists();
+  void list(size_t i, Row& row, const float* logits);
   void launch_listed();
   void take_chunk(std::span<Row> rows, StepResult& result);
   void settle_doubts(std::span<Row> rows);
@@ -81,7 +79,7 @@ class Sampler {
   void exchange(bool with_all);
   void choose(size_t i, Row& row);
   void finish_row(Row& row, ItemResult& result);
-  void settle_token(const Row& row, ItemResult& result) const;
+  void take_token(const Row& row, ItemResult& result) const;
   bool is_cut(const Row& row) const;
   const SamplerSpec& spec_of(const Row& row) const;
 

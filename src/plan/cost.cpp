@@ -119,12 +119,19 @@ double CostModel::hop_ms(double bytes) const {
   return hop_us(cluster_, tp_, bytes) * 1e-3;
 }
 
+// Of a host's other ranks, those that wait while one works at what its pipeline has nothing else of: not its own group
+// and not other replicas.
+double CostModel::waiting_share() const {
+  const double ranks = cluster_.devices, working = std::max<double>(tp_, ranks / pp_);
+  return ranks > 1 ? std::max(0.0, (ranks - working) / (ranks - 1)) : 0;
+}
+
 template <typename AttentionMs>
 CostModel::Pass CostModel::pass(double rows, double head_rows, const AttentionMs& attention_ms) const {
   Pass p = pass_by(measured_, rows, head_rows, attention_ms);
   if (lone_) {  // measured with some noise: no rank is slower for others that wait
     const Pass alone = pass_by(lone_, rows, head_rows, attention_ms);
-    p.lone_gain = std::max(1.0, p.cost.total_ms() / alone.cost.total_ms());
+    p.lone_gain = std::pow(std::max(1.0, p.cost.total_ms() / alone.cost.total_ms()), waiting_share());
   }
   return p;
 }

@@ -70,7 +70,7 @@ class CostModel {
   struct Pass {
     StepCost cost;
     double slowest_ms = 0;  // stage
-    double lone_gain = 1;   // how many times as fast they go while no other rank of the host works
+    double lone_gain = 1;   // how many times as fast they go while ranks wait that have nothing to do
   };
   struct Prompts {
     StepCost cost;
@@ -92,6 +92,7 @@ class CostModel {
   double reduce_ms(double bytes) const;
   double hop_ms(double bytes) const;
   double fixed_ms(double sequences) const;
+  double waiting_share() const;
   double pipelined(double whole_ms, double once_ms, double pieces, double full, double lone_gain) const;
 
   const ModelWork& model_;

@@ -44,8 +44,8 @@ struct StepCosts {
   const std::vector<Layers>& nearest(Precision precision) const;
 };
 
-// What this engine's steps take on the CPUs of one host, all at work: measured by `trireme bench --calibrate`
-// (launch/calibrate.h), in place of shares of a data sheet.
+// What this engine's steps take on the CPUs of one host, all at work where nothing else is said: measured by `trireme
+// bench --calibrate` (launch/calibrate.h), in place of shares of a data sheet.
 struct HostCosts {
   double cores = 0;               // that took part
   double read_bytes_per_s = 0;    // streaming reads, all cores

@@ -117,8 +117,9 @@ double ModelWork::seen_in_prompt(double tokens) const {
   double seen = 0;
   for (int64_t window : config_.layer_windows) {
     const double most = window > 0 ? std::min(tokens, static_cast<double>(window)) : tokens;
-    const double part = most / (chunked_ ? most : tokens);  // of the rows, those that see ever more, until it is `most`
-    seen += most * (1 - part / 2);
+    const double rest = std::fmod(tokens, most);  // of the last chunk
+    // Rows see ever more until it is `most`; in chunks they begin again.
+    seen += chunked_ ? ((tokens - rest) * most + rest * rest) / (2 * tokens) : most * (1 - most / (2 * tokens));
   }
   return seen / config_.num_layers;
 }

@@ -34,12 +34,12 @@ TEST_CASE("tokens rank by logit, of equal ones the lower id first, however far s
   std::vector<float> logits;
   for (int i = 0; i < 500; i++) logits.push_back(static_cast<float>(i * 37 % 100));
   RankedTokens tokens = ranked(logits);
-  const auto behind = [](const TokenLogit& a, const TokenLogit& b) {
+  const auto ranks_before = [](const TokenLogit& a, const TokenLogit& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
   };
   for (size_t i = 1; i < 500; i++) {
     const TokenLogit before = tokens[i - 1];
-    CHECK(behind(before, tokens[i]));
+    CHECK(ranks_before(before, tokens[i]));
   }
   CHECK(tokens.size() == 500);
 }

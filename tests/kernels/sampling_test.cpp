@@ -38,6 +38,54 @@ TEST_CASE("exp_sums: every level has the reference's bits, whatever the unit's w
   }
 }
 
+// Bounds among ties, at zeros of either sign, and with all and none of the tokens before them.
+std::vector<RankBound> some_bounds(const std::vector<float>& logits, int32_t first_token) {
+  std::vector<RankBound> bounds = {{}, {0.0f, first_token + 40}, {-0.0f, first_token + 40}, {INFINITY, first_token}};
+  for (int32_t at : {0, 15, 16, 63, 64, 77})
+    for (int32_t more : {0, 1}) bounds.push_back({logits[static_cast<size_t>(at)], first_token + at + more});
+  return bounds;
+}
+
+TEST_CASE("tokens before a bound: every level samples from them and sums them as the reference does") {
+  constexpr int32_t kTokens = 100, kFirst = 37;
+  Source source(13);
+  std::vector<float> logits = source.values(kTokens, 2);
+  for (float& x : logits) x = std::nearbyint(x);
+  logits[3] = -0.0f;
+  for (const RankBound& before : some_bounds(logits, kFirst))
+    for (float temperature : {0.0f, 0.9f}) {
+      const SampleRow row{logits.data(), temperature, 5, 9, before};
+      check_levels(sizeof(SampledToken), [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+        kernels.sample(launch, {{&row, 1}, kFirst, kTokens, {reinterpret_cast<SampledToken*>(out.data()), 1}});
+      });
+      const ExpSumRow sums{logits.data(), temperature + 0.1f, -1, before};
+      check_levels(4 * sizeof(ExpSum), [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+        kernels.exp_sums(launch, {{&sums, 1}, kFirst, kTokens, 30, {reinterpret_cast<ExpSum*>(out.data()), 4}});
+      });
+    }
+}
+
+TEST_CASE("tokens before a bound have larger logits, or lower ids with equal ones") {
+  const std::vector<float> logits = {2, 1, 2, 3, 2};
+  for (auto level : available_levels()) {
+    CAPTURE(level);
+    const auto best = [&](const RankBound& before) {
+      const SampleRow row{logits.data(), 0, 0, 0, before};
+      SampledToken out;
+      select_kernels(level).sample({}, {{&row, 1}, 10, 5, {&out, 1}});
+      return out.token;
+    };
+    CHECK(best({}) == 13);
+    CHECK(best({2, 12}) == 13);
+    CHECK(best({3, 13}) == -1);
+    CHECK(best({3, 14}) == 13);
+    const ExpSumRow row{logits.data(), 1, -1, {2, 12}};
+    ExpSum sum;
+    select_kernels(level).exp_sums({}, {{&row, 1}, 10, 5, 5, {&sum, 1}});
+    CHECK(sum.sum == doctest::Approx(1 + std::exp(-1.0)));  // 13 and 10
+  }
+}
+
 TEST_CASE("best_tokens: the largest logits by id, of equal ones the lower ids, -1 where there are no more") {
   const float x[] = {1, 3, -0.0f, 3, -INFINITY, 0, 3, 2};
   const float* const rows[] = {x};

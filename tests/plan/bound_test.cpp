@@ -98,6 +98,7 @@ TEST_CASE("rows of a prompt see half of it, and of a window all but while it fil
   CHECK(seen(1024) == 512);
   CHECK(seen(8192) == (512 + 7 * 1024) / 8.0);
   CHECK(seen(8192, true) == 512);  // chunks fill anew
+  CHECK(seen(1536, true) == doctest::Approx((1024 * 512 + 512 * 256) / 1536.0));
 }
 
 TEST_CASE("a pipeline does not shorten a token's way") {
