@@ -44,11 +44,11 @@ if [ "$code" != 0 ] && [ "$failed" = 0 ]; then failed=1; fi  # it broke off
 
 # rows VOCABULARY: prompts of 1 to 300 tokens, greedy and sampled.
 rows() {
-  local length row=0
+  local length row=0 sampling=('"temperature": 1' '"temperature": 0' '"temperature": 1.5, "top_p": 0.97' '"temperature": 1, "top_k": 300' '"temperature": 1, "top_k": 20, "top_p": 0.9')
   for length in 1 3 33 64 300; do
     row=$((row + 1))
-    printf '{"token_ids": [%s], "max_tokens": 9, "temperature": %s}\n' \
-      "$(seq -s, 1 "$length" | sed -E "s/[0-9]+/&*37+$row/g" | tr , '\n' | while read -r n; do echo $((n % $1)); done | paste -sd,)" $((row % 2))
+    printf '{"token_ids": [%s], "max_tokens": 9, %s}\n' \
+      "$(seq -s, 1 "$length" | sed -E "s/[0-9]+/&*37+$row/g" | tr , '\n' | while read -r n; do echo $((n % $1)); done | paste -sd,)" "${sampling[row - 1]}"
   done
 }
 
