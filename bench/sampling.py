@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 
 MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_hwloc_base_binding_policy": "none"}
+NEW_TOKENS = 64
 OPTIONS = ["", "--digest", "--logprobs 5", "--temperature 0.8", "--temperature 0.8 --top-k 40", "--temperature 0.8 --top-p 0.95",
            "--temperature 1 --top-p 0.95", "--temperature 1.5 --top-p 0.99", "--temperature 0.8 --top-k 1000 --top-p 0.95"]
 
@@ -23,8 +24,12 @@ def step_ms(args, options, folder):
             file.write(json.dumps({"id": i, "prompt": f"Clause {i} of the lease says that"}) + "\n")
     launch = ["mpirun", "-n", str(args.ranks)] if args.ranks > 1 else []
     subprocess.run([*launch, args.trireme, "run", documents, "-m", args.model, "-o", output, "--tp", str(args.ranks), "--max-seqs", str(args.batch),
-                    "--max-tokens", "64", "--ignore-eos", "--restart", "--log-level", "error", *options.split()],
+                    "--max-tokens", str(NEW_TOKENS), "--ignore-eos", "--restart", "--log-level", "error", *options.split()],
                    check=True, stderr=subprocess.DEVNULL, env={**os.environ, **MPI})
+    with open(output, encoding="utf-8") as file:
+        counts = [json.loads(line)["usage"]["completion_tokens"] for line in file]
+    if counts != [NEW_TOKENS] * (2 * args.batch):
+        raise SystemExit(f"{options or 'greedy'}: not {NEW_TOKENS} tokens of each document: {counts}")
     with open(output + ".run/status.json", encoding="utf-8") as file:
         return json.load(file)["steps"]["decode_ms_per_token"]
 
