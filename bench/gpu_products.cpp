@@ -232,8 +232,8 @@ int main(int argc, char** argv) try {
     const Kernels* fast = gpu->fast_kernels(prefixes, missing);
     if (!fast) return skip("no cuBLASLt: " + missing);
     bandwidth = probe_copy_gbps(*gpu) * 1e9, peak = probe_product_gflops(*gpu, *fast) * 1e9;
-    fmt::print("{}, kernels {}; copies {:.0f} GB/s, cuBLASLt's product of 8192 cubed {:.1f} TFLOP/s\n", gpu->name(),
-               fast->level, bandwidth * 1e-9, peak * 1e-12);
+    fmt::print("{}, kernels {}{}; copies {:.0f} GB/s, cuBLASLt's product of 8192 cubed {:.1f} TFLOP/s\n", gpu->name(),
+               fast->level, gpu->kernels().warpgroups ? " by wgmma" : "", bandwidth * 1e-9, peak * 1e-12);
   }
 
   std::vector<double> prices;

@@ -307,6 +307,7 @@ struct ExpSums {
 struct Kernels {
   std::string_view level;    // "reference", "avx2", "avx512", "cuda-sm_80", part of the numerics fingerprint
   bool e4m3_inputs = false;  // FP8 weights are multiplied by FP8 inputs (PackedForm::e4m3_groups), where they can be
+  bool warpgroups = false;   // BF16 products of many rows are wgmma's (kernels/cuda/cuda_kernels.h)
   void (*embed)(const Launch&, const Embed&) = nullptr;
   void (*gather_rows)(const Launch&, const GatherRows&) = nullptr;
   void (*rms_norm)(const Launch&, const RmsNorm&) = nullptr;

@@ -346,8 +346,8 @@ SchedulerLimits Session::scheduler_limits() const {
 
 std::string Session::layout_text() const {
   const std::string device = gpu_ ? gpu_->name() : fmt::format("{} thread{}", threads_, threads_ == 1 ? "" : "s");
-  return fmt::format("tp {}, pp {}, dp {}, {} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp, layout_.dp,
-                     device, kernels_.level, name_of(numerics_));
+  return fmt::format("tp {}, pp {}, dp {}, {} a rank, kernels {}{}, numerics {}", layout_.tp, layout_.pp, layout_.dp,
+                     device, kernels_.level, kernels_.warpgroups ? " by wgmma" : "", name_of(numerics_));
 }
 
 }  // namespace trireme

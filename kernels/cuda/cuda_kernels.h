@@ -9,6 +9,11 @@ namespace trireme {
 // contractions and lists of nodes are read by the host while it enqueues. architecture: 80 for sm_80.
 void fill_cuda(Kernels& kernels, int architecture);
 
+// Lets warpgroups multiply many rows by BF16 (PTX: wgmma), which only sm_90a has, in place of warps (mma.sync). The
+// bits stay those of few rows if the GPU adds 16 products alike in both: whoever takes it looks
+// (src/device/warpgroups.h).
+void take_warpgroups(Kernels& kernels);
+
 // Ranks of a group, each on a GPU of its own, that wait for each other in the order of their streams.
 struct Meet {
   std::span<uint32_t* const> places;  // [ranks] a page of each rank's GPU memory, which all reach; zeros at first

@@ -58,8 +58,13 @@ void enqueue(const Launch& launch, int64_t blocks, int threads, void (*kernel)(P
 #ifdef __CUDACC__
 // The bytes that enqueue_shared() asked for.
 __device__ inline std::byte* block_memory() {
-  extern __shared__ uint4 memory[];
-  return reinterpret_cast<std::byte*>(memory);
+  extern __shared__ __align__(256) std::byte memory[];  // 256: what wgmma's rows begin at multiples of
+  return memory;
+}
+
+// Where a byte of shared memory lies, as some instructions name it.
+__device__ inline unsigned shared_address(const std::byte* at) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(at));
 }
 
 // The most that a block may ask for: 227 KiB of sm_90, 163 of sm_80.
@@ -124,7 +129,8 @@ struct Units {
 inline constexpr int kTreeDepth = 40;  // 22 roots of a rank and 11 nodes on the way down to a leaf, at most, of 2^11
 
 #ifdef __CUDACC__
-// Between GPUs. What a thread (or what ran before its kernel) wrote before the one is seen by who reads it by the other.
+// Between GPUs. What a thread (or what ran before its kernel) wrote before the one is seen by who reads it by the
+// other.
 __device__ inline void store_release(uint32_t* at, uint32_t value) {
   asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(at), "r"(value) : "memory");
 }

@@ -57,6 +57,7 @@ void enqueue_f32(const Launch& launch, const MatMul& a, const Units& units) {
 // Rows from which tiles are worth their fixed size.
 constexpr int64_t kManyRows = 33;
 
+template <By kBy>
 void matmul(const Launch& launch, const MatMul& a) {
   const Contraction& c = *a.contraction;
   if (c.columns.empty()) return;
@@ -67,12 +68,21 @@ void matmul(const Launch& launch, const MatMul& a) {
     if (a.x.rows <= 4) return enqueue_f32<4>(launch, a, units);
     return enqueue_f32<kMostRows>(launch, a, units);
   }
-  if (a.x.rows >= kManyRows && tile_matmul(launch, a, units)) return;
+  if (a.x.rows >= kManyRows && tile_matmul(launch, a, units, kBy)) return;
   must(stream_matmul(launch, a, units), "the sums of a contraction fit shared memory");
 }
 
 }  // namespace
 
-void fill_matmul(Kernels& kernels) { kernels.matmul = matmul; }
+void fill_matmul(Kernels& kernels) { kernels.matmul = matmul<By::warps>; }
 
 }  // namespace trireme::cuda
+
+namespace trireme {
+
+void take_warpgroups(Kernels& kernels) {
+  kernels.warpgroups = true;
+  kernels.matmul = cuda::matmul<cuda::By::warpgroups>;
+}
+
+}  // namespace trireme

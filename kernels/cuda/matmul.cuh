@@ -11,8 +11,12 @@ namespace trireme::cuda {
 // For few rows: weights stream through, a warp a unit. False: this tree needs more shared memory than a block has.
 bool stream_matmul(const Launch& launch, const MatMul& a, const Units& units);
 
+// Who multiplies 16 columns: warps (mma.sync), or four of them together (wgmma), which has the same bits where the GPU
+// adds alike.
+enum class By { warps, warpgroups };
+
 // For many rows: tiles of outputs and rows, a block walks all units. False: likewise, or the tree is too deep.
-bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units);
+bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units, By by);
 
 // f() of the form as a constant, of those that tensor cores multiply.
 template <PackedForm... kForms, typename F>

@@ -8,7 +8,9 @@
 // Who holds what (PTX's m16n8k16 and m16n8k32): lane 4 quad + member has two outputs and some columns of the weights, a
 // row of x and the same columns, and of the result two outputs of rows 2 member and 2 member + 1. Which output and
 // which columns stand in which place is ours to choose. Outputs: quad has 4 quad to 4 quad + 3 of the panel, which lie
-// side by side in packed weights, two in each of two products. Columns: member has a run of a quarter of the step.
+// side by side in packed weights, two in each of two products. Columns: of 16, member has 2 member, 2 member + 1 and
+// those 8 behind them, which are PTX's own places, so that instructions that read rows by themselves add alike
+// (kernels/cuda/warpgroup.cuh); of groups, whose sums have no order, a run of a quarter.
 #include "kernels/cuda/device.cuh"
 
 namespace trireme::cuda {
@@ -52,13 +54,17 @@ inline StepShape step_shape(const PackedView& w) {
   return {lines + values, values, static_cast<int>(scales_bytes(w)), group, blocks_of(w.k, kGroupColumns) * group};
 }
 
-// Where a piece of a line stands. The lanes that read at once want pieces 2 apart of four lines (or pairs of lines),
-// one for each member of a quad: turned by the member they lie in different banks.
+// Where a piece of a line stands. The lanes that read at once want the same pieces of four lines (E4M3: two pieces of
+// two), one for each member of a quad: turned by the line they lie in different banks.
 template <PackedForm kForm>
 __device__ inline int piece_offset(int line, int piece) {
-  const int member = line / (step_lines(kForm) / 4);
-  return line * kLine + (piece ^ 2 * member) * kPiece;
+  const int turn = has_groups(kForm) ? line / (step_lines(kForm) / 4) : line % 4;
+  return line * kLine + (piece ^ 2 * turn) * kPiece;
 }
+
+// Where 16 columns of a row stand: each four rows the two pieces change places, so that the lanes of a product read
+// from different banks. This is the order that wgmma calls a swizzle of 32 bytes.
+__device__ inline int row_offset(int row, int piece) { return row * 2 * kPiece + (piece ^ row / 4 % 2) * kPiece; }
 
 // What a warp or block takes next: steps of units first, first + stride, ... one after the other.
 template <PackedForm kForm>

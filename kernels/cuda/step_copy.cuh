@@ -17,12 +17,13 @@ struct PanelCopy {
                        kColumn = kLineStride / step_columns_of_line(kForm);
   const std::byte *from, *values_from;
   int to[kCopies], values_to, column, group;
-  bool copies, has_values;
+  bool copies, has_values, prefetches;
 
   __device__ PanelCopy(const PackedView& w, const StepShape& shape, int64_t panel, int index) : group(shape.group) {
     const int line = index / kPieces, piece = index % kPieces;
     copies = panel * kPanel < w.n && line < step_lines(kForm);
     has_values = panel * kPanel < w.n && index < shape.values / kPiece;
+    prefetches = copies && piece % 4 == 0;
     from = w.data + (has_groups(kForm) ? panel : panel / 2) * shape.panel_stride + line * kLineStride;
     values_from = from - line * kLineStride + step_lines(kForm) * kLine + index * kPiece;
     values_to = step_lines(kForm) * kLine + index * kPiece;
@@ -51,6 +52,14 @@ struct PanelCopy {
     if constexpr (has_groups(kForm))
       if (has_values) copy_once(panel + values_to, values_from + offset);
   }
+
+  // Asks L2 for a step of 16 columns that is copied later.
+  __device__ void prefetch(int k) const {
+    static_assert(!has_groups(kForm));
+    if (!prefetches) return;
+    UNROLL
+    for (int i = 0; i < kCopies; i++) prefetch_line(from + int64_t{k} * kColumn + i * kLinesApart * kLineStride);
+  }
 };
 
 // The same of kRows rows of x from `row`; those past its end are left as they are, and come to no sum that is written.
@@ -62,7 +71,9 @@ struct RowCopy {
   bool aligned;                           // all units begin at whole pieces
 
   __device__ RowCopy(const Activations& x, int64_t row, int index, const Units& units)
-      : rows(x.data + row * x.row_bytes), to(index * kPiece), aligned(units.columns % (kPiece / 2) == 0) {
+      : rows(x.data + row * x.row_bytes),
+        to(has_groups(kForm) ? index * kPiece : row_offset(index / 2, index % 2)),
+        aligned(units.columns % (kPiece / 2) == 0) {
     UNROLL
     for (int i = 0; i < kCopies; i++) {
       const int at = index + i * kTeam, of_tile = at / kRowPieces;

@@ -43,9 +43,11 @@ __device__ inline void load_panel(const std::byte* panel, unsigned (&weights)[2]
   if constexpr (kForm == PackedForm::e4m3) {
     unsigned columns[4];
     UNROLL
-    for (int j = 0; j < 4; j++)
+    for (int j = 0; j < 4; j++) {
+      const int line = j / 2 * 2 + member / 2, column = member % 2 * 2 + j % 2;
       columns[j] =
-          *reinterpret_cast<const unsigned*>(panel + piece_offset<kForm>(member, 2 * j + quad / 4) + quad % 4 * 4);
+          *reinterpret_cast<const unsigned*>(panel + piece_offset<kForm>(line, 2 * column + quad / 4) + quad % 4 * 4);
+    }
     decode(columns, weights);
   } else {
     uint4 first, second;
@@ -55,8 +57,8 @@ __device__ inline void load_panel(const std::byte* panel, unsigned (&weights)[2]
       first = {both.x & kLow, both.y & kLow, both.z & kLow, both.w & kLow};
       second = {both.x >> 4 & kLow, both.y >> 4 & kLow, both.z >> 4 & kLow, both.w >> 4 & kLow};
     } else {
-      first = four_words(panel + piece_offset<kForm>(2 * member, quad));
-      second = four_words(panel + piece_offset<kForm>(2 * member + 1, quad));
+      first = four_words(panel + piece_offset<kForm>(kForm == PackedForm::bf16 ? member : 2 * member, quad));
+      second = four_words(panel + piece_offset<kForm>(kForm == PackedForm::bf16 ? member + 4 : 2 * member + 1, quad));
     }
     weights[0][0] = first.x, weights[0][1] = first.y, weights[0][2] = second.x, weights[0][3] = second.y;
     weights[1][0] = first.z, weights[1][1] = first.w, weights[1][2] = second.z, weights[1][3] = second.w;
@@ -81,8 +83,10 @@ __device__ inline void multiply_bf16(const std::byte* panel, const std::byte* ro
   load_panel<kForm>(panel, weights);
   UNROLL
   for (int tile = 0; tile < kTiles; tile++) {
-    const uint2 x = reinterpret_cast<const uint2*>(rows)[tile * kWarp + lane()];
-    const unsigned pairs[2] = {x.x, x.y};
+    unsigned pairs[2];
+    UNROLL
+    for (int i = 0; i < 2; i++)
+      pairs[i] = reinterpret_cast<const unsigned*>(rows + row_offset(tile * kTensorRows + lane() / 4, i))[lane() % 4];
     UNROLL
     for (int h = 0; h < 2; h++) tensor_multiply(weights[h], pairs, sums[tile][h]);
   }

@@ -9,7 +9,8 @@ namespace trireme::cuda {
 #ifdef __CUDACC__
 // sum += a b by a warp: a is [16, 16], b [16, 8], both BF16 (PTX: mma.m16n8k16).
 __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
       "%3};"
       : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -17,7 +18,8 @@ __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&
 
 // sum += a b by a warp: a is [16, 32] unsigned bytes, b [32, 8] signed ones (PTX: mma.m16n8k32).
 __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
-  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
@@ -35,9 +37,9 @@ __device__ inline void halves_of(unsigned codes, unsigned& low, unsigned& high) 
 #endif
 }
 
-// sum += a b by a warp: a is [16, 32], b [32, 8], both E4M3, placed like the bytes above. In FP16, the first two of every
-// four columns, then the others: sm_90 has FP8 tensor cores for wgmma only, and mma.m16n8k32 on E4M3 would become the
-// same and an addition more.
+// sum += a b by a warp: a is [16, 32], b [32, 8], both E4M3, placed like the bytes above. In FP16, the first two of
+// every four columns, then the others: sm_90 has FP8 tensor cores for wgmma only, and mma.m16n8k32 on E4M3 would become
+// the same and an addition more.
 __device__ inline void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
   unsigned x[2][4], y[2][2];
   UNROLL
@@ -46,7 +48,8 @@ __device__ inline void tensor_multiply_e4m3(const unsigned (&a)[4], const unsign
   for (int i = 0; i < 2; i++) halves_of(b[i], y[0][i], y[1][i]);
   UNROLL
   for (int half = 0; half < 2; half++)
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
         "%3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(x[half][0]), "r"(x[half][1]), "r"(x[half][2]), "r"(x[half][3]), "r"(y[half][0]), "r"(y[half][1]));
@@ -54,28 +57,26 @@ __device__ inline void tensor_multiply_e4m3(const unsigned (&a)[4], const unsign
 
 // Copies 16 bytes past L1 (weights, which come once); both ends are aligned to them.
 __device__ inline void copy_once(std::byte* shared, const std::byte* global) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
-               "l"(global));
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global));
 }
 // The first `bytes` of them and zeros for the rest; of none the address may be any.
 __device__ inline void copy_once(std::byte* shared, const std::byte* global, int bytes) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
-               "l"(global), "r"(bytes));
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+               "r"(bytes));
 }
 // The same through L1, for what other warps of the SM read, too; kSize: 4 or 16.
 template <int kSize>
 __device__ inline void copy_shared(std::byte* shared, const std::byte* global) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
-               "l"(global), "n"(kSize));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared_address(shared)), "l"(global), "n"(kSize));
 }
 template <int kSize>
 __device__ inline void copy_shared(std::byte* shared, const std::byte* global, int bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
-               "l"(global), "n"(kSize), "r"(bytes));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(shared)), "l"(global), "n"(kSize),
+               "r"(bytes));
+}
+// Asks L2 for the 128 bytes around an address.
+__device__ inline void prefetch_line(const std::byte* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 // Ends a group of this thread's copies, which may be empty.
 __device__ inline void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }

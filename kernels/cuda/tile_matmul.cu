@@ -1,10 +1,10 @@
 // Products with many rows, which are as fast as tensor cores multiply. A block has a tile of 128 outputs and 128 or 64
 // rows and walks all units of the contraction; steps come through shared memory, where all its warps read them. A warp
-// has 32 outputs and half of the rows. Units' sums run the tree in place: the newest stays in registers, those below it
-// in shared memory, the deepest in y itself.
+// has 32 outputs and half of the rows; four warps, with all outputs, may multiply as a warpgroup. Units' sums run the
+// tree in place: the newest stays in registers, those below it in shared memory, the deepest in y itself.
 #include "kernels/cuda/matmul.cuh"
 #include "kernels/cuda/step_copy.cuh"
-#include "kernels/cuda/step_multiply.cuh"
+#include "kernels/cuda/warpgroup.cuh"
 
 namespace trireme::cuda {
 
@@ -13,7 +13,9 @@ namespace {
 constexpr int kTilePanels = 4;
 constexpr int kSharedSums = 3;  // sums of an output that wait in shared memory: with two in registers and one
 constexpr int kMostSums = kSharedSums + 3;  // in y enough for 32 units
-constexpr int kRowTilesTogether = 8;        // that blocks take beside each other: these rows and weights fit L2
+// Columns before the copied ones that L2 is asked for: two steps under way are too few to wait for memory.
+constexpr int kFetchedAhead = 128;
+constexpr int kRowTilesTogether = 8;  // that blocks take beside each other: these rows and weights fit L2
 
 __host__ __device__ constexpr int ring_of_tile(PackedForm form) {
   return form == PackedForm::q8 ? 2 : form == PackedForm::q4 || form == PackedForm::e4m3_groups ? 3 : 4;
@@ -73,6 +75,24 @@ struct Waiting {
   }
 };
 
+struct Operands {
+  const std::byte *panel, *rows;
+};
+
+// sums += a step, by the warp's group, which goes on reading both operands.
+template <int kTiles>
+__device__ void enqueue_step(unsigned (&weights)[2][4], const std::byte* rows, Sums<kTiles>& sums) {
+  begin_products(weights);
+  UNROLL
+  for (int h = 0; h < 2; h++) enqueue_product<kTiles>(weights[h], rows_descriptor(rows), h, sums);
+  end_products();
+}
+
+__device__ inline void copy_weights(const unsigned (&from)[2][4], unsigned (&to)[2][4]) {
+  UNROLL
+  for (int i = 0; i < 8; i++) to[i / 4][i % 4] = from[i / 4][i % 4];
+}
+
 // Block i's tile: rows of kRowTilesTogether tiles first, then outputs, then the next rows.
 struct TileIndex {
   int64_t rows, outputs;
@@ -83,10 +103,13 @@ __device__ TileIndex tile_of(int64_t i, int64_t row_tiles, int64_t output_tiles)
   return {first + of_band % height, of_band / height};
 }
 
-template <PackedForm kForm, int kRows>
+// kBy: warpgroups multiply a step while the warps prepare the next one, whose copies they start a step later.
+template <PackedForm kForm, int kRows, By kBy>
 __global__ void __launch_bounds__(kThreads, 1)
     tile_matmul_kernel(MatMul a, Units units, StepShape shape, int step, int64_t row_tiles) {
   constexpr int kTiles = kRows / 2 / kTensorRows, kRing = ring_of_tile(kForm);
+  constexpr bool kGroups = kBy == By::warpgroups;
+  constexpr int kAhead = kRing - (kGroups ? 2 : 1);  // steps whose copies are under way
   const TileIndex tile = tile_of(blockIdx.x, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
   const int64_t first_row = tile.rows * kRows, first_panel = tile.outputs * kTilePanels;
   const int me = static_cast<int>(threadIdx.x), of_tile = warp() % kTilePanels, half = warp() / kTilePanels;
@@ -105,26 +128,56 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (!coming.done()) {
       panel_copy.copy(coming.k, coming.end, to + copied * shape.panel);
       row_copy.copy(coming.k, coming.end, to + kTilePanels * shape.panel);
+      if constexpr (kGroups)
+        if (const int k = coming.k + kFetchedAhead; k < units.end(units.tree.nodes - 1)) panel_copy.prefetch(k);
       coming.next();
     }
     end_copies();
   };
-  for (int i = 0; i < kRing - 1; i++) copy_next(ring + i * step);
+  for (int i = 0; i < kAhead; i++) copy_next(ring + i * step);
 
   Sums<kTiles> newest = {};  // that waits for a right neighbour, where `has_newest`
   bool has_newest = false;
   int at = 0, depth = 0;
+  // The warp's operands of the next step.
+  auto next_step = [&] {
+    if constexpr (kGroups) wait_for_products<1>();
+    wait_for_copies<kAhead - 1>();
+    __syncthreads();  // all copies of this step are here, and nobody reads what the next ones fall on any more
+    copy_next(ring + (at + kAhead < kRing ? at + kAhead : at + kAhead - kRing) * step);
+    const std::byte* now = ring + at * step;
+    at = at + 1 < kRing ? at + 1 : 0;
+    return Operands{now + of_tile * shape.panel,
+                    now + kTilePanels * shape.panel + half * kRows / 2 * row_pieces(kForm) * kPiece};
+  };
+  Operands operands;
+  unsigned even[2][4], odd[2][4];  // warpgroups: weights of this step and of the next one, by turns
+  if constexpr (kGroups) {
+    operands = next_step();
+    load_panel<kForm>(operands.panel, even);
+  }
   for (int u = 0; u < units.tree.nodes; u++) {
     Sums<kTiles> sums = {};
     const float4 scales = exists ? unit_scales<kForm>(a.w, shape, my_panel, units.begin(u)) : float4{};
-    for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
-      wait_for_copies<kRing - 2>();
-      __syncthreads();  // all copies of this step are here, and nobody reads the step before it any more
-      copy_next(ring + (at == 0 ? kRing - 1 : at - 1) * step);
-      const std::byte* now = ring + at * step;
-      multiply<kForm, kTiles>(a.w, shape, now + of_tile * shape.panel,
-                              now + kTilePanels * shape.panel + half * kRows / 2 * row_pieces(kForm) * kPiece, sums);
-      at = at + 1 < kRing ? at + 1 : 0;
+    if constexpr (kGroups) {
+      auto take_step = [&](unsigned(&weights)[2][4], unsigned(&next)[2][4]) {
+        enqueue_step<kTiles>(weights, operands.rows, sums);
+        operands = next_step();
+        load_panel<kForm>(operands.panel, next);
+      };
+      fence_sums<kTiles>(sums);
+      for (int k = units.begin(u); k < units.end(u); k += 2 * step_columns(kForm)) {
+        take_step(even, odd);
+        if (k + step_columns(kForm) < units.end(u)) take_step(odd, even);
+      }
+      wait_for_products<0>();
+      fence_sums<kTiles>(sums);
+      if (blocks_of(units.end(u) - units.begin(u), step_columns(kForm)) % 2 == 1) copy_weights(odd, even);
+    } else {
+      for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
+        operands = next_step();
+        multiply<kForm, kTiles>(a.w, shape, operands.panel, operands.rows, sums);
+      }
     }
     scale_unit<kForm, kTiles>(scales, sums);
     for (int pops = units.tree.pops[u]; pops > 0; pops--) {
@@ -154,7 +207,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-template <PackedForm kForm, int kRows>
+template <PackedForm kForm, int kRows, By kBy>
 bool enqueue_tile(const Launch& launch, const MatMul& a, const Units& units) {
   const StepShape shape = step_shape(a.w);
   const int step = shape.step(kTilePanels, kRows, row_pieces(kForm));
@@ -162,22 +215,26 @@ bool enqueue_tile(const Launch& launch, const MatMul& a, const Units& units) {
   if (shared > most_shared()) return false;
   const int64_t row_tiles = blocks_of(a.x.rows, kRows);
   enqueue_shared(launch, row_tiles * blocks_of(a.w.n, kTilePanels * kPanel), kThreads, shared,
-                 tile_matmul_kernel<kForm, kRows>, a, units, shape, step, row_tiles);
+                 tile_matmul_kernel<kForm, kRows, kBy>, a, units, shape, step, row_tiles);
   return true;
 }
 
-template <PackedForm kForm>
+template <PackedForm kForm, By kBy>
 bool enqueue_tile_form(const Launch& launch, const MatMul& a, const Units& units) {
-  if (a.x.rows > 64 && enqueue_tile<kForm, 128>(launch, a, units)) return true;
-  return enqueue_tile<kForm, 64>(launch, a, units);
+  if (a.x.rows > 64 && enqueue_tile<kForm, 128, kBy>(launch, a, units)) return true;
+  return enqueue_tile<kForm, 64, kBy>(launch, a, units);
 }
 
 }  // namespace
 
-bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units) {
+bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units, By by) {
   // y holds one sum only, and only where it is the last that is written.
   if (units.max_depth > (a.contraction->program.roots == 1 ? kMostSums : kMostSums - 1)) return false;
-  return by_form(a.w.form, [&](auto form) { return enqueue_tile_form<form()>(launch, a, units); });
+  return by_form(a.w.form, [&](auto form) {
+    if constexpr (!has_groups(form()))
+      if (by == By::warpgroups) return enqueue_tile_form<form(), By::warpgroups>(launch, a, units);
+    return enqueue_tile_form<form(), By::warps>(launch, a, units);
+  });
 }
 
 }  // namespace trireme::cuda

@@ -14,6 +14,7 @@
 #include "device/cuda.h"
 #include "device/cuda_driver.h"
 #include "device/library_products.h"
+#include "device/warpgroups.h"
 #include "kernels/cuda/cuda_kernels.h"
 
 namespace trireme {
@@ -130,6 +131,7 @@ class OneStream final : public CudaDevice {
     fill_cuda(kernels_, properties.major * 10 + properties.minor);
     level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.e4m3_inputs ? "+fp8" : "");
     kernels_.level = level_;
+    if (properties.major == 9 && properties.minor == 0) choose_warpgroups();
   }
   ~OneStream() override {
     if (failing()) return;
@@ -276,6 +278,12 @@ class OneStream final : public CudaDevice {
   }
 
  private:
+  void choose_warpgroups() {
+    Kernels by_warpgroups = kernels_;
+    take_warpgroups(by_warpgroups);
+    if (warpgroups_add_alike(*this, kernels_, by_warpgroups)) kernels_ = by_warpgroups;
+  }
+
   void launch_erased(Thunk thunk, const void* call) override {
     enqueue("a kernel", [&] {
       thunk(call, Launch{0, 1, stream_, products_.get()});

@@ -49,6 +49,16 @@ TEST_CASE("operations that repeat are asked for twice, and do their work on what
   CHECK(step.asked == 3);
 }
 
+TEST_CASE("warpgroups multiply where they have the bits of warps, on sm_90 alone") {
+  CHECK_FALSE(CudaDevice::open(0, kWait)->kernels().warpgroups);
+  setenv("TRIREME_EMULATED_GPU_SM", "90", 1);
+  CHECK(CudaDevice::open(0, kWait)->kernels().warpgroups);
+  setenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE", "1", 1);
+  CHECK_FALSE(CudaDevice::open(0, kWait)->kernels().warpgroups);
+  unsetenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE");
+  unsetenv("TRIREME_EMULATED_GPU_SM");
+}
+
 TEST_CASE("without graphs, and past the graphs that a device keeps, operations are asked for every time") {
   auto gpu = CudaDevice::open(0, kWait, false);
   Step plain(*gpu);

@@ -1,5 +1,7 @@
 #include "fixture.h"
 
+#include <doctest/doctest.h>
+
 namespace trireme::testing {
 
 namespace {
@@ -66,6 +68,23 @@ Rows encode_rows(PackedForm form, const std::vector<float>& x, int64_t rows, int
     return out;
   }
   select_kernels("reference").encode({}, {MatrixView<const float>(x.data(), rows, columns), out.view});
+  return out;
+}
+
+std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts) {
+  int64_t rows = x.view.rows, n = w.view.n, stride = n + 5;
+  auto roots = static_cast<size_t>(c.program.roots);
+  Guarded y(roots * static_cast<size_t>(rows * stride) * 4);
+  std::fill_n(y.floats(), y.bytes() / 4, NAN);
+  each_part(parts, [&](const Launch& launch) {
+    kernels.matmul(launch, {x.view, w.view, &c, y.floats(), stride, rows * stride});
+  });
+  CHECK(y.intact());
+  std::vector<float> out;
+  for (int64_t i = 0; i < static_cast<int64_t>(roots) * rows; i++) {
+    out.insert(out.end(), y.floats() + i * stride, y.floats() + i * stride + n);
+    for (int64_t pad = n; pad < stride; pad++) CHECK(std::isnan(y.floats()[i * stride + pad]));
+  }
   return out;
 }
 

@@ -17,24 +17,6 @@ Contraction contraction_of(const Shape& s) {
   return s.units.size() > 0 ? contraction(s.k, s.unit, s.units) : contraction(s.k, s.unit);
 }
 
-// y of one level, [roots][rows][n] with a padded stride, NaN where nothing was written.
-std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts) {
-  int64_t rows = x.view.rows, n = w.view.n, stride = n + 5;
-  auto roots = static_cast<size_t>(c.program.roots);
-  Guarded y(roots * static_cast<size_t>(rows * stride) * 4);
-  std::fill_n(y.floats(), y.bytes() / 4, NAN);
-  each_part(parts, [&](const Launch& launch) {
-    kernels.matmul(launch, {x.view, w.view, &c, y.floats(), stride, rows * stride});
-  });
-  CHECK(y.intact());
-  std::vector<float> out;
-  for (int64_t i = 0; i < static_cast<int64_t>(roots) * rows; i++) {
-    out.insert(out.end(), y.floats() + i * stride, y.floats() + i * stride + n);
-    for (int64_t pad = n; pad < stride; pad++) CHECK(std::isnan(y.floats()[i * stride + pad]));
-  }
-  return out;
-}
-
 std::byte without_sign(std::byte byte, bool has_sign) { return has_sign ? byte & std::byte{0x7f} : byte; }
 
 // The reference's product of |x| and |w|, which are BF16 or FP8: what errors of sums in another order are measured by.

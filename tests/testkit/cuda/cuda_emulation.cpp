@@ -4,6 +4,7 @@
 #include <ucontext.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <deque>
 #include <exception>
 #include <iterator>
@@ -20,7 +21,8 @@ EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 namespace {
 
 constexpr int64_t kShared[] = {227 << 10, 163 << 10, 99 << 10};  // bytes: sm_90, sm_80, sm_86 (CUDA programming guide)
-int64_t granted_shared = 48 << 10;                               // what every block may have, then what was last said
+bool turns = true;
+int64_t granted_shared = 48 << 10;  // what every block may have, then what was last said
 constexpr size_t kStackBytes = size_t{64} << 10;
 constexpr int kWarpLanes = 32;
 
@@ -51,9 +53,19 @@ struct Copy {
 };
 using Copies = std::vector<Copy>;
 
+// Of a warpgroup: a lane's registers, and where the rows are.
+struct Product {
+  const unsigned (*weights)[4];
+  uint64_t rows;
+  float (*sums)[2][4];  // [tiles], of each the first
+  int tiles;
+};
+using Products = std::vector<Product>;
+
 // It lives for many blocks: entered once by a context of its own, then by jumps, which ask nothing of the kernel.
 struct Fiber {
   std::deque<Copies> copies{1};  // the last group is not ended
+  std::deque<Products> products{1};
   jmp_buf place;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   uint64_t warp_operations = 0;
@@ -129,6 +141,7 @@ void run_block(int threads) {
     block.fibers[static_cast<size_t>(i)]->done = false;
     block.fibers[static_cast<size_t>(i)]->warp_operations = 0;
     block.fibers[static_cast<size_t>(i)]->copies.assign(1, {});
+    block.fibers[static_cast<size_t>(i)]->products.assign(1, {});
   }
   for (int left = threads; left > 0;)
     for (int i = 0; i < threads; i++) {
@@ -183,8 +196,9 @@ void __nanosleep(unsigned) {
 std::byte* block_memory() { return reinterpret_cast<std::byte*>(block.memory.data()); }
 int64_t most_shared() {
   static size_t asked = 0;
-  return granted_shared = kShared[asked++ % std::size(kShared)];
+  return granted_shared = kShared[turns ? asked++ % std::size(kShared) : 0];
 }
+void take_turns(bool do_so) { turns = do_so; }
 
 namespace {
 
@@ -238,16 +252,13 @@ float fused_flushed(float x, float y, float sum) {
 
 // What all lanes of a warp brought to a product of tensor cores, and in which register PTX has the columns of step k:
 // the four lanes of a quad hold one step each, in turn, of 4 bytes.
-struct TensorOperands {
-  unsigned a[32][4], b[32][2];
+struct TensorWeights {
+  unsigned a[32][4];
 
-  TensorOperands(const unsigned (&mine_a)[4], const unsigned (&mine_b)[2]) {
-    take(mine_a, a, 0), take(mine_a, a, 2), take(mine_b, b, 0);
-  }
+  explicit TensorWeights(const unsigned (&mine)[4]) { take(mine, a, 0), take(mine, a, 2); }
   unsigned of_a(int row, int k) const { return a[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2]; }
-  unsigned of_b(int k, int column) const { return b[column * 4 + k % 4][k / 4]; }
 
- private:
+ protected:
   template <size_t kRegisters>
   static void take(const unsigned (&mine)[kRegisters], unsigned (&all)[32][kRegisters], size_t first) {
     const uint64_t* words = exchange_in_warp(mine[first] | uint64_t{mine[first + 1]} << 32);
@@ -257,6 +268,14 @@ struct TensorOperands {
     }
   }
 };
+struct TensorOperands : TensorWeights {
+  unsigned b[32][2];
+
+  TensorOperands(const unsigned (&mine_a)[4], const unsigned (&mine_b)[2]) : TensorWeights(mine_a) {
+    take(mine_b, b, 0);
+  }
+  unsigned of_b(int k, int column) const { return b[column * 4 + k % 4][k / 4]; }
+};
 constexpr int kTensorSteps = 8;
 
 // Of the result, a lane has two rows and two columns.
@@ -265,18 +284,62 @@ int tensor_column(int i) { return this_lane() % 4 * 2 + i % 2; }
 
 float even_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair)}); }
 float odd_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair >> 16)}); }
+float add_pair(unsigned x, unsigned w, float sum) {
+  return fused_flushed(even_of(x), even_of(w), fused_flushed(odd_of(x), odd_of(w), sum));
+}
 
 }  // namespace
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
   const TensorOperands all(a, b);
   for (int i = 0; i < 4; i++)
-    for (int pair = 0; pair < kTensorSteps; pair++) {
-      const int k = pair / 2 + pair % 2 * 4;
-      const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
-      sum[i] = fused_flushed(odd_of(x), odd_of(w), sum[i]);
-      sum[i] = fused_flushed(even_of(x), even_of(w), sum[i]);
-    }
+    for (int k = 0; k < kTensorSteps; k++)
+      sum[i] = add_pair(all.of_b(k, tensor_column(i)), all.of_a(tensor_row(i), k), sum[i]);
+}
+
+namespace {
+
+// Two columns of a row behind a descriptor: PTX ISA, "Matrix descriptor" and "Shared memory matrix layout".
+unsigned pair_of_rows(uint64_t rows, int64_t row, int64_t pair) {
+  must(rows >> 62 == 3, "16 columns are swizzled by 32 bytes");
+  const auto start = static_cast<int64_t>((rows & 0x3fff) * 16),
+             next_eight = static_cast<int64_t>((rows >> 32 & 0x3fff) * 16);
+  must(start % 256 == 0, "a pattern of 256 bytes begins where one may");
+  int64_t at = start + row / 8 * next_eight + row % 8 * 32 + pair * 4;
+  at ^= (at >> 7 & 1) << 4;
+  unsigned word = 0;
+  std::memcpy(&word, block_memory() + at, sizeof word);
+  return word;
+}
+
+void do_product(const Product& p) {
+  const TensorWeights all(*p.weights);
+  const int turn = std::getenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE") ? 1 : 0;
+  for (int tile = 0; tile < p.tiles; tile++)
+    for (int i = 0; i < 4; i++)
+      for (int k = 0; k < kTensorSteps; k++) {
+        float& sum = p.sums[tile][0][i];
+        sum = add_pair(pair_of_rows(p.rows, tile * 8 + tensor_column(i), k ^ turn), all.of_a(tensor_row(i), k ^ turn),
+                       sum);
+      }
+}
+
+}  // namespace
+
+unsigned shared_address(const std::byte* at) { return static_cast<unsigned>(at - block_memory()); }
+
+void enqueue_tiles(const unsigned (&weights)[4], uint64_t rows, float (*sums)[2][4], int tiles) {
+  must(blockDim.x % 128 == 0, "warpgroups have four warps");
+  if (blockIdx.x % 3 == 1)  // neither with early copies nor with late ones always
+    do_product({&weights, rows, sums, tiles});
+  else
+    this_fiber().products.back().push_back({&weights, rows, sums, tiles});
+}
+void end_products() { this_fiber().products.emplace_back(); }
+void wait_until_products(int groups) {
+  auto& products = this_fiber().products;
+  for (; static_cast<int>(products.size()) > groups + 1; products.pop_front())
+    for (const Product& p : products.front()) do_product(p);
 }
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {

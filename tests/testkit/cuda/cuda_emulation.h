@@ -42,7 +42,9 @@ void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, s
 
 // NaNs, in whatever type, when a block begins.
 std::byte* block_memory();
-int64_t most_shared();  // of sm_90, sm_80 and sm_86 by turns
+// Of sm_90, sm_80 and sm_86 by turns, or always that of sm_90.
+int64_t most_shared();
+void take_turns(bool turns);
 
 // Set by a program that has streams.
 extern void (*enqueue_on_stream)(void* stream, std::function<void()> work);
@@ -62,6 +64,7 @@ template <int kSize>
 void copy_shared(std::byte* shared, const std::byte* global, int bytes = kSize) {
   copy_async(shared, global, kSize, bytes);
 }
+inline void prefetch_line(const std::byte*) {}
 template <int kPending>
 void wait_for_copies() {
   wait_until_pending(kPending);
@@ -137,6 +140,28 @@ void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[
 
 // The same placement, both E4M3, sums in FP32 in the order of columns (a GPU: kernels/cuda/tensor.cuh).
 void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]);
+
+// Where a byte of block_memory() lies.
+unsigned shared_address(const std::byte* at);
+
+// wgmma.m64nNk16 of PTX, BF16, the first operand in registers: the same placement and order, rows of the second operand
+// as their descriptor says. Some blocks see a product at once, the others when they wait for it, when it reads its
+// operands and sums, too.
+void enqueue_tiles(const unsigned (&weights)[4], uint64_t rows, float (*sums)[2][4], int tiles);
+void end_products();
+void wait_until_products(int groups);
+
+inline void begin_products(const unsigned (&)[2][4]) {}
+template <int kTiles>
+void fence_sums(float (&)[kTiles][2][4]) {}
+template <int kTiles>
+void enqueue_product(const unsigned (&weights)[4], uint64_t rows, int h, float (&sums)[kTiles][2][4]) {
+  enqueue_tiles(weights, rows, reinterpret_cast<float(*)[2][4]>(&sums[0][h]), kTiles);
+}
+template <int kPending>
+void wait_for_products() {
+  wait_until_products(kPending);
+}
 
 // Memory that other processes write, too.
 inline void store_release(uint32_t* at, uint32_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }

@@ -7,7 +7,8 @@
 // TRIREME_EMULATED_GPU_ALONE (0): it reaches no other process's memory, TRIREME_EMULATED_GPU_OPENS_ELSEWHERE (0): what
 // it opens of another process is other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): it has no room for graphs,
 // TRIREME_EMULATED_GPU_NO_LOCKING (0): the host has no memory to lock for another's, TRIREME_EMULATED_GPU_BLOCKS_IN: a
-// call that never returns. Its queue is as long as a real one's.
+// call that never returns, TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE (unset): than its mma.sync does. Its queue is as
+// long as a real one's.
 #include <cstddef>
 #include <functional>
 
