@@ -6,7 +6,7 @@ import os
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 DEVICES = {"A100-80GB": "a100-80gb", "H100": "h100", "H200": "h200", "B200": "b200", "GB200": "gb200", "L40S": "l40s",
-           "RTX 4090": "rtx-4090", "RTX PRO 6000": "rtx-pro-6000", "Xeon 6980P (CPU)": "xeon-6980p", "2S Xeon 6980P (CPU)": "xeon-6980p",
+           "RTX 4090": "rtx-4090", "RTX PRO 6000": "rtx-pro-6000-server", "Xeon 6980P (CPU)": "xeon-6980p", "2S Xeon 6980P (CPU)": "xeon-6980p",
            "Ryzen 7950X (CPU)": "ryzen-7950x", "GCP c3d-highcpu-30 (Zen4 x86)": "c3d-30",
            "Raspberry Pi 5 8GB (GbE)": "raspberry-pi-5", "Raspberry Pi 4B 8GB (GbE)": "raspberry-pi-4"}
 SHAPES = {"Llama-2-7B": "llama-2-7b", "Llama-2-13B": "llama-2-13b", "Llama-2-70B": "llama-2-70b", "Llama-3-8B": "llama-3.1-8b",

@@ -8,6 +8,7 @@
 #include "launch/commands.h"
 #include "launch/plan_input.h"
 #include "plan/advice.h"
+#include "plan/bound.h"
 #include "plan/nearest_fit.h"
 #include "plan/own_memory.h"
 #include "plan/reasons.h"
@@ -71,6 +72,14 @@ void print_heading(const PlannedModel& planned, const Cluster& cluster, const En
                model.kept_positions(r.context, profile) < r.context ? "that alone" : "all positions");
   fmt::print("{}{}\n", cluster.text(), cluster.nics_assumed ? " (adapters assumed)" : "");
   for (const std::string& remark : cluster.remarks) fmt::print("  {}\n", remark);
+  const Precision precision = model.precision();
+  if ((precision == Precision::fp8 || precision == Precision::fp4) &&
+      arithmetic_of(cluster.device, precision) == Precision::bf16)
+    fmt::print("  {} multiplies no {}: weights are stored so and multiplied as bf16\n", cluster.device.name,
+               precision_name(precision));
+  if (r.tp > 0 && !profile.own() && model.config().num_heads % r.tp != 0)
+    fmt::print("  {} heads are not a multiple of TP {}: other engines refuse it, this one divides by units\n",
+               model.config().num_heads, r.tp);
   fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n", r.input_tokens,
              r.output_tokens, r.context,
              r.batch > 0  ? fmt::format("{:.0f} in flight a replica", r.batch)

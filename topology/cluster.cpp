@@ -64,6 +64,12 @@ bool parse_nic(std::string_view text, Nic* nic) {
   return *nic = *parsed, true;
 }
 
+std::string lower_case(std::string_view word) {
+  std::string lower(word);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return lower;
+}
+
 std::string unknown_device(std::string_view name) {
   const std::vector<std::string> names = device_sheet_names();
   return fmt::format("a device{}: {}", did_you_mean(name, names), fmt::join(names, ", "));
@@ -122,7 +128,7 @@ int Cluster::fast_domain() const {
     case Link::nvswitch:
       return std::max(devices, std::min(device.link_domain, size()));
     case Link::nvlink_pairs:
-      return std::min(devices, 2);
+      return std::min(devices, std::max(2, device.link_domain));
     case Link::pcie:
       return 1;
     case Link::sockets:
@@ -172,7 +178,7 @@ Cluster Cluster::parse(std::string_view spec) {
   } else {
     cluster.devices = first;
   }
-  const auto sheet = find_device_sheet(words.next());
+  const auto sheet = find_device_sheet(lower_case(words.next()));
   if (!sheet) words.refuse(unknown_device(words.next()));
   words.take();
   cluster.device = *sheet;

@@ -56,13 +56,14 @@ Gpu invent_gpu(const Cluster& c, int host, int index) {
 }
 
 void invent_links(const Cluster& c, std::vector<Gpu>& gpus) {
+  const int bridged = c.link == Link::nvlink_pairs ? c.fast_domain() : 1;
   const int links =
       static_cast<int>(std::min(kMostNvlinks, std::round(c.device.nvlink_bytes_per_s / kNvlinkBytesPerS)));
   for (Gpu& gpu : gpus) {
     if (c.link == Link::nvswitch) gpu.switch_links = links;
     for (const Gpu& peer : gpus) {
-      const bool pair = c.link == Link::nvlink_pairs && peer.index == (gpu.index ^ 1);
-      if (pair) gpu.peer_links[peer.pci] = links;
+      const bool pair = &peer != &gpu && peer.index / bridged == gpu.index / bridged;
+      if (pair) gpu.peer_links[peer.pci] = links / (bridged - 1);
       if (pair || (c.link == Link::nvswitch && &peer != &gpu)) gpu.peer_access[peer.pci] = true;
     }
   }

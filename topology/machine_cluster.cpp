@@ -31,6 +31,7 @@ constexpr Alias kGpuAliases[] = {{"A100X", "a100-pcie-80gb"},
                                  {"H100", "h100"},
                                  {"H200 NVL", "h200-nvl"},
                                  {"H200", "h200"},
+                                 {"H800", "h800"},
                                  {"GH200", "gh200"},
                                  {"H20", "h20"},
                                  {"B200", "b200"},
@@ -38,13 +39,18 @@ constexpr Alias kGpuAliases[] = {{"A100X", "a100-pcie-80gb"},
                                  {"B300", "b300"},
                                  {"GB300", "gb300"},
                                  {"A10", "a10"},
+                                 {"A10G", "a10g"},
                                  {"A30", "a30"},
                                  {"A40", "a40"},
                                  {"L4", "l4"},
+                                 {"L20", "l20"},
                                  {"L40S", "l40s"},
                                  {"RTX A6000", "rtx-a6000"},
+                                 {"RTX 6000 Ada", "rtx-6000-ada"},
+                                 {"RTX 3090", "rtx-3090"},
                                  {"RTX 4090", "rtx-4090"},
                                  {"RTX 5090", "rtx-5090"},
+                                 {"PRO 6000 Server", "rtx-pro-6000-server"},
                                  {"PRO 6000", "rtx-pro-6000"}};
 constexpr Alias kCpuAliases[] = {{"EPYC 9654", "epyc-9654"},
                                  {"EPYC 9654P", "epyc-9654"},
@@ -143,6 +149,13 @@ Link link_of(const std::vector<Device>& devices) {
   return mesh ? Link::nvswitch : Link::nvlink_pairs;
 }
 
+// GPUs that bridges join at least.
+int bridged_size(const std::vector<const Device*>& devices) {
+  size_t least = devices.size();
+  for (const Device* d : devices) least = std::min(least, 1 + d->gpu->peer_links.size());
+  return static_cast<int>(least);
+}
+
 // GPUs of the smallest NVSwitch fabric that joins hosts; 0: there is none, or not everywhere.
 int fabric_size(const std::vector<std::vector<Device>>& hosts) {
   std::map<std::string, int> sizes;
@@ -169,7 +182,7 @@ Cluster cluster_of_gpus(const std::vector<std::vector<Device>>& hosts) {
   c.device = slowest.sheet;
   const Device& smallest = *least(&DeviceSheet::memory_bytes);
   c.device.memory_bytes = smallest.sheet.memory_bytes;
-  c.device.link_domain = fabric_size(hosts);
+  c.device.link_domain = c.link == Link::nvlink_pairs ? bridged_size(all) : fabric_size(hosts);
   c.remarks.push_back(fmt::format("{:.1f} GB of memory as the {} has it; rates are {}the data sheet's of {} ({})",
                                   c.device.memory_bytes / 1e9, smallest.gpu->memory_bytes ? "driver" : "data sheet",
                                   slowest.instance ? "an instance's part of " : "", c.device.name, slowest.gpu->name));

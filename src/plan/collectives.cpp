@@ -83,7 +83,7 @@ constexpr double kSocketUs = 1.5;     // through shared memory of one host
 // Inside one host, or one NVSwitch fabric over several.
 double inside_us(const Cluster& c, int ranks, double bytes, bool best) {
   if (ranks <= 1) return 0;
-  const bool switched = c.link == Link::nvswitch, paired = c.link == Link::nvlink_pairs && ranks <= 2;
+  const bool switched = c.link == Link::nvswitch, paired = c.link == Link::nvlink_pairs && ranks <= c.fast_domain();
   if (switched || paired) {
     const double shot = shot_us(ranks, bytes, kOneShotUs, c.device.nvlink_bytes_per_s * kNvlinkShare);
     for (const Measured& m : kMeasured)  // a bridge is no faster than a switch

@@ -48,16 +48,20 @@ CostModel::CostModel(const ModelWork& model, std::vector<StageWork> stages, cons
   if (profile.host && pp > 1) lone_ = profile.host->lone_of(cluster.device.share);
 }
 
+// Bytes a second, where engines reach that share of the bandwidth of most devices.
+double CostModel::read_rate(double share) const {
+  return std::min(1.0, share * cluster_.device.memory_reach) * cluster_.device.memory_bytes_per_s;
+}
+
 // Of one stage: its layers over `rows` rows, and the head over `head_rows`.
 void CostModel::add_products(StepCost& cost, const Measured& costs, const StageWork& stage, double rows,
                              double head_rows) const {
   if (costs) return add_measured_products(cost, *costs, stage, rows, head_rows);
   const Precision precision = model_.precision();
-  const double bandwidth = cluster_.device.memory_bytes_per_s;
   const bool cpu = cluster_.device.cpu;
   const double weights =
-      stage.layer_bytes * model_.read_share(rows) / (profile_.weight_share_of(precision, cpu) * bandwidth) +
-      stage.head_bytes / (profile_.weight_share_of(Precision::bf16, cpu) * bandwidth);
+      stage.layer_bytes * model_.read_share(rows) / read_rate(profile_.weight_share_of(precision, cpu)) +
+      stage.head_bytes / read_rate(profile_.weight_share_of(Precision::bf16, cpu));
   const double share = profile_.flops_share_of(precision, arithmetic_of(cluster_.device, precision));
   const double flops = share * cluster_.device.flops_reach * peak_flops(cluster_.device, precision);
   // As many parameters as would take as long where products reach their whole share.
@@ -87,9 +91,7 @@ void CostModel::add_measured_products(StepCost& cost, const StepCosts& costs, co
 double CostModel::decode_attention_ms(const Measured& costs, const StageWork& stage, double rows,
                                       double position) const {
   const double seen = rows * stage.layers * model_.seen_positions(position);
-  if (!costs)
-    return seen * model_.position_bytes(stage.kv_heads) / (profile_.kv_share * cluster_.device.memory_bytes_per_s) *
-           1e3;
+  if (!costs) return seen * model_.position_bytes(stage.kv_heads) / read_rate(profile_.kv_share) * 1e3;
   const double cached = profile_.host->cached_bytes * cluster_.device.share;
   const double read = std::max(0.0, 1 - cached / (seen * model_.position_bytes(stage.kv_heads)));
   const double near = stage.heads * costs->cached_attend_ns + stage.kv_heads * costs->cached_kv_ns;

@@ -84,6 +84,7 @@ class CostModel {
   template <typename AttentionMs>
   Pass pass_by(const Measured& costs, double rows, double head_rows, const AttentionMs& attention_ms) const;
   Prompts prompts(double tokens, double sequences) const;
+  double read_rate(double share) const;
   void add_products(StepCost& cost, const Measured& costs, const StageWork& stage, double rows, double head_rows) const;
   void add_measured_products(StepCost& cost, const StepCosts& costs, const StageWork& stage, double rows,
                              double head_rows) const;

@@ -39,6 +39,12 @@ def check(truth, *what):
         sys.exit(f"plan_test: {what}")
 
 
+# What is planned otherwise than it is asked for is said.
+out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "1 A100-80GB", "--precision", "fp8", "--engine-profile", "published")
+check("a100-80gb multiplies no fp8" in out, out)
+out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "3 h100", "--tp", "3", "--engine-profile", "published")
+check("32 heads are not a multiple of TP 3" in out, out)
+
 # The fields, the choice, one layout alone.
 all70, _ = plan_json("--shape", "llama-3.1-70b", "--machine", "2 hosts x 8 h100 nvswitch, 8 ib400", "--precision", "fp8", "--batch", "16", "--context", "8192")
 check(set(all70) == {"choice", "missing_in_trireme", "layouts"} and all70["choice"] == 0 and all70["missing_in_trireme"] is None, all70["choice"])

@@ -34,6 +34,14 @@ TEST_CASE("what nobody says is what such machines have") {
   CHECK(Cluster::parse("8 hosts x 1 raspberry-pi-4").text() == "8 hosts x 1 raspberry-pi-4, 1 eth1");
 }
 
+TEST_CASE("a device in capitals is the same; bridges join the cards that they are made for") {
+  CHECK(Cluster::parse("8 H100").text() == Cluster::parse("8 h100").text());
+  CHECK(Cluster::parse("8 h100-nvl").fast_domain() == 2);
+  CHECK(Cluster::parse("8 h200-nvl").fast_domain() == 4);
+  CHECK(Cluster::parse("2 h200-nvl").fast_domain() == 2);
+  CHECK(Cluster::parse("8 a100-pcie-80gb nvlink-pairs").fast_domain() == 2);
+}
+
 TEST_CASE("every data sheet is whole, and its text is what parse takes") {
   for (const std::string& name : device_sheet_names()) {
     CAPTURE(name);

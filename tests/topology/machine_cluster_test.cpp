@@ -89,7 +89,10 @@ TEST_CASE("every name that a driver has for a GPU is of one data sheet") {
       {"NVIDIA RTX A6000", 48 * kGi, "rtx-a6000"},
       {"NVIDIA GeForce RTX 4090", 24 * kGi, "rtx-4090"},
       {"NVIDIA GeForce RTX 5090", 32 * kGi, "rtx-5090"},
-      {"NVIDIA RTX PRO 6000 Blackwell Server Edition", 95 * kGi, "rtx-pro-6000"},
+      {"NVIDIA RTX PRO 6000 Blackwell Server Edition", 95 * kGi, "rtx-pro-6000-server"},
+      {"NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 95 * kGi, "rtx-pro-6000"},
+      {"NVIDIA A10G", 22 * kGi, "a10g"},
+      {"NVIDIA RTX 6000 Ada Generation", 47 * kGi, "rtx-6000-ada"},
   };
   Machine machine = invent_machine("1 h100");
   Gpu& gpu = machine.hosts[0].gpus.gpus[0];
@@ -99,7 +102,7 @@ TEST_CASE("every name that a driver has for a GPU is of one data sheet") {
     CHECK(cluster_of(machine).device.name == sheet);
     CHECK(cluster_of(machine).device.memory_bytes == double(bytes));
   }
-  for (const char* name : {"NVIDIA A10G", "NVIDIA RTX A4000", "NVIDIA L40", "NVIDIA A100G"}) {  // others, of like names
+  for (const char* name : {"NVIDIA A10M", "NVIDIA RTX A4000", "NVIDIA L40", "NVIDIA A100G"}) {  // others, of like names
     CAPTURE(name);
     gpu.name = name;
     CHECK(contains(error_of([&] { cluster_of(machine); }), fmt::format("there is no data sheet of {};", name)));
@@ -111,6 +114,8 @@ TEST_CASE("links are those of the weakest GPU") {
   CHECK(cluster_of_golden("l40s_8_p2p").link == Link::pcie);
   CHECK(cluster_of_golden("h100_nvl_8").link == Link::nvlink_pairs);
   CHECK(cluster_of_golden("a100_pcie_bridges").link == Link::nvlink_pairs);
+  CHECK(cluster_of_golden("h100_nvl_8").fast_domain() == 2);
+  CHECK(cluster_of(invent_machine("8 h200-nvl")).fast_domain() == 4);
   CHECK(cluster_of_golden("h100_sxm_4_full_mesh").link == Link::nvswitch);  // each reaches all others
   Machine machine = invent_machine("8 h100 nvswitch");
   machine.hosts[0].gpus.gpus[5].switch_links = 0;
