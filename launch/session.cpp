@@ -208,6 +208,7 @@ ModelNeed Session::model_need() const {
   };
   ModelNeed need;
   need.num_layers = config_.num_layers;
+  need.stage_split.assign(options_.stage_split.begin(), options_.stage_split.end());
   need.max_tp = std::min(units_.attention_units, units_.mlp_units);
   need.layer_bytes = bytes(layer);
   need.embedding_bytes = bytes(first);

@@ -213,7 +213,9 @@ int64_t bytes_needed(const ModelNeed& need, int tp, int pp) {
     int64_t units = std::max(need.max_tp, 1);
     return bytes * ((units + tp - 1) / tp) / units;  // the rank with the most units
   };
-  int64_t layers = (need.num_layers + pp - 1) / pp;  // first stages hold one more
+  const bool by_hand = !need.stage_split.empty();
+  int64_t layers = by_hand ? *std::max_element(need.stage_split.begin(), need.stage_split.end())
+                           : (need.num_layers + pp - 1) / pp;  // first stages hold one more
   int64_t stage = layers * share(need.layer_bytes + need.kv_layer_bytes);
   int64_t head = need.tied ? need.embedding_bytes : need.head_bytes;
   int64_t ends =

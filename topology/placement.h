@@ -11,13 +11,14 @@ namespace trireme {
 // What a model asks of a layout.
 struct ModelNeed {
   int num_layers = 0;
-  int max_tp = 0;               // units of a layer
-  int64_t layer_bytes = 0;      // weights of one layer, all units
-  int64_t embedding_bytes = 0;  // on the first stage
-  int64_t head_bytes = 0;       // on the last stage; 0 when tied and the embedding is there already (one stage)
-  bool tied = false;            // the head is the embedding: with several stages the last holds it, too
-  int64_t kv_layer_bytes = 0;   // of the smallest useful KV cache, one layer, all heads
-  int64_t rank_bytes = 0;       // of any rank: workspace, windows, libraries
+  std::vector<int> stage_split;  // layers of each stage, where they are given by hand
+  int max_tp = 0;                // units of a layer
+  int64_t layer_bytes = 0;       // weights of one layer, all units
+  int64_t embedding_bytes = 0;   // on the first stage
+  int64_t head_bytes = 0;        // on the last stage; 0 when tied and the embedding is there already (one stage)
+  bool tied = false;             // the head is the embedding: with several stages the last holds it, too
+  int64_t kv_layer_bytes = 0;    // of the smallest useful KV cache, one layer, all heads
+  int64_t rank_bytes = 0;        // of any rank: workspace, windows, libraries
 };
 // Bytes of the fullest rank.
 int64_t bytes_needed(const ModelNeed& need, int tp, int pp);

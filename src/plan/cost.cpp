@@ -159,14 +159,18 @@ CostModel::Pass CostModel::pass_by(const Measured& costs, double rows, double he
   return p;
 }
 
+// Between one piece and the next of a full pipeline: what its slowest stage takes; or, where stages are alike, an equal
+// share of all and what they wait for each other, which a slowest stage's slack hides.
+double CostModel::pace_ms(const Pass& p, double stages) const {
+  return std::max(p.slowest_ms, p.cost.total_ms() / stages * (1 + profile_.bubble * (stages - 1) / stages));
+}
+
 // How many times as long as one piece of a batch, which takes once_ms, all of them take in a pipeline: whole_ms by the
-// work of its stages. Full stages wait for each other, too, for that part of the time. And cores are faster while their
-// neighbours wait, as stages do that have no piece: what those leave of memory, and of a core that the system takes for
-// two, goes to them, as far as a core can take it.
-double CostModel::pipelined(double whole_ms, double once_ms, double pieces, double full, double lone_gain) const {
-  const double stages = std::min<double>(pp_, pieces), busy = pieces * once_ms / whole_ms;
-  const double waits = 1 + full * profile_.bubble * (stages - 1) / stages;
-  return whole_ms / once_ms * waits / std::min(lone_gain, pp_ / busy);
+// work of its stages. Cores are faster while their neighbours wait, as stages do that have no piece: what those leave
+// of memory, and of a core that the system takes for two, goes to them, as far as a core can take it.
+double CostModel::pipelined(double whole_ms, double once_ms, double pieces, double lone_gain) const {
+  const double busy = pieces * once_ms / whole_ms;
+  return whole_ms / once_ms / std::min(lone_gain, pp_ / busy);
 }
 
 double CostModel::fixed_ms(double sequences) const {
@@ -181,8 +185,8 @@ StepCost CostModel::decode_step(double sequences, double position) const {
   const Pass p = pass(rows, rows, [&](const Measured& costs, const StageWork& stage) {
     return decode_attention_ms(costs, stage, rows, position);
   });
-  const double once = p.cost.total_ms(), whole = std::max(once, micro_batches * p.slowest_ms);
-  StepCost cost = p.cost.times(pipelined(whole, once, micro_batches, 1, p.lone_gain));
+  const double once = p.cost.total_ms(), whole = std::max(once, micro_batches * pace_ms(p, micro_batches));
+  StepCost cost = p.cost.times(pipelined(whole, once, micro_batches, p.lone_gain));
   cost.fixed_ms = fixed_ms(sequences);
   cost.bound_ms = decode_bound(model_, cluster_, tp_, pp_, rows, position, profile_.sum_bytes).total_ms();
   return cost;
@@ -197,12 +201,11 @@ CostModel::Prompts CostModel::prompts(double tokens, double sequences) const {
   const Pass p = pass(rows, sequences / pieces, [&](const Measured& costs, const StageWork& stage) {
     return prompt_attention_ms(costs, stage, rows, tokens);
   });
-  const double once = p.cost.total_ms(), whole = once + (pieces - 1) * p.slowest_ms;
-  const double full = 1 - std::min<double>(pp_, pieces) / pieces;  // else it fills, or drains
-  Prompts prompts{p.cost.times(pipelined(whole, once, pieces, full, p.lone_gain))};
+  const double once = p.cost.total_ms(), whole = once + (pieces - 1) * pace_ms(p, std::min<double>(pp_, pieces));
+  Prompts prompts{p.cost.times(pipelined(whole, once, pieces, p.lone_gain))};
   prompts.cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
   // This engine's pieces of one prompt pass its stages beside each other, which that bound knows nothing of.
-  const double beside = profile_.host ? whole / (pieces * once) : 1;
+  const double beside = profile_.host ? (once + (pieces - 1) * p.slowest_ms) / (pieces * once) : 1;
   const double bound_ms = prefill_bound(model_, cluster_, tp_, pp_, tokens, profile_.sum_bytes).total_ms();
   prompts.cost.bound_ms = beside * bound_ms;
   // Without the wait of full stages for each other: published throughput of pipelines shows none of prompts.

@@ -46,12 +46,14 @@ struct Performance {
 
 // A replica of `tp` x `pp` devices under an engine's profile. Keeps references: they outlive it.
 //   products = (weights^p + arithmetic^p)^(1/p); pass = products + cache + layers + all-reduces + hops, of all stages
-//   step     = max(pass, micro-batches * slowest stage) * waits / gain + fixed
-//   prefill  = (pass + (pieces - 1) * slowest stage) * waits / gain + fixed
+//   pace     = max(slowest stage, pass / stages * waits)                     of a full pipeline, from piece to piece
+//   step     = max(pass, micro-batches * pace) / gain + fixed
+//   prefill  = (pass + (pieces - 1) * pace) / gain + fixed
 //   decode   = step + (running - 1) / output * interference * busy           (every other sequence's prefill, once)
 //   TTFT     = request + prefill + clump * (running - 1) * busy + queue
-// waits: of full stages for each other, 1 + bubble * (stages - 1) / stages; gain: of calibrated cores whose neighbours
-// wait, over the same step beside others at work. busy: that a prompt keeps a stage in steps full of prompts, for its
+// waits: of stages that are alike for each other, 1 + bubble * (stages - 1) / stages; where one is slower than the
+// others, their slack hides it. gain: of calibrated cores whose neighbours wait, over the same step beside others at
+// work. busy: that a prompt keeps a stage in steps full of prompts, for its
 // weights are read and its kernels launched anyway.
 class CostModel {
  public:
@@ -94,7 +96,8 @@ class CostModel {
   double hop_ms(double bytes) const;
   double fixed_ms(double sequences) const;
   double waiting_share() const;
-  double pipelined(double whole_ms, double once_ms, double pieces, double full, double lone_gain) const;
+  double pace_ms(const Pass& p, double stages) const;
+  double pipelined(double whole_ms, double once_ms, double pieces, double lone_gain) const;
 
   const ModelWork& model_;
   std::vector<StageWork> stages_;

@@ -48,7 +48,7 @@ struct EngineProfile {
   double request_ms = 0;     // of a request before its first token: framework, tokenizer
   double interference = 0;   // of a prefill's time that other sequences' decoding waits for
   double clump = 0;          // prefills that a new request waits for, per sequence in flight
-  double bubble = 0;         // of a full pipeline's time that its stages wait for each other, times (pp - 1) / pp
+  double bubble = 0;         // of a full pipeline's time that stages wait for each other, if alike, times (pp - 1) / pp
 
   double chunk_tokens = 8192;     // of a prompt that it computes at once (vLLM's and TensorRT-LLM's default)
   double piece_tokens = 8192;     // down to which it cuts a prompt for a pipeline's stages

@@ -48,11 +48,12 @@ std::string refusal(const char* field, const nlohmann::json& value) {
   return error_of([&] { HostCosts::parse(json, "c.json"); });
 }
 
-// Of a step of `rows`, or of prompts, on ranks with half of such a host each.
+// Of a step of `rows`, or of prompts, on ranks with half of such a host each. split: layers of stages, or as dealt.
 struct Steps {
   double decode_ms, prompts_ms;
 };
-Steps steps_of(int pp, double rows, const nlohmann::json& costs, double position, double tokens) {
+Steps steps_of(int pp, double rows, const nlohmann::json& costs, double position, double tokens,
+               const std::vector<int>& split = {}) {
   EngineProfile profile = get_engine_profile("trireme");
   profile.set_step_tokens(256);
   profile.host = HostCosts::parse(costs, "c.json");
@@ -61,7 +62,7 @@ Steps steps_of(int pp, double rows, const nlohmann::json& costs, double position
   cluster.device.memory_bytes_per_s = cluster.device.bf16_flops = 1e18;
   cluster.device.pcie_bytes_per_s = 1e18;
   const ModelWork model("m", get_shape("smollm2-135m").config(), Precision::bf16, 2, profile);
-  const CostModel cost(model, model.stages(1, pp), cluster, profile, 1, pp);
+  const CostModel cost(model, model.stages(1, pp, split), cluster, profile, 1, pp);
   return {cost.decode_step(rows, position).total_ms(), cost.prefill(tokens, rows).total_ms()};
 }
 double step_ms(int pp, double rows, const nlohmann::json& costs = calibration(), double position = 1) {
@@ -188,12 +189,17 @@ TEST_CASE("by how much is that step's own: of its rows, its precision, its posit
   CHECK(step_ms(2, 1, costs, 100) == doctest::Approx(layers_ms + attention_ms / 2).epsilon(0.01));
 }
 
-TEST_CASE("a full pipeline is as fast as its slowest stage, which has the head") {
+TEST_CASE("a full pipeline goes at the pace of its slowest stage; stages that are alike wait for each other") {
   const nlohmann::json costs = two_cores(1);
   const double layers = 30 * (2.0 * (9 + 3) * 64 + 3 * 1536) * 576, head = 49152.0 * 576;
-  const double slowest = (layers / 2 + head) / (layers + head);
   const double waits = 1 + get_engine_profile("trireme").bubble / 2;
-  CHECK(step_ms(2, 2, costs) == doctest::Approx(2 * slowest * waits * step_ms(1, 1, costs)).epsilon(0.01));
+  const auto last = [&](double held) { return (layers * held / 30 + head) / (layers + head); };
+  const auto passes = [&](const std::vector<int>& split) {  // that a step of two sequences takes
+    return steps_of(2, 2, costs, 1, 1, split).decode_ms / step_ms(1, 1, costs);
+  };
+  CHECK(passes({19, 11}) == doctest::Approx(waits).epsilon(0.01));
+  CHECK(passes({15, 15}) == doctest::Approx(2 * last(15)).epsilon(0.01));  // the first has slack
+  CHECK(passes({10, 20}) == doctest::Approx(2 * last(20)).epsilon(0.01));
 }
 
 TEST_CASE("a prompt too short to be cut passes stages one after the other, each faster while the other waits") {
@@ -202,13 +208,17 @@ TEST_CASE("a prompt too short to be cut passes stages one after the other, each 
   CHECK(prompts_ms(1, 1, 16, two_cores(1.5)) == doctest::Approx(prompts_ms(1, 1, 16)));
 }
 
-TEST_CASE("pieces of a prompt pass stages beside each other; stages that are full of many wait for each other") {
+TEST_CASE("pieces of a prompt pass stages beside each other") {
   // Of rows beyond the measured ones each takes as long, so a piece of half of them half; the head is of few rows.
   const double layers = 30 * (2.0 * (9 + 3) * 64 + 3 * 1536) * 576 * 1e-6 / 0.5 / 4;  // of a row, milliseconds
-  const auto milliseconds = [&](double rows) { return prompts_ms(2, 1, rows) / (rows * layers); };
-  CHECK(milliseconds(256) == doctest::Approx(0.75).epsilon(0.1));  // two pieces: three half steps of half of the layers
-  CHECK(milliseconds(256 * 64) < 0.5 * (1 + get_engine_profile("trireme").bubble / 2) * 1.05);
-  CHECK(milliseconds(256 * 64) > 0.5 * 1.05);
+  const auto passes = [&](double rows, const std::vector<int>& split) {
+    return steps_of(2, 1, calibration(), 1, rows, split).prompts_ms / (rows * layers);
+  };
+  const double waits = 1 + get_engine_profile("trireme").bubble / 2;
+  CHECK(passes(256, {20, 10}) ==
+        doctest::Approx((1 + 20.0 / 30) / 2).epsilon(0.05));  // two halves, one behind the other
+  CHECK(passes(256 * 64, {20, 10}) == doctest::Approx(20.0 / 30).epsilon(0.05));
+  CHECK(passes(256 * 64, {15, 15}) == doctest::Approx(0.5 * waits).epsilon(0.05));
 }
 
 TEST_CASE("what is no calibration is refused by the field") {

@@ -180,6 +180,9 @@ TEST_CASE("the fullest rank is counted: uneven units, uneven layers, both ends o
   CHECK(bytes_needed(need, 1, 1) == 5 + 30 * 990 + 90);
   CHECK(bytes_needed(need, 2, 1) == 5 + 30 * 550 + 50);  // 5 of 9 units
   CHECK(bytes_needed(need, 1, 4) == 5 + 8 * 990 + 90);   // 8 of 30 layers
+  ModelNeed dealt = need;
+  dealt.stage_split = {4, 26};
+  CHECK(bytes_needed(dealt, 1, 2) == 5 + 26 * 990 + 90);
   need.tied = false;
   need.head_bytes = 180;
   CHECK(bytes_needed(need, 1, 1) == 5 + 30 * 990 + 270);
