@@ -38,7 +38,8 @@ PART_OF = {"weight_share_8": "weight_share", "weight_share_4": "weight_share_8",
 EXPERTS_FIRST = {"expert_flops_part": 0.17}
 # Not fitted: host_weight_share, of which no GPU says anything, and bubble: no row is of a pipeline with many sequences in flight. NVIDIA's 1.5x of PP 8
 # over TP 8 (Llama 3.1 405B on 8 H200, a blog of 2024) stands between an even pipeline and one with that bubble. flops_share_4 neither: no row computes
-# in FP4. It is of the B200's rows of TP 1 in later_cases.json, as is what a B200 reaches of its sheet beside an H200 (topology/device_sheet.cpp).
+# in FP4. It is of the B200's rows of TP 1 in later_cases.json, as is what a B200 reaches of its sheet beside an H200; what is reached of GDDR7's
+# bandwidth is of its rows of the RTX PRO 6000 (topology/device_sheet.cpp).
 PRIOR = 0.3   # a constant may leave its first guess by about this, in log space, before that costs as much as a residual of SPREAD
 SPREAD = 0.1  # of measurements around a good model: residuals above it count less (Huber)
 

@@ -112,6 +112,11 @@ void Session::open_gpu(const Machine& machine) {
     device_ = std::move(gpu);
   });
   kernels_ = gpu_->kernels();
+  if (kernels_.level.starts_with("cuda-sm_90") && !kernels_.warpgroups)
+    numerics_remark_ = fmt::format(
+        "{} adds in another order by wgmma than by mma.sync, which multiplies prompts then, too: slower in BF16, the "
+        "bits stay the same",
+        gpu_->name());
   if (options_.numerics == "fast") take_fast_kernels();
   together(world_, [&] { gpu_free_bytes_ = gpu_->available_bytes(); });
 }
@@ -347,8 +352,8 @@ SchedulerLimits Session::scheduler_limits() const {
 
 std::string Session::layout_text() const {
   const std::string device = gpu_ ? gpu_->name() : fmt::format("{} thread{}", threads_, threads_ == 1 ? "" : "s");
-  return fmt::format("tp {}, pp {}, dp {}, {} a rank, kernels {}{}, numerics {}", layout_.tp, layout_.pp, layout_.dp,
-                     device, kernels_.level, kernels_.warpgroups ? " by wgmma" : "", name_of(numerics_));
+  return fmt::format("tp {}, pp {}, dp {}, {} a rank, kernels {}, numerics {}", layout_.tp, layout_.pp, layout_.dp,
+                     device, kernels_.level, name_of(numerics_));
 }
 
 }  // namespace trireme

@@ -1,6 +1,7 @@
 #include "topology/cluster.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <vector>
 
@@ -128,7 +129,7 @@ int Cluster::fast_domain() const {
     case Link::nvswitch:
       return std::max(devices, std::min(device.link_domain, size()));
     case Link::nvlink_pairs:
-      return std::min(devices, std::max(2, device.link_domain));
+      return std::min(devices, device.link == Link::nvlink_pairs ? std::max(2, device.link_domain) : 2);
     case Link::pcie:
       return 1;
     case Link::sockets:
@@ -168,7 +169,8 @@ std::string Cluster::text() const {
 }
 
 Cluster Cluster::parse(std::string_view spec) {
-  Words words(spec);
+  const std::string lower = lower_case(spec);
+  Words words(lower);
   Cluster cluster;
   const int first = words.take_count("a number of hosts or devices");
   if (words.take("host") || words.take("hosts")) {
@@ -178,7 +180,7 @@ Cluster Cluster::parse(std::string_view spec) {
   } else {
     cluster.devices = first;
   }
-  const auto sheet = find_device_sheet(lower_case(words.next()));
+  const auto sheet = find_device_sheet(words.next());
   if (!sheet) words.refuse(unknown_device(words.next()));
   words.take();
   cluster.device = *sheet;
@@ -211,8 +213,9 @@ Cluster Cluster::from_json(const nlohmann::json& json, const std::string& source
   if (cluster.devices > kMost / cluster.hosts)
     fields.refuse("devices", fmt::format("must be {} at most, of all hosts", kMost));
   if (const nlohmann::json& device = fields.at("device"); device.is_string()) {
-    const auto sheet = find_device_sheet(device.get<std::string>());
-    if (!sheet) fields.refuse("device", "is no " + unknown_device(device.get<std::string>()));
+    const std::string name = lower_case(device.get<std::string>());
+    const auto sheet = find_device_sheet(name);
+    if (!sheet) fields.refuse("device", "is no " + unknown_device(name));
     cluster.device = *sheet;
   } else {
     cluster.device = custom_device(device, source);

@@ -30,7 +30,7 @@ struct Cluster {
   int most_ranks() const { return hosts * (cores > 0 ? cores : devices); }
   // As many of these hosts; joined as people join them, where nobody has said how.
   Cluster with_hosts(int count) const;
-  // Devices that the fastest links join: those of an NVSwitch, a bridged pair, one alone on PCIe, the sockets of a
+  // Devices that the fastest links join: those of an NVSwitch, bridged cards, one alone on PCIe, the sockets of a
   // host.
   int fast_domain() const;
   double network_bytes_per_s() const { return nics * nic.bytes_per_s(); }  // of a host, one direction

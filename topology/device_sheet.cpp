@@ -26,11 +26,15 @@ struct Line {
 // ai-dynamo/aiconfigurator (systems/*.yaml) have them, 7.7 TB/s of the B200 where its sheet says 8; h20's rates and
 // b300's bandwidth as well. b300, gb300: the sheets of HGX B300 and GB300 NVL72. gh200: the one with 96 GB.
 // rtx-4090: the Ada whitepaper, with FP32 accumulation; rtx-5090: the RTX Blackwell one. NVLink of cards without a
-// switch (PCIe, NVL): by bridges, with which h100-nvl (of two) and h200-nvl (of four) are sold. PCIe: 4.0, 5.0 and
-// (b300, gb300) 6.0 x16 less their coding. rtx-pro-6000: the Workstation Edition; the server's has other bandwidth, and
-// 4 PFLOP/s of sparse FP4 on its sheet, too. a10g: AWS's g5. kGddr: engines reach more of GDDR6X and GDDR7 than of HBM
-// beside its sheet. vLLM on an RTX 4090 decodes Qwen3-4B in 10.4 ms (78 % of the bound); TensorRT-LLM's rows of the RTX
-// PRO 6000 Server Edition (bench/data/later_cases.json). CPUs, a socket or a board: bandwidth as streaming reads reach
+// switch (PCIe, NVL): by bridges, with which h100-nvl (of two) and h200-nvl (of four) are sold. PCIe: 4.0 x16 and 5.0
+// x16 less their coding. rtx-pro-6000: the Workstation Edition; the server's has other bandwidth, and 4 PFLOP/s of
+// sparse FP4 on its sheet, too. a10g: AWS's g5.
+//
+// kGddr: of GDDR6X and GDDR7 engines reach more than of HBM, both by their sheets. vLLM decodes Qwen3-4B on an RTX 4090
+// in 10.4 ms, 78 % of the bound; and TensorRT-LLM's rows of the RTX PRO 6000 (bench/data/later_cases.json, the Server
+// Edition) fit one stage or two with it.
+//
+// CPUs, a socket or a board: bandwidth as streaming reads reach
 // it. xeon-6980p: MRDIMM-8800, 1.45 TB/s of two sockets and what SGLang reaches of AMX, whose peak is 2048 BF16
 // operations a cycle on each of 128 cores at 2 GHz (lm-sys 2025-07). epyc-9654: 12 channels of DDR5-4800, 85 % of them;
 // 64 BF16 operations a cycle and core (measured on Zen 4), 96 cores at 3 GHz. ryzen-7950x: ik_llama.cpp PR 39; 16 cores
@@ -50,12 +54,12 @@ constexpr Line kLines[] = {
   {"h200",           false,  143771, 4800,  989,  1979,    1979,     0, 450, 63,   Link::nvswitch,  0, 1,     "ib400", "h100"},
   {"h200-nvl",       false,  143771, 4800, 835.5, 1670.5, 1670.5,    0, 450, 63, Link::nvlink_pairs, 4, 1,    "ib400", "h100"},
   {"gh200",          false,   97871, 4000,  989,  1979,    1979,     0, 450, 63,   Link::nvswitch,  0, 1,     "ib400", "h100"},
-  {"h800",           false,   81559, 3350,  989,  1979,    1979,     0, 200, 63,   Link::nvswitch,  0, 1,     "ib400", "h100"},
+  {"h800",           false,   81559, 3350,  989,  1979,    1979,     0, 200, 63,   Link::nvswitch,  0, 1,     "ib400", ""},
   {"h20",            false,   97871, 4000,  148,   296,     296,     0, 450, 63,   Link::nvswitch,  0, 1,     "ib400", "h100"},
   {"b200",           false,  183359, 7700, 2250,  4500,    4500,  9000, 900, 63,   Link::nvswitch,  0, 0.9,   "ib400", "b200"},
   {"gb200",          false,  189471, 8000, 2500,  5000,    5000, 10000, 900, 63,   Link::nvswitch, 72, 0.9,   "ib400", "b200"},
-  {"b300",           false,  275040, 7750, 2250,  4500,     125, 13500, 900, 126,  Link::nvswitch,  0, 0.9,   "ib800", "b200"},
-  {"gb300",          false,  284208, 8000, 2500,  5000,     167, 15000, 900, 126,  Link::nvswitch, 72, 0.9,   "ib800", "b200"},
+  {"b300",           false,  275040, 7750, 2250,  4500,     125, 13500, 900, 63,   Link::nvswitch,  0, 0.9,   "ib800", "b200"},
+  {"gb300",          false,  284208, 8000, 2500,  5000,     167, 15000, 900, 63,   Link::nvswitch, 72, 0.9,   "ib800", "b200"},
   {"a10",            false,   23028,  600,  125,     0,     250,     0,   0, 31.5, Link::pcie,      0, 1,     "eth25", ""},
   {"a10g",           false,   23028,  600,   70,     0,     140,     0,   0, 31.5, Link::pcie,      0, 1,     "eth25", ""},
   {"a30",            false,   24576,  933,  165,     0,     330,     0, 100, 31.5, Link::pcie,      0, 1,     "ib200", ""},

@@ -29,7 +29,7 @@ struct DeviceSheet {
   Link link = Link::pcie;         // of a host of these, when nobody says otherwise
   int link_domain = 0;            // that one NVSwitch fabric joins, over hosts too, or bridges; 0: those of a host, 2
   double flops_reach = 1;         // of that arithmetic, what engines are known to reach where it is a small part
-  double memory_reach = 1;        // likewise of its bandwidth
+  double memory_reach = 1;        // of its bandwidth, times as much as engines reach of most devices'
   double share = 1;               // of a host's CPUs, that this device is
   std::string nic;                // of each device in a cluster, when nobody says otherwise: "ib400"; "": none
   std::string family;             // of whose all-reduce measurements hold for it (plan/collectives.cpp); "": none

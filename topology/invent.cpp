@@ -62,9 +62,9 @@ void invent_links(const Cluster& c, std::vector<Gpu>& gpus) {
   for (Gpu& gpu : gpus) {
     if (c.link == Link::nvswitch) gpu.switch_links = links;
     for (const Gpu& peer : gpus) {
-      const bool pair = &peer != &gpu && peer.index / bridged == gpu.index / bridged;
-      if (pair) gpu.peer_links[peer.pci] = links / (bridged - 1);
-      if (pair || (c.link == Link::nvswitch && &peer != &gpu)) gpu.peer_access[peer.pci] = true;
+      const bool joined = &peer != &gpu && peer.index / bridged == gpu.index / bridged;
+      if (joined) gpu.peer_links[peer.pci] = links / (bridged - 1);
+      if (joined || (c.link == Link::nvswitch && &peer != &gpu)) gpu.peer_access[peer.pci] = true;
     }
   }
 }

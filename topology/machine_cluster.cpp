@@ -25,13 +25,15 @@ struct Alias {
   std::string_view words;
   const char* sheet;
 };
+// Words that make another card of what is called like one of these.
+constexpr std::string_view kOthers[] = {"Ti", "D", "Laptop", "Max-Q"};
 constexpr Alias kGpuAliases[] = {{"A100X", "a100-pcie-80gb"},
                                  {"H100 PCIe", "h100-pcie"},
                                  {"H100 NVL", "h100-nvl"},
                                  {"H100", "h100"},
                                  {"H200 NVL", "h200-nvl"},
                                  {"H200", "h200"},
-                                 {"H800", "h800"},
+                                 {"H800 SXM", "h800"},
                                  {"GH200", "gh200"},
                                  {"H20", "h20"},
                                  {"B200", "b200"},
@@ -80,6 +82,8 @@ bool has_words(std::string_view name, std::string_view wanted) {
 template <size_t N>
 std::optional<DeviceSheet> find_sheet(const std::string& name, const Alias (&aliases)[N]) {
   if (auto sheet = find_device_sheet(name)) return sheet;  // invented machines have it
+  for (const std::string_view other : kOthers)
+    if (has_words(name, other)) return std::nullopt;
   for (const auto& [words, sheet] : aliases)
     if (has_words(name, words)) return find_device_sheet(sheet);
   return std::nullopt;
@@ -182,6 +186,7 @@ Cluster cluster_of_gpus(const std::vector<std::vector<Device>>& hosts) {
   c.device = slowest.sheet;
   const Device& smallest = *least(&DeviceSheet::memory_bytes);
   c.device.memory_bytes = smallest.sheet.memory_bytes;
+  c.device.link = c.link;
   c.device.link_domain = c.link == Link::nvlink_pairs ? bridged_size(all) : fabric_size(hosts);
   c.remarks.push_back(fmt::format("{:.1f} GB of memory as the {} has it; rates are {}the data sheet's of {} ({})",
                                   c.device.memory_bytes / 1e9, smallest.gpu->memory_bytes ? "driver" : "data sheet",

@@ -213,14 +213,16 @@ int64_t bytes_needed(const ModelNeed& need, int tp, int pp) {
     int64_t units = std::max(need.max_tp, 1);
     return bytes * ((units + tp - 1) / tp) / units;  // the rank with the most units
   };
-  const bool by_hand = !need.stage_split.empty();
-  int64_t layers = by_hand ? *std::max_element(need.stage_split.begin(), need.stage_split.end())
-                           : (need.num_layers + pp - 1) / pp;  // first stages hold one more
-  int64_t stage = layers * share(need.layer_bytes + need.kv_layer_bytes);
-  int64_t head = need.tied ? need.embedding_bytes : need.head_bytes;
-  int64_t ends =
-      pp == 1 ? need.embedding_bytes + (need.tied ? 0 : need.head_bytes) : std::max(need.embedding_bytes, head);
-  return need.rank_bytes + stage + share(ends);
+  int64_t fullest = 0;
+  for (int stage = 0; stage < pp; stage++) {
+    const bool first = stage == 0, last = stage + 1 == pp;
+    const int64_t layers = need.stage_split.empty() ? (need.num_layers + pp - 1 - stage) / pp
+                                                    : need.stage_split[static_cast<size_t>(stage)];
+    int64_t ends = first ? need.embedding_bytes : 0;
+    if (last && !(first && need.tied)) ends += need.tied ? need.embedding_bytes : need.head_bytes;
+    fullest = std::max(fullest, layers * share(need.layer_bytes + need.kv_layer_bytes) + share(ends));
+  }
+  return need.rank_bytes + fullest;
 }
 
 int Layout::rank_at(Coordinates c) const {

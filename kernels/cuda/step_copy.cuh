@@ -16,14 +16,15 @@ struct PanelCopy {
   static constexpr int kLineStride = has_groups(kForm) ? kLine : 2 * kLine,
                        kColumn = kLineStride / step_columns_of_line(kForm);
   const std::byte *from, *values_from;
-  int to[kCopies], values_to, column, group;
+  int to[kCopies], values_to, column, group, columns;
   bool copies, has_values, prefetches;
 
   __device__ PanelCopy(const PackedView& w, const StepShape& shape, int64_t panel, int index) : group(shape.group) {
     const int line = index / kPieces, piece = index % kPieces;
     copies = panel * kPanel < w.n && line < step_lines(kForm);
     has_values = panel * kPanel < w.n && index < shape.values / kPiece;
-    prefetches = copies && piece % 4 == 0;
+    prefetches = copies && piece == 0;
+    columns = static_cast<int>(w.k);
     from = w.data + (has_groups(kForm) ? panel : panel / 2) * shape.panel_stride + line * kLineStride;
     values_from = from - line * kLineStride + step_lines(kForm) * kLine + index * kPiece;
     values_to = step_lines(kForm) * kLine + index * kPiece;
@@ -53,10 +54,10 @@ struct PanelCopy {
       if (has_values) copy_once(panel + values_to, values_from + offset);
   }
 
-  // Asks L2 for a step of 16 columns that is copied later.
+  // Asks L2 for a step that is copied later, if the matrix has it.
   __device__ void prefetch(int k) const {
-    static_assert(!has_groups(kForm));
-    if (!prefetches) return;
+    static_assert(kForm == PackedForm::bf16);  // a line in one place
+    if (!prefetches || k + step_columns(kForm) > columns) return;
     UNROLL
     for (int i = 0; i < kCopies; i++) prefetch_line(from + int64_t{k} * kColumn + i * kLinesApart * kLineStride);
   }

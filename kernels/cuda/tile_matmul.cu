@@ -13,7 +13,7 @@ namespace {
 constexpr int kTilePanels = 4;
 constexpr int kSharedSums = 3;  // sums of an output that wait in shared memory: with two in registers and one
 constexpr int kMostSums = kSharedSums + 3;  // in y enough for 32 units
-// Columns before the copied ones that L2 is asked for: two steps under way are too few to wait for memory.
+// Columns ahead of the copied ones that L2 is asked for: two steps under way are too few to wait for memory.
 constexpr int kFetchedAhead = 128;
 constexpr int kRowTilesTogether = 8;  // that blocks take beside each other: these rows and weights fit L2
 
@@ -75,24 +75,6 @@ struct Waiting {
   }
 };
 
-struct Operands {
-  const std::byte *panel, *rows;
-};
-
-// sums += a step, by the warp's group, which goes on reading both operands.
-template <int kTiles>
-__device__ void enqueue_step(unsigned (&weights)[2][4], const std::byte* rows, Sums<kTiles>& sums) {
-  begin_products(weights);
-  UNROLL
-  for (int h = 0; h < 2; h++) enqueue_product<kTiles>(weights[h], rows_descriptor(rows), h, sums);
-  end_products();
-}
-
-__device__ inline void copy_weights(const unsigned (&from)[2][4], unsigned (&to)[2][4]) {
-  UNROLL
-  for (int i = 0; i < 8; i++) to[i / 4][i % 4] = from[i / 4][i % 4];
-}
-
 // Block i's tile: rows of kRowTilesTogether tiles first, then outputs, then the next rows.
 struct TileIndex {
   int64_t rows, outputs;
@@ -103,82 +85,154 @@ __device__ TileIndex tile_of(int64_t i, int64_t row_tiles, int64_t output_tiles)
   return {first + of_band % height, of_band / height};
 }
 
-// kBy: warpgroups multiply a step while the warps prepare the next one, whose copies they start a step later.
+// Steps of a block's tile, as they come to its ring; and the warp's place in them.
 template <PackedForm kForm, int kRows, By kBy>
-__global__ void __launch_bounds__(kThreads, 1)
-    tile_matmul_kernel(MatMul a, Units units, StepShape shape, int step, int64_t row_tiles) {
-  constexpr int kTiles = kRows / 2 / kTensorRows, kRing = ring_of_tile(kForm);
-  constexpr bool kGroups = kBy == By::warpgroups;
-  constexpr int kAhead = kRing - (kGroups ? 2 : 1);  // steps whose copies are under way
-  const TileIndex tile = tile_of(blockIdx.x, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
-  const int64_t first_row = tile.rows * kRows, first_panel = tile.outputs * kTilePanels;
-  const int me = static_cast<int>(threadIdx.x), of_tile = warp() % kTilePanels, half = warp() / kTilePanels;
-  const int64_t my_panel = first_panel + of_tile;
-  const bool exists = my_panel * kPanel < a.w.n;
-  std::byte* ring = block_memory();
-  const Waiting<kTiles> waiting{reinterpret_cast<float*>(ring + kRing * step),
-                                {a, first_row + half * kRows / 2 + lane() % 4 * 2, my_panel * kPanel + lane() / 4 * 4}};
-
-  constexpr int kTeam = kThreads / kTilePanels;  // threads that copy a panel
-  const int copied = me / kTeam;
-  const PanelCopy<kForm, kTeam> panel_copy(a.w, shape, first_panel + copied, me % kTeam);
-  const RowCopy<kForm, kRows, kThreads> row_copy(a.x, first_row, me, units);
-  Steps<kForm> coming(units, 0, 1);
-  auto copy_next = [&](std::byte* to) {
-    if (!coming.done()) {
-      panel_copy.copy(coming.k, coming.end, to + copied * shape.panel);
-      row_copy.copy(coming.k, coming.end, to + kTilePanels * shape.panel);
-      if constexpr (kGroups)
-        if (const int k = coming.k + kFetchedAhead; k < units.end(units.tree.nodes - 1)) panel_copy.prefetch(k);
-      coming.next();
-    }
-    end_copies();
+struct TileSteps {
+  static constexpr int kRing = ring_of_tile(kForm), kTeam = kThreads / kTilePanels;  // threads that copy a panel
+  // Copies under way. Warpgroups still read the step before while these begin.
+  static constexpr int kAhead = kRing - (kBy == By::warpgroups ? 2 : 1);
+  struct Operands {
+    const std::byte *panel, *rows;
   };
-  for (int i = 0; i < kAhead; i++) copy_next(ring + i * step);
 
-  Sums<kTiles> newest = {};  // that waits for a right neighbour, where `has_newest`
-  bool has_newest = false;
-  int at = 0, depth = 0;
-  // The warp's operands of the next step.
-  auto next_step = [&] {
-    if constexpr (kGroups) wait_for_products<1>();
+  const Units& units;
+  const StepShape& shape;
+  std::byte* ring;
+  int step, of_tile, half, at = 0;
+  PanelCopy<kForm, kTeam> panel_copy;
+  RowCopy<kForm, kRows, kThreads> row_copy;
+  Steps<kForm> coming;
+
+  __device__ TileSteps(const MatMul& a, const Units& all, const StepShape& of_step, int bytes, int64_t panel,
+                       int64_t row)
+      : units(all),
+        shape(of_step),
+        ring(block_memory()),
+        step(bytes),
+        of_tile(warp() % kTilePanels),
+        half(warp() / kTilePanels),
+        panel_copy(a.w, shape, panel + copied(), static_cast<int>(threadIdx.x) % kTeam),
+        row_copy(a.x, row, static_cast<int>(threadIdx.x), all),
+        coming(all, 0, 1) {
+    for (int i = 0; i < kAhead; i++) copy_next(ring + i * step);
+  }
+
+  // The warp's operands of the next step; past the last one anything.
+  __device__ Operands next() {
+    if constexpr (kBy == By::warpgroups) wait_for_products<1>();
     wait_for_copies<kAhead - 1>();
     __syncthreads();  // all copies of this step are here, and nobody reads what the next ones fall on any more
     copy_next(ring + (at + kAhead < kRing ? at + kAhead : at + kAhead - kRing) * step);
     const std::byte* now = ring + at * step;
     at = at + 1 < kRing ? at + 1 : 0;
-    return Operands{now + of_tile * shape.panel,
-                    now + kTilePanels * shape.panel + half * kRows / 2 * row_pieces(kForm) * kPiece};
-  };
-  Operands operands;
-  unsigned even[2][4], odd[2][4];  // warpgroups: weights of this step and of the next one, by turns
-  if constexpr (kGroups) {
-    operands = next_step();
-    load_panel<kForm>(operands.panel, even);
+    return {now + of_tile * shape.panel,
+            now + kTilePanels * shape.panel + half * kRows / 2 * row_pieces(kForm) * kPiece};
   }
+
+ private:
+  __device__ static int copied() { return static_cast<int>(threadIdx.x) / kTeam; }
+  __device__ void copy_next(std::byte* to) {
+    if (!coming.done()) {
+      panel_copy.copy(coming.k, coming.end, to + copied() * shape.panel);
+      row_copy.copy(coming.k, coming.end, to + kTilePanels * shape.panel);
+      if constexpr (kBy == By::warpgroups) panel_copy.prefetch(coming.k + kFetchedAhead);
+      coming.next();
+    }
+    end_copies();
+  }
+};
+
+// Sums of one unit after the other. By warps: a step is multiplied when it is here.
+template <PackedForm kForm, int kRows, By kBy>
+struct UnitSums {
+  static constexpr int kTiles = kRows / 2 / kTensorRows;
+  const MatMul& a;
+  TileSteps<kForm, kRows, kBy>& steps;
+
+  __device__ void begin() {}
+  __device__ void add(int u, Sums<kTiles>& sums) {
+    for (int k = steps.units.begin(u); k < steps.units.end(u); k += step_columns(kForm)) {
+      const auto operands = steps.next();
+      multiply<kForm, kTiles>(a.w, steps.shape, operands.panel, operands.rows, sums);
+    }
+  }
+};
+
+// By warpgroups: while a step is multiplied, the weights of the next one are loaded.
+template <PackedForm kForm, int kRows>
+struct UnitSums<kForm, kRows, By::warpgroups> {
+  static constexpr int kTiles = kRows / 2 / kTensorRows;
+  const MatMul& a;
+  TileSteps<kForm, kRows, By::warpgroups>& steps;
+  const std::byte* rows = nullptr;
+  unsigned even[2][4] = {}, odd[2][4] = {};  // weights of this step and of the next one, by turns
+
+  __device__ void begin() { load_next(even); }
+  __device__ void add(int u, Sums<kTiles>& sums) {
+    const int begin = steps.units.begin(u), end = steps.units.end(u);
+    fence_sums<kTiles>(sums);
+    for (int k = begin; k < end; k += 2 * step_columns(kForm)) {
+      take(even, odd, sums);
+      if (k + step_columns(kForm) < end) take(odd, even, sums);
+    }
+    wait_for_products<0>();
+    fence_sums<kTiles>(sums);
+    if (blocks_of(end - begin, step_columns(kForm)) % 2 == 1) {
+      UNROLL
+      for (int i = 0; i < 8; i++) even[i / 4][i % 4] = odd[i / 4][i % 4];
+    }
+  }
+
+ private:
+  __device__ void load_next(unsigned (&weights)[2][4]) {
+    const auto operands = steps.next();
+    rows = operands.rows;
+    load_panel<kForm>(operands.panel, weights);
+  }
+  __device__ void take(unsigned (&weights)[2][4], unsigned (&next)[2][4], Sums<kTiles>& sums) {
+    begin_products(weights);
+    UNROLL
+    for (int h = 0; h < 2; h++) enqueue_product<kTiles>(weights[h], rows_descriptor(rows), h, sums);
+    end_products();
+    load_next(next);
+  }
+};
+
+template <int kTiles>
+__device__ void write_roots(const Waiting<kTiles>& waiting, int depth, Sums<kTiles>& newest) {
+  for (int root = depth;; root--) {
+    const Place place = waiting.place.here();
+    UNROLL
+    for (int j = 0; j < kTiles * 8; j++)
+      if (float* y = place.at(root, j / 8, j / 4 % 2, j % 4)) *y = newest[j / 8][j / 4 % 2][j % 4];
+    if (root == 0) return;
+    UNROLL
+    for (int j = 0; j < kTiles * 8; j++)
+      newest[j / 8][j / 4 % 2][j % 4] = waiting.shared[((root - 1) * kTiles * 8 + j) * kThreads + threadIdx.x];
+  }
+}
+
+template <PackedForm kForm, int kRows, By kBy>
+__global__ void __launch_bounds__(kThreads, 1)
+    tile_matmul_kernel(MatMul a, Units units, StepShape shape, int step, int64_t row_tiles) {
+  constexpr int kTiles = kRows / 2 / kTensorRows;
+  const TileIndex tile = tile_of(blockIdx.x, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
+  const int64_t first_row = tile.rows * kRows, first_panel = tile.outputs * kTilePanels;
+  TileSteps<kForm, kRows, kBy> steps(a, units, shape, step, first_panel, first_row);
+  const int64_t my_panel = first_panel + steps.of_tile, my_row = first_row + steps.half * kRows / 2;
+  const bool exists = my_panel * kPanel < a.w.n;
+  const Waiting<kTiles> waiting{reinterpret_cast<float*>(steps.ring + steps.kRing * step),
+                                {a, my_row + lane() % 4 * 2, my_panel * kPanel + lane() / 4 * 4}};
+  UnitSums<kForm, kRows, kBy> unit{a, steps};
+  unit.begin();
+
+  Sums<kTiles> newest = {};  // that waits for a right neighbour, where `has_newest`
+  bool has_newest = false;
+  int depth = 0;
   for (int u = 0; u < units.tree.nodes; u++) {
     Sums<kTiles> sums = {};
     const float4 scales = exists ? unit_scales<kForm>(a.w, shape, my_panel, units.begin(u)) : float4{};
-    if constexpr (kGroups) {
-      auto take_step = [&](unsigned(&weights)[2][4], unsigned(&next)[2][4]) {
-        enqueue_step<kTiles>(weights, operands.rows, sums);
-        operands = next_step();
-        load_panel<kForm>(operands.panel, next);
-      };
-      fence_sums<kTiles>(sums);
-      for (int k = units.begin(u); k < units.end(u); k += 2 * step_columns(kForm)) {
-        take_step(even, odd);
-        if (k + step_columns(kForm) < units.end(u)) take_step(odd, even);
-      }
-      wait_for_products<0>();
-      fence_sums<kTiles>(sums);
-      if (blocks_of(units.end(u) - units.begin(u), step_columns(kForm)) % 2 == 1) copy_weights(odd, even);
-    } else {
-      for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
-        operands = next_step();
-        multiply<kForm, kTiles>(a.w, shape, operands.panel, operands.rows, sums);
-      }
-    }
+    unit.add(u, sums);
     scale_unit<kForm, kTiles>(scales, sums);
     for (int pops = units.tree.pops[u]; pops > 0; pops--) {
       if (!has_newest) {
@@ -195,16 +249,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     UNROLL
     for (int j = 0; j < kTiles * 8; j++) newest[j / 8][j / 4 % 2][j % 4] = sums[j / 8][j / 4 % 2][j % 4];
   }
-  for (int root = depth;; root--) {
-    const Place place = waiting.place.here();
-    UNROLL
-    for (int j = 0; j < kTiles * 8; j++)
-      if (float* y = place.at(root, j / 8, j / 4 % 2, j % 4)) *y = newest[j / 8][j / 4 % 2][j % 4];
-    if (root == 0) return;
-    UNROLL
-    for (int j = 0; j < kTiles * 8; j++)
-      newest[j / 8][j / 4 % 2][j % 4] = waiting.shared[((root - 1) * kTiles * 8 + j) * kThreads + threadIdx.x];
-  }
+  write_roots<kTiles>(waiting, depth, newest);
 }
 
 template <PackedForm kForm, int kRows, By kBy>
@@ -231,7 +276,7 @@ bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units, By b
   // y holds one sum only, and only where it is the last that is written.
   if (units.max_depth > (a.contraction->program.roots == 1 ? kMostSums : kMostSums - 1)) return false;
   return by_form(a.w.form, [&](auto form) {
-    if constexpr (!has_groups(form()))
+    if constexpr (form() == PackedForm::bf16)
       if (by == By::warpgroups) return enqueue_tile_form<form(), By::warpgroups>(launch, a, units);
     return enqueue_tile_form<form(), By::warps>(launch, a, units);
   });

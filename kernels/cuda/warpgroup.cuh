@@ -3,13 +3,11 @@
 // Products of a warpgroup (PTX: wgmma), which only sm_90a has: four warps multiply 64 outputs by the rows that lie in
 // shared memory, where the instruction reads them by itself and later: until they are finished nobody may touch the
 // rows, the registers of both operands or the sums. Copies (cp.async) that are waited for are seen by it behind a
-// barrier, as CUTLASS relies on; ordinary stores would need a fence. tests/testkit/cuda/cuda_emulation.h has the same
-// for a CPU.
+// barrier, as CUTLASS's sm90_mma_multistage_gmma_rs_warpspecialized.hpp relies on; ordinary stores would need a fence.
+// tests/testkit/cuda/cuda_emulation.h has the same for a CPU.
 #include "kernels/cuda/step_multiply.cuh"
 
 namespace trireme::cuda {
-
-inline constexpr int kWarpgroup = 128;  // threads
 
 // The instruction's word for rows at a byte of shared memory: 16 BF16 of each, swizzled by 32 bytes (row_offset()),
 // eight rows after the other; begins at a multiple of 256 bytes. PTX ISA, "Matrix descriptor": address, [ignored for
@@ -23,7 +21,7 @@ __device__ inline uint64_t rows_descriptor(const std::byte* rows) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define TRIREME_WGMMA(...) asm volatile(__VA_ARGS__)
 #else
-#define TRIREME_WGMMA(...) __trap()  // fill_cuda() asks for it on sm_90 only
+#define TRIREME_WGMMA(...) static_cast<void>(0)  // sums stay as they are, which shows (src/device/warpgroups.h)
 #endif
 
 // Between what wrote a product's registers and the product.

@@ -30,7 +30,7 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string did_you_mean(std::string_view word, std::span<const std::string> candidates) {
-  size_t best = word.size() / 3 + 1;  // more edits than this: no longer the same word
+  size_t best = word.size() / 3 + 1;  // as many edits as this: no longer the same word
   std::string found;
   for (const std::string& candidate : candidates) {
     size_t edits = candidate.starts_with(word) && word.size() > 2 ? 1 : edit_distance(word, candidate);

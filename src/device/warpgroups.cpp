@@ -12,13 +12,13 @@ namespace trireme {
 namespace {
 
 constexpr int64_t kRows = 128, kOutputs = 128, kUnits = 8, kUnitColumns = 48, kColumns = kUnits * kUnitColumns;
-constexpr int64_t kFewRows = 8;  // are multiplied by warps in either table
+constexpr int64_t kFewRows = 8, kHalf = kRows / 2;  // by warps in either table; in tiles of another instruction
 
 // Exponents of two around `middle`.
 struct Exponents {
   int middle, spread;
 };
-constexpr Exponents kOfRows[] = {{0, 0}, {0, 3}, {0, 12}, {0, 60}, {-122, 4}};
+constexpr Exponents kOfRows[] = {{0, 0}, {0, 3}, {0, 12}, {0, 60}, {-124, 6}};
 constexpr Exponents kOfOutputs[] = {{0, 0}, {0, 4}, {0, 16}};
 
 class Numbers {
@@ -42,7 +42,8 @@ bool warpgroups_add_alike(Device& device, const Kernels& warps, const Kernels& w
   Activations x{ActivationForm::bf16, nullptr, kRows, kColumns, activation_row_bytes(ActivationForm::bf16, kColumns)};
   const Buffer weights = device.allocate_pinned(static_cast<size_t>(packed_bytes(w)), kWhat),
                rows = device.allocate_pinned(static_cast<size_t>(kRows * x.row_bytes), kWhat);
-  PinnedVector<float> few(device, kRows * kOutputs, kWhat), many(device, kRows * kOutputs, kWhat);
+  PinnedVector<float> few(device, kRows * kOutputs, kWhat), many(device, kRows * kOutputs, kWhat),
+      halves(device, kRows * kOutputs, kWhat);
   w.data = weights.data(), x.data = rows.data();
   Numbers numbers;
   for (int64_t k = 0; k < kColumns; k++) {
@@ -52,15 +53,20 @@ bool warpgroups_add_alike(Device& device, const Kernels& warps, const Kernels& w
   }
 
   const Contraction units = contraction(kColumns, kUnitColumns);
-  device.launch(warpgroups.matmul, MatMul{x, w, &units, many.data(), kOutputs, 0});
-  Activations some = x;
-  some.rows = kFewRows;
-  for (int64_t r = 0; r < kRows; r += kFewRows) {
-    some.data = x.data + r * x.row_bytes;
-    device.launch(warps.matmul, MatMul{some, w, &units, few.data() + r * kOutputs, kOutputs, 0});
-  }
+  const auto multiply = [&](const Kernels& kernels, int64_t rows_at_once, float* y) {
+    Activations some = x;
+    some.rows = rows_at_once;
+    for (int64_t r = 0; r < kRows; r += rows_at_once) {
+      some.data = x.data + r * x.row_bytes;
+      device.launch(kernels.matmul, MatMul{some, w, &units, y + r * kOutputs, kOutputs, 0});
+    }
+  };
+  multiply(warps, kFewRows, few.data());
+  multiply(warpgroups, kRows, many.data());
+  multiply(warpgroups, kHalf, halves.data());
   device.synchronize();
-  return std::memcmp(few.data(), many.data(), sizeof(float) * kRows * kOutputs) == 0;
+  const auto same = [&](const float* y) { return std::memcmp(few.data(), y, sizeof(float) * kRows * kOutputs) == 0; };
+  return same(many.data()) && same(halves.data());
 }
 
 }  // namespace trireme

@@ -85,7 +85,8 @@ double inside_us(const Cluster& c, int ranks, double bytes, bool best) {
   if (ranks <= 1) return 0;
   const bool switched = c.link == Link::nvswitch, paired = c.link == Link::nvlink_pairs && ranks <= c.fast_domain();
   if (switched || paired) {
-    const double shot = shot_us(ranks, bytes, kOneShotUs, c.device.nvlink_bytes_per_s * kNvlinkShare);
+    const double part = paired ? (ranks - 1.0) / (c.fast_domain() - 1) : 1;  // bridges go to each of the others
+    const double shot = shot_us(ranks, bytes, kOneShotUs, part * c.device.nvlink_bytes_per_s * kNvlinkShare);
     for (const Measured& m : kMeasured)  // a bridge is no faster than a switch
       if (c.device.family == m.family) return std::max(measured_us(m, ranks, bytes), paired ? shot : 0);
     return shot;
@@ -148,7 +149,7 @@ double hop_us(const Cluster& c, int stride, double bytes) {
     // Every rank of a stage sends its slice, and the next stage's ranks gather it.
     return cost.base_us + cost.step_us + cost.pair_us + bytes / std::max(c.network_bytes_per_s(), 1.0) * 1e6;
   }
-  const bool nvlink = c.link == Link::nvswitch || (c.link == Link::nvlink_pairs && stride == 1);
+  const bool nvlink = c.link == Link::nvswitch || (c.link == Link::nvlink_pairs && stride < c.fast_domain());
   const double rate = nvlink ? c.device.nvlink_bytes_per_s : std::max(c.device.pcie_bytes_per_s, 1e9);
   return (nvlink ? 3.0 : 8.0) + bytes / (rate * kPcieShare) * 1e6;
 }

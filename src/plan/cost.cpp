@@ -161,8 +161,8 @@ CostModel::Pass CostModel::pass_by(const Measured& costs, double rows, double he
 
 // Between one piece and the next of a full pipeline: what its slowest stage takes; or, where stages are alike, an equal
 // share of all and what they wait for each other, which a slowest stage's slack hides.
-double CostModel::pace_ms(const Pass& p, double stages) const {
-  return std::max(p.slowest_ms, p.cost.total_ms() / stages * (1 + profile_.bubble * (stages - 1) / stages));
+double CostModel::pace_ms(const Pass& p) const {
+  return std::max(p.slowest_ms, p.cost.total_ms() / pp_ * (1 + profile_.bubble * (pp_ - 1) / pp_));
 }
 
 // How many times as long as one piece of a batch, which takes once_ms, all of them take in a pipeline: whole_ms by the
@@ -185,7 +185,7 @@ StepCost CostModel::decode_step(double sequences, double position) const {
   const Pass p = pass(rows, rows, [&](const Measured& costs, const StageWork& stage) {
     return decode_attention_ms(costs, stage, rows, position);
   });
-  const double once = p.cost.total_ms(), whole = std::max(once, micro_batches * pace_ms(p, micro_batches));
+  const double once = p.cost.total_ms(), whole = std::max(once, micro_batches * pace_ms(p));
   StepCost cost = p.cost.times(pipelined(whole, once, micro_batches, p.lone_gain));
   cost.fixed_ms = fixed_ms(sequences);
   cost.bound_ms = decode_bound(model_, cluster_, tp_, pp_, rows, position, profile_.sum_bytes).total_ms();
@@ -201,7 +201,7 @@ CostModel::Prompts CostModel::prompts(double tokens, double sequences) const {
   const Pass p = pass(rows, sequences / pieces, [&](const Measured& costs, const StageWork& stage) {
     return prompt_attention_ms(costs, stage, rows, tokens);
   });
-  const double once = p.cost.total_ms(), whole = once + (pieces - 1) * pace_ms(p, std::min<double>(pp_, pieces));
+  const double once = p.cost.total_ms(), whole = once + (pieces - 1) * pace_ms(p);
   Prompts prompts{p.cost.times(pipelined(whole, once, pieces, p.lone_gain))};
   prompts.cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
   // This engine's pieces of one prompt pass its stages beside each other, which that bound knows nothing of.

@@ -53,8 +53,8 @@ struct Performance {
 //   TTFT     = request + prefill + clump * (running - 1) * busy + queue
 // waits: of stages that are alike for each other, 1 + bubble * (stages - 1) / stages; where one is slower than the
 // others, their slack hides it. gain: of calibrated cores whose neighbours wait, over the same step beside others at
-// work. busy: that a prompt keeps a stage in steps full of prompts, for its
-// weights are read and its kernels launched anyway.
+// work. busy: that a prompt keeps a stage in steps full of prompts, for its weights are read and its kernels launched
+// anyway.
 class CostModel {
  public:
   // stages: model.stages(tp, pp).
@@ -96,7 +96,7 @@ class CostModel {
   double hop_ms(double bytes) const;
   double fixed_ms(double sequences) const;
   double waiting_share() const;
-  double pace_ms(const Pass& p, double stages) const;
+  double pace_ms(const Pass& p) const;
   double pipelined(double whole_ms, double once_ms, double pieces, double lone_gain) const;
 
   const ModelWork& model_;

@@ -47,7 +47,7 @@ std::string where(const LayoutPlan& l, const Cluster& cluster) {
   const GroupPlace group = GroupPlace::of(c, l.tp);
   if (group.hosts > 1 && c.fast_domain() < l.tp) return fmt::format(" over {} hosts", group.hosts);
   if (c.link == Link::pcie) return " on PCIe";
-  if (c.link == Link::nvlink_pairs && l.tp > c.fast_domain()) return " over NVLink pairs and PCIe";
+  if (c.link == Link::nvlink_pairs && l.tp > c.fast_domain()) return " over NVLink bridges and PCIe";
   return "";
 }
 

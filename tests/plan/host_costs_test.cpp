@@ -221,6 +221,11 @@ TEST_CASE("pieces of a prompt pass stages beside each other") {
   CHECK(passes(256 * 64, {15, 15}) == doctest::Approx(0.5 * waits).epsilon(0.05));
 }
 
+TEST_CASE("two sequences on four stages wait for nobody") {
+  const nlohmann::json costs = two_cores(1);
+  CHECK(step_ms(4, 2, costs) == doctest::Approx(step_ms(1, 1, costs)).epsilon(0.01));
+}
+
 TEST_CASE("what is no calibration is refused by the field") {
   CHECK(contains(refusal("cores", 0), "65: c.json: field \"cores\" of the calibration must be 1 at least"));
   CHECK(contains(refusal("read_bytes_per_s", 0), "\"read_bytes_per_s\" of the calibration must be above 0"));

@@ -35,7 +35,8 @@ TEST_CASE("what nobody says is what such machines have") {
 }
 
 TEST_CASE("a device in capitals is the same; bridges join the cards that they are made for") {
-  CHECK(Cluster::parse("8 H100").text() == Cluster::parse("8 h100").text());
+  CHECK(Cluster::parse("8 H100 NVSwitch, 8 IB400").text() == Cluster::parse("8 h100, 8 ib400").text());
+  CHECK(Cluster::from_json({{"device", "H100"}}, "m.json").text() == Cluster::parse("1 h100").text());
   CHECK(Cluster::parse("8 h100-nvl").fast_domain() == 2);
   CHECK(Cluster::parse("8 h200-nvl").fast_domain() == 4);
   CHECK(Cluster::parse("2 h200-nvl").fast_domain() == 2);

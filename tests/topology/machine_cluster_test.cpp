@@ -102,7 +102,8 @@ TEST_CASE("every name that a driver has for a GPU is of one data sheet") {
     CHECK(cluster_of(machine).device.name == sheet);
     CHECK(cluster_of(machine).device.memory_bytes == double(bytes));
   }
-  for (const char* name : {"NVIDIA A10M", "NVIDIA RTX A4000", "NVIDIA L40", "NVIDIA A100G"}) {  // others, of like names
+  for (const char* name : {"NVIDIA A10M", "NVIDIA H800 PCIe", "NVIDIA GeForce RTX 3090 Ti", "NVIDIA RTX A4000",
+                           "NVIDIA L40", "NVIDIA A100G"}) {  // others, of like names
     CAPTURE(name);
     gpu.name = name;
     CHECK(contains(error_of([&] { cluster_of(machine); }), fmt::format("there is no data sheet of {};", name)));
