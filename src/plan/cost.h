@@ -50,7 +50,7 @@ struct Performance {
 //   step     = max(pass, micro-batches * pace) / gain + fixed
 //   prefill  = (pass + (pieces - 1) * pace) / gain + fixed
 //   decode   = step + (running - 1) / output * interference * busy           (every other sequence's prefill, once)
-//   TTFT     = request + prefill + clump * (running - 1) * busy + queue
+//   TTFT     = request + prefill + (running - 1) / running * step + clump * (running - 1) * busy + queue
 // waits: of stages that are alike for each other, 1 + bubble * (stages - 1) / stages; where one is slower than the
 // others, their slack hides it. gain: of calibrated cores whose neighbours wait, over the same step beside others at
 // work. busy: that a prompt keeps a stage in steps full of prompts, for its weights are read and its kernels launched

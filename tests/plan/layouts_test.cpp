@@ -177,7 +177,7 @@ TEST_CASE("what would fit keeps what was promised: devices for a rate, times tha
   Question rate("llama-3.1-8b", Precision::bf16, "1 h100");
   rate.request.rate = 100;
   CHECK(nearest_fit(rate.plan(), rate.whole()) ==
-        "--rate 22.5 with 1 device, or 1 host x 8 h100 nvswitch with DP 8 would fit");
+        "--rate 22.4 with 1 device, or 1 host x 8 h100 nvswitch with DP 8 would fit");
   Question time("llama-3.1-70b", Precision::bf16, "8 h100");
   time.request.batch = 64, time.request.slo_tpot_ms = 22;
   const std::string near = nearest_fit(time.plan(), time.whole());
