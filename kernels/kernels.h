@@ -304,6 +304,28 @@ struct ExpSums {
   TRIREME_HD int64_t units() const { return (tokens + unit - 1) / unit; }
 };
 
+// How many values an operation goes through, where that is all its work: few are one thread's, for a team takes longer
+// to begin than they do. Others, products first of all, are work for all threads at any size.
+template <typename Args>
+int64_t simple_values(const Args&) {
+  return std::numeric_limits<int64_t>::max();
+}
+inline int64_t simple_values(const Embed& a) { return a.out.rows * a.out.columns; }
+inline int64_t simple_values(const GatherRows& a) { return a.out.rows * a.out.columns; }
+inline int64_t simple_values(const RmsNorm& a) {
+  const bool one = a.out.rows * a.out.columns <= static_cast<int64_t>(a.weight.size());  // which no team divides
+  return one ? 0 : a.out.rows * a.out.columns;
+}
+inline int64_t simple_values(const Encode& a) { return a.x.rows * a.x.columns; }
+inline int64_t simple_values(const RopeAppend& a) { return a.q.rows * (a.q.columns + a.k.columns + a.v.columns); }
+inline int64_t simple_values(const GatedMul& a) { return a.out.rows * a.out.columns; }
+inline int64_t simple_values(const AddBias& a) { return a.x.rows * a.x.columns; }
+inline int64_t simple_values(const AddScaled& a) { return a.x.rows * a.x.columns; }
+inline int64_t simple_values(const Scale& a) { return a.x.rows * a.x.columns; }
+inline int64_t simple_values(const TreeCombine& a) {
+  return static_cast<int64_t>(a.nodes.size()) * a.out.rows * a.out.columns;
+}
+
 struct Kernels {
   std::string_view level;    // "reference", "avx2", "avx512", "cuda-sm_80", part of the numerics fingerprint
   bool e4m3_inputs = false;  // FP8 weights are multiplied by FP8 inputs (PackedForm::e4m3_groups), where they can be

@@ -10,7 +10,8 @@
 
 namespace trireme {
 
-// A launch is the whole team's work and returns when it is done; all memory is the host's.
+// A launch is the whole team's work, or where that is little the caller's, and returns when it is done; all memory is
+// the host's.
 class CpuDevice final : public Device {
  public:
   CpuDevice(int threads, std::span<const int> cpus) : pool_(threads, cpus) {}
@@ -33,7 +34,10 @@ class CpuDevice final : public Device {
   void repeat(int64_t, const std::function<void()>& operations) override { operations(); }
 
  private:
-  void launch_erased(Thunk thunk, const void* call) override {
+  static constexpr int64_t kFewValues = 2048;  // that one thread goes through while a team of two begins and ends
+
+  void launch_erased(Thunk thunk, const void* call, int64_t simple_values) override {
+    if (simple_values <= kFewValues) return thunk(call, Launch{});
     pool_.run([&](int part) { thunk(call, Launch{part, pool_.size(), nullptr}); });
   }
   ThreadPool pool_;

@@ -284,7 +284,7 @@ class OneStream final : public CudaDevice {
     if (warpgroups_add_alike(*this, kernels_, by_warpgroups)) kernels_ = by_warpgroups;
   }
 
-  void launch_erased(Thunk thunk, const void* call) override {
+  void launch_erased(Thunk thunk, const void* call, int64_t) override {
     enqueue("a kernel", [&] {
       thunk(call, Launch{0, 1, stream_, products_.get()});
       return cudaGetLastError();

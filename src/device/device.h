@@ -73,12 +73,12 @@ class Device {
     } call{op, &args};
     launch_erased(
         [](const void* c, const Launch& l) { static_cast<const Call*>(c)->op(l, *static_cast<const Call*>(c)->args); },
-        &call);
+        &call, simple_values(args));
   }
 
  protected:
   using Thunk = void (*)(const void*, const Launch&);
-  virtual void launch_erased(Thunk thunk, const void* call) = 0;
+  virtual void launch_erased(Thunk thunk, const void* call, int64_t simple_values) = 0;
 };
 
 }  // namespace trireme
