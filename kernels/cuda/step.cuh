@@ -10,7 +10,7 @@
 // which columns stand in which place is ours to choose. Outputs: quad has 4 quad to 4 quad + 3 of the panel, which lie
 // side by side in packed weights, two in each of two products. Columns: of 16, member has 2 member, 2 member + 1 and
 // those 8 behind them, which are PTX's own places, so that instructions that read rows by themselves add alike
-// (kernels/cuda/warpgroup.cuh); of groups, whose sums have no order, a run of a quarter.
+// (kernels/cuda/warpgroup.cuh); of groups, which no such instruction reads, a run of a quarter.
 #include "kernels/cuda/device.cuh"
 
 namespace trireme::cuda {
