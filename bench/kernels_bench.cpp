@@ -1,5 +1,6 @@
-// kernels_bench [THREADS...]: products of SmolLM2's shapes beside the peak and the bandwidth probed in the same run.
-// Checks results against the reference before it times anything. Default: 1 and 2 threads.
+// kernels_bench [THREADS...]: products of SmolLM2's shapes, and attention of decode rows, beside the peak and the
+// bandwidth probed in the same run. Checks results against the reference before it times anything. Default: 1 and 2
+// threads.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -87,6 +88,19 @@ struct Timing {
   double best, median;
 };
 
+// f(i) so often in each of some rounds, of which the first warms up: seconds of one.
+template <typename F>
+Timing time_rounds(int repeats, const F& f) {
+  std::vector<double> times;
+  for (int round = 0; round < 9; round++) {
+    const double start = seconds();
+    for (int i = 0; i < repeats; i++) f(i);
+    if (round > 0) times.push_back((seconds() - start) / repeats);
+  }
+  std::sort(times.begin(), times.end());
+  return {times[0], times[times.size() / 2]};
+}
+
 // Copies of the weights in turn, more than the caches hold, so that a product reads memory as it does in a model.
 Timing time_product(const Kernels& kernels, ThreadPool& pool, const Product& p, const Buffer& arena) {
   auto bytes = (static_cast<size_t>(packed_bytes(p.call.w)) + 4095) / 4096 * 4096;
@@ -94,18 +108,81 @@ Timing time_product(const Kernels& kernels, ThreadPool& pool, const Product& p, 
   for (size_t i = 0; i < copies; i++) std::memcpy(arena.data() + i * bytes, p.call.w.data, bytes);
   double work = static_cast<double>(p.call.x.rows * p.call.w.n * p.call.w.k);
   int repeats = std::max(static_cast<int>(2e8 / work), work < 1e8 ? static_cast<int>(copies) : 1);
-  std::vector<double> times;
-  for (int round = 0; round < 9; round++) {
-    double start = seconds();
-    for (int i = 0; i < repeats; i++) {
-      MatMul call = p.call;
-      call.w.data = arena.data() + static_cast<size_t>(i) % copies * bytes;
-      pool.run([&](int part) { kernels.matmul({part, pool.size(), nullptr}, call); });
-    }
-    if (round > 0) times.push_back((seconds() - start) / repeats);
+  return time_rounds(repeats, [&](int i) {
+    MatMul call = p.call;
+    call.w.data = arena.data() + static_cast<size_t>(i) % copies * bytes;
+    pool.run([&](int part) { kernels.matmul({part, pool.size(), nullptr}, call); });
+  });
+}
+
+// Decode rows of as many sequences over a cache of BF16 whose blocks lie in no order.
+struct Heads {
+  int heads, kv_heads, head_dim;
+};
+constexpr Heads kHeads[] = {{9, 3, 64}, {32, 8, 128}, {16, 16, 64}};
+struct Cached {
+  int64_t sequences;
+  int32_t positions;
+};
+constexpr Cached kCached[] = {{1, 512}, {16, 512}, {1, 8192}};
+
+struct Decode {
+  int64_t blocks, tile;  // of a sequence; bytes of K or V of a block and head
+  Buffer k, v, q, out;
+  std::vector<int32_t> tables, kv_head_of;
+  std::vector<AttentionSpan> spans;
+  Attention call;
+
+  Decode(const Heads& h, const Cached& c)
+      : blocks((c.positions + kBlockTokens - 1) / kBlockTokens),
+        tile(int64_t{h.head_dim} * kBlockTokens * 2),
+        k(static_cast<size_t>(c.sequences * blocks * h.kv_heads * tile), "keys"),
+        v(k.bytes(), "values"),
+        q(static_cast<size_t>(c.sequences * h.heads * h.head_dim * 4), "queries"),
+        out(q.bytes(), "outputs") {
+    std::mt19937 random(1);
+    for (Buffer* b : {&k, &v})  // BF16 between -2 and 2
+      for (uint16_t& x : b->span<uint16_t>()) x = static_cast<uint16_t>((random() & 0x80ffu) | 0x3f00u);
+    for (float& x : q.span<float>()) x = static_cast<float>(random() >> 8) * 0x1p-25f;
+    tables.resize(static_cast<size_t>(c.sequences * blocks));
+    for (size_t i = 0; i < tables.size(); i++) tables[i] = static_cast<int32_t>(i);
+    std::shuffle(tables.begin(), tables.end(), random);
+    for (int head = 0; head < h.heads; head++) kv_head_of.push_back(head * h.kv_heads / h.heads);
+    for (int32_t s = 0; s < c.sequences; s++) spans.push_back({s, 1, c.positions - 1, tables.data() + s * blocks});
+    const MatrixView<float> rows(q.as<float>(), c.sequences, h.heads * h.head_dim);
+    call = {.q = rows,
+            .spans = spans,
+            .kv_head_of = kv_head_of,
+            .scale = 0.125f,
+            .pages = {DType::bf16, k.data(), v.data(), h.kv_heads, h.head_dim, h.kv_heads},
+            .out = {out.as<float>(), rows.rows, rows.columns}};
   }
-  std::sort(times.begin(), times.end());
-  return {times[0], times[times.size() / 2]};
+};
+
+void bench_attention(const Kernels& kernels, ThreadPool& pool, const Limits& limits) {
+  fmt::print("{:16} {:>4} {:>6} {:>10} {:>10} {:>8} {:>7} {:>7}\n", "attention", "rows", "cached", "best us", "median",
+             "Gop/s", "% peak", "% read");
+  for (const Heads& h : kHeads)
+    for (const Cached& c : kCached) {
+      Decode d(h, c);
+      const std::string name = fmt::format("{}/{} x {}", h.heads, h.kv_heads, h.head_dim);
+      select_kernels("reference").attention({}, d.call);
+      std::vector<float> expected(d.out.as<float>(), d.out.as<float>() + d.out.bytes() / 4);
+      const auto run = [&] { pool.run([&](int part) { kernels.attention({part, pool.size(), nullptr}, d.call); }); };
+      run();
+      if (std::memcmp(expected.data(), d.out.data(), d.out.bytes()) != 0) {
+        fmt::print("WRONG: attention {} differs from the reference\n", name);
+        continue;
+      }
+      const int repeats =
+          static_cast<int>(std::max<int64_t>(1, int64_t{200'000'000} / (d.call.q.columns * c.sequences * c.positions)));
+      const Timing t = time_rounds(repeats, [&](int) { run(); });
+      const double values = static_cast<double>(d.call.q.columns * c.sequences * c.positions);
+      fmt::print("{:16} {:4} {:6} {:10.1f} {:10.1f} {:8.0f} {:7.1f} {:7.1f}\n", name, c.sequences, c.positions,
+                 t.best * 1e6, t.median * 1e6, 4 * values / t.best / 1e9, 4 * values / t.best / limits.fma_gflops / 1e7,
+                 100 * static_cast<double>(2 * d.k.bytes()) / t.best / (limits.read_gbps * 1e9));
+      std::fflush(stdout);
+    }
 }
 
 void bench(const Kernels& kernels, int threads, const Buffer& arena) {
@@ -113,6 +190,7 @@ void bench(const Kernels& kernels, int threads, const Buffer& arena) {
   const Limits limits = probe_limits(pool);
   const double bandwidth = limits.read_gbps * 1e9;
   fmt::print("\n{} threads, level {}: read {:.1f} GB/s\n", threads, kernels.level, bandwidth / 1e9);
+  bench_attention(kernels, pool, limits);
   fmt::print("{:16} {:>4} {:>5} {:>6} {:>10} {:>10} {:>8} {:>7} {:>7}\n", "format", "M", "K", "N", "best us", "median",
              "Gop/s", "% peak", "% read");
   for (const Format& f : kFormats) {

@@ -26,8 +26,19 @@ struct AttendState {
 
 // A block as scores and values read it: in place, or the copy in FP32.
 struct Block {
-  const std::byte *k, *v;  // [head_dim][32], [32][width]
+  const std::byte *k = nullptr, *v = nullptr;  // [head_dim][32], [32][width]
 };
+
+// Of the block to come, what corresponds to what is read of this one, K with K and V with V: so memory works all the
+// time. Asked for all at once it would take every buffer that a core has for lines on their way, and what this block
+// reads would wait. values: of a row of K, or of a part of one of V; at: null where no block comes.
+template <bool kBf16, int kValues>
+INLINE void prefetch(const std::byte* at, int64_t first) {
+  constexpr int64_t kSize = kBf16 ? 2 : 4;
+  if (!at) return;
+  UNROLL
+  for (int64_t i = 0; i < kValues * kSize; i += 64) _mm_prefetch(at + first * kSize + i, _MM_HINT_T1);
+}
 
 template <bool kBf16>
 INLINE F load_value(const std::byte* p, int64_t i) {
@@ -44,11 +55,16 @@ INLINE F load_value(const std::byte* p, int64_t i, int64_t count) {
 }
 
 template <bool kBf16>
-Block copy_block(const AttendTile& a, Block block, AttendState& s) {
-  for (int i = 0; i < a.head_dim * kBlock; i += 16) store(s.k + i, load_value<kBf16>(block.k, i));
+Block copy_block(const AttendTile& a, Block block, Block next, AttendState& s) {
+  for (int64_t i = 0; i < a.head_dim * kBlock; i += kBlock) {
+    prefetch<kBf16, kBlock>(next.k, i);
+    for (int64_t half = i; half < i + kBlock; half += 16) store(s.k + half, load_value<kBf16>(block.k, half));
+  }
   for (int j = 0; j < kBlock; j++)
-    for (int d = 0; d < a.head_dim; d += 16)
+    for (int d = 0; d < a.head_dim; d += 16) {
+      if (d % kBlock == 0) prefetch<kBf16, kBlock>(next.v, j * a.head_dim + d);
       store(s.v + j * s.width + d, load_value<kBf16>(block.v, j * a.head_dim + d, a.head_dim - d));
+    }
   return {reinterpret_cast<const std::byte*>(s.k), reinterpret_cast<const std::byte*>(s.v)};
 }
 
@@ -59,11 +75,12 @@ __attribute__((noinline)) void cap_scores(float softcap, float* scores, int coun
 
 // Scores of N queries against all lanes of the block; lanes that a query does not see then count as -infinity.
 template <bool kBf16, int N>
-INLINE void score(const AttendTile& a, const Block& block, AttendState& s, int first) {
+INLINE void score(const AttendTile& a, const Block& block, const std::byte* next_k, AttendState& s, int first) {
   F dot[N][2];
   UNROLL
   for (int n = 0; n < N; n++) dot[n][0] = dot[n][1] = set(0.0f);
   for (int d = 0; d < a.head_dim; d++) {
+    prefetch<kBf16, kBlock>(next_k, d * kBlock);
     F k0 = load_value<kBf16>(block.k, d * kBlock), k1 = load_value<kBf16>(block.k, d * kBlock + 16);
     UNROLL
     for (int n = 0; n < N; n++) {
@@ -127,7 +144,8 @@ INLINE void add_positions(const Block& block, const AttendState& s, int query, i
 // that all of them see, [begin, end), these, those after. A query's own positions are kept to: what stands in the
 // others may be anything.
 template <bool kBf16, int N, int W>
-INLINE void add_values(const Block& block, AttendState& s, int first, int begin, int end, int d) {
+INLINE void add_values(const Block& block, const std::byte* next_v, AttendState& s, int first, int begin, int end,
+                       int d) {
   F out[N][W];
   UNROLL
   for (int n = 0; n < N; n++) {
@@ -142,6 +160,7 @@ INLINE void add_values(const Block& block, AttendState& s, int first, int begin,
     }
   }
   for (int j = begin; j < end; j++) {
+    prefetch<kBf16, 16 * W>(next_v, j * s.width + d);
     F v[W];
     UNROLL
     for (int w = 0; w < W; w++) v[w] = load_value<kBf16>(block.v, j * s.width + d + 16 * w);
@@ -167,7 +186,7 @@ INLINE void add_values(const Block& block, AttendState& s, int first, int begin,
 }
 
 template <bool kBf16, int N>
-INLINE void add_all_values(const Block& block, AttendState& s, int first) {
+INLINE void add_all_values(const Block& block, const std::byte* next_v, AttendState& s, int first) {
   int begin = 0, end = kBlock, d = 0;
   for (int n = 0; n < N; n++) {
     begin = s.begin[first + n] > begin ? s.begin[first + n] : begin;
@@ -175,8 +194,8 @@ INLINE void add_all_values(const Block& block, AttendState& s, int first) {
   }
   if (end < begin) end = begin;  // nothing that all of them see
   for (; d + 16 * kValueVectors <= s.width; d += 16 * kValueVectors)
-    add_values<kBf16, N, kValueVectors>(block, s, first, begin, end, d);
-  for (; d < s.width; d += 16) add_values<kBf16, N, 1>(block, s, first, begin, end, d);
+    add_values<kBf16, N, kValueVectors>(block, next_v, s, first, begin, end, d);
+  for (; d < s.width; d += 16) add_values<kBf16, N, 1>(block, next_v, s, first, begin, end, d);
 }
 
 // Calls f(number, first) for queries [first, end) in tiles: whole ones of N, then what is left as one.
@@ -190,23 +209,24 @@ INLINE void each_tile(int first, int end, const Each& f) {
   if constexpr (N > 1) each_tile<N - 1>(first, end, f);
 }
 
+// next: the block to come, which the first queries' tiles prefetch.
 template <bool kBf16>
-void attend_block(const AttendTile& a, const Block& block, AttendState& s) {
+void attend_block(const AttendTile& a, const Block& block, const Block& next, AttendState& s) {
   // Queries that see nothing of this block stand at the ends: the first rows, because it comes after them, and the last
   // ones, whose windows begin after it. For them it is a no-op.
   int first = 0, last = s.queries;
   while (first < last && s.end[first] <= 0) first++;
   while (last > first && s.begin[last - 1] >= kBlock) last--;
-  each_tile<kTileQueries>(first, last, [&](auto n, int query) { score<kBf16, n.value>(a, block, s, query); });
+  each_tile<kTileQueries>(first, last, [&](auto n, int query) {
+    score<kBf16, n.value>(a, block, query == first ? next.k : nullptr, s, query);
+  });
   for (int i = 0; i < s.queries; i++)
     if (i < first || i >= last) s.block_largest[i] = -__builtin_inff(), s.block_sum[i] = 0;
   join_sums(s);
-  each_tile<kTileQueries>(first, last, [&](auto n, int query) { add_all_values<kBf16, n.value>(block, s, query); });
+  each_tile<kTileQueries>(first, last, [&](auto n, int query) {
+    add_all_values<kBf16, n.value>(block, query == first ? next.v : nullptr, s, query);
+  });
   for (int i = first; i < last; i++) s.joins[i] = true;
-}
-
-INLINE void prefetch(const std::byte* p, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
 }
 
 // Which positions of block b each query sees.
@@ -222,20 +242,20 @@ INLINE void look_at(const AttendTile& a, AttendState& s, int64_t b) {
 
 template <bool kBf16>
 void attend_blocks(const AttendTile& a, AttendState& s) {
-  const int64_t positions = a.first_position + a.rows, bytes = a.head_dim * kBlock * (kBf16 ? 2 : 4);
+  const int64_t positions = a.first_position + a.rows;
   const bool in_place = s.width == a.head_dim && (!kBf16 || s.queries <= kTileQueries);
   const int64_t before = a.window > 0 ? a.first_position + 1 - a.window : 0;  // that the first row does not see
   for (int64_t b = before > 0 ? before / kBlock : 0; b * kBlock < positions; b++) {
     look_at(a, s, b);
-    if ((b + 1) * kBlock < positions) {
-      prefetch(a.k + a.block_table[b + 1] * a.block_bytes, bytes);
-      prefetch(a.v + a.block_table[b + 1] * a.block_bytes, bytes);
-    }
-    Block block{a.k + a.block_table[b] * a.block_bytes, a.v + a.block_table[b] * a.block_bytes};
+    const auto block_at = [&](int64_t i) {
+      const int64_t at = a.block_table[i] * a.block_bytes;
+      return Block{a.k + at, a.v + at};
+    };
+    const Block block = block_at(b), next = (b + 1) * kBlock < positions ? block_at(b + 1) : Block{};
     if (in_place)
-      attend_block<kBf16>(a, block, s);
+      attend_block<kBf16>(a, block, next, s);
     else
-      attend_block<false>(a, copy_block<kBf16>(a, block, s), s);
+      attend_block<false>(a, copy_block<kBf16>(a, block, next, s), {}, s);
   }
 }
 
