@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "kernels/select.h"
 #include "launch/calibration_file.h"
+#include "launch/probe_limits.h"
 #include "plan/reasons.h"
 #include "topology/machine_cluster.h"
 #include "topology/threads.h"
@@ -23,6 +24,14 @@ Machine without_gpus(Machine machine) {
 std::optional<HostCosts> calibration_of(const Machine& machine, const Options& options, std::string& remark) {
   const std::string level = options.level == "auto" ? std::string(available_levels().back()) : options.level;
   return find_calibration(machine, level, remark);
+}
+
+// CPUs that nobody calibrated: as many times what one core does just now, which takes some 50 ms.
+Cluster probed_cluster(const Machine& machine) {
+  ThreadPool one(1, {});
+  CpuArithmetic arithmetic = cpu_arithmetic(probe_arithmetic(one), cluster_of(machine).cores);
+  arithmetic.from = "probed on one core";
+  return cluster_of(machine, arithmetic);
 }
 
 // The devices of a run are its ranks. Of those that differ the weakest counts: the others wait for it.
@@ -71,7 +80,9 @@ std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelCo
   request.context = request.input_tokens + request.output_tokens;
   request.position = request.input_tokens + request.output_tokens / 2;
   try {
-    Cluster cluster = profile.host ? calibrated_cluster(seen, *profile.host) : cluster_of(seen);
+    Cluster cluster = profile.host ? calibrated_cluster(seen, *profile.host)
+                      : on_gpus    ? cluster_of(seen)
+                                   : probed_cluster(seen);
     cluster = of_ranks(std::move(cluster), machine, static_cast<int>(options.threads));
     const bool measured = options.numerics != "exact" && (on_gpus || profile.host);
     Forecast forecast(source, config, std::move(cluster), std::move(profile), std::move(request), measured);

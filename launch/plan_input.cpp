@@ -83,8 +83,7 @@ Cluster cluster_here(Machine machine, const std::optional<HostCosts>& costs) {
   ThreadPool pool(static_cast<int>(machine.ranks.front().allowed.size()));
   const Limits limits = probe_arithmetic(pool);
   host.read_gbps = probe_read_gbps(pool);
-  return cluster_of(machine, {.bf16_flops = std::max(limits.fma_gflops, limits.bf16_gflops) * 1e9,
-                              .int8_ops = limits.int8_gops * 1e9});
+  return cluster_of(machine, cpu_arithmetic(limits));
 }
 
 EngineProfile profile_of(const std::string& name, std::optional<HostCosts> costs) {

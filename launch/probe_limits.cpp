@@ -140,6 +140,11 @@ double probe_copy_gbps(Device& device) {
   return best;
 }
 
+CpuArithmetic cpu_arithmetic(const Limits& limits, double times) {
+  return {.bf16_flops = times * std::max(limits.fma_gflops, limits.bf16_gflops) * 1e9,
+          .int8_ops = times * limits.int8_gops * 1e9};
+}
+
 Limits probe_limits(ThreadPool& pool) {
   Limits limits = probe_arithmetic(pool);
   limits.read_gbps = probe_read_gbps(pool);

@@ -2,6 +2,7 @@
 
 #include "base/thread_pool.h"
 #include "device/device.h"
+#include "topology/machine_cluster.h"
 
 namespace trireme {
 
@@ -13,6 +14,9 @@ struct Limits {
   double bf16_gflops = 0;  // vdpbf16ps
   double int8_gops = 0;    // vpdpbusd; on AVX2 vpmaddubsw and vpaddw
 };
+
+// What a plan takes of them, of CPUs that have so many times the threads.
+CpuArithmetic cpu_arithmetic(const Limits& limits, double times = 1);
 
 Limits probe_limits(ThreadPool& pool);
 Limits probe_arithmetic(ThreadPool& pool);  // without the reading, which takes 512 MiB and most of the time
