@@ -40,9 +40,11 @@ AttentionPlaces places_of(const Attention& a, int queries, int warps, int tiles)
   return places;
 }
 
-// The last span that does not begin behind the row: first of [begin, end) that does, less one.
+// The last span that does not begin behind the row: first of [begin, end) that does, less one. Of decode rows each has
+// its own.
 __device__ const AttentionSpan& span_of(const Attention& a, int64_t row) {
   size_t begin = 1, end = a.spans.size();
+  if (end == static_cast<size_t>(a.q.rows)) return a.spans[static_cast<size_t>(row)];
   while (begin < end) {
     const size_t middle = begin + (end - begin) / 2;
     if (a.spans[middle].first_row <= row)

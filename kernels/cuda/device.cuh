@@ -34,14 +34,27 @@ inline constexpr int64_t kSharedUnasked = 48 << 10;  // bytes of shared memory t
 // Blocks that hold `items`.
 TRIREME_HD inline int64_t blocks_of(int64_t items, int64_t each) { return (items + each - 1) / each; }
 
+#ifdef __CUDACC__
+// The most that a block may ask for: 227 KiB of sm_90, 163 of sm_80.
+inline int64_t most_shared() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+    return kSharedUnasked;
+  return bytes;
+}
+#endif
+
 // Blocks with `shared` bytes of block_memory().
 template <typename... Parameters, typename... Arguments>
 void enqueue_shared(const Launch& launch, int64_t blocks, int threads, int64_t shared, void (*kernel)(Parameters...),
                     const Arguments&... arguments) {
   if (launch.part != 0 || blocks == 0) return;
 #ifdef __CUDACC__
-  if (shared > kSharedUnasked)  // a failure shows at the launch
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
+  // The same limit at every launch, which those that a graph recorded may not find lowered. A failure shows at the
+  // launch.
+  if (shared > kSharedUnasked)
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared()));
   kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<size_t>(shared),
            static_cast<cudaStream_t>(launch.stream)>>>(arguments...);
 #else
@@ -65,15 +78,6 @@ __device__ inline std::byte* block_memory() {
 // Where a byte of shared memory lies, as some instructions name it.
 __device__ inline unsigned shared_address(const std::byte* at) {
   return static_cast<unsigned>(__cvta_generic_to_shared(at));
-}
-
-// The most that a block may ask for: 227 KiB of sm_90, 163 of sm_80.
-inline int64_t most_shared() {
-  int device = 0, bytes = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
-    return kSharedUnasked;
-  return bytes;
 }
 #endif
 

@@ -181,8 +181,9 @@ __device__ SampledToken better(SampledToken a, SampledToken b) {
   return a.score > b.score ? a : b;
 }
 
-// A block a row.
-__global__ void sample_kernel(Sample a) {
+// A block a row, of as many threads as a block may have: it is a single one of the GPU's that reads a whole vocabulary.
+constexpr int kSampleThreads = 1024;
+__global__ void __launch_bounds__(kSampleThreads) sample_kernel(Sample a) {
   const SampleRow row = a.rows[blockIdx.x];
   SampledToken best;
   bool nan = false;
@@ -196,8 +197,8 @@ __global__ void sample_kernel(Sample a) {
     }
     best = better(best, {score, a.first_token + t, 0});
   }
-  __shared__ float scores[kThreads];
-  __shared__ int32_t tokens[kThreads];
+  __shared__ float scores[kSampleThreads];
+  __shared__ int32_t tokens[kSampleThreads];
   __shared__ int nans;
   const unsigned me = threadIdx.x;
   if (me == 0) nans = 0;
@@ -205,7 +206,7 @@ __global__ void sample_kernel(Sample a) {
   scores[me] = best.score, tokens[me] = best.token;
   if (nan) nans = 1;  // whoever writes it writes the same
   __syncthreads();
-  for (unsigned half = kThreads / 2; half >= 1; half /= 2) {
+  for (unsigned half = kSampleThreads / 2; half >= 1; half /= 2) {
     if (me < half) {
       const SampledToken both = better({scores[me], tokens[me], 0}, {scores[me + half], tokens[me + half], 0});
       scores[me] = both.score, tokens[me] = both.token;
@@ -336,7 +337,7 @@ void tree_combine(const Launch& launch, const TreeCombine& a) {
 }
 
 void sample(const Launch& launch, const Sample& a) {
-  enqueue(launch, static_cast<int64_t>(a.rows.size()), kThreads, sample_kernel, a);
+  enqueue(launch, static_cast<int64_t>(a.rows.size()), kSampleThreads, sample_kernel, a);
 }
 
 void best_tokens(const Launch& launch, const BestTokens& a) {

@@ -33,22 +33,20 @@ Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collec
       waiter_(waiter),
       rope_positions_(rope_positions),
       table_blocks_(table_blocks(config)),
-      block_tables_(device, static_cast<size_t>(slots * table_blocks_), "block tables"),
+      block_tables_(static_cast<size_t>(table_bytes(config, slots)), "block tables"),
       table_sizes_(static_cast<size_t>(slots)),
       prompt_tokens_(static_cast<size_t>(slots)),
-      tokens_(device, static_cast<size_t>(limits.rows), "tokens"),
-      angles_(device, static_cast<size_t>(limits.rows), "positions"),
-      kv_slots_(device, static_cast<size_t>(limits.rows), "slots of the KV cache"),
-      spans_(device, static_cast<size_t>(slots), "spans of rows"),
-      residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {
-  block_tables_.resize(static_cast<size_t>(slots * table_blocks_));
-}
+      arrays_(device, limits.rows, slots, table_blocks_),
+      residual_(device.allocate(hop_bytes(config, limits), "the residual stream")) {}
 
 int64_t Runner::table_blocks(const ModelConfig& config) { return config.max_positions / kBlockTokens + 1; }
 
-int64_t Runner::pinned_bytes(const ModelConfig& config, const StepLimits& limits, int64_t slots) {
-  const int64_t of_slot = table_blocks(config) * int64_t{sizeof(int32_t)} + int64_t{sizeof(AttentionSpan)};
-  return slots * of_slot + limits.rows * int64_t{2 * sizeof(int32_t) + sizeof(int64_t)};
+int64_t Runner::table_bytes(const ModelConfig& config, int64_t slots) {
+  return slots * table_blocks(config) * int64_t{sizeof(int32_t)};
+}
+
+int64_t Runner::staged_bytes(const ModelConfig& config, const StepLimits& limits, int64_t slots) {
+  return StepArrays::bytes(limits.rows, slots, table_blocks(config));
 }
 
 size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
@@ -86,12 +84,13 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, int64_t rows, double
   const std::span<std::byte> message(residual_.data(), static_cast<size_t>(rows * config_.hidden_size) * sizeof(float));
   if (previous_ && rows > 0) previous_->expect(message.size());
   device_.synchronize();
-  const StepBatch batch = lay_out(plan);
+  lay_out(plan, rows);
   if (rows == 0) return std::nullopt;
   if (previous_) hops += timed([&] { previous_->receive(message); });
-  stage_.prepare(batch);
-  auto forward = [&] { stage_.forward(batch, x); };
-  const bool decode = batch.tokens.size() == plan.items.size();
+  stage_.prepare(arrays_.for_host());
+  arrays_.send();
+  auto forward = [&] { stage_.forward(arrays_.for_device(), x); };
+  const bool decode = rows == std::ssize(plan.items);
   if (decode && stage_.repeats(x.rows))
     device_.repeat(x.rows, std::ref(forward));
   else
@@ -104,14 +103,11 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, int64_t rows, double
   return result;
 }
 
-StepBatch Runner::lay_out(const StepPlan& plan) {
-  tokens_.clear();
-  angles_.clear();
-  kv_slots_.clear();
-  spans_.clear();
+void Runner::lay_out(const StepPlan& plan, int64_t rows) {
+  arrays_.begin(rows, std::ssize(plan.items));
   for (const PlanItem& item : plan.items) {
     must(item.slot >= 0 && static_cast<size_t>(item.slot) < table_sizes_.size(), "a plan's slot exists");
-    int32_t* table = block_tables_.data() + item.slot * table_blocks_;
+    int32_t* table = block_tables_.as<int32_t>() + item.slot * table_blocks_;
     int64_t& blocks = table_sizes_[static_cast<size_t>(item.slot)];
     if (item.admit) prompt_tokens_[static_cast<size_t>(item.slot)] = item.spec.prompt_tokens;
     if (item.restart) blocks = 0;
@@ -120,15 +116,14 @@ StepBatch Runner::lay_out(const StepPlan& plan) {
     blocks += std::ssize(item.new_blocks);
     const int32_t count = static_cast<int32_t>(item.tokens.size());
     must(item.position + count <= blocks * kBlockTokens, "a plan brings the blocks that its rows need");
-    spans_.push_back({static_cast<int32_t>(tokens_.size()), count, item.position, table});
+    arrays_.add_span(count, item.position, {table, static_cast<size_t>(blocks)});
     for (int32_t t = 0; t < count; t++) {
       const int32_t position = item.position + t;
-      tokens_.push_back(item.tokens[static_cast<size_t>(t)]);
-      angles_.push_back(angle_of(position, prompt_tokens_[static_cast<size_t>(item.slot)]));
-      kv_slots_.push_back(int64_t{table[position / kBlockTokens]} * kBlockTokens + position % kBlockTokens);
+      arrays_.add_row(item.tokens[static_cast<size_t>(t)],
+                      angle_of(position, prompt_tokens_[static_cast<size_t>(item.slot)]),
+                      int64_t{table[position / kBlockTokens]} * kBlockTokens + position % kBlockTokens);
     }
   }
-  return {tokens_, angles_, kv_slots_, spans_};
 }
 
 // Longrope: as in transformers, a prompt turns by the set of its own length, and a generated token by that of its text

@@ -7,6 +7,7 @@
 
 #include "comm/collective.h"
 #include "engine/sampler.h"
+#include "engine/step_arrays.h"
 #include "engine/step_plan.h"
 #include "model/stage.h"
 
@@ -34,8 +35,9 @@ class Runner {
 
   // Bytes of the largest message between stages.
   static size_t hop_bytes(const ModelConfig& config, const StepLimits& limits);
-  // Of memory that the host and the device reach: block tables and the rows of a step.
-  static int64_t pinned_bytes(const ModelConfig& config, const StepLimits& limits, int64_t slots);
+  // Of host memory, and of memory that host and device have one each of: block tables, and the arrays of a step.
+  static int64_t table_bytes(const ModelConfig& config, int64_t slots);
+  static int64_t staged_bytes(const ModelConfig& config, const StepLimits& limits, int64_t slots);
 
   // The result on rank 0 of the last stage's group, nothing elsewhere. meanwhile: called, once at most, where the host
   // would begin to wait for a device that has all of the step; it may ask nothing of the other ranks that their step
@@ -49,7 +51,7 @@ class Runner {
                                 const std::function<void()>& meanwhile);
   static int64_t table_blocks(const ModelConfig& config);
   double exchange_seconds() const;
-  StepBatch lay_out(const StepPlan& plan);
+  void lay_out(const StepPlan& plan, int64_t rows);
   int32_t angle_of(int32_t position, int32_t prompt_tokens) const;
 
   const ModelConfig& config_;
@@ -63,14 +65,12 @@ class Runner {
   int64_t rope_positions_;
   StepTimes times_;
 
-  int64_t table_blocks_;                   // of the longest sequence
-  PinnedVector<int32_t> block_tables_;     // [slots, table_blocks]
-  std::vector<int64_t> table_sizes_;       // [slots] blocks of each
-  std::vector<int32_t> prompt_tokens_;     // [slots]
-  PinnedVector<int32_t> tokens_, angles_;  // [rows]
-  PinnedVector<int64_t> kv_slots_;         // [rows]
-  PinnedVector<AttentionSpan> spans_;      // [slots]
-  Buffer residual_;                        // [rows, hidden] FP32
+  int64_t table_blocks_;                // of the longest sequence
+  Buffer block_tables_;                 // [slots, table_blocks] int32
+  std::vector<int64_t> table_sizes_;    // [slots] blocks of each
+  std::vector<int32_t> prompt_tokens_;  // [slots]
+  StepArrays arrays_;
+  Buffer residual_;  // [rows, hidden] FP32
 };
 
 }  // namespace trireme

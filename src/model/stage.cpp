@@ -54,6 +54,14 @@ Contraction over_intermediate(const ModelConfig& c, const UnitTable& units, cons
                            : contraction(c.intermediate_size, units.columns_per_unit, share.mlp);
 }
 
+// [heads held] of each head, by the KV heads held.
+Buffer upload_kv_heads(const ModelConfig& c, const RankShare& share, Device& device) {
+  Buffer heads(static_cast<size_t>(share.num_heads) * sizeof(int32_t), "KV heads");
+  for (int h = 0; h < share.num_heads; h++)
+    heads.as<int32_t>()[h] = (share.first_head + h) / c.group_size() - share.first_kv_head;
+  return device.upload(std::move(heads), "KV heads");
+}
+
 TreeProgram over_units(int units, UnitRange held) {
   std::vector<UnitRange> single;
   for (int u = held.begin; u < held.end; u++) single.push_back({u, u + 1});
@@ -84,7 +92,7 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
                     config.hidden_size, limits.rows),
       reduce_mlp_(group, device, kernels, units.mlp_units, ranges(units.mlp_units, place.tp), config.hidden_size,
                   limits.rows),
-      kv_head_of_(device, static_cast<size_t>(share_.num_heads), "KV heads"),
+      kv_head_of_(upload_kv_heads(config, share_, device)),
       owned_tokens_(device, static_cast<size_t>(limits.rows), "tokens"),
       token_places_(device, static_cast<size_t>(limits.rows), "places of tokens"),
       shown_(device, static_cast<size_t>(place.tp), "windows"),
@@ -97,8 +105,6 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
     layers_.push_back({rope < 0 ? RopeTable{} : ropes[static_cast<size_t>(rope)].table(),
                        static_cast<int32_t>(config.layer_windows[static_cast<size_t>(i)])});
   }
-  for (int h = 0; h < share_.num_heads; h++)
-    kv_head_of_.push_back((share_.first_head + h) / config.group_size() - share_.first_kv_head);
   to_.resize(static_cast<size_t>(place.tp));
   from_.resize(static_cast<size_t>(place.tp));
   take_scratch(limits, units);
@@ -114,15 +120,9 @@ void Stage::take_scratch(const StepLimits& limits, const UnitTable& units) {
   float* next = reinterpret_cast<float*>(encoded_ + limits.rows * shape.encoded_bytes);
   for (size_t i = 0; i < std::size(places); i++)
     *places[i] = std::exchange(next, next + limits.rows * shape.columns[i]);
-  const int64_t held = share_.mlp.size();
   if (config_.num_experts == 0) return;
   over_experts_ = over_units(units.mlp_units, share_.mlp);
-  const auto chosen = static_cast<size_t>(limits.rows * config_.experts_per_token);
-  const auto cells = static_cast<size_t>(limits.rows * held);
-  chosen_ = {device_, chosen, "experts chosen"};
-  chosen_weight_ = {device_, chosen, "weights of experts"};
-  assignment_ = {device_, cells, "rows of experts"};
-  weight_ = {device_, cells, "weights of rows"};
+  expert_rows_ = {device_, limits.rows, config_.experts_per_token, share_.mlp};
 }
 
 int64_t Stage::scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
@@ -133,13 +133,6 @@ int64_t Stage::scratch_bytes(const ModelConfig& config, const UnitTable& units, 
   for (int count : {units.attention_units, units.mlp_units})
     bytes += static_cast<int64_t>(TreeReduce::window_bytes(count, ranges(count, 1), config.hidden_size, limits.rows));
   return bytes;
-}
-
-int64_t Stage::pinned_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
-                            const StepLimits& limits) {
-  if (config.num_experts == 0) return 0;
-  const int64_t held = RankShare::of(config, units, place.tp, place.tp_rank).mlp.size();
-  return limits.rows * (config.experts_per_token + held) * int64_t{sizeof(int32_t) + sizeof(float)};
 }
 
 size_t Stage::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
@@ -186,8 +179,8 @@ void Stage::attend(const Input& in, const LayerWeights& layer, const LayerPlan& 
   if (config_.qk_norm == QkNorm::row) normalize_rows(q, k, layer);
   device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.angles, batch.slots, plan.rope, pages});
   device_.launch(kernels_.attention,
-                 Attention{q, batch.spans, kv_head_of_, attention_scale_, static_cast<float>(config_.attention_softcap),
-                           plan.window, pages, attended});
+                 Attention{q, batch.spans, kv_head_of_.span<int32_t>(), attention_scale_,
+                           static_cast<float>(config_.attention_softcap), plan.window, pages, attended});
   product(encoded(attended, layer.o), layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size,
           reduce_heads_.root_stride(rows));
 }

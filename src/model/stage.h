@@ -7,13 +7,14 @@
 #include "comm/tree_reduce.h"
 #include "device/pinned_vector.h"
 #include "kernels/kernels.h"
+#include "model/expert_rows.h"
 #include "model/kv_cache.h"
 #include "model/rope.h"
 #include "model/weights.h"
 
 namespace trireme {
 
-// The rows of one step, equal on every rank of a replica. All arrays belong to the caller, and operations reach them.
+// The rows of one step, equal on every rank of a replica. All arrays belong to the caller.
 struct StepBatch {
   std::span<const int32_t> tokens;       // [rows]
   std::span<const int32_t> angles;       // [rows] row of the RoPE table: the position, or that in the long set
@@ -44,14 +45,11 @@ class Stage {
   // group of one. Those of others lie in the group's windows.
   static int64_t scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
                                const StepLimits& limits);
-  // Of memory that the host reaches, too, about: which experts rows chose.
-  static int64_t pinned_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
-                              const StepLimits& limits);
 
-  // The host's part of a step, before forward().
+  // The host's part of a step, before forward(). batch: arrays that the host reads.
   void prepare(const StepBatch& batch);
-  // x: the residual stream, [rows, hidden], FP32, equal on all ranks of the group. Written by the first stage, else
-  // what the stage before sent.
+  // batch: the same arrays, where operations read them. x: the residual stream, [rows, hidden], FP32, equal on all
+  // ranks of the group. Written by the first stage, else what the stage before sent.
   void forward(const StepBatch& batch, MatrixView<float> x);
 
   // Whether steps of so many rows launch the same operations, so that a device may repeat them: the choice of experts
@@ -92,7 +90,6 @@ class Stage {
   void normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
   void normalize_rows(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
   void gather_squares(int64_t rows);
-  int64_t gather_rows(int expert, int64_t first, MatrixView<const float> x);
   void take_scratch(const StepLimits& limits, const UnitTable& units);
 
   void norm(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out);
@@ -119,8 +116,9 @@ class Stage {
   int64_t mlp_columns_ = 0;  // of gate and of up, of one expert
   Contraction over_hidden_, over_heads_, over_intermediate_;
   TreeReduce reduce_heads_, reduce_mlp_;
-  TreeProgram over_experts_;          // held
-  PinnedVector<int32_t> kv_head_of_;  // [heads held]
+  TreeProgram over_experts_;  // held
+  ExpertRows expert_rows_;
+  Buffer kv_head_of_;  // [heads held] int32
 
   // Scratch, [rows, ...] of the largest step.
   Buffer memory_;
@@ -134,10 +132,6 @@ class Stage {
   float* gathered_ = nullptr;                 // [rows, hidden] inputs of one expert
   float* mixed_ = nullptr;                    // [rows * experts per token, hidden] outputs, an expert after the other
   std::byte* encoded_ = nullptr;              // [rows, widest input] in any activation form
-  PinnedVector<int32_t> chosen_;              // [rows, experts per token]
-  PinnedVector<float> chosen_weight_;         // [rows, experts per token]
-  PinnedVector<int32_t> assignment_;          // [rows, experts held] row of mixed_, or -1
-  PinnedVector<float> weight_;                // [rows, experts held]
   PinnedVector<int32_t> owned_tokens_;        // [rows] tokens of this step that this rank embeds, then kNoToken
   PinnedVector<RowPlace> token_places_;       // [rows] rank and place of a token's embedding
   PinnedVector<const float*> shown_;          // [tp] where they are

@@ -56,9 +56,9 @@ void reach(const MatMul& a) {
 void reach(const RopeAppend& a) {
   reach(a.q), reach(a.k), reach(a.v), reach(a.angles), reach(a.slots), reach(a.rope), reach(a.pages);
 }
-void reach(const Attention& a) {
-  reach(a.q), reach(a.spans), reach(a.kv_head_of), reach(a.pages), reach(a.out);
-  for (const AttentionSpan& span : a.spans)
+void reach(const Attention& a) { reach(a.q), reach(a.spans), reach(a.kv_head_of), reach(a.pages), reach(a.out); }
+void reach_tables(std::span<const AttentionSpan> spans) {
+  for (const AttentionSpan& span : spans)
     reach(span.block_table, (span.first_position + span.rows + kBlockTokens - 1) / kBlockTokens * 4);
 }
 void reach(const GatedMul& a) { reach(a.gate), reach(a.up), reach(a.out), reach(a.encoded); }
@@ -98,6 +98,8 @@ template <typename Args, void (*Kernels::*kOperation)(const Launch&, const Args&
 struct Checked<kOperation> {
   static void call(const Launch& launch, const Args& args) {
     reach(args);
+    if constexpr (std::is_same_v<Args, Attention>)  // which may be on their way, by a copy that is enqueued
+      testkit::enqueue(launch.stream, [spans = args.spans] { reach_tables(spans); });
     (unchecked.*kOperation)(launch, args);
   }
 };
