@@ -124,7 +124,7 @@ struct Cached {
   int64_t sequences;
   int32_t positions;
 };
-constexpr Cached kCached[] = {{1, 512}, {16, 512}, {1, 8192}};
+constexpr Cached kCached[] = {{1, 512}, {16, 512}, {128, 128}, {1, 8192}};
 
 struct Decode {
   int64_t blocks, tile;  // of a sequence; bytes of K or V of a block and head

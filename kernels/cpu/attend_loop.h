@@ -244,14 +244,13 @@ template <bool kBf16>
 void attend_blocks(const AttendTile& a, AttendState& s) {
   const int64_t positions = a.first_position + a.rows;
   const bool in_place = s.width == a.head_dim && (!kBf16 || s.queries <= kTileQueries);
-  const int64_t before = a.window > 0 ? a.first_position + 1 - a.window : 0;  // that the first row does not see
-  for (int64_t b = before > 0 ? before / kBlock : 0; b * kBlock < positions; b++) {
+  for (int64_t b = a.first_block; b * kBlock < positions; b++) {
     look_at(a, s, b);
     const auto block_at = [&](int64_t i) {
       const int64_t at = a.block_table[i] * a.block_bytes;
       return Block{a.k + at, a.v + at};
     };
-    const Block block = block_at(b), next = (b + 1) * kBlock < positions ? block_at(b + 1) : Block{};
+    const Block block = block_at(b), next = (b + 1) * kBlock < positions ? block_at(b + 1) : Block{a.next_k, a.next_v};
     if (in_place)
       attend_block<kBf16>(a, block, next, s);
     else

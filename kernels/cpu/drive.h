@@ -275,6 +275,24 @@ void drive_exp_sums(const Launch& launch, const ExpSums& a) {
   });
 }
 
+// Tiles one after the other, each of which is told where the next one begins.
+template <const InnerLoops& kLoops>
+class TileRun {
+ public:
+  ~TileRun() {
+    if (waiting_.rows > 0) kLoops.attend(waiting_);
+  }
+  void add(const AttendTile& tile) {
+    const int64_t first = tile.block_table[tile.first_block] * tile.block_bytes;
+    waiting_.next_k = tile.k + first, waiting_.next_v = tile.v + first;
+    if (waiting_.rows > 0) kLoops.attend(waiting_);
+    waiting_ = tile;
+  }
+
+ private:
+  AttendTile waiting_;
+};
+
 // Tiles of rows x the heads of one KV head are dealt out in turn: later rows see more, so runs of tiles would not
 // balance.
 template <const InnerLoops& kLoops>
@@ -282,6 +300,7 @@ void drive_attention(const Launch& launch, const Attention& a) {
   int head_dim = a.pages.head_dim, heads = static_cast<int>(a.kv_head_of.size());
   if (head_dim > kAttendHeadDim) return reference_attention(launch, a);
   int64_t head_bytes = int64_t{head_dim} * kBlockTokens * dtype_bytes(a.pages.type), turn = 0;
+  TileRun<kLoops> tiles;
   for (const AttentionSpan& span : a.spans)
     for (int head = 0, end; head < heads; head = end) {
       int kv_head = a.kv_head_of[static_cast<size_t>(head)];
@@ -290,23 +309,24 @@ void drive_attention(const Launch& launch, const Attention& a) {
       int tile = kAttendQueries / (end - head);
       for (int row = 0; row < span.rows; row += tile) {
         if (turn++ % launch.parts != launch.part) continue;
-        int64_t first = span.first_row + row;
-        kLoops.attend({.q = a.q.row(first) + head * head_dim,
-                       .out = a.out.row(first) + head * head_dim,
-                       .q_stride = a.q.stride,
-                       .out_stride = a.out.stride,
-                       .rows = std::min(tile, span.rows - row),
-                       .heads = end - head,
-                       .first_position = span.first_position + row,
-                       .block_table = span.block_table,
-                       .k = a.pages.k + kv_head * head_bytes,
-                       .v = a.pages.v + kv_head * head_bytes,
-                       .block_bytes = a.pages.block_heads * head_bytes,
-                       .bf16 = a.pages.type == DType::bf16,
-                       .head_dim = head_dim,
-                       .scale = a.scale,
-                       .softcap = a.softcap,
-                       .window = a.window});
+        int64_t first = span.first_row + row, position = span.first_position + row;
+        tiles.add({.q = a.q.row(first) + head * head_dim,
+                   .out = a.out.row(first) + head * head_dim,
+                   .q_stride = a.q.stride,
+                   .out_stride = a.out.stride,
+                   .rows = std::min(tile, span.rows - row),
+                   .heads = end - head,
+                   .first_position = position,
+                   .block_table = span.block_table,
+                   .k = a.pages.k + kv_head * head_bytes,
+                   .v = a.pages.v + kv_head * head_bytes,
+                   .block_bytes = a.pages.block_heads * head_bytes,
+                   .first_block = a.window > 0 ? std::max<int64_t>(0, position + 1 - a.window) / kBlockTokens : 0,
+                   .bf16 = a.pages.type == DType::bf16,
+                   .head_dim = head_dim,
+                   .scale = a.scale,
+                   .softcap = a.softcap,
+                   .window = a.window});
       }
     }
 }

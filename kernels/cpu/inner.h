@@ -47,10 +47,13 @@ struct AttendTile {
   const std::byte* k = nullptr;  // this KV head in block 0; blocks follow at block_bytes
   const std::byte* v = nullptr;
   int64_t block_bytes = 0;
+  int64_t first_block = 0;  // that a row sees something of
   bool bf16 = false;
   int head_dim = 0;
   float scale = 0, softcap = 0;  // softcap 0: none
   int64_t window = 0;            // positions that a row sees at most; 0: all
+  // The first block of what this thread attends to next, to be prefetched; null: nothing.
+  const std::byte *next_k = nullptr, *next_v = nullptr;
 };
 
 struct SampleLoop {
