@@ -245,13 +245,14 @@ TEST_CASE("rope_append: every level and part count gives the reference's bits") 
         Guarded pages(2 * bytes);
         each_part(parts, [&](const Launch& launch) {
           select_kernels(level).rope_append(
-              launch, {{rotated.data(), rows, columns},
-                       {k.data(), rows, kv_columns},
-                       {v.data(), rows, kv_columns},
-                       positions,
-                       slots,
-                       {rotary > 0 ? cosine.data() : nullptr, rotary > 0 ? sine.data() : nullptr, rotary},
-                       {model.type, pages.data(), pages.data() + bytes, model.kv_heads, model.head_dim}});
+              launch,
+              {{rotated.data(), rows, columns},
+               {k.data(), rows, kv_columns},
+               {v.data(), rows, kv_columns},
+               positions,
+               slots,
+               {rotary > 0 ? cosine.data() : nullptr, rotary > 0 ? sine.data() : nullptr, rotary},
+               {model.type, pages.data(), pages.data() + bytes, model.kv_heads, model.head_dim, model.kv_heads}});
         });
         CHECK(pages.intact());
         rotated.insert(rotated.end(), pages.floats(), pages.floats() + 2 * bytes / 4);
