@@ -29,6 +29,7 @@ namespace {
 constexpr int kSkipped = 77, kMostSamples = 9;
 constexpr double kSampleSeconds = 0.25;  // of a figure, about
 constexpr int64_t kPastCaches = int64_t{512} << 20;
+constexpr int64_t kAlignment = 256;     // of weights, as cudaMalloc has it
 constexpr int kQuantizationGroup = 32;  // what units are cut by
 constexpr int64_t kComparedOutputs = 128;
 constexpr double kTarget = 0.15;  // the price that is to be reached
@@ -113,12 +114,11 @@ struct Bench {
   int64_t key = 0;
 
   Timing time(const Kernels& kernels, PackedView w, const Product& product, int64_t rows) {
-    const int64_t bytes = packed_bytes(w), k = w.k;
-    std::vector<Buffer> weights;  // by turns, so that no cache holds those of the time before
-    for (int64_t held = 0; held < past_caches || weights.size() < 2; held += bytes) {
-      weights.push_back(gpu.allocate(static_cast<size_t>(bytes), "weights"));
-      fill_with_numbers(gpu, weights.back());
-    }
+    const int64_t k = w.k, bytes = (packed_bytes(w) + kAlignment - 1) / kAlignment * kAlignment;
+    const int64_t copies = std::max<int64_t>(2, past_caches / bytes + 1);
+    // By turns, so that no cache holds those of the time before; of one piece, because thousands took minutes to get.
+    Buffer weights = gpu.allocate(static_cast<size_t>(copies * bytes), "weights");
+    fill_with_numbers(gpu, weights);
     const ActivationForm form = activation_form(w.form);
     Activations x{form, nullptr, rows, k, activation_row_bytes(form, k)};
     Buffer in = gpu.allocate(static_cast<size_t>(rows * x.row_bytes), "rows");
@@ -127,7 +127,7 @@ struct Bench {
     fill_with_numbers(gpu, in);
     x.data = in.data();
     return time_of(gpu, key++, fewest_samples, [&](int i) {
-      w.data = weights[static_cast<size_t>(i) % weights.size()].data();
+      w.data = weights.data() + i % copies * bytes;
       gpu.launch(kernels.matmul, MatMul{x, w, &product.tree, out.as<float>(), w.n, rows * w.n});
     });
   }

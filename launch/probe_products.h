@@ -8,7 +8,7 @@
 namespace trireme {
 
 // Numbers without pattern, for zeros cost a GPU less power, and so less time. mask: bits that a word may have, so that
-// all of its parts are finite numbers of the form they stand for. Repeats every 16 MiB.
+// all of its parts are finite numbers of the form they stand for. Repeats every MiB.
 inline constexpr uint32_t kFiniteWords = 0x3f7e3f7e;  // FP32, FP16, BF16 and E4M3, all positive
 void fill_with_numbers(Device& device, Buffer& memory, uint32_t mask = kFiniteWords);
 
