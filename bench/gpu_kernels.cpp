@@ -1,29 +1,41 @@
 // gpu_kernels: the CUDA kernels on the shapes of an 8B model (Llama 3.1), beside their limits measured in the same run:
-// the bandwidth of copies, and the products of cuBLAS where that library is. Rows of every product are checked before
-// it is timed: against the reference (bit for bit where that is promised), and the first row's bits for all numbers of
-// rows. Exit code 77 without a GPU.
+// the bandwidth of copies, and the products of cuBLASLt where that library is. They are those that the program would
+// take on this GPU; where BF16 goes by warpgroups, its products by warps stand beside. Rows of every product are
+// checked before it is timed: the first and the last of the most against the reference (bit for bit where that is
+// promised), and the first row's bits for all numbers of rows. Exit code 77 without a GPU.
+//   gpu_kernels            the whole table
+//   gpu_kernels --limits   what it is measured against, and no more
 #include <cuda_runtime.h>
-#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <random>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
+#include "device/cuda.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/packed_layout.h"
 #include "kernels/select.h"
+#include "launch/environment.h"
+#include "launch/probe_limits.h"
+#include "launch/probe_products.h"
 
 using namespace trireme;
 
 namespace {
 
 constexpr int kSkipped = 77, kRepeats = 20;
-constexpr size_t kCopyBytes = size_t{1} << 30, kPastCaches = size_t{512} << 20;
+constexpr size_t kPastCaches = size_t{512} << 20;
 
 void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) fail(ExitCode::internal, "{}: the GPU reports {}", what, cudaGetErrorString(error));
@@ -72,43 +84,7 @@ double seconds_of(const Call& call) {
   return milliseconds[kRepeats / 2] * 1e-3;
 }
 
-double copy_bandwidth() {
-  const DeviceMemory from(kCopyBytes), to(kCopyBytes);
-  const double seconds = seconds_of([&](int) {
-    check(cudaMemcpyAsync(to.as<void>(), from.as<void>(), kCopyBytes, cudaMemcpyDeviceToDevice), "a copy");
-  });
-  return 2.0 * kCopyBytes / seconds;
-}
-
-// The BF16 products of cuBLAS at 8192^3, in FLOP/s; 0 where there is no cuBLAS. Its numbers for types and modes are
-// those of library_types.h and cublas_api.h.
-double cublas_flops() {
-  constexpr int kSize = 8192, kBf16 = 14, kF32 = 0, kComputeF32 = 68, kTransposed = 1, kPlain = 0, kDefault = -1;
-  using Create = int (*)(void**);
-  using Gemm = int (*)(void*, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int,
-                       const void*, void*, int, int, int, int);
-  void* library = nullptr;
-  for (const char* name : {"libcublas.so.13", "libcublas.so.12", "libcublas.so"})
-    if (!library) library = dlopen(name, RTLD_NOW);
-  if (!library) return 0;
-  const auto create = reinterpret_cast<Create>(dlsym(library, "cublasCreate_v2"));
-  const auto multiply = reinterpret_cast<Gemm>(dlsym(library, "cublasGemmEx"));
-  void* handle = nullptr;
-  if (!create || !multiply || create(&handle) != 0) return 0;
-  std::mt19937 random(3);
-  std::vector<uint32_t> words(size_t{kSize} * kSize / 2);
-  for (uint32_t& u : words) u = static_cast<uint32_t>(random()) & 0xbfffbfffu;  // below 2: random signs and sizes
-  const DeviceMemory a(words), b(words), c(size_t{kSize} * kSize * sizeof(float));
-  const float one = 1, zero = 0;
-  int status = 0;
-  const double seconds = seconds_of([&](int) {
-    status |= multiply(handle, kTransposed, kPlain, kSize, kSize, kSize, &one, a.as<void>(), kBf16, kSize, b.as<void>(),
-                       kBf16, kSize, &zero, c.as<void>(), kF32, kSize, kComputeF32, kDefault);
-  });
-  return status == 0 ? 2.0 * kSize * kSize * kSize / seconds : 0;
-}
-
-struct Limits {
+struct Measured {
   double bandwidth;  // bytes/s
   double flops;      // 0: unknown
 };
@@ -117,13 +93,13 @@ struct Format {
   const char* name;
   PackedView view;
 };
-constexpr Format kFormats[] = {{"f32", {.form = PackedForm::f32}},
-                               {"bf16", {.form = PackedForm::bf16}},
+constexpr Format kFormats[] = {{"bf16", {.form = PackedForm::bf16}},
                                {"fp8", {.form = PackedForm::e4m3, .scale_type = DType::f32}},
                                {"fp8_inputs", {.form = PackedForm::e4m3_groups, .scale_type = DType::f32}},
                                {"q8", {.form = PackedForm::q8, .zero = 128}},
                                {"q4", {.form = PackedForm::q4, .has_minimum = true}},
-                               {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}}};
+                               {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}},
+                               {"f32", {.form = PackedForm::f32}}};
 struct Shape {
   const char* name;
   int64_t n, k, unit;
@@ -140,33 +116,63 @@ std::vector<uint32_t> some_weights(size_t bytes) {
   return words;
 }
 
-struct Product {
+struct Way {
+  const char* name;
+  const Kernels& kernels;
+  int64_t fewest_rows;  // that it is timed for
+};
+constexpr int kArchitectureOfWarpgroups = 90;
+constexpr int64_t kFewestOfTiles = 33;  // up to 32 rows are streamed, whatever multiplies more
+
+struct Bench {
   const Kernels& reference;
-  const Kernels& gpu;
+  ThreadPool& pool;  // the reference's
+  Measured limits;
+};
+
+// Weights, and rows of which products of fewer take the first.
+struct Product {
+  std::string name;
   PackedView w;
   Contraction tree;
   std::vector<uint32_t> words;  // the weights
+  std::vector<std::byte> inputs;
+  Activations x;  // the inputs, on the host
 };
 
-Activations encoded(const Product& p, const std::vector<float>& x, int64_t rows, std::vector<std::byte>& bytes) {
-  const ActivationForm form = activation_form(p.w.form);
-  const int64_t row_bytes = activation_row_bytes(form, p.w.k);
-  bytes.resize(static_cast<size_t>(rows * row_bytes));
-  const Activations out{form, bytes.data(), rows, p.w.k, row_bytes};
+Product make_product(Bench& bench, const Format& format, const Shape& shape) {
+  PackedView w = format.view;
+  w.n = shape.n, w.k = shape.k;
+  if (is_e4m3(w.form)) w.scale_columns = static_cast<int>(shape.k);
+  Product p{fmt::format("{:<10} {:<8}", format.name, shape.name), w,  contraction(shape.k, shape.unit),
+            some_weights(static_cast<size_t>(packed_bytes(w))),   {}, {}};
+  const int64_t rows = w.form == PackedForm::f32 ? kMostF32Rows : kRows[std::size(kRows) - 1];
+  std::mt19937 random(2);
+  std::vector<float> values(static_cast<size_t>(rows * shape.k));
+  for (float& v : values) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
+  const ActivationForm form = activation_form(w.form);
+  p.x = {form, nullptr, rows, shape.k, activation_row_bytes(form, shape.k)};
+  p.inputs.resize(static_cast<size_t>(rows * p.x.row_bytes));
+  p.x.data = p.inputs.data();
   if (form == ActivationForm::f32)
-    std::copy_n(reinterpret_cast<const std::byte*>(x.data()), bytes.size(), bytes.data());
+    std::memcpy(p.inputs.data(), values.data(), p.inputs.size());
   else
-    p.reference.encode({}, {MatrixView<const float>(x.data(), rows, p.w.k), out});
-  return out;
+    bench.pool.run([&](int part) {
+      bench.reference.encode({part, bench.pool.size()}, {MatrixView<const float>(values.data(), rows, shape.k), p.x});
+    });
+  return p;
 }
 
 // A row of y against the reference's: its bits, or near it where tensor cores add in an order of their own.
-void check_row(const Product& p, const char* name, Activations x, int64_t row, const float* y) {
+void check_row(Bench& bench, const Product& p, int64_t row, const std::vector<float>& y) {
   std::vector<float> expected(static_cast<size_t>(p.w.n));
   PackedView w = p.w;
   w.data = const_cast<std::byte*>(reinterpret_cast<const std::byte*>(p.words.data()));
+  Activations x = p.x;
   x.data += row * x.row_bytes, x.rows = 1;
-  p.reference.matmul({}, {x, w, &p.tree, expected.data(), w.n, 0});
+  bench.pool.run([&](int part) {
+    bench.reference.matmul({part, bench.pool.size()}, {x, w, &p.tree, expected.data(), w.n, 0});
+  });
   double distance = 0, size = 0;
   bool same = true;
   for (size_t n = 0; n < expected.size(); n++) {
@@ -178,59 +184,58 @@ void check_row(const Product& p, const char* name, Activations x, int64_t row, c
   const bool ordered = x.form == ActivationForm::f32 || x.form == ActivationForm::int8;
   const bool good = ordered ? same : std::sqrt(distance / size) < kNear;
   if (!good)
-    fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name, row,
+    fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", p.name, row,
          std::sqrt(distance / size));
 }
 
-void time_product(const Kernels& reference, const Kernels& gpu, const Format& format, const Shape& shape,
-                  const Limits& limits) {
-  PackedView view = format.view;
-  view.n = shape.n, view.k = shape.k;
-  if (is_e4m3(view.form)) view.scale_columns = static_cast<int>(shape.k);
-  const auto bytes = static_cast<size_t>(packed_bytes(view));
-  const Product p{reference, gpu, view, contraction(shape.k, shape.unit), some_weights(bytes)};
+void print(const Bench& bench, const Product& p, const Way& way, int64_t rows, double seconds) {
+  const double bytes = static_cast<double>(packed_bytes(p.w)), flops = 2.0 * static_cast<double>(rows * p.w.n * p.w.k);
+  const double moved = bytes + static_cast<double>(rows * (p.x.row_bytes + p.w.n * int64_t{sizeof(float)}));
+  const double copied = moved / bench.limits.bandwidth,
+               multiplied = bench.limits.flops > 0 ? flops / bench.limits.flops : 0;
+  fmt::print("{} {:>4} rows {:>10.1f} us {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, {}{}\n",
+             p.name, rows, seconds * 1e6, bytes / seconds * 1e-9, flops / seconds * 1e-12,
+             100 * std::max(copied, multiplied) / seconds, multiplied > copied ? "cuBLASLt in BF16" : "copies",
+             way.name);
+}
+
+void time_product(Bench& bench, const Format& format, const Shape& shape, std::span<const Way> ways) {
+  const Product p = make_product(bench, format, shape);
+  const DeviceMemory inputs(p.inputs), outputs(static_cast<size_t>(p.x.rows * p.w.n) * sizeof(float));
   std::vector<DeviceMemory> copies;  // by turns, so that no cache holds the weights of the time before
-  for (size_t held = 0; held < kPastCaches || copies.size() < 2; held += bytes) copies.emplace_back(p.words);
+  for (size_t held = 0; held < kPastCaches || copies.size() < 2; held += 4 * p.words.size())
+    copies.emplace_back(p.words);
 
-  std::vector<float> first_row;
-  for (int64_t rows : kRows) {
-    if (view.form == PackedForm::f32 && rows > kMostF32Rows) continue;
-    std::mt19937 random(2);
-    std::vector<float> x(static_cast<size_t>(rows * shape.k));
-    for (float& v : x) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
-    std::vector<std::byte> in;
-    const Activations here = encoded(p, x, rows, in);
-    const DeviceMemory inputs(in), outputs(static_cast<size_t>(rows * shape.n) * sizeof(float));
-    Activations there = here;
-    there.data = inputs.as<std::byte>();
-    auto product = [&](int i) {
-      PackedView w = view;
-      w.data = copies[static_cast<size_t>(i) % copies.size()].as<std::byte>();
-      gpu.matmul({}, {there, w, &p.tree, outputs.as<float>(), shape.n, 0});
-    };
-
-    product(0);
-    check(cudaGetLastError(), "a product");
-    std::vector<float> y(static_cast<size_t>(rows * shape.n));
-    check(cudaMemcpy(y.data(), outputs.as<void>(), y.size() * sizeof(float), cudaMemcpyDeviceToHost), "a product");
-    if (first_row.empty()) {
-      first_row.assign(y.begin(), y.begin() + shape.n);
-      check_row(p, format.name, here, 0, y.data());
+  std::vector<float> first_row, y(static_cast<size_t>(p.w.n));
+  auto read_row = [&](int64_t row) {
+    check(cudaMemcpy(y.data(), outputs.as<float>() + row * p.w.n, y.size() * sizeof(float), cudaMemcpyDeviceToHost),
+          p.name.c_str());
+  };
+  for (int64_t rows : kRows)
+    for (const Way& way : ways) {
+      if (rows > p.x.rows || rows < way.fewest_rows) continue;
+      Activations x = p.x;
+      x.data = inputs.as<std::byte>(), x.rows = rows;
+      auto product = [&](int i) {
+        PackedView w = p.w;
+        w.data = copies[static_cast<size_t>(i) % copies.size()].as<std::byte>();
+        way.kernels.matmul({}, {x, w, &p.tree, outputs.as<float>(), w.n, 0});
+      };
+      product(0);
+      check(cudaGetLastError(), p.name.c_str());
+      read_row(0);
+      if (first_row.empty()) {
+        first_row = y;
+        check_row(bench, p, 0, y);
+      }
+      if (std::memcmp(first_row.data(), y.data(), y.size() * sizeof(float)) != 0)
+        fail(ExitCode::internal, "{}: the first of {} rows has other bits than alone{}", p.name, rows, way.name);
+      if (rows == p.x.rows) {
+        read_row(rows - 1);
+        check_row(bench, p, rows - 1, y);
+      }
+      print(bench, p, way, rows, seconds_of(product));
     }
-    if (std::memcmp(first_row.data(), y.data(), first_row.size() * sizeof(float)) != 0)
-      fail(ExitCode::internal, "{} {}: the first of {} rows has other bits than alone", format.name, shape.name, rows);
-    if (rows == kMostF32Rows || rows == kRows[std::size(kRows) - 1])
-      check_row(p, format.name, here, rows - 1, y.data() + (rows - 1) * shape.n);
-
-    const double seconds = seconds_of(product), flops = 2.0 * static_cast<double>(rows * shape.n * shape.k);
-    const double moved = static_cast<double>(bytes + in.size() + y.size() * sizeof(float));
-    const double limit = std::max(moved / limits.bandwidth, limits.flops > 0 ? flops / limits.flops : 0);
-    fmt::print(
-        "{:<10} {:<8} {:>4} rows {:>10.1f} us {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, "
-        "{}\n",
-        format.name, shape.name, rows, seconds * 1e6, static_cast<double>(bytes) / seconds * 1e-9,
-        flops / seconds * 1e-12, 100 * limit / seconds, limit > moved / limits.bandwidth ? "cuBLAS in BF16" : "copies");
-  }
 }
 
 // In BF16: one position more for sequences of 2048, or a prompt of so many.
@@ -256,7 +261,7 @@ void time_attention(const Kernels& gpu, double bandwidth) {
                          0.088f,
                          0,
                          0,
-                         {DType::bf16, k.as<std::byte>(), v.as<std::byte>(), kKvHeads, kHeadDim},
+                         {DType::bf16, k.as<std::byte>(), v.as<std::byte>(), kKvHeads, kHeadDim, kKvHeads},
                          {out.as<float>(), rows, kHeads * kHeadDim}};
     const double seconds = seconds_of([&](int) { gpu.attention({}, call); });
     const double bytes = 2.0 * static_cast<double>(page_bytes);
@@ -278,28 +283,38 @@ void time_attention(const Kernels& gpu, double bandwidth) {
 
 }  // namespace
 
-int main() try {
-  int devices = 0;
-  const cudaError_t error = cudaGetDeviceCount(&devices);
-  if (error != cudaSuccess || devices == 0) {
-    fmt::print("skipped: kernels on a GPU are not measured: {}\n",
-               error != cudaSuccess ? cudaGetErrorString(error) : "there is none");
+int main(int argc, char** argv) try {
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // whoever stops this has the lines so far
+  if (const CudaProbe probe = probe_cuda(); probe.gpus == 0) {
+    fmt::print("skipped: kernels on a GPU are not measured: {}\n", probe.missing);
     return kSkipped;
   }
-  cudaDeviceProp device{};
-  check(cudaGetDeviceProperties(&device, 0), "the GPU's properties");
-  const Limits limits{copy_bandwidth(), cublas_flops()};
-  fmt::print("{}, sm_{}{}; copies {:.0f} GB/s; cuBLAS {}\n", device.name, device.major, device.minor,
+  const auto device = CudaDevice::open(0, std::chrono::minutes(5));
+  const Kernels& gpu = device->kernels();
+  std::string missing;
+  const Kernels* fast = device->fast_kernels(Environment::read().library_prefixes(), missing);
+  const Measured limits{probe_copy_gbps(*device) * 1e9, fast ? probe_product_gflops(*device, *fast) * 1e9 : 0};
+  fmt::print("{}{}; copies {:.0f} GB/s; cuBLASLt: {}\n", device->name(), gpu.warpgroups ? ", BF16 by wgmma" : "",
              limits.bandwidth * 1e-9,
-             limits.flops > 0 ? fmt::format("{:.0f} TFLOP/s at 8192^3 in BF16", limits.flops * 1e-12) : "not found");
-  const Kernels reference = select_kernels("reference");
-  Kernels gpu;
-  fill_cuda(gpu, device.major * 10 + device.minor);
-  for (const Format& format : kFormats)
-    for (const Shape& shape : kShapes)
-      if (gpu.e4m3_inputs || format.view.form != PackedForm::e4m3_groups)
-        time_product(reference, gpu, format, shape, limits);
+             fast ? fmt::format("{:.0f} TFLOP/s at 8192^3 in BF16", limits.flops * 1e-12) : missing);
+  if (argc > 1 && std::string_view(argv[1]) == "--limits") return 0;
+
   time_attention(gpu, limits.bandwidth);
+  const Kernels reference = select_kernels("reference");
+  ThreadPool pool(static_cast<int>(allowed_cpus().size()));
+  Bench bench{reference, pool, limits};
+  Kernels by_warps;
+  std::vector<Way> ways{{"", gpu, 1}};
+  if (gpu.warpgroups) {
+    fill_cuda(by_warps, kArchitectureOfWarpgroups);
+    ways.push_back({", by mma.sync", by_warps, kFewestOfTiles});
+  }
+  for (const Format& format : kFormats) {
+    if (format.view.form == PackedForm::e4m3_groups && !gpu.e4m3_inputs) continue;
+    const bool both = format.view.form == PackedForm::bf16;  // the only one that warpgroups multiply
+    for (const Shape& shape : kShapes)
+      time_product(bench, format, shape, std::span(ways).first(both ? ways.size() : 1));
+  }
   return 0;
 } catch (const Error& e) {
   fmt::print("FAILED: {}\n", e.what());
