@@ -34,4 +34,5 @@ case "$major$minor" in
   *) if [ "$major" -gt 2 ] || { [ "$major" -eq 2 ] && [ "$minor" -ge 36 ]; }; then own=; else own=1; fi ;;
 esac
 if [ -z "$own" ]; then exec "$program" "$@"; fi
-exec "$here/lib/glibc/ld-linux-x86-64.so.2" --argv0 "$0" --library-path "$here/lib/glibc:$here/lib" "$program" "$@"
+# --library-path stands in place of LD_LIBRARY_PATH, where a GPU's driver may lie.
+exec "$here/lib/glibc/ld-linux-x86-64.so.2" --argv0 "$0" --library-path "$here/lib/glibc:$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$program" "$@"
