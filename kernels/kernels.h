@@ -158,7 +158,7 @@ struct RopeAppend {
 // positions up to its own, at most Attention::window of them.
 struct AttentionSpan {
   int32_t first_row = 0;
-  int32_t rows = 0;
+  int32_t rows = 0;  // one at least
   int32_t first_position = 0;
   // [ceil((first_position + rows) / kBlockTokens)]; those of blocks before the first row's window are not read.
   const int32_t* block_table = nullptr;
@@ -310,14 +310,18 @@ template <typename Args>
 int64_t simple_values(const Args&) {
   return std::numeric_limits<int64_t>::max();
 }
-inline int64_t simple_values(const Embed& a) { return a.out.rows * a.out.columns; }
-inline int64_t simple_values(const GatherRows& a) { return a.out.rows * a.out.columns; }
+// Of operations that are divided by rows: one row is one thread's, however long.
+inline int64_t values_by_rows(int64_t rows, int64_t columns) { return rows <= 1 ? 0 : rows * columns; }
+inline int64_t simple_values(const Embed& a) { return values_by_rows(a.out.rows, a.out.columns); }
+inline int64_t simple_values(const GatherRows& a) { return values_by_rows(a.out.rows, a.out.columns); }
 inline int64_t simple_values(const RmsNorm& a) {
-  const bool one = a.out.rows * a.out.columns <= static_cast<int64_t>(a.weight.size());  // which no team divides
-  return one ? 0 : a.out.rows * a.out.columns;
+  const auto columns = std::max<int64_t>(1, static_cast<int64_t>(a.weight.size()));
+  return values_by_rows(a.out.rows * a.out.columns / columns, columns);
 }
-inline int64_t simple_values(const Encode& a) { return a.x.rows * a.x.columns; }
-inline int64_t simple_values(const RopeAppend& a) { return a.q.rows * (a.q.columns + a.k.columns + a.v.columns); }
+inline int64_t simple_values(const Encode& a) { return values_by_rows(a.x.rows, a.x.columns); }
+inline int64_t simple_values(const RopeAppend& a) {
+  return values_by_rows(a.q.rows, a.q.columns + a.k.columns + a.v.columns);
+}
 inline int64_t simple_values(const GatedMul& a) { return a.out.rows * a.out.columns; }
 inline int64_t simple_values(const AddBias& a) { return a.x.rows * a.x.columns; }
 inline int64_t simple_values(const AddScaled& a) { return a.x.rows * a.x.columns; }

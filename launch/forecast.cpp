@@ -26,12 +26,13 @@ std::optional<HostCosts> calibration_of(const Machine& machine, const Options& o
   return find_calibration(machine, level, remark);
 }
 
-// CPUs that nobody calibrated: as many times what one core does just now, which takes some 50 ms.
-Cluster probed_cluster(const Machine& machine) {
+// CPUs that nobody calibrated: by their data sheet, or as many times what one core does just now, which takes some 50
+// ms.
+Cluster guessed_cluster(const Machine& machine) {
+  Cluster cluster = cluster_of(machine);
+  if (find_device_sheet(cluster.device.name)) return cluster;
   ThreadPool one(1, {});
-  CpuArithmetic arithmetic = cpu_arithmetic(probe_arithmetic(one), cluster_of(machine).cores);
-  arithmetic.from = "probed on one core";
-  return cluster_of(machine, arithmetic);
+  return cluster_of(machine, cpu_arithmetic(probe_arithmetic(one), cluster.cores));
 }
 
 // The devices of a run are its ranks. Of those that differ the weakest counts: the others wait for it.
@@ -82,7 +83,7 @@ std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelCo
   try {
     Cluster cluster = profile.host ? calibrated_cluster(seen, *profile.host)
                       : on_gpus    ? cluster_of(seen)
-                                   : probed_cluster(seen);
+                                   : guessed_cluster(seen);
     cluster = of_ranks(std::move(cluster), machine, static_cast<int>(options.threads));
     const bool measured = options.numerics != "exact" && (on_gpus || profile.host);
     Forecast forecast(source, config, std::move(cluster), std::move(profile), std::move(request), measured);

@@ -244,7 +244,7 @@ CpuRates cpu_rates(const Host& host, int cores, const CpuArithmetic& measured) {
   if (measured.bf16_flops > 0) {
     r.sheet.bf16_flops = measured.bf16_flops, r.sheet.flops_reach = 1;
     r.sheet.int8_ops = measured.int8_ops;
-    r.arithmetic_from = measured.from;
+    r.arithmetic_from = "measured";
   }
   return r;
 }

@@ -8,7 +8,6 @@ namespace trireme {
 // Operations a second of all CPUs of a host that ranks may use, where somebody measured them; 0: nobody did.
 struct CpuArithmetic {
   double bf16_flops = 0, int8_ops = 0;
-  std::string from = "measured";  // for remarks
 };
 
 // The planner's view of a map: equal hosts of equal devices. Of GPUs, those that some rank may use (of a map without

@@ -35,13 +35,15 @@ inline constexpr int64_t kSharedUnasked = 48 << 10;  // bytes of shared memory t
 TRIREME_HD inline int64_t blocks_of(int64_t items, int64_t each) { return (items + each - 1) / each; }
 
 #ifdef __CUDACC__
-// The most that a block may ask for: 227 KiB of sm_90, 163 of sm_80.
+// The most that a block may ask for: 227 KiB of sm_90, 163 of sm_80. A process has one GPU, which is asked once.
 inline int64_t most_shared() {
-  int device = 0, bytes = 0;
-  if (cudaGetDevice(&device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
-    return kSharedUnasked;
-  return bytes;
+  static const int64_t most = [] {
+    int device = 0, bytes = 0;
+    const bool told = cudaGetDevice(&device) == cudaSuccess &&
+                      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) == cudaSuccess;
+    return told ? int64_t{bytes} : kSharedUnasked;
+  }();
+  return most;
 }
 #endif
 
@@ -51,8 +53,8 @@ void enqueue_shared(const Launch& launch, int64_t blocks, int threads, int64_t s
                     const Arguments&... arguments) {
   if (launch.part != 0 || blocks == 0) return;
 #ifdef __CUDACC__
-  // The same limit at every launch, which those that a graph recorded may not find lowered. A failure shows at the
-  // launch.
+  // The same limit at every launch, which those that a graph recorded may not find lowered; such kernels have no other
+  // shared memory, which would count, too. A failure shows at the launch.
   if (shared > kSharedUnasked)
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared()));
   kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<size_t>(shared),

@@ -87,7 +87,7 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, int64_t rows, double
   lay_out(plan, rows);
   if (rows == 0) return std::nullopt;
   if (previous_) hops += timed([&] { previous_->receive(message); });
-  stage_.prepare(arrays_.for_host());
+  stage_.prepare(arrays_.tokens_for_host());
   arrays_.send();
   auto forward = [&] { stage_.forward(arrays_.for_device(), x); };
   const bool decode = rows == std::ssize(plan.items);

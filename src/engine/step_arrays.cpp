@@ -24,7 +24,8 @@ void StepArrays::begin(int64_t rows, int64_t sequences) {
 }
 
 void StepArrays::add_span(int64_t rows, int32_t first_position, std::span<const int32_t> block_table) {
-  must(spans_there_ < sequences_ && rows_of_spans_ + rows <= rows_ && std::ssize(block_table) <= table_blocks_,
+  must(rows > 0 && spans_there_ < sequences_ && rows_of_spans_ + rows <= rows_ &&
+           std::ssize(block_table) <= table_blocks_,
        "a step has the spans that were announced");
   const size_t table = tables() + static_cast<size_t>(table_entries_) * sizeof(int32_t);
   std::copy(block_table.begin(), block_table.end(), memory_.host<int32_t>(table));
@@ -43,12 +44,12 @@ void StepArrays::add_row(int32_t token, int32_t angle, int64_t slot) {
   rows_there_++;
 }
 
-StepBatch StepArrays::batch(const std::byte* base) const {
+StepBatch StepArrays::for_device() const {
   const auto rows = static_cast<size_t>(rows_);
-  return {{reinterpret_cast<const int32_t*>(base + tokens()), rows},
-          {reinterpret_cast<const int32_t*>(base + angles()), rows},
-          {reinterpret_cast<const int64_t*>(base), rows},
-          {reinterpret_cast<const AttentionSpan*>(base + spans()), static_cast<size_t>(sequences_)}};
+  return {{memory_.device<const int32_t>(tokens()), rows},
+          {memory_.device<const int32_t>(angles()), rows},
+          {memory_.device<const int64_t>(), rows},
+          {memory_.device<const AttentionSpan>(spans()), static_cast<size_t>(sequences_)}};
 }
 
 }  // namespace trireme

@@ -19,14 +19,16 @@ class StepArrays {
 
   // Of the next step. The device is done with the last one's.
   void begin(int64_t rows, int64_t sequences);
-  // The next sequence: so many rows from a position on, which come next; its block table is copied.
+  // The next sequence: so many rows, one at least, from a position on, which come next; its block table is copied.
   void add_span(int64_t rows, int32_t first_position, std::span<const int32_t> block_table);
   void add_row(int32_t token, int32_t angle, int64_t slot);
   // Operations that follow see them.
   void send() const { memory_.to_device(tables() + static_cast<size_t>(table_entries_) * sizeof(int32_t)); }
 
-  StepBatch for_host() const { return batch(memory_.host<std::byte>()); }
-  StepBatch for_device() const { return batch(memory_.device<std::byte>()); }
+  std::span<const int32_t> tokens_for_host() const {
+    return {memory_.host<const int32_t>(tokens()), static_cast<size_t>(rows_)};
+  }
+  StepBatch for_device() const;
 
  private:
   // In this order, from the widest elements on: slots [rows], spans [sequences], tokens [rows], angles [rows], tables.
@@ -34,7 +36,6 @@ class StepArrays {
   size_t tokens() const { return spans() + static_cast<size_t>(sequences_) * sizeof(AttentionSpan); }
   size_t angles() const { return tokens() + static_cast<size_t>(rows_) * sizeof(int32_t); }
   size_t tables() const { return angles() + static_cast<size_t>(rows_) * sizeof(int32_t); }
-  StepBatch batch(const std::byte* base) const;
 
   StagedMemory memory_;
   int64_t most_rows_, most_sequences_, table_blocks_;

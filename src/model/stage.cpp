@@ -145,8 +145,8 @@ size_t Stage::window_bytes(const ModelConfig& config, const UnitTable& units, in
   return bytes;
 }
 
-void Stage::prepare(const StepBatch& batch) {
-  if (place_.first && place_.tp > 1) share_tokens(batch.tokens);
+void Stage::prepare(std::span<const int32_t> tokens) {
+  if (place_.first && place_.tp > 1) share_tokens(tokens);
 }
 
 void Stage::forward(const StepBatch& batch, MatrixView<float> x) {

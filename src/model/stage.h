@@ -46,9 +46,9 @@ class Stage {
   static int64_t scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
                                const StepLimits& limits);
 
-  // The host's part of a step, before forward(). batch: arrays that the host reads.
-  void prepare(const StepBatch& batch);
-  // batch: the same arrays, where operations read them. x: the residual stream, [rows, hidden], FP32, equal on all
+  // The host's part of a step, before forward(). tokens: [rows] as the host reads them.
+  void prepare(std::span<const int32_t> tokens);
+  // batch: where operations read it. x: the residual stream, [rows, hidden], FP32, equal on all
   // ranks of the group. Written by the first stage, else what the stage before sent.
   void forward(const StepBatch& batch, MatrixView<float> x);
 

@@ -229,7 +229,8 @@ Performance CostModel::steady(const Workload& load) const {
     p.queue_ms = (load.sequences - p.running) / p.running * cycle_ms;
     p.tokens_per_s = p.running * load.output_tokens / cycle_ms * 1e3;
   }
-  // A request comes upon a step of the others, half of which is left as a mean; and its own step has theirs, too.
+  // About a step of the others: half of the one that a request comes upon is left as a mean, and its own step has their
+  // rows, too.
   p.ttft_ms += others / p.running * p.step.total_ms() + profile_.clump * others * p.prompt_ms;
   if (load.sequences <= p.running) p.tokens_per_s = p.running * load.output_tokens / (p.ttft_ms + decoding_ms) * 1e3;
   p.ttft_ms += p.queue_ms;

@@ -39,7 +39,7 @@ TEST_CASE("a step's rows, and the spans of its sequences with their tables") {
   CHECK(batch.spans[0].block_table[1] == 7);
   CHECK(batch.spans[1].first_row == 2);
   CHECK(batch.spans[1].block_table[0] == 9);
-  CHECK(arrays.for_host().tokens.data() == batch.tokens.data());  // a CPU's operations work where the host does
+  CHECK(arrays.tokens_for_host().data() == batch.tokens.data());  // a CPU's operations work where the host does
 }
 
 TEST_CASE("steps of as many rows and sequences have their arrays at the same places, however long the tables") {

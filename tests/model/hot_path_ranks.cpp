@@ -66,7 +66,7 @@ int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoi
     const StepBatch batch{tokens, positions, slots, {&span, 1}};
     const MatrixView<float> x(residual.data(), rows, config.hidden_size);
     if (watched) testkit::start_watching(world.size() == 1);
-    stage.prepare(batch);
+    stage.prepare(tokens);
     stage.forward(batch, x);
     return watched ? testkit::stop_watching() : testkit::HotPathCounts{};
   };

@@ -15,7 +15,7 @@ int main(int argc, char** argv) try {
                                          {"--kv-heads", &model.kv_heads}, {"--head-dim", &model.head_dim},
                                          {"--hidden", &model.hidden},     {"--intermediate", &model.intermediate},
                                          {"--vocab", &model.vocab},       {"--context", &model.context}};
-  if (argc < 2) throw std::invalid_argument("usage: make_tiny_model OUT.gguf [options]");
+  if (argc < 2 || argv[1][0] == '-') throw std::invalid_argument("usage: make_tiny_model OUT.gguf [options]");
   for (int i = 2; i < argc; i++) {
     std::string option = argv[i];
     if (option == "--tied") {
