@@ -57,8 +57,6 @@ std::vector<std::string> NvidiaLibrary::candidates(std::span<const std::string> 
   return found;
 }
 
-// Its code stays in memory after dlclose, for what it began on a GPU may outlive this; and opening it again costs
-// little.
 NvidiaLibrary::NvidiaLibrary(const std::string& path)
     : handle_(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE)), name_(path) {
   if (handle_) return;

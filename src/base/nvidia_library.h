@@ -7,7 +7,8 @@
 
 namespace trireme {
 
-// One of NVIDIA's libraries, open as long as this lives: the first of the candidates that is there and serves.
+// One of NVIDIA's libraries: the first of the candidates that is there and serves. Its code stays in memory when this
+// ends: it has threads of its own, and what it began on a GPU may outlive this.
 class NvidiaLibrary {
  public:
   // names: file names, the newest version first. wheel: the folder of Python's packages that has it beside those of
@@ -33,7 +34,6 @@ class NvidiaLibrary {
     function = reinterpret_cast<Function*>(find(name));
     return function != nullptr;
   }
-  void leave_open() { handle_ = nullptr; }  // for good: nothing more is found
 
  private:
   void* handle_ = nullptr;

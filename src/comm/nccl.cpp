@@ -25,14 +25,12 @@ std::string text_of(int code) {
 
 }  // namespace
 
-// One that is taken is never closed: it has threads of its own.
 Nccl::Nccl(std::span<const std::string> files) {
   for (const std::string& file : files) {
     NvidiaLibrary library(file);
     const bool open = library.is_open();
     const std::string fault = open ? take_functions(library) : "it does not open: " + library.error();
     if (fault.empty()) {
-      library.leave_open();
       missing_.clear();
       return;
     }
