@@ -38,10 +38,18 @@ fi
 for node in /dev/nvidia[0-9]*; do
   if [ -w "$node" ]; then { exec {awake}<> "$node"; } 2> /dev/null; fi
 done
+# limited SECONDS COMMAND...: exit code 124 when it takes longer, 137 when something else kills it.
+limited() {
+  local start=$SECONDS code=0
+  timeout -k 5 "$@" < /dev/null || code=$?
+  if [ "$code" = 137 ] && [ $((SECONDS - start)) -ge "$1" ]; then code=124; fi
+  return "$code"
+}
+
 if [ -n "$kernels" ]; then
-  timeout -k 5 "$figure_s" "$kernels" --limits || case $? in
+  limited "$figure_s" "$kernels" --limits || case $? in
     77) exit 77 ;;
-    124 | 137) echo "no limits: not done in $figure_s s" ;;
+    124) echo "no limits: not done in $figure_s s" ;;
     *) code=1 ;;
   esac
 fi
@@ -58,12 +66,12 @@ figure() {
     reason="the time is over"
   else
     limit=$((left < figure_s ? left : figure_s))
-    timeout -k 5 "$limit" "$@" > "$line" 2> "$said" || status=$?
+    limited "$limit" "$@" > "$line" 2> "$said" || status=$?
     case "$status" in
       0) ;;
       77) reason="$(tail -n 1 "$line")" ;;
       124) reason="not done in $limit s" ;;
-      137) reason="killed: not done in $limit s, or no memory" ;;
+      137) reason="killed, perhaps for want of memory" ;;
       *) reason="exit code $status: $(tail -n 1 "$said")" ;;
     esac
   fi
@@ -113,10 +121,10 @@ if [ "$figures" = 0 ]; then code=1; fi  # one size that does not fit is no fault
 table() {
   local name="$1" seconds="$2" status=0
   shift 2
-  timeout -k 5 "$seconds" "$@" || status=$?
+  limited "$seconds" "$@" || status=$?
   case "$status" in
     0 | 77) ;;
-    124 | 137) echo "no more of $name: the time is over" ;;
+    124) echo "no more of $name: the time is over" ;;
     *) code=1 ;;
   esac
 }

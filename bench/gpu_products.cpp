@@ -116,7 +116,7 @@ struct Bench {
   Timing time(const Kernels& kernels, PackedView w, const Product& product, int64_t rows) {
     const int64_t k = w.k, bytes = (packed_bytes(w) + kAlignment - 1) / kAlignment * kAlignment;
     const int64_t copies = std::max<int64_t>(2, past_caches / bytes + 1);
-    // By turns, so that no cache holds those of the time before; of one piece, because thousands took minutes to get.
+    // By turns, so that no cache holds those of the time before; of one piece, for small ones are thousands.
     Buffer weights = gpu.allocate(static_cast<size_t>(copies * bytes), "weights");
     fill_with_numbers(gpu, weights);
     const ActivationForm form = activation_form(w.form);

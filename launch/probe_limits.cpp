@@ -93,8 +93,8 @@ double best_rate(ThreadPool& pool, double ops_per_round, void (*loop)()) {
   return best / 1e9;
 }
 
-// Sums 64-bit words in chains, by loads as wide as the CPU has: with narrower ones a core alone reads a fifth less
-// (measured on Zen 4, 16 bytes beside 64).
+// Sums 64-bit words in chains, by loads as wide as the CPU has: with narrower ones a core alone reads a fifth to a
+// third less (measured on Zen 4, 16 bytes beside 64).
 using ReadLoop = void (*)(const uint64_t* words, int64_t count);
 void read_words(const uint64_t* words, int64_t count) {
   uint64_t sum[8] = {};

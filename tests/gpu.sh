@@ -49,8 +49,13 @@ for node in /dev/nvidia[0-9]*; do
   if [ -w "$node" ]; then { exec {awake}<> "$node"; } 2> /dev/null; fi
 done
 
-# limited SECONDS COMMAND...: exit code 124, or 137, when it takes longer.
-limited() { timeout -k 5 "$@" < /dev/null; }
+# limited SECONDS COMMAND...: exit code 124 when it takes longer, 137 when something else kills it.
+limited() {
+  local start=$SECONDS code=0
+  timeout -k 5 "$@" < /dev/null || code=$?
+  if [ "$code" = 137 ] && [ $((SECONDS - start)) -ge "$1" ]; then code=124; fi
+  return "$code"
+}
 
 # over WHAT: whether a run might end too late, which skips WHAT.
 over() {
@@ -64,7 +69,7 @@ broken() {
   failed=$((failed + 1))
   case "$2" in
     124) echo "FAILED $1: not done in $3 s" ;;
-    137) echo "FAILED $1: killed: not done in $3 s, or no memory" ;;
+    137) echo "FAILED $1: killed, perhaps for want of memory" ;;
     *) echo "FAILED $1: exit code $2" ;;
   esac
 }
@@ -169,14 +174,14 @@ sanitized() {
     return
   fi
   if [ "$left" -ge 20 ]; then
-    timeout -k 5 "$left" compute-sanitizer --tool "$1" --target-processes all --error-exitcode 99 \
+    limited "$left" compute-sanitizer --tool "$1" --target-processes all --error-exitcode 99 \
       "$kernels" "--test-case-exclude=*every level and part count*,*odd sizes*,*in proportion*" > "$work/log" 2>&1 || code=$?
   else
     code=124
   fi
   case "$code" in
     0) passed=$((passed + 1)); echo "clean under $1" ;;
-    124 | 137) skipped=$((skipped + 1)); echo "skipped: kernels under $1: the time is over; so far: $(tail -n 1 "$work/log")" ;;
+    124) skipped=$((skipped + 1)); echo "skipped: kernels under $1: the time is over; so far: $(tail -n 1 "$work/log")" ;;
     *) failed=$((failed + 1)); tail -n 40 "$work/log"; echo "FAILED under $1 (exit code $code)" ;;
   esac
 }

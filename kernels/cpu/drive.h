@@ -275,18 +275,18 @@ void drive_exp_sums(const Launch& launch, const ExpSums& a) {
   });
 }
 
-// Tiles one after the other, each of which is told where the next one begins.
+// Tiles one after the other, each of which is told where the next one begins: so one waits until the next is known.
 template <const InnerLoops& kLoops>
 class TileRun {
  public:
-  ~TileRun() {
-    if (waiting_.rows > 0) kLoops.attend(waiting_);
-  }
   void add(const AttendTile& tile) {
     const int64_t first = tile.block_table[tile.first_block] * tile.block_bytes;
     waiting_.next_k = tile.k + first, waiting_.next_v = tile.v + first;
-    if (waiting_.rows > 0) kLoops.attend(waiting_);
+    finish();
     waiting_ = tile;
+  }
+  void finish() {
+    if (waiting_.rows > 0) kLoops.attend(waiting_);
   }
 
  private:
@@ -329,6 +329,7 @@ void drive_attention(const Launch& launch, const Attention& a) {
                    .window = a.window});
       }
     }
+  tiles.finish();
 }
 
 template <const InnerLoops& kLoops>

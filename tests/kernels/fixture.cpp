@@ -26,25 +26,6 @@ std::vector<std::byte> stored_values(DType type, const std::vector<float>& value
   return out;
 }
 
-std::byte without_sign(std::byte byte, bool has_sign) { return has_sign ? byte & std::byte{0x7f} : byte; }
-
-// The reference's product of |x| and |w|: what errors of sums in another order are measured by.
-std::vector<float> sizes(const Rows& x, const Weights& w, const Contraction& c) {
-  Rows plus_x = encode_rows(w.view.form, std::vector<float>(static_cast<size_t>(x.view.rows * x.view.columns)),
-                            x.view.rows, x.view.columns);
-  const bool bf16 = x.view.form == ActivationForm::bf16;
-  for (int64_t i = 0; i < x.view.rows * x.view.row_bytes; i++) {
-    const bool is_code = i % static_cast<int64_t>(sizeof(E4M3Group)) < kInputGroup;
-    plus_x.view.data[i] = without_sign(x.view.data[i], bf16 ? i % 2 == 1 : is_code);
-  }
-  Weights plus_w = random_weights(w.format, false, w.view.n, w.view.k, 1);
-  for (size_t i = 0; i < w.values.size(); i++)
-    plus_w.values[i] = without_sign(w.values[i], w.format.e4m3 || i % 2 == 1);
-  for (size_t i = 0; i < w.scales.size(); i++) plus_w.scales[i] = without_sign(w.scales[i], i % 4 == 3);
-  pack_block(plus_w.block, plus_w.view, 0, 0);
-  return product(select_kernels("reference"), plus_x, plus_w, c, 1);
-}
-
 }  // namespace
 
 Weights random_weights(const Format& format, bool exact, int64_t n, int64_t k, uint32_t seed) {
@@ -105,16 +86,6 @@ std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights&
     for (int64_t pad = n; pad < stride; pad++) CHECK(std::isnan(y.floats()[i * stride + pad]));
   }
   return out;
-}
-
-bool near_sums(const std::vector<float>& y, const std::vector<float>& expected, const Rows& x, const Weights& w,
-               const Contraction& c) {
-  const std::vector<float> size = sizes(x, w, c);
-  bool near = y.size() == expected.size();
-  for (size_t i = 0; near && i < y.size(); i++)
-    near = std::isfinite(expected[i]) ? std::fabs(y[i] - expected[i]) <= size[i] * 0x1p-12f + 0x1p-120f
-                                      : !std::isfinite(y[i]);
-  return near;
 }
 
 }  // namespace trireme::testing

@@ -152,10 +152,6 @@ Rows encode_rows(PackedForm form, const std::vector<float>& x, int64_t rows, int
 // y of one level, [roots][rows][n]; what lies beside it must stay as it was.
 std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts);
 
-// Whether y of BF16 or FP8 products, [roots][rows][n], lies as near as another order of adding leaves it.
-bool near_sums(const std::vector<float>& y, const std::vector<float>& expected, const Rows& x, const Weights& w,
-               const Contraction& c);
-
 // Calls f as a team of `parts` would, one part after the other.
 template <typename F>
 void each_part(int parts, const F& f) {
