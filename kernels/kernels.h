@@ -238,6 +238,12 @@ struct TreeCombine {
   bool accumulate = false;
 };
 
+// A residual and the norm after it: `sum`, then `norm`, whose x is the sum's out and whose runs are whole rows.
+struct AddNorm {
+  TreeCombine sum;
+  RmsNorm norm;
+};
+
 // The tokens that rank before one of this logit and id: larger logits, of equal ones lower ids. As it stands: all.
 struct RankBound {
   float logit = -std::numeric_limits<float>::infinity();
@@ -329,6 +335,9 @@ inline int64_t simple_values(const Scale& a) { return a.x.rows * a.x.columns; }
 inline int64_t simple_values(const TreeCombine& a) {
   return static_cast<int64_t>(a.nodes.size()) * a.out.rows * a.out.columns;
 }
+inline int64_t simple_values(const AddNorm& a) {
+  return values_by_rows(a.sum.out.rows, (static_cast<int64_t>(a.sum.nodes.size()) + 1) * a.sum.out.columns);
+}
 
 struct Kernels {
   std::string_view level;    // "reference", "avx2", "avx512", "cuda-sm_80", part of the numerics fingerprint
@@ -350,6 +359,7 @@ struct Kernels {
   void (*route)(const Launch&, const Route&) = nullptr;
   void (*expert_combine)(const Launch&, const ExpertCombine&) = nullptr;
   void (*tree_combine)(const Launch&, const TreeCombine&) = nullptr;
+  void (*add_norm)(const Launch&, const AddNorm&) = nullptr;
   void (*sample)(const Launch&, const Sample&) = nullptr;
   void (*best_tokens)(const Launch&, const BestTokens&) = nullptr;
   void (*exp_sums)(const Launch&, const ExpSums&) = nullptr;

@@ -109,14 +109,18 @@ void encode_run(const float* x, const Activations& out, int64_t row, int64_t fir
     encode_e4m3_row(x, count, reinterpret_cast<E4M3Group*>(to) + first / kInputGroup);
 }
 
+// The run of columns that begins at `column`.
+template <const InnerLoops& kLoops>
+void norm_columns(const RmsNorm& a, int64_t row, int64_t column) {
+  int64_t columns = static_cast<int64_t>(a.weight.size());
+  kLoops.norm_row(a.x.row(row) + column, a.weight.data(), columns, a.epsilon, a.out.row(row) + column);
+  if (a.encoded.data) encode_run<kLoops>(a.out.row(row), a.encoded, row, 0, columns);
+}
+
 template <const InnerLoops& kLoops>
 void drive_rms_norm(const Launch& launch, const RmsNorm& a) {
   int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
-  each_row(launch, a.x.rows * runs, [&](int64_t i) {
-    int64_t row = i / runs, column = i % runs * columns;
-    kLoops.norm_row(a.x.row(row) + column, a.weight.data(), columns, a.epsilon, a.out.row(row) + column);
-    if (a.encoded.data) encode_run<kLoops>(a.out.row(row), a.encoded, row, 0, columns);
-  });
+  each_row(launch, a.x.rows * runs, [&](int64_t i) { norm_columns<kLoops>(a, i / runs, i % runs * columns); });
 }
 
 template <const InnerLoops& kLoops>
@@ -188,15 +192,27 @@ void drive_rope_append(const Launch& launch, const RopeAppend& a) {
 }
 
 template <const InnerLoops& kLoops>
+void combine_columns(const TreeCombine& a, int64_t row, int64_t column, int64_t count) {
+  kLoops.combine_run({.nodes = a.nodes.data(),
+                      .pops = a.program->pops.data(),
+                      .count = static_cast<int>(a.nodes.size()),
+                      .offset = row * a.stride + column,
+                      .columns = count,
+                      .accumulate = a.accumulate,
+                      .out = a.out.row(row) + column});
+}
+
+template <const InnerLoops& kLoops>
 void drive_tree_combine(const Launch& launch, const TreeCombine& a) {
-  each_run(launch, a.out.rows, a.out.columns, [&](int64_t row, int64_t column, int64_t count) {
-    kLoops.combine_run({.nodes = a.nodes.data(),
-                        .pops = a.program->pops.data(),
-                        .count = static_cast<int>(a.nodes.size()),
-                        .offset = row * a.stride + column,
-                        .columns = count,
-                        .accumulate = a.accumulate,
-                        .out = a.out.row(row) + column});
+  each_run(launch, a.out.rows, a.out.columns,
+           [&](int64_t row, int64_t column, int64_t count) { combine_columns<kLoops>(a, row, column, count); });
+}
+
+template <const InnerLoops& kLoops>
+void drive_add_norm(const Launch& launch, const AddNorm& a) {
+  each_row(launch, a.sum.out.rows, [&](int64_t row) {
+    combine_columns<kLoops>(a.sum, row, 0, a.sum.out.columns);
+    norm_columns<kLoops>(a.norm, row, 0);
   });
 }
 
@@ -348,6 +364,7 @@ void fill_from(Kernels& kernels) {
   kernels.route = drive_route<kLoops>;
   kernels.expert_combine = drive_expert_combine<kLoops>;
   kernels.tree_combine = drive_tree_combine<kLoops>;
+  kernels.add_norm = drive_add_norm<kLoops>;
   kernels.sample = drive_sample<kLoops>;
   kernels.best_tokens = drive_best_tokens<kLoops>;
   kernels.exp_sums = drive_exp_sums<kLoops>;

@@ -86,16 +86,19 @@ float norm_factor(float sum, int64_t columns, float epsilon) {
   return 1.0f / std::sqrt(sum / static_cast<float>(columns) + epsilon);
 }
 
+void norm_row(const RmsNorm& a, int64_t i) {
+  const int64_t columns = static_cast<int64_t>(a.weight.size());
+  for (int64_t run = 0; run + columns <= a.x.columns; run += columns) {
+    const float* x = a.x.row(i) + run;
+    float factor = norm_factor(squares(x, columns), columns, a.epsilon);
+    for (int64_t k = 0; k < columns; k++) a.out.row(i)[run + k] = x[k] * factor * a.weight[static_cast<size_t>(k)];
+    if (a.encoded.data) encode_row(a.out.row(i), a.encoded, i);
+  }
+}
+
 void rms_norm(const Launch& launch, const RmsNorm& a) {
   Range rows = part_of(a.x.rows, launch.part, launch.parts);
-  const int64_t columns = static_cast<int64_t>(a.weight.size());
-  for (int64_t i = rows.begin; i < rows.end; i++)
-    for (int64_t run = 0; run + columns <= a.x.columns; run += columns) {
-      const float* x = a.x.row(i) + run;
-      float factor = norm_factor(squares(x, columns), columns, a.epsilon);
-      for (int64_t k = 0; k < columns; k++) a.out.row(i)[run + k] = x[k] * factor * a.weight[static_cast<size_t>(k)];
-      if (a.encoded.data) encode_row(a.out.row(i), a.encoded, i);
-    }
+  for (int64_t i = rows.begin; i < rows.end; i++) norm_row(a, i);
 }
 
 void sum_squares(const Launch& launch, const SumSquares& a) {
@@ -169,6 +172,15 @@ void tree_combine(const Launch& launch, const TreeCombine& a) {
   for (int64_t i = mine.begin; i < mine.end; i++) {
     int64_t column = i % runs * kCombineColumns;
     combine_run(a, i / runs, column, std::min(kCombineColumns, a.out.columns - column));
+  }
+}
+
+void add_norm(const Launch& launch, const AddNorm& a) {
+  Range rows = part_of(a.sum.out.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++) {
+    for (int64_t k = 0; k < a.sum.out.columns; k += kCombineColumns)
+      combine_run(a.sum, i, k, std::min(kCombineColumns, a.sum.out.columns - k));
+    norm_row(a.norm, i);
   }
 }
 
@@ -275,6 +287,7 @@ void fill_reference(Kernels& kernels) {
              .route = reference_route,
              .expert_combine = reference_expert_combine,
              .tree_combine = tree_combine,
+             .add_norm = add_norm,
              .sample = sample,
              .best_tokens = best_tokens,
              .exp_sums = exp_sums};

@@ -154,6 +154,7 @@ __device__ inline void push(float* stack, int& depth, float sum, int pops) {
 }
 
 void fill_rows(Kernels& kernels);
+void fill_norms(Kernels& kernels);
 void fill_matmul(Kernels& kernels);
 void fill_rope(Kernels& kernels);
 void fill_attention(Kernels& kernels);

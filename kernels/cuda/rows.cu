@@ -1,14 +1,12 @@
-// Operations on rows: lookup, norms, encoding, elementwise ones, sampling. Orders of sums are the reference's
+// Operations on rows: lookup, encoding, elementwise ones, sampling. Orders of sums are the reference's
 // (kernels/cpu/reference.cpp).
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/encode.cuh"
 #include "kernels/random.h"
 #include "kernels/token_order.h"
 
 namespace trireme::cuda {
 
 namespace {
-
-constexpr float kSmallestGroup = 0x1p-100f;  // as in kernels/cpu/inner.h: 127 / largest must not overflow
 
 __global__ void embed_kernel(Embed a) {
   const int64_t row = blockIdx.x, token = int64_t{a.tokens[row]} - a.first_token;
@@ -20,96 +18,6 @@ __global__ void gather_rows_kernel(GatherRows a) {
   const int64_t row = blockIdx.x;
   const float* from = a.row(row);
   for (int64_t k = threadIdx.x; k < a.out.columns; k += blockDim.x) a.out.row(row)[k] = from[k];
-}
-
-// Of a whole warp, on every lane: sixteen chains, a lane each.
-__device__ float squares(const float* x, int64_t columns) {
-  float sum = 0;
-  if (lane() < 16)
-    for (int64_t k = lane(); k < columns; k += 16) sum = std::fma(x[k], x[k], sum);
-  return sum_lanes(sum, 16);
-}
-
-__device__ float norm_factor(float sum, int64_t columns, float epsilon) {
-  return 1.0f / std::sqrt(sum / static_cast<float>(columns) + epsilon);
-}
-
-// Column k of a row, by a warp that has 32 of them from a multiple of 32 on; past the last column x is 0.
-__device__ void encode_column(const Activations& out, int64_t row, int64_t k, float x) {
-  std::byte* to = out.data + row * out.row_bytes;
-  if (out.form == ActivationForm::bf16) {
-    if (k < out.row_bytes / 2) reinterpret_cast<BF16*>(to)[k] = to_bf16(x);
-    return;
-  }
-  const bool finite = __all_sync(kAllLanes, std::isfinite(x));
-  const float largest = largest_of(std::fabs(x));
-  const bool coded = finite && largest >= kSmallestGroup;
-  if (out.form == ActivationForm::e4m3) {
-    E4M3Group& group = reinterpret_cast<E4M3Group*>(to)[k / kInputGroup];
-    group.code[lane()] = coded ? to_e4m3(x * (kLargestE4M3 / largest)) : E4M3{0};
-    if (lane() == 0) group.scale = coded ? largest / kLargestE4M3 : finite ? 0.0f : NAN;
-    return;
-  }
-  const int code = coded ? static_cast<int>(std::nearbyint(x * (127.0f / largest))) : 0;
-  const int sum = sum_of(code);
-  Int8Group& group = reinterpret_cast<Int8Group*>(to)[k / kInputGroup];
-  group.code[lane()] = static_cast<int8_t>(code);
-  if (lane() != 0) return;
-  group.scale = coded ? largest / 127.0f : finite ? 0.0f : NAN;
-  group.scaled_sum = coded ? group.scale * static_cast<float>(sum) : group.scale;
-  group.minus_8_sum = -8 * sum;
-  group.minus_128_sum = -128 * sum;
-}
-// Columns that warps walk for it.
-__device__ int64_t encoded_columns(const Activations& out) { return blocks_of(out.columns, kWarp) * kWarp; }
-
-constexpr int kNormPart = 4096;  // columns that a norm holds at a time; a multiple of 16
-
-// A block a run. The chains read shared memory: from L2, one column behind the other, they would take longer than a
-// product of a layer.
-__global__ void rms_norm_kernel(RmsNorm a) {
-  const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
-  const int64_t row = blockIdx.x / runs, first = blockIdx.x % runs * columns;
-  const float* x = a.x.row(row) + first;
-  __shared__ float part[kNormPart];
-  __shared__ float factor;
-  float sum = 0;
-  for (int64_t begin = 0; begin < columns; begin += kNormPart) {
-    const int count = static_cast<int>(min(int64_t{kNormPart}, columns - begin));
-    __syncthreads();  // nobody reads the part before this one any more
-    for (int k = static_cast<int>(threadIdx.x); k < count; k += kThreads) part[k] = x[begin + k];
-    __syncthreads();
-    if (threadIdx.x < 16)
-      for (int k = lane(); k < count; k += 16) sum = std::fma(part[k], part[k], sum);
-  }
-  if (warp() == 0) {
-    sum = sum_lanes(sum, 16);
-    if (lane() == 0) factor = norm_factor(sum, columns, a.epsilon);
-  }
-  __syncthreads();
-  for (int64_t k = threadIdx.x; k < (a.encoded.data ? encoded_columns(a.encoded) : columns); k += blockDim.x) {
-    const float value = k < columns ? x[k] * factor * a.weight[k] : 0.0f;
-    if (k < columns) a.out.row(row)[first + k] = value;
-    if (a.encoded.data) encode_column(a.encoded, row, k, value);
-  }
-}
-
-// A warp a head.
-__global__ void sum_squares_kernel(SumSquares a) {
-  const int64_t heads = blocks_of(a.x.columns, a.width), item = warp_item();
-  if (item >= a.x.rows * heads) return;
-  const int64_t row = item / heads, head = item % heads;
-  const float sum = squares(a.x.row(row) + head * a.width, a.width);
-  if (lane() == 0) a.out.row(row)[head] = sum;
-}
-
-__global__ void norm_by_squares_kernel(NormBySquares a) {
-  const int64_t row = blockIdx.x;
-  float sum = 0;
-  for (int64_t head = 0; head < a.sum_squares.columns; head++) sum = sum + a.sum_squares.row(row)[head];
-  const float factor = norm_factor(sum, a.columns, a.epsilon);
-  float* x = a.x.row(row);
-  for (int64_t k = threadIdx.x; k < a.x.columns; k += blockDim.x) x[k] = x[k] * factor * a.weight[k];
 }
 
 // A thread a column.
@@ -154,24 +62,6 @@ __global__ void scale_kernel(Scale a) {
   const int64_t row = item / a.x.columns, k = item % a.x.columns;
   const float x = a.x.row(row)[k] * a.scale;
   a.x.row(row)[k] = a.softcap > 0 ? soft_cap(x, a.softcap) : x;
-}
-
-struct Nodes {
-  const float* at[kMostNodes];
-  uint8_t pops[kMostNodes];
-  int count = 0;
-};
-
-__global__ void tree_combine_kernel(TreeCombine a, Nodes nodes) {
-  const int64_t item = item_of(a.out.rows * a.out.columns);
-  if (item < 0) return;
-  const int64_t row = item / a.out.columns, k = item % a.out.columns;
-  float stack[kTreeDepth];
-  int depth = 0;
-  for (int node = 0; node < nodes.count; node++)
-    push(stack, depth, nodes.at[node][row * a.stride + k], nodes.pops[node]);
-  float& out = a.out.row(row)[k];
-  out = a.accumulate ? out + stack[0] : stack[0];
 }
 
 // The better of two: higher score, ties by lower id, -1 behind all. Tokens differ, so the order of asking cannot show.
@@ -290,20 +180,6 @@ void gather_rows(const Launch& launch, const GatherRows& a) {
   enqueue(launch, a.out.rows, kThreads, gather_rows_kernel, a);
 }
 
-void rms_norm(const Launch& launch, const RmsNorm& a) {
-  const int64_t runs = a.x.columns / static_cast<int64_t>(a.weight.size());
-  enqueue(launch, a.x.rows * runs, kThreads, rms_norm_kernel, a);
-}
-
-void sum_squares(const Launch& launch, const SumSquares& a) {
-  enqueue(launch, blocks_of(a.x.rows * blocks_of(a.x.columns, a.width), kThreads / kWarp), kThreads, sum_squares_kernel,
-          a);
-}
-
-void norm_by_squares(const Launch& launch, const NormBySquares& a) {
-  enqueue(launch, a.x.rows, kThreads, norm_by_squares_kernel, a);
-}
-
 void encode(const Launch& launch, const Encode& a) {
   if (a.out.form == ActivationForm::f32) return;
   enqueue(launch, blocks_of(a.x.rows * blocks_of(a.x.columns, kWarp) * kWarp, kThreads), kThreads, encode_kernel, a);
@@ -326,16 +202,6 @@ void scale(const Launch& launch, const Scale& a) {
   enqueue(launch, blocks_of(a.x.rows * a.x.columns, kThreads), kThreads, scale_kernel, a);
 }
 
-void tree_combine(const Launch& launch, const TreeCombine& a) {
-  must(a.nodes.size() <= kMostNodes, "the nodes of a combine fit a kernel's parameters");
-  Nodes nodes;
-  for (const float* node : a.nodes) {
-    nodes.pops[nodes.count] = static_cast<uint8_t>(a.program->pops[static_cast<size_t>(nodes.count)]);
-    nodes.at[nodes.count++] = node;
-  }
-  enqueue(launch, blocks_of(a.out.rows * a.out.columns, kThreads), kThreads, tree_combine_kernel, a, nodes);
-}
-
 void sample(const Launch& launch, const Sample& a) {
   enqueue(launch, static_cast<int64_t>(a.rows.size()), kSampleThreads, sample_kernel, a);
 }
@@ -354,15 +220,11 @@ void exp_sums(const Launch& launch, const ExpSums& a) {
 void fill_rows(Kernels& kernels) {
   kernels.embed = embed;
   kernels.gather_rows = gather_rows;
-  kernels.rms_norm = rms_norm;
-  kernels.sum_squares = sum_squares;
-  kernels.norm_by_squares = norm_by_squares;
   kernels.encode = encode;
   kernels.gated_mul = gated_mul;
   kernels.add_bias = add_bias;
   kernels.add_scaled = add_scaled;
   kernels.scale = scale;
-  kernels.tree_combine = tree_combine;
   kernels.sample = sample;
   kernels.best_tokens = best_tokens;
   kernels.exp_sums = exp_sums;
@@ -376,6 +238,7 @@ void fill_cuda(Kernels& kernels, int architecture) {
   kernels.level = "cuda";
   kernels.e4m3_inputs = architecture >= 90;
   cuda::fill_rows(kernels);
+  cuda::fill_norms(kernels);
   cuda::fill_matmul(kernels);
   cuda::fill_rope(kernels);
   cuda::fill_attention(kernels);

@@ -65,19 +65,19 @@ size_t TreeReduce::window_bytes(int units, std::span<const UnitRange> held, int6
 
 float* TreeReduce::roots() { return reinterpret_cast<float*>(own_.data() ? own_.data() : group_.window()); }
 
-void TreeReduce::reduce(MatrixView<float> out, bool accumulate) {
-  int ranks = group_.size();
-  if (ranks == 1) return reduce_alone(out, accumulate);
-  if (by_group_sum(out.rows)) return reduce_by_group_sum(out, accumulate);
-  const int64_t slice_bytes = group_.is_operation() ? kSliceBytesOfGpus : kSliceBytes;
-  bool sliced = ranks >= kSliceRanks && out.rows >= ranks && out.rows * columns_ * 4 >= slice_bytes;
-  sliced ? reduce_by_slices(out, accumulate) : reduce_whole(out, accumulate);
+void TreeReduce::reduce(const Result& result) {
+  const int ranks = group_.size();
+  const int64_t rows = result.out.rows, slice_bytes = group_.is_operation() ? kSliceBytesOfGpus : kSliceBytes;
+  if (ranks == 1) return reduce_alone(result);
+  if (by_group_sum(rows)) return reduce_by_group_sum(result);
+  const bool sliced = ranks >= kSliceRanks && rows >= ranks && rows * columns_ * 4 >= slice_bytes;
+  sliced ? reduce_by_slices(result) : reduce_whole(result);
 }
 
-void TreeReduce::reduce_alone(MatrixView<float> out, bool accumulate) {
+void TreeReduce::reduce_alone(const Result& result) {
   for (size_t i = 0; i < nodes_.size(); i++)
-    nodes_[i] = own_.as<float>() + static_cast<int64_t>(i) * root_stride(out.rows);
-  device_.launch(kernels_.tree_combine, TreeCombine{nodes_, &program_, columns_, out, accumulate});
+    nodes_[i] = own_.as<float>() + static_cast<int64_t>(i) * root_stride(result.out.rows);
+  finish(nodes_, program_, result);
 }
 
 // Where exchanges are no operations, the host would wait for each: there is no size at which they are faster.
@@ -86,36 +86,37 @@ bool TreeReduce::by_group_sum(int64_t rows) const {
 }
 
 // In the window that the next exchange would show, which nobody else reads now.
-void TreeReduce::reduce_by_group_sum(MatrixView<float> out, bool accumulate) {
+void TreeReduce::reduce_by_group_sum(const Result& result) {
+  const int64_t rows = result.out.rows;
   float* partial = roots();
   const size_t mine = in_a_row_.pops.size();
-  for (size_t i = 0; i < mine; i++) nodes_[i] = partial + static_cast<int64_t>(i) * root_stride(out.rows);
+  for (size_t i = 0; i < mine; i++) nodes_[i] = partial + static_cast<int64_t>(i) * root_stride(rows);
   const std::span<const float* const> nodes(nodes_.data(), mine);
-  if (mine > 1)
-    device_.launch(kernels_.tree_combine,
-                   TreeCombine{nodes, &in_a_row_, columns_, {partial, out.rows, columns_}, false});
-  group_.sum()->add_up(partial, static_cast<size_t>(root_stride(out.rows)));
-  device_.launch(kernels_.tree_combine, TreeCombine{nodes.first(1), &single_, columns_, out, accumulate});
+  if (mine > 1) finish(nodes, in_a_row_, {{partial, rows, columns_}, false});
+  group_.sum()->add_up(partial, static_cast<size_t>(root_stride(rows)));
+  finish(nodes.first(1), single_, result);
 }
 
 // Every rank sees all roots and adds them all.
-void TreeReduce::reduce_whole(MatrixView<float> out, bool accumulate) {
-  size_t me = static_cast<size_t>(group_.rank());
+void TreeReduce::reduce_whole(const Result& result) {
+  const int64_t rows = result.out.rows;
+  const size_t me = static_cast<size_t>(group_.rank());
   for (size_t r = 0; r < to_.size(); r++) {
-    to_[r] = {0, bytes_of(root_count_[me] * root_stride(out.rows)), 0, 1};
-    from_[r] = {0, bytes_of(root_count_[r] * root_stride(out.rows)), 0, 1};
+    to_[r] = {0, bytes_of(root_count_[me] * root_stride(rows)), 0, 1};
+    from_[r] = {0, bytes_of(root_count_[r] * root_stride(rows)), 0, 1};
   }
   group_.exchange(to_, from_);
-  combine(0, out.rows, out, accumulate);
+  combine(0, rows, result);
 }
 
 // Every rank adds its slice of the rows, then shows the sums. The same additions: only who makes them differs.
-void TreeReduce::reduce_by_slices(MatrixView<float> out, bool accumulate) {
-  auto slice = [&](size_t r) { return part_of(out.rows, static_cast<int>(r), group_.size()); };
+void TreeReduce::reduce_by_slices(const Result& result) {
+  const int64_t all = result.out.rows;
+  auto slice = [&](size_t r) { return part_of(all, static_cast<int>(r), group_.size()); };
   auto piece = [&](size_t slice_of, int roots) {
     Range rows = slice(slice_of);
     return Collective::Piece{bytes_of(rows.begin * columns_), bytes_of((rows.end - rows.begin) * columns_),
-                             bytes_of(root_stride(out.rows)), static_cast<size_t>(roots)};
+                             bytes_of(root_stride(all)), static_cast<size_t>(roots)};
   };
   size_t ranks = to_.size(), me = static_cast<size_t>(group_.rank());
   for (size_t r = 0; r < ranks; r++) {
@@ -124,8 +125,8 @@ void TreeReduce::reduce_by_slices(MatrixView<float> out, bool accumulate) {
   }
   group_.exchange(to_, from_);
   Range mine = slice(me);
-  combine(mine.begin, out.rows,
-          {reinterpret_cast<float*>(group_.window()) + mine.begin * columns_, mine.end - mine.begin, columns_}, false);
+  float* sums_of_mine = reinterpret_cast<float*>(group_.window()) + mine.begin * columns_;
+  combine(mine.begin, all, {{sums_of_mine, mine.end - mine.begin, columns_}, false});
 
   for (size_t r = 0; r < ranks; r++) {
     to_[r] = piece(me, 1);
@@ -135,20 +136,26 @@ void TreeReduce::reduce_by_slices(MatrixView<float> out, bool accumulate) {
   for (size_t r = 0; r < ranks; r++) {
     Range rows = slice(r);
     const float* sums = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r))) + rows.begin * columns_;
-    device_.launch(
-        kernels_.tree_combine,
-        TreeCombine{{&sums, 1}, &single_, columns_, out.rows_from(rows.begin, rows.end - rows.begin), accumulate});
+    finish({&sums, 1}, single_, {result.out.rows_from(rows.begin, rows.end - rows.begin), result.accumulate});
   }
+  if (result.norm) device_.launch(kernels_.rms_norm, *result.norm);
 }
 
-// The tree over rows [first_row, first_row + out.rows) of what the last exchange showed of a step with `rows` rows.
-void TreeReduce::combine(int64_t first_row, int64_t rows, MatrixView<float> out, bool accumulate) {
+void TreeReduce::combine(int64_t first_row, int64_t rows, const Result& result) {
   size_t node = 0;
   for (size_t r = 0; r < root_count_.size(); r++) {
     const float* shown = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r))) + first_row * columns_;
     for (int i = 0; i < root_count_[r]; i++) nodes_[node++] = shown + i * root_stride(rows);
   }
-  device_.launch(kernels_.tree_combine, TreeCombine{nodes_, &program_, columns_, out, accumulate});
+  finish(nodes_, program_, result);
+}
+
+void TreeReduce::finish(std::span<const float* const> nodes, const TreeProgram& program, const Result& result) {
+  const TreeCombine sum{nodes, &program, columns_, result.out, result.accumulate};
+  if (result.norm)
+    device_.launch(kernels_.add_norm, AddNorm{sum, *result.norm});
+  else
+    device_.launch(kernels_.tree_combine, sum);
 }
 
 }  // namespace trireme

@@ -35,16 +35,26 @@ class TreeReduce {
   bool by_group_sum(int64_t rows) const;
 
   // out += the sum of all ranks' roots, or out = that sum. out: [rows, columns], dense or strided.
-  void add_to(MatrixView<float> out) { reduce(out, true); }
-  void write_to(MatrixView<float> out) { reduce(out, false); }
+  void add_to(MatrixView<float> out) { reduce({out, true}); }
+  void write_to(MatrixView<float> out) { reduce({out, false}); }
+  // out += the sum, and then its norm: norm.x is out.
+  void add_to(MatrixView<float> out, const RmsNorm& norm) { reduce({out, true, &norm}); }
 
  private:
-  void reduce(MatrixView<float> out, bool accumulate);
-  void reduce_alone(MatrixView<float> out, bool accumulate);
-  void reduce_by_group_sum(MatrixView<float> out, bool accumulate);
-  void reduce_whole(MatrixView<float> out, bool accumulate);
-  void reduce_by_slices(MatrixView<float> out, bool accumulate);
-  void combine(int64_t first_row, int64_t rows, MatrixView<float> out, bool accumulate);
+  // What becomes of the sum.
+  struct Result {
+    MatrixView<float> out;
+    bool accumulate = false;
+    const RmsNorm* norm = nullptr;
+  };
+  void reduce(const Result& result);
+  void reduce_alone(const Result& result);
+  void reduce_by_group_sum(const Result& result);
+  void reduce_whole(const Result& result);
+  void reduce_by_slices(const Result& result);
+  // The tree over rows [first_row, first_row + result.out.rows) of what the last exchange showed of a step's `rows`.
+  void combine(int64_t first_row, int64_t rows, const Result& result);
+  void finish(std::span<const float* const> nodes, const TreeProgram& program, const Result& result);
 
   Collective& group_;
   Device& device_;

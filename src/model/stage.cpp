@@ -151,15 +151,15 @@ void Stage::prepare(std::span<const int32_t> tokens) {
 
 void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
   if (place_.first) embed(batch, x);
+  Input in = normed(x, attention_of(0));
   for (size_t i = 0; i < weights_.layers.size(); i++) {
     const LayerWeights& layer = weights_.layers[i];
 
-    attend(normed(x, layer.attention_norm, layer.qkv), layer, layers_[i], cache_.pages(static_cast<int>(i)), batch);
-    add_residual(reduce_heads_, layer.o_bias, layer.post_attention_norm, x);
+    attend(in, layer, layers_[i], cache_.pages(static_cast<int>(i)), batch);
+    in = add_residual(reduce_heads_, layer.o_bias, layer.post_attention_norm, x, mlp_of(layer));
 
-    config_.num_experts > 0 ? mix_experts(normed(x, layer.mlp_norm, layer.router), layer)
-                            : mlp(normed(x, layer.mlp_norm, layer.gate_up), layer);
-    add_residual(reduce_mlp_, layer.down_bias, layer.post_mlp_norm, x);
+    config_.num_experts > 0 ? mix_experts(in, layer) : mlp(in, layer);
+    in = add_residual(reduce_mlp_, layer.down_bias, layer.post_mlp_norm, x, attention_of(i + 1));
   }
   group_.even_out();
 }
@@ -196,16 +196,31 @@ void Stage::mlp(const Input& in, const LayerWeights& layer) {
           reduce_mlp_.root_stride(rows));
 }
 
-// x += residual_multiplier * norm(the sum of all ranks' roots + bias), of which most families have the sum alone.
-void Stage::add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
-                         MatrixView<float> x) {
+// x += residual_multiplier * norm(the sum of all ranks' roots + bias), of which most families have the sum alone; then
+// the input of the next sublayer.
+Stage::Input Stage::add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
+                                 MatrixView<float> x, const Sublayer& next) {
   const auto multiplier = static_cast<float>(config_.residual_multiplier);
-  if (bias.empty() && post_norm.empty() && multiplier == 1) return reduce.add_to(x);
+  if (bias.empty() && post_norm.empty() && multiplier == 1) {
+    if (next.norm.empty()) return reduce.add_to(x), normed(x, next);
+    const RmsNorm norm = norm_into(x, next);
+    return reduce.add_to(x, norm), input_of(norm, next);
+  }
   MatrixView<float> sum(normed_, x.rows, x.columns);
   reduce.write_to(sum);
   if (!bias.empty()) device_.launch(kernels_.add_bias, AddBias{sum, bias});
   if (!post_norm.empty()) norm(sum, post_norm, sum);
   device_.launch(kernels_.add_scaled, AddScaled{x, sum, multiplier});
+  return normed(x, next);
+}
+
+Stage::Sublayer Stage::attention_of(size_t layer) const {
+  if (layer == weights_.layers.size()) return {};
+  return {weights_.layers[layer].attention_norm, &first_of(weights_.layers[layer].qkv)};
+}
+
+Stage::Sublayer Stage::mlp_of(const LayerWeights& layer) const {
+  return {layer.mlp_norm, config_.num_experts > 0 ? &layer.router : &first_of(layer.gate_up)};
 }
 
 void Stage::normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer) {
@@ -313,17 +328,22 @@ void Stage::norm(MatrixView<const float> x, std::span<const float> weight, Matri
   device_.launch(kernels_.rms_norm, RmsNorm{x, weight, static_cast<float>(config_.rms_norm_eps), out});
 }
 
-// x itself in families without a norm here.
-Stage::Input Stage::normed(MatrixView<const float> x, std::span<const float> weight, const PackedView& w) {
-  if (weight.empty()) return {x, encoded(x, w)};
-  const MatrixView<float> out(normed_, x.rows, x.columns);
-  const Activations in = form_of(out, w);
-  device_.launch(kernels_.rms_norm, RmsNorm{x, weight, static_cast<float>(config_.rms_norm_eps), out, to_encode(in)});
-  return {out, in};
+// x itself in families without a norm here; nothing past the last layer.
+Stage::Input Stage::normed(MatrixView<const float> x, const Sublayer& sublayer) {
+  if (!sublayer.w) return {};
+  if (sublayer.norm.empty()) return {x, encoded(x, *sublayer.w)};
+  const RmsNorm norm = norm_into(x, sublayer);
+  device_.launch(kernels_.rms_norm, norm);
+  return input_of(norm, sublayer);
 }
 
-Stage::Input Stage::normed(MatrixView<const float> x, std::span<const float> weight, const Projection& projection) {
-  return normed(x, weight, first_of(projection));
+RmsNorm Stage::norm_into(MatrixView<const float> x, const Sublayer& sublayer) const {
+  const MatrixView<float> out(normed_, x.rows, x.columns);
+  return {x, sublayer.norm, static_cast<float>(config_.rms_norm_eps), out, to_encode(form_of(out, *sublayer.w))};
+}
+
+Stage::Input Stage::input_of(const RmsNorm& norm, const Sublayer& sublayer) const {
+  return {norm.out, form_of(norm.out, *sublayer.w)};
 }
 
 Activations Stage::activate(MatrixView<const float> gate, MatrixView<const float> up, const PackedView& w) {

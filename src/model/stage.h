@@ -77,6 +77,11 @@ class Stage {
     MatrixView<const float> x;
     Activations encoded;
   };
+  // What takes the residual stream: the norm before it, empty in families without, and the first weights that follow.
+  struct Sublayer {
+    std::span<const float> norm;
+    const PackedView* w = nullptr;
+  };
 
   void share_tokens(std::span<const int32_t> tokens);
   void embed_together(MatrixView<float> x);
@@ -85,16 +90,19 @@ class Stage {
               const StepBatch& batch);
   void mlp(const Input& in, const LayerWeights& layer);
   void mix_experts(const Input& in, const LayerWeights& layer);
-  void add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
-                    MatrixView<float> x);
+  Input add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
+                     MatrixView<float> x, const Sublayer& next);
+  Sublayer attention_of(size_t layer) const;
+  Sublayer mlp_of(const LayerWeights& layer) const;
   void normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
   void normalize_rows(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
   void gather_squares(int64_t rows);
   void take_scratch(const StepLimits& limits, const UnitTable& units);
 
   void norm(MatrixView<const float> x, std::span<const float> weight, MatrixView<float> out);
-  Input normed(MatrixView<const float> x, std::span<const float> weight, const PackedView& w);
-  Input normed(MatrixView<const float> x, std::span<const float> weight, const Projection& projection);
+  Input normed(MatrixView<const float> x, const Sublayer& sublayer);
+  RmsNorm norm_into(MatrixView<const float> x, const Sublayer& sublayer) const;
+  Input input_of(const RmsNorm& norm, const Sublayer& sublayer) const;
   Activations activate(MatrixView<const float> gate, MatrixView<const float> up, const PackedView& w);
   Activations encoded(MatrixView<const float> x, const PackedView& w);
   Activations form_of(MatrixView<const float> x, const PackedView& w) const;

@@ -4,6 +4,16 @@
 
 namespace trireme::testing {
 
+namespace {
+
+std::vector<UnitRange> every_unit(int units) {
+  std::vector<UnitRange> each;
+  for (int u = 0; u < units; u++) each.push_back({u, u + 1});
+  return each;
+}
+
+}  // namespace
+
 TEST_CASE("gather_rows brings rows of several matrices together, at every level") {
   for (int64_t columns : kColumns) {
     Source source(2);
@@ -193,8 +203,7 @@ TEST_CASE("encode bf16 rounds to nearest even and pads with zeros") {
 TEST_CASE("tree_combine adds the nodes along the tree, left operand first") {
   const std::vector<UnitRange> nodes = {{0, 3}, {3, 4}, {4, 5}, {5, 7}, {7, 8}};  // of 8 units: splits at 4, 6, 7
   for (int count : {1, 5}) {
-    TreeProgram program = count == 1 ? tree_program(8, std::vector<UnitRange>{{0, 8}})
-                                     : tree_program(5, std::vector<UnitRange>{{0, 1}, {1, 2}, {2, 3}, {3, 4}, {4, 5}});
+    TreeProgram program = count == 1 ? tree_program(8, std::vector<UnitRange>{{0, 8}}) : tree_program(5, every_unit(5));
     for (int64_t columns : kColumns)
       for (bool accumulate : {false, true}) {
         Source source(4);
@@ -213,6 +222,50 @@ TEST_CASE("tree_combine adds the nodes along the tree, left operand first") {
         });
       }
   }
+}
+
+TEST_CASE("add_norm is tree_combine, then rms_norm of its result: their bits, at every level") {
+  for (int units : {1, 2, 5})
+    for (int64_t columns : {1, 17, 576, 5000, 8195})
+      for (ActivationForm form : {ActivationForm::f32, ActivationForm::int8}) {
+        CAPTURE(units);
+        CAPTURE(columns);
+        Source source(9);
+        const TreeProgram program = tree_program(units, every_unit(units));
+        const std::vector<float> start = source.extremes(static_cast<size_t>(3 * columns)),
+                                 weight = source.values(static_cast<size_t>(columns));
+        std::vector<std::vector<float>> sums;
+        std::vector<const float*> nodes;
+        for (int i = 0; i < units; i++) sums.push_back(source.values(static_cast<size_t>(3 * (columns + 2))));
+        for (const auto& sum : sums) nodes.push_back(sum.data());
+        const int64_t row_bytes = form == ActivationForm::f32 ? 0 : activation_row_bytes(form, columns);
+        const auto floats = static_cast<size_t>(3 * columns);
+        struct Places {
+          MatrixView<float> x, normed;
+          Activations encoded;
+        };
+        const auto places_in = [&](Guarded& out) {
+          const MatrixView<float> x(out.floats(), 3, columns), normed(out.floats() + floats, 3, columns);
+          std::byte* encoded = row_bytes == 0 ? nullptr : out.data() + 8 * floats;
+          return Places{x, normed, {form, encoded, 3, columns, row_bytes}};
+        };
+        const size_t bytes = 8 * floats + static_cast<size_t>(3 * row_bytes);
+        for (bool accumulate : {false, true}) {
+          Guarded apart(bytes);
+          std::copy(start.begin(), start.end(), apart.floats());
+          const Places p = places_in(apart);
+          const Kernels reference = select_kernels("reference");
+          reference.tree_combine({}, {nodes, &program, columns + 2, p.x, accumulate});
+          reference.rms_norm({}, {p.x, weight, 1e-5f, p.normed, p.encoded});
+          check_levels(bytes, [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+            if (launch.part == 0) std::copy(start.begin(), start.end(), out.floats());
+            const Places q = places_in(out);
+            kernels.add_norm(
+                launch, {{nodes, &program, columns + 2, q.x, accumulate}, {q.x, weight, 1e-5f, q.normed, q.encoded}});
+            if (launch.part + 1 == launch.parts) CHECK(std::equal(apart.data(), apart.data() + bytes, out.data()));
+          });
+        }
+      }
 }
 
 TEST_CASE("embed takes the rows of the tokens held and leaves the others alone") {

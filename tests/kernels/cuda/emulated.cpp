@@ -4,6 +4,7 @@
 #include "kernels/cuda/attention.cu"
 #include "kernels/cuda/experts.cu"
 #include "kernels/cuda/matmul.cu"
+#include "kernels/cuda/norms.cu"
 #include "kernels/cuda/rope.cu"
 #include "kernels/cuda/rows.cu"
 #include "kernels/cuda/stream_matmul.cu"

@@ -7,6 +7,7 @@
 #include "kernels/cuda/experts.cu"
 #include "kernels/cuda/matmul.cu"
 #include "kernels/cuda/meet.cu"
+#include "kernels/cuda/norms.cu"
 #include "kernels/cuda/rope.cu"
 #include "kernels/cuda/rows.cu"
 #include "kernels/cuda/stream_matmul.cu"
@@ -77,6 +78,7 @@ void reach(const TreeCombine& a) {
   for (const float* node : a.nodes) reach(MatrixView<const float>(node, a.out.rows, a.out.columns, a.stride));
   reach(a.out);
 }
+void reach(const AddNorm& a) { reach(a.sum), reach(a.norm); }
 void reach(const Sample& a) {
   reach(a.rows), reach(a.out);
   for (const SampleRow& row : a.rows) reach(row.logits, int64_t{a.tokens} * 4);
@@ -118,8 +120,8 @@ void fill_cuda(Kernels& kernels, int architecture) {
   check<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
         &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares,
         &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale, &Kernels::route,
-        &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::sample, &Kernels::best_tokens, &Kernels::exp_sums>(
-      kernels);
+        &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::add_norm, &Kernels::sample, &Kernels::best_tokens,
+        &Kernels::exp_sums>(kernels);
 }
 
 }  // namespace trireme
