@@ -40,7 +40,6 @@ class Stage {
 
   // Window bytes that the group needs: none for a group of one.
   static size_t window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits);
-
   // Bytes that a stage takes of the device beside weights and cache, about: its activations, and the partial sums of a
   // group of one. Those of others lie in the group's windows.
   static int64_t scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
@@ -48,8 +47,8 @@ class Stage {
 
   // The host's part of a step, before forward(). tokens: [rows] as the host reads them.
   void prepare(std::span<const int32_t> tokens);
-  // batch: where operations read it. x: the residual stream, [rows, hidden], FP32, equal on all
-  // ranks of the group. Written by the first stage, else what the stage before sent.
+  // batch: where operations read it. x: the residual stream, [rows, hidden], FP32, equal on all ranks of the group.
+  // Written by the first stage, else what the stage before sent.
   void forward(const StepBatch& batch, MatrixView<float> x);
 
   // Whether steps of so many rows launch the same operations, so that a device may repeat them: the choice of experts
@@ -58,8 +57,7 @@ class Stage {
     return config_.num_experts == 0 && (place_.tp == 1 || (group_.is_operation() && !reduce_mlp_.by_group_sum(rows)));
   }
 
-  // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held] at
-  // `logits`.
+  // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held].
   void head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits);
 
   const RankShare& share() const { return share_; }
@@ -71,19 +69,19 @@ class Stage {
     int32_t window = 0;  // 0: all positions
   };
 
-  void embed(const StepBatch& batch, MatrixView<float> x);
   // Rows, and how the products that follow take them.
   struct Input {
     MatrixView<const float> x;
     Activations encoded;
   };
-  // What takes the residual stream: the norm before it, empty in families without, and the first weights that follow.
+  // What takes the residual stream: its norm, empty in families without, and the first weights that follow.
   struct Sublayer {
     std::span<const float> norm;
     const PackedView* w = nullptr;
   };
 
   void share_tokens(std::span<const int32_t> tokens);
+  void embed(const StepBatch& batch, MatrixView<float> x);
   void embed_together(MatrixView<float> x);
   void look_up(std::span<const int32_t> tokens, MatrixView<float> out);
   void attend(const Input& in, const LayerWeights& layer, const LayerPlan& plan, const KvPages& pages,
