@@ -158,5 +158,6 @@ void fill_matmul(Kernels& kernels);
 void fill_rope(Kernels& kernels);
 void fill_attention(Kernels& kernels);
 void fill_experts(Kernels& kernels);
+void fill_sampling(Kernels& kernels);
 
 }  // namespace trireme::cuda

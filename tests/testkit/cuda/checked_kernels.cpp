@@ -9,6 +9,7 @@
 #include "kernels/cuda/meet.cu"
 #include "kernels/cuda/rope.cu"
 #include "kernels/cuda/rows.cu"
+#include "kernels/cuda/sampling.cu"
 #include "kernels/cuda/stream_matmul.cu"
 #include "kernels/cuda/tile_matmul.cu"
 #undef fill_cuda
