@@ -61,23 +61,34 @@ __device__ void encode_column(const Activations& out, int64_t row, int64_t k, fl
 // Columns that warps walk for it.
 __device__ int64_t encoded_columns(const Activations& out) { return blocks_of(out.columns, kWarp) * kWarp; }
 
-constexpr int kNormPart = 4096;  // columns that a norm holds at a time; a multiple of 16
+constexpr int kNormThreads = 1024, kHeld = 4;    // of a block of a wide norm; columns that a thread has at a time
+constexpr int kNormPart = kNormThreads * kHeld;  // columns of a block at a time, a multiple of 16
+
+// Values k, k + apart, ... of `columns`, all loaded before one is used; zeros past the end.
+__device__ void load_columns(const float* x, int64_t k, int64_t apart, int64_t columns, float (&values)[kHeld]) {
+  UNROLL
+  for (int i = 0; i < kHeld; i++) values[i] = k + i * apart < columns ? x[k + i * apart] : 0.0f;
+}
 
 // A block a run. The chains read shared memory: from L2, one column behind the other, they would take longer than a
-// product of a layer.
-__global__ void rms_norm_kernel(RmsNorm a) {
+// product of a layer. The weights, which memory has, are asked for before x is there.
+__global__ void __launch_bounds__(kNormThreads) rms_norm_kernel(RmsNorm a) {
   const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
   const int64_t row = blockIdx.x / runs, first = blockIdx.x % runs * columns;
-  const float* x = a.x.row(row) + first;
+  const int me = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x), width = threads * kHeld;
+  const float *x = a.x.row(row) + first, *weight = a.weight.data();
   __shared__ float part[kNormPart];
   __shared__ float factor;
-  float sum = 0;
-  for (int64_t begin = 0; begin < columns; begin += kNormPart) {
-    const int count = static_cast<int>(min(int64_t{kNormPart}, columns - begin));
+  float values[kHeld], weights[kHeld], sum = 0;
+  load_columns(weight, me, threads, columns, weights);
+  for (int64_t begin = 0; begin < columns; begin += width) {
+    const int count = static_cast<int>(min(int64_t{width}, columns - begin));
+    load_columns(x + begin, me, threads, count, values);
     __syncthreads();  // nobody reads the part before this one any more
-    for (int k = static_cast<int>(threadIdx.x); k < count; k += kThreads) part[k] = x[begin + k];
+    UNROLL
+    for (int i = 0; i < kHeld; i++) part[me + i * threads] = values[i];
     __syncthreads();
-    if (threadIdx.x < 16)
+    if (me < 16)
       for (int k = lane(); k < count; k += 16) sum = std::fma(part[k], part[k], sum);
   }
   if (warp() == 0) {
@@ -85,10 +96,20 @@ __global__ void rms_norm_kernel(RmsNorm a) {
     if (lane() == 0) factor = norm_factor(sum, columns, a.epsilon);
   }
   __syncthreads();
-  for (int64_t k = threadIdx.x; k < (a.encoded.data ? encoded_columns(a.encoded) : columns); k += blockDim.x) {
-    const float value = k < columns ? x[k] * factor * a.weight[k] : 0.0f;
-    if (k < columns) a.out.row(row)[first + k] = value;
-    if (a.encoded.data) encode_column(a.encoded, row, k, value);
+  const int64_t end = a.encoded.data ? encoded_columns(a.encoded) : columns;
+  for (int64_t begin = 0; begin < end; begin += width) {
+    if (columns > width) {  // else both are here
+      load_columns(x + begin, me, threads, columns - begin, values);
+      load_columns(weight + begin, me, threads, columns - begin, weights);
+    }
+    UNROLL
+    for (int i = 0; i < kHeld; i++) {
+      const int64_t k = begin + me + i * threads;
+      if (k >= end) break;  // to be encoded, whole warps
+      const float value = k < columns ? values[i] * factor * weights[i] : 0.0f;
+      if (k < columns) a.out.row(row)[first + k] = value;
+      if (a.encoded.data) encode_column(a.encoded, row, k, value);
+    }
   }
 }
 
@@ -179,8 +200,8 @@ void gather_rows(const Launch& launch, const GatherRows& a) {
 }
 
 void rms_norm(const Launch& launch, const RmsNorm& a) {
-  const int64_t runs = a.x.columns / static_cast<int64_t>(a.weight.size());
-  enqueue(launch, a.x.rows * runs, kThreads, rms_norm_kernel, a);
+  const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
+  enqueue(launch, a.x.rows * runs, columns > kThreads * kHeld ? kNormThreads : kThreads, rms_norm_kernel, a);
 }
 
 void sum_squares(const Launch& launch, const SumSquares& a) {
