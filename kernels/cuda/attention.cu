@@ -199,6 +199,7 @@ struct Attend {
 
 template <DType kType, int kQueries, int kValues>
 __global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
+  wait_in_line();
   const int part = static_cast<int>(blockIdx.x) % places.parts, of_rows = static_cast<int>(blockIdx.x) / places.parts;
   const int kv_head = of_rows % a.pages.kv_heads, first_row = of_rows / a.pages.kv_heads * places.rows;
   const int end_row = min(first_row + places.rows, static_cast<int>(a.q.rows));

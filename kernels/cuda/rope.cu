@@ -50,6 +50,7 @@ __device__ void append(const RopeAppend& a, int64_t row, int item) {
 
 // A thread a pair of q, which is turned in place, or a value of k and the same of v: all wait for memory at once.
 __global__ void rope_append_kernel(RopeAppend a, int pairs, int values) {
+  wait_in_line();
   const int blocks = static_cast<int>(blocks_of(pairs + values, kThreads));
   const int block = static_cast<int>(blockIdx.x), row = block / blocks;
   const int item = block % blocks * kThreads + static_cast<int>(threadIdx.x);

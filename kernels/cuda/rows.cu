@@ -9,12 +9,14 @@ namespace {
 constexpr float kSmallestGroup = 0x1p-100f;  // as in kernels/cpu/inner.h: 127 / largest must not overflow
 
 __global__ void embed_kernel(Embed a) {
+  wait_in_line();
   const int64_t row = blockIdx.x, token = int64_t{a.tokens[row]} - a.first_token;
   if (token < 0 || token >= a.table.n) return;
   for (int64_t k = threadIdx.x; k < a.table.k; k += blockDim.x) a.out.row(row)[k] = value_at(a.table, token, k);
 }
 
 __global__ void gather_rows_kernel(GatherRows a) {
+  wait_in_line();
   const int64_t row = blockIdx.x;
   const float* from = a.row(row);
   for (int64_t k = threadIdx.x; k < a.out.columns; k += blockDim.x) a.out.row(row)[k] = from[k];
@@ -71,7 +73,7 @@ __device__ void load_columns(const float* x, int64_t k, int64_t apart, int64_t c
 }
 
 // A block a run. The chains read shared memory: from L2, one column behind the other, they would take longer than a
-// product of a layer. The weights, which memory has, are asked for before x is there.
+// product of a layer. The weights, which nobody writes, are asked for before x is there.
 __global__ void __launch_bounds__(kNormThreads) rms_norm_kernel(RmsNorm a) {
   const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
   const int64_t row = blockIdx.x / runs, first = blockIdx.x % runs * columns;
@@ -81,6 +83,7 @@ __global__ void __launch_bounds__(kNormThreads) rms_norm_kernel(RmsNorm a) {
   __shared__ float factor;
   float values[kHeld], weights[kHeld], sum = 0;
   load_columns(weight, me, threads, columns, weights);
+  wait_in_line();
   for (int64_t begin = 0; begin < columns; begin += width) {
     const int count = static_cast<int>(min(int64_t{width}, columns - begin));
     load_columns(x + begin, me, threads, count, values);
@@ -115,6 +118,7 @@ __global__ void __launch_bounds__(kNormThreads) rms_norm_kernel(RmsNorm a) {
 
 // A warp a head.
 __global__ void sum_squares_kernel(SumSquares a) {
+  wait_in_line();
   const int64_t heads = blocks_of(a.x.columns, a.width), item = warp_item();
   if (item >= a.x.rows * heads) return;
   const int64_t row = item / heads, head = item % heads;
@@ -123,6 +127,7 @@ __global__ void sum_squares_kernel(SumSquares a) {
 }
 
 __global__ void norm_by_squares_kernel(NormBySquares a) {
+  wait_in_line();
   const int64_t row = blockIdx.x;
   float sum = 0;
   for (int64_t head = 0; head < a.sum_squares.columns; head++) sum = sum + a.sum_squares.row(row)[head];
@@ -133,6 +138,7 @@ __global__ void norm_by_squares_kernel(NormBySquares a) {
 
 // A thread a column.
 __global__ void encode_kernel(Encode a) {
+  wait_in_line();
   const int64_t columns = encoded_columns(a.out), item = item_of(a.x.rows * columns);
   if (item < 0) return;  // whole warps
   const int64_t row = item / columns, k = item % columns;
@@ -141,6 +147,7 @@ __global__ void encode_kernel(Encode a) {
 
 // A thread a column, in whole warps.
 __global__ void gated_mul_kernel(GatedMul a) {
+  wait_in_line();
   const int64_t columns = blocks_of(a.gate.columns, kWarp) * kWarp, item = item_of(a.gate.rows * columns);
   if (item < 0) return;
   const int64_t row = item / columns, k = item % columns;
@@ -154,6 +161,7 @@ __global__ void gated_mul_kernel(GatedMul a) {
 }
 
 __global__ void add_bias_kernel(AddBias a) {
+  wait_in_line();
   const int64_t item = item_of(a.x.rows * a.x.columns);
   if (item < 0) return;
   const int64_t row = item / a.x.columns, k = item % a.x.columns;
@@ -161,6 +169,7 @@ __global__ void add_bias_kernel(AddBias a) {
 }
 
 __global__ void add_scaled_kernel(AddScaled a) {
+  wait_in_line();
   const int64_t item = item_of(a.x.rows * a.x.columns);
   if (item < 0) return;
   const int64_t row = item / a.x.columns, k = item % a.x.columns;
@@ -168,6 +177,7 @@ __global__ void add_scaled_kernel(AddScaled a) {
 }
 
 __global__ void scale_kernel(Scale a) {
+  wait_in_line();
   const int64_t item = item_of(a.x.rows * a.x.columns);
   if (item < 0) return;
   const int64_t row = item / a.x.columns, k = item % a.x.columns;
@@ -182,6 +192,7 @@ struct Nodes {
 };
 
 __global__ void tree_combine_kernel(TreeCombine a, Nodes nodes) {
+  wait_in_line();
   const int64_t item = item_of(a.out.rows * a.out.columns);
   if (item < 0) return;
   const int64_t row = item / a.out.columns, k = item % a.out.columns;

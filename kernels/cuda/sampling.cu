@@ -18,6 +18,7 @@ __device__ SampledToken better(SampledToken a, SampledToken b) {
 // A block a row, of as many threads as a block may have: it is a single one of the GPU's that reads a whole vocabulary.
 constexpr int kSampleThreads = 1024;
 __global__ void __launch_bounds__(kSampleThreads) sample_kernel(Sample a) {
+  wait_in_line();
   const SampleRow row = a.rows[blockIdx.x];
   SampledToken best;
   bool nan = false;
@@ -55,6 +56,7 @@ __global__ void __launch_bounds__(kSampleThreads) sample_kernel(Sample a) {
 // A block a row. The order of the least of the best is found byte by byte, from the highest: by how many tokens have
 // which. Then the tokens above it and the first ones at it are taken, in the order of their ids.
 __global__ void best_tokens_kernel(BestTokens a) {
+  wait_in_line();
   constexpr int kWarps = kThreads / kWarp;
   static_assert(kThreads == 256, "a thread a value of a byte");
   __shared__ int bins[256], above_of[kWarps], at_of[kWarps], left_of_row;
@@ -102,6 +104,7 @@ __global__ void best_tokens_kernel(BestTokens a) {
 
 // A warp a unit of a row, sixteen chains.
 __global__ void exp_sums_kernel(ExpSums a) {
+  wait_in_line();
   const int64_t item = warp_item(), units = a.units();
   if (item >= static_cast<int64_t>(a.rows.size()) * units) return;
   const ExpSumRow row = a.rows[static_cast<size_t>(item / units)];

@@ -2,7 +2,8 @@
 // warps every eighth unit of the contraction; the units' sums meet in shared memory, where their tree runs.
 //
 // A warp keeps copies of the next steps under way while it multiplies, in a ring of its own: no other warp waits for it
-// within a unit. Little's law says how many bytes must be under way: docs/cuda.md.
+// within a unit. Little's law says how many bytes must be under way: docs/cuda.md. Weights, which nobody writes, come
+// to the ring while what makes x is still at work.
 #include "kernels/cuda/matmul.cuh"
 #include "kernels/cuda/step_copy.cuh"
 #include "kernels/cuda/step_multiply.cuh"
@@ -87,21 +88,30 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
   const PanelCopy<kForm, kWarp> first_copy(a.w, places.shape, first_panel, lane());
   const PanelCopy<kForm, kWarp> second_copy(a.w, places.shape, first_panel + 1, lane());
   const RowCopy<kForm, kRows, kWarp> row_copy(a.x, first_row, lane(), units);
-  Steps<kForm> coming(units, warp(), kStreams);
-  auto copy_next = [&](std::byte* to) {
+  auto copy_weights = [&](const Steps<kForm>& of, std::byte* to) {
+    first_copy.copy(of.k, of.end, to);
+    if constexpr (kPanels == 2) second_copy.copy(of.k, of.end, to + panel);
+  };
+  Steps<kForm> coming(units, warp(), kStreams), early = coming;
+  auto copy_rows = [&](std::byte* to) {
     if (!coming.done()) {
-      first_copy.copy(coming.k, coming.end, to);
-      if constexpr (kPanels == 2) second_copy.copy(coming.k, coming.end, to + panel);
       row_copy.copy(coming.k, coming.end, to + kPanels * panel);
       coming.next();
     }
     end_copies();
   };
-  for (int i = 0; i < kRing - 1; i++) copy_next(ring + i * step);
+  auto copy_next = [&](std::byte* to) {
+    if (!coming.done()) copy_weights(coming, to);
+    copy_rows(to);
+  };
+  for (int i = 0; i < kRing - 1 && !early.done(); i++, early.next()) copy_weights(early, ring + i * step);
+  wait_for_earlier();
+  for (int i = 0; i < kRing - 1; i++) copy_rows(ring + i * step);
 
   int at = 0, depth = 0;  // step of the ring in use; of the trees
   for (int first = 0; first < units.tree.nodes; first += kStreams) {
     const int last = min(first + kStreams, units.tree.nodes);
+    if (last == units.tree.nodes) let_next_begin();
     if (const int u = first + warp(); u < last) {
       Sums<kTiles> sums[kPanels] = {};
       float4 scales[kPanels];

@@ -114,7 +114,10 @@ struct TileSteps {
         panel_copy(a.w, shape, panel + copied(), static_cast<int>(threadIdx.x) % kTeam),
         row_copy(a.x, row, static_cast<int>(threadIdx.x), all),
         coming(all, 0, 1) {
-    for (int i = 0; i < kAhead; i++) copy_next(ring + i * step);
+    Steps<kForm> early = coming;  // weights, which nobody writes
+    for (int i = 0; i < kAhead && !early.done(); i++, early.next()) copy_weights(early, ring + i * step);
+    wait_for_earlier();
+    for (int i = 0; i < kAhead; i++) copy_rows(ring + i * step);
   }
 
   // The warp's operands of the next step; past the last one anything.
@@ -131,14 +134,20 @@ struct TileSteps {
 
  private:
   __device__ static int copied() { return static_cast<int>(threadIdx.x) / kTeam; }
-  __device__ void copy_next(std::byte* to) {
+  __device__ void copy_weights(const Steps<kForm>& of, std::byte* to) const {
+    panel_copy.copy(of.k, of.end, to + copied() * shape.panel);
+    if constexpr (kBy == By::warpgroups) panel_copy.prefetch(of.k + kFetchedAhead);
+  }
+  __device__ void copy_rows(std::byte* to) {
     if (!coming.done()) {
-      panel_copy.copy(coming.k, coming.end, to + copied() * shape.panel);
       row_copy.copy(coming.k, coming.end, to + kTilePanels * shape.panel);
-      if constexpr (kBy == By::warpgroups) panel_copy.prefetch(coming.k + kFetchedAhead);
       coming.next();
     }
     end_copies();
+  }
+  __device__ void copy_next(std::byte* to) {
+    if (!coming.done()) copy_weights(coming, to);
+    copy_rows(to);
   }
 };
 
@@ -230,6 +239,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   bool has_newest = false;
   int depth = 0;
   for (int u = 0; u < units.tree.nodes; u++) {
+    if (u + 1 == units.tree.nodes) let_next_begin();
     Sums<kTiles> sums = {};
     const float4 scales = exists ? unit_scales<kForm>(a.w, shape, my_panel, units.begin(u)) : float4{};
     unit.add(u, sums);
