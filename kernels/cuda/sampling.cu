@@ -15,14 +15,44 @@ __device__ SampledToken better(SampledToken a, SampledToken b) {
   return a.score > b.score ? a : b;
 }
 
-// A block a row, of as many threads as a block may have: it is a single one of the GPU's that reads a whole vocabulary.
-constexpr int kSampleThreads = 1024;
-__global__ void __launch_bounds__(kSampleThreads) sample_kernel(Sample a) {
+// What the threads of a block found, on its first one: -1 where one saw a NaN, whose logit is then a NaN, too.
+__device__ SampledToken best_of_block(SampledToken best, bool nan) {
+  __shared__ float scores[kThreads];
+  __shared__ int32_t tokens[kThreads];
+  __shared__ int nans;
+  const unsigned me = threadIdx.x;
+  if (me == 0) nans = 0;
+  __syncthreads();
+  scores[me] = best.score, tokens[me] = best.token;
+  if (nan) nans = 1;  // whoever writes it writes the same
+  __syncthreads();
+  for (unsigned half = kThreads / 2; half >= 1; half /= 2) {
+    if (me < half) {
+      const SampledToken both = better({scores[me], tokens[me], 0}, {scores[me + half], tokens[me + half], 0});
+      scores[me] = both.score, tokens[me] = both.token;
+    }
+    __syncthreads();
+  }
+  return nans ? SampledToken{0, -1, NAN} : SampledToken{scores[0], tokens[0], 0};
+}
+
+__device__ void write_sampled(const Sample& a, int64_t row, SampledToken best) {
+  if (threadIdx.x > 0) return;
+  const bool none = best.token < 0;
+  a.out[row] =
+      none ? SampledToken{} : SampledToken{best.score, best.token, a.rows[row].logits[best.token - a.first_token]};
+}
+
+// A block a part of a row: of a whole vocabulary noise would keep a single SM busy for longer than a layer takes.
+__global__ void sample_kernel(Sample a, int parts, int32_t of_part) {
   wait_in_line();
-  const SampleRow row = a.rows[blockIdx.x];
+  const int64_t at = blockIdx.x / static_cast<unsigned>(parts);
+  const int32_t first = static_cast<int32_t>(blockIdx.x % static_cast<unsigned>(parts)) * of_part;
+  const int32_t end = min(a.tokens, first + of_part);
+  const SampleRow row = a.rows[at];
   SampledToken best;
   bool nan = false;
-  for (int32_t t = static_cast<int32_t>(threadIdx.x); t < a.tokens; t += static_cast<int32_t>(blockDim.x)) {
+  for (int32_t t = first + static_cast<int32_t>(threadIdx.x); t < end; t += kThreads) {
     float score = row.logits[t];
     nan = nan || std::isnan(score);
     if (!row.before.holds(score, a.first_token + t)) continue;
@@ -32,25 +62,20 @@ __global__ void __launch_bounds__(kSampleThreads) sample_kernel(Sample a) {
     }
     best = better(best, {score, a.first_token + t, 0});
   }
-  __shared__ float scores[kSampleThreads];
-  __shared__ int32_t tokens[kSampleThreads];
-  __shared__ int nans;
-  const unsigned me = threadIdx.x;
-  if (me == 0) nans = 0;
-  __syncthreads();
-  scores[me] = best.score, tokens[me] = best.token;
-  if (nan) nans = 1;  // whoever writes it writes the same
-  __syncthreads();
-  for (unsigned half = kSampleThreads / 2; half >= 1; half /= 2) {
-    if (me < half) {
-      const SampledToken both = better({scores[me], tokens[me], 0}, {scores[me + half], tokens[me + half], 0});
-      scores[me] = both.score, tokens[me] = both.token;
-    }
-    __syncthreads();
-  }
-  if (me > 0) return;
-  const bool none = nans || tokens[0] < 0;
-  a.out[blockIdx.x] = none ? SampledToken{} : SampledToken{scores[0], tokens[0], row.logits[tokens[0] - a.first_token]};
+  best = best_of_block(best, nan);
+  if (parts == 1)
+    write_sampled(a, at, best);
+  else if (threadIdx.x == 0)
+    a.parts[blockIdx.x] = best;
+}
+
+// A block a row: the best of its parts.
+__global__ void best_part_kernel(Sample a) {
+  wait_in_line();
+  const int64_t row = blockIdx.x;
+  SampledToken best;
+  if (threadIdx.x < kSampleParts) best = a.parts[row * kSampleParts + threadIdx.x];
+  write_sampled(a, row, best_of_block(best, std::isnan(best.logit)));
 }
 
 // A block a row. The order of the least of the best is found byte by byte, from the highest: by how many tokens have
@@ -122,7 +147,11 @@ __global__ void exp_sums_kernel(ExpSums a) {
 }
 
 void sample(const Launch& launch, const Sample& a) {
-  enqueue(launch, static_cast<int64_t>(a.rows.size()), kSampleThreads, sample_kernel, a);
+  const auto rows = static_cast<int64_t>(a.rows.size());
+  const int parts = a.parts.empty() ? 1 : kSampleParts;
+  const auto of_part = static_cast<int32_t>(blocks_of(a.tokens, parts));
+  enqueue(launch, rows * parts, kThreads, sample_kernel, a, parts, of_part);
+  if (parts > 1) enqueue(launch, rows, kThreads, best_part_kernel, a);
 }
 
 void best_tokens(const Launch& launch, const BestTokens& a) {

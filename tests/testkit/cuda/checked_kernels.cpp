@@ -79,7 +79,7 @@ void reach(const TreeCombine& a) {
   reach(a.out);
 }
 void reach(const Sample& a) {
-  reach(a.rows), reach(a.out);
+  reach(a.rows), reach(a.out), reach(a.parts);
   for (const SampleRow& row : a.rows) reach(row.logits, int64_t{a.tokens} * 4);
 }
 void reach(const BestTokens& a) {
