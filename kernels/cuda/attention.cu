@@ -11,7 +11,8 @@ namespace {
 
 // Warps of a block: a query that has one for itself leaves registers for more.
 constexpr int most_warps(int queries) { return queries == 1 ? 16 : 8; }
-constexpr int kAsked = 4, kFetched = 128;  // tiles of a warp that L2 is asked for early; bytes that it fetches at once
+constexpr int kAskedTiles = 4;     // of a warp, that L2 is asked for early
+constexpr int kFetchedLine = 128;  // bytes that it fetches at once
 
 // Of shared memory, in this order: the queries, what they see, joined results, and for each warp a block's K and V,
 // weights and results. A result is the largest score, the sum of weights, and the values summed with them.
@@ -206,11 +207,11 @@ struct Attend {
 __device__ void ask_for_tiles(const Attention& a, const AttentionPlaces& places, int row, int kv_head) {
   const AttentionSpan& span = a.spans[static_cast<size_t>(row)];
   const int end = span.first_position + 1, first = a.window > 0 ? max(0, end - a.window) : 0;
-  for (int i = 0; i < kAsked; i++) {
+  for (int i = 0; i < kAskedTiles; i++) {
     const int block = first / kBlockTokens + i * places.warps + warp();
     if (block * kBlockTokens >= end) return;
     const int64_t tile = (span.block_table[block] * a.pages.block_heads + kv_head) * places.tile;
-    for (int at = lane() * kFetched; at < places.tile; at += kWarp * kFetched)
+    for (int at = lane() * kFetchedLine; at < places.tile; at += kWarp * kFetchedLine)
       prefetch_line(a.pages.k + tile + at), prefetch_line(a.pages.v + tile + at);
   }
 }
