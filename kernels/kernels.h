@@ -172,7 +172,8 @@ struct Attention {
   float softcap = 0;                     // > 0: scores become softcap * tanh(score / softcap), after the scale
   int32_t window = 0;                    // > 0: positions that a row sees, its own included; blocks before: no-op
   KvPages pages;
-  MatrixView<float> out;  // [rows, heads * head_dim]
+  MatrixView<float> out;     // [rows, heads * head_dim]
+  Activations encoded = {};  // with data: `out` as Encode leaves it, too; head_dim is a multiple of kInputGroup
 };
 
 enum class Activation : uint8_t { silu, gelu_tanh };
@@ -266,11 +267,14 @@ struct SampledToken {
   int32_t token = -1;  // -1: none there, or the row has a NaN
   float logit = 0;     // of the token
 };
+inline constexpr int kSampleParts = 64;  // of a row: 2000 of a vocabulary of 128000 each
 struct Sample {
   std::span<const SampleRow> rows;
   int32_t first_token = 0;
   int32_t tokens = 0;
   std::span<SampledToken> out;  // [rows]
+  // [rows, kSampleParts], or empty: where the blocks of a GPU that share a row leave what they find.
+  std::span<SampledToken> parts = {};
 };
 
 // The `count` largest logits of a row among the tokens held, ties by lower id, in the order of their ids; token -1

@@ -295,18 +295,25 @@ void drive_exp_sums(const Launch& launch, const ExpSums& a) {
 template <const InnerLoops& kLoops>
 class TileRun {
  public:
-  void add(const AttendTile& tile) {
+  explicit TileRun(const Attention& a) : a_(a) {}
+  // Of rows from `row` on, heads from `head` on.
+  void add(const AttendTile& tile, int64_t row, int head) {
     const int64_t first = tile.block_table[tile.first_block] * tile.block_bytes;
     waiting_.next_k = tile.k + first, waiting_.next_v = tile.v + first;
     finish();
-    waiting_ = tile;
+    waiting_ = tile, row_ = row, column_ = int64_t{head} * tile.head_dim;
   }
   void finish() {
-    if (waiting_.rows > 0) kLoops.attend(waiting_);
+    if (waiting_.rows == 0) return;
+    kLoops.attend(waiting_);
+    for (int64_t i = row_; a_.encoded.data && i < row_ + waiting_.rows; i++)
+      encode_run<kLoops>(a_.out.row(i) + column_, a_.encoded, i, column_, waiting_.heads * waiting_.head_dim);
   }
 
  private:
+  const Attention& a_;
   AttendTile waiting_;
+  int64_t row_ = 0, column_ = 0;
 };
 
 // Tiles of rows x the heads of one KV head are dealt out in turn: later rows see more, so runs of tiles would not
@@ -316,7 +323,7 @@ void drive_attention(const Launch& launch, const Attention& a) {
   int head_dim = a.pages.head_dim, heads = static_cast<int>(a.kv_head_of.size());
   if (head_dim > kAttendHeadDim) return reference_attention(launch, a);
   int64_t head_bytes = int64_t{head_dim} * kBlockTokens * dtype_bytes(a.pages.type), turn = 0;
-  TileRun<kLoops> tiles;
+  TileRun<kLoops> tiles(a);
   for (const AttentionSpan& span : a.spans)
     for (int head = 0, end; head < heads; head = end) {
       int kv_head = a.kv_head_of[static_cast<size_t>(head)];
@@ -342,7 +349,8 @@ void drive_attention(const Launch& launch, const Attention& a) {
                    .head_dim = head_dim,
                    .scale = a.scale,
                    .softcap = a.softcap,
-                   .window = a.window});
+                   .window = a.window},
+                  first, head);
       }
     }
   tiles.finish();

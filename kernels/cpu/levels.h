@@ -20,6 +20,10 @@ void reference_expert_combine(const Launch& launch, const ExpertCombine& a);
 // The choice of Route for one row; p: [experts] their probabilities, or all NaN.
 void choose_experts(const Route& a, int64_t row, const float* p);
 
+// Columns [first, first + count) of a row, of which x has the values; first is a multiple of kInputGroup, and so is
+// count, unless they are the last.
+void encode_columns(const float* x, const Activations& out, int64_t row, int64_t first, int64_t count);
+
 // Columns [0, columns) of a row as groups of E4M3, the last one padded with zeros.
 void encode_e4m3_row(const float* x, int64_t columns, E4M3Group* out);
 

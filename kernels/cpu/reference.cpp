@@ -61,15 +61,7 @@ void encode_group(const float* x, int64_t columns, Int8Group& group) {
   group.minus_128_sum = -128 * sum;
 }
 
-void encode_row(const float* x, const Activations& out, int64_t row) {
-  std::byte* to = out.data + row * out.row_bytes;
-  if (out.form == ActivationForm::bf16) encode_bf16(x, out.columns, out.row_bytes, reinterpret_cast<BF16*>(to));
-  if (out.form == ActivationForm::e4m3) encode_e4m3_row(x, out.columns, reinterpret_cast<E4M3Group*>(to));
-  if (out.form != ActivationForm::int8) return;
-  for (int64_t k = 0; k < out.columns; k += kInputGroup)
-    encode_group(x + k, std::min<int64_t>(kInputGroup, out.columns - k),
-                 reinterpret_cast<Int8Group*>(to)[k / kInputGroup]);
-}
+void encode_row(const float* x, const Activations& out, int64_t row) { encode_columns(x, out, row, 0, out.columns); }
 
 void encode(const Launch& launch, const Encode& a) {
   Range rows = part_of(a.x.rows, launch.part, launch.parts);
@@ -249,6 +241,18 @@ void exp_sums(const Launch& launch, const ExpSums& a) {
 }
 
 }  // namespace
+
+void encode_columns(const float* x, const Activations& out, int64_t row, int64_t first, int64_t count) {
+  std::byte* to = out.data + row * out.row_bytes;
+  const int64_t group = first / kInputGroup,
+                bytes = first + count == out.columns ? out.row_bytes - 2 * first : 2 * count;
+  if (out.form == ActivationForm::bf16) encode_bf16(x, count, bytes, reinterpret_cast<BF16*>(to) + first);
+  if (out.form == ActivationForm::e4m3) encode_e4m3_row(x, count, reinterpret_cast<E4M3Group*>(to) + group);
+  if (out.form != ActivationForm::int8) return;
+  for (int64_t k = 0; k < count; k += kInputGroup)
+    encode_group(x + k, std::min<int64_t>(kInputGroup, count - k),
+                 reinterpret_cast<Int8Group*>(to)[group + k / kInputGroup]);
+}
 
 void encode_e4m3_row(const float* x, int64_t columns, E4M3Group* out) {
   for (int64_t k = 0; k < columns; k += kInputGroup, out++) {

@@ -95,6 +95,7 @@ void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) 
   }
   float* out = a.out.row(row) + int64_t{head} * head_dim;
   for (int d = 0; d < head_dim; d++) out[d] = all.out[d] / all.sum;
+  if (a.encoded.data) encode_columns(out, a.encoded, row, int64_t{head} * head_dim, head_dim);
 }
 
 }  // namespace

@@ -1,15 +1,19 @@
 // Attention over the cache's pages. A block has some queries that share a KV head: of a sequence's next row all its
 // heads, of a prompt some rows of them, so that K and V of 32 positions are read once for all. Its warps take the
-// blocks of positions in turn and bring them to shared memory, K of the next while they sum V of this one; then the
-// results are joined one after the other. Orders are the reference's (kernels/cpu/reference_attention.cpp): no tensor
-// cores.
+// blocks of positions in turn and bring them to shared memory, K of the next while they sum V of this one; now and then
+// the results are joined, one after the other. Orders are the reference's (kernels/cpu/reference_attention.cpp): no
+// tensor cores.
 #include "kernels/cuda/attend_block.cuh"
+#include "kernels/cuda/encode.cuh"
 
 namespace trireme::cuda {
 
 namespace {
 
-constexpr int kMostWarps = 8;
+// Warps of a block: a query that has one for itself leaves registers for more.
+constexpr int most_warps(int queries) { return queries == 1 ? 16 : 8; }
+constexpr int kAskedTiles = 4;     // of a warp, that L2 is asked for early
+constexpr int kFetchedLine = 128;  // bytes that it fetches at once
 
 // Of shared memory, in this order: the queries, what they see, joined results, and for each warp a block's K and V,
 // weights and results. A result is the largest score, the sum of weights, and the values summed with them.
@@ -20,7 +24,8 @@ struct AttentionPlaces {
   int tiles = 2;            // of a warp: K and V, or one that they take by turns, where there is no room for both
   int result = 0;           // floats of a query's result
   int64_t queries, shared;  // bytes of the queries and of all
-  int warps = kMostWarps;
+  int warps = 0;
+  int turns = 1;  // blocks of positions that a warp takes before results are joined
 };
 
 AttentionPlaces places_of(const Attention& a, int queries, int warps, int tiles) {
@@ -34,8 +39,9 @@ AttentionPlaces places_of(const Attention& a, int queries, int warps, int tiles)
   places.result = static_cast<int>(blocks_of(a.pages.head_dim + 2, 4)) * 4;
   places.queries = int64_t{queries} * places.result * 4;
   places.tiles = tiles;
-  const int64_t of_warp = tiles * places.tile + queries * kBlockTokens * 4 + places.queries;
   places.warps = warps;
+  if (warps > 1) places.turns = queries == 1 ? kWarp / warps : queries <= 4 ? 2 : 1;  // a lane a result
+  const int64_t of_warp = tiles * places.tile + queries * kBlockTokens * 4 + places.turns * places.queries;
   places.shared = 2 * places.queries + queries * 8 + warps * of_warp;
   return places;
 }
@@ -79,7 +85,7 @@ struct Attend {
   float *q, *all;
   Seen* seen;
   std::byte *k, *v;
-  float *weights, *results;  // of this warp; of all warps, [warp][query]
+  float *weights, *results;  // of this warp; of all warps, [turn][warp][query]
 
   __device__ Attend(const Attention& attention, const AttentionPlaces& at, const AttentionSpan& of, int head,
                     HeadRun run)
@@ -92,7 +98,7 @@ struct Attend {
     };
     q = reinterpret_cast<float*>(take(at.queries));
     all = reinterpret_cast<float*>(take(at.queries));
-    results = reinterpret_cast<float*>(take(at.queries * warps));
+    results = reinterpret_cast<float*>(take(at.queries * warps * at.turns));
     weights =
         reinterpret_cast<float*>(take(int64_t{kQueries} * kBlockTokens * 4 * warps)) + warp() * kQueries * kBlockTokens;
     k = take(int64_t{at.tiles} * at.tile * warps) + at.tiles * at.tile * warp();
@@ -121,11 +127,13 @@ struct Attend {
     __syncthreads();
     const int first_block = seen[0].first / kBlockTokens, last_block = seen[count - 1].blocks() - 1;
     start(first_block + warp(), last_block);
-    for (int round = first_block; round <= last_block; round += warps) {
-      if (round + warp() <= last_block) attend_block(round + warp(), last_block, count);
+    for (int round = first_block; round <= last_block; round += warps * places.turns) {
+      for (int i = warp(); i < warps * places.turns && round + i <= last_block; i += warps)
+        attend_block(round + i, last_block, count, results + i * kQueries * places.result);
       __syncthreads();
       for (int n = warp(); n < count; n += warps) {
-        const int before = seen[n].first / kBlockTokens - round, end = min(warps, seen[n].blocks() - round);
+        const int before = seen[n].first / kBlockTokens - round;
+        const int end = min(warps * places.turns, seen[n].blocks() - round);
         if (before < end)
           join<kValues>(all + n * places.result, results + n * places.result, kQueries * places.result, max(0, before),
                         end, before >= 0, head_dim);
@@ -136,7 +144,10 @@ struct Attend {
       const int query = begin + n, head = heads.first + query % heads.count;
       const float* result = all + n * places.result;
       float* out = a.out.row(row_of(row, query)) + head * head_dim;
-      for (int d = lane(); d < head_dim; d += kWarp) out[d] = result[2 + d] / result[1];
+      for (int d = lane(); d < head_dim; d += kWarp) {
+        out[d] = result[2 + d] / result[1];
+        if (a.encoded.data) encode_column(a.encoded, row_of(row, query), head * head_dim + d, out[d]);
+      }
     }
   }
 
@@ -162,9 +173,8 @@ struct Attend {
     __syncwarp();
   }
 
-  __device__ void attend_block(int block, int last_block, int count) {
+  __device__ void attend_block(int block, int last_block, int count, float* result) {
     const int next = block + warps, head_dim = a.pages.head_dim;
-    float* result = results + warp() * kQueries * places.result;
     float dot[kQueries] = {}, out[kQueries][kValues] = {};
     wait_for_tile();
     score<kType, kQueries>(k, q, places.result, head_dim, dot);
@@ -197,12 +207,29 @@ struct Attend {
   }
 };
 
+// Asks L2 for a row's first tiles, whatever they hold by now: memory answers while the queries are still being made.
+__device__ void ask_for_tiles(const Attention& a, const AttentionPlaces& places, int row, int kv_head) {
+  const AttentionSpan& span = a.spans[static_cast<size_t>(row)];
+  const int end = span.first_position + 1, first = a.window > 0 ? max(0, end - a.window) : 0;
+  for (int i = 0; i < kAskedTiles; i++) {
+    const int block = first / kBlockTokens + i * places.warps + warp();
+    if (block * kBlockTokens >= end) return;
+    const int64_t tile = (span.block_table[block] * a.pages.block_heads + kv_head) * places.tile;
+    for (int at = lane() * kFetchedLine; at < places.tile; at += kWarp * kFetchedLine)
+      prefetch_line(a.pages.k + tile + at), prefetch_line(a.pages.v + tile + at);
+  }
+}
+
 template <DType kType, int kQueries, int kValues>
-__global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
+__global__ void __launch_bounds__(most_warps(kQueries) * kWarp, 1)
+    attention_kernel(Attention a, AttentionPlaces places) {
   const int part = static_cast<int>(blockIdx.x) % places.parts, of_rows = static_cast<int>(blockIdx.x) / places.parts;
   const int kv_head = of_rows % a.pages.kv_heads, first_row = of_rows / a.pages.kv_heads * places.rows;
   const int end_row = min(first_row + places.rows, static_cast<int>(a.q.rows));
   const HeadRun heads = heads_of(a, kv_head);
+  let_next_begin();
+  if constexpr (kQueries == 1) ask_for_tiles(a, places, first_row, kv_head);  // single rows
+  wait_for_earlier();
   for (int row = first_row; row < end_row;) {
     const AttentionSpan& span = span_of(a, row);
     const int rows = min(end_row, span.first_row + span.rows) - row, queries = rows * heads.count;
@@ -215,9 +242,10 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attenti
 
 template <DType kType, int kQueries, int kValues>
 void enqueue_attention(const Launch& launch, const Attention& a) {
-  AttentionPlaces places = places_of(a, kQueries, kMostWarps, 2);
+  AttentionPlaces places = places_of(a, kQueries, most_warps(kQueries), 2);
   const int64_t most = most_shared();
-  while (places.shared > most && places.warps > 1) places = places_of(a, kQueries, places.warps / 2, 2);
+  while (places.shared > most && places.warps > 1)
+    places = places_of(a, kQueries, places.warps > 4 ? places.warps - 4 : places.warps / 2, 2);
   if (places.shared > most) places = places_of(a, kQueries, 1, 1);  // FP32 heads of 512 values in 99 KiB
   must(places.shared <= most, "a block of positions fits shared memory");
   enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads * places.parts, places.warps * kWarp,

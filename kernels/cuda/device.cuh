@@ -45,6 +45,16 @@ inline int64_t most_shared() {
   }();
   return most;
 }
+
+// Whether a kernel may begin before the one that it follows is done: from sm_90 on.
+inline bool begins_early() {
+  static const bool early = [] {
+    int device = 0, major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+  }();
+  return early;
+}
 #endif
 
 // Blocks with `shared` bytes of block_memory().
@@ -57,10 +67,22 @@ void enqueue_shared(const Launch& launch, int64_t blocks, int threads, int64_t s
   // shared memory, which would count, too. A failure shows at the launch.
   if (shared > kSharedUnasked)
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared()));
-  kernel<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), static_cast<size_t>(shared),
-           static_cast<cudaStream_t>(launch.stream)>>>(arguments...);
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = static_cast<unsigned>(blocks);
+  config.blockDim = static_cast<unsigned>(threads);
+  config.dynamicSmemBytes = static_cast<size_t>(shared);
+  config.stream = static_cast<cudaStream_t>(launch.stream);
+  config.attrs = &early;
+  config.numAttrs = begins_early() ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, arguments...);
 #else
-  emulate_kernel(launch.stream, blocks, threads, shared, [=] { kernel(arguments...); });
+  emulate_kernel(launch.stream, blocks, threads, shared, [=] {
+    kernel(arguments...);
+    must_have_waited();
+  });
 #endif
 }
 
@@ -71,6 +93,20 @@ void enqueue(const Launch& launch, int64_t blocks, int threads, void (*kernel)(P
 }
 
 #ifdef __CUDACC__
+// A kernel that was enqueued may begin while those before it are still at work. Before it reads what they write, or
+// writes anything, every thread waits here until they are done, all of them: for each has waited likewise.
+__device__ inline void wait_for_earlier() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// The next kernel may begin once all blocks have come here or ended: its blocks take what room these leave.
+__device__ inline void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
 // The bytes that enqueue_shared() asked for.
 __device__ inline std::byte* block_memory() {
   extern __shared__ __align__(256) std::byte memory[];  // 256: what wgmma's rows begin at multiples of
@@ -82,6 +118,12 @@ __device__ inline unsigned shared_address(const std::byte* at) {
   return static_cast<unsigned>(__cvta_generic_to_shared(at));
 }
 #endif
+
+// How small kernels begin: the next one is started while this one still waits.
+__device__ inline void wait_in_line() {
+  let_next_begin();
+  wait_for_earlier();
+}
 
 // One of `items` for every thread of the grid; -1: none is left for it.
 __device__ inline int64_t item_of(int64_t items) {
@@ -159,5 +201,6 @@ void fill_matmul(Kernels& kernels);
 void fill_rope(Kernels& kernels);
 void fill_attention(Kernels& kernels);
 void fill_experts(Kernels& kernels);
+void fill_sampling(Kernels& kernels);
 
 }  // namespace trireme::cuda

@@ -20,6 +20,7 @@ __device__ void insert(int32_t expert, float probability, int held, int top_k, i
 
 // A thread a row: experts are few.
 __global__ void route_kernel(Route a) {
+  wait_in_line();
   const int64_t row = item_of(a.logits.rows);
   if (row < 0) return;
   const float* x = a.logits.row(row);
@@ -47,6 +48,7 @@ __global__ void route_kernel(Route a) {
 }
 
 __global__ void expert_combine_kernel(ExpertCombine a, Tree tree) {
+  wait_in_line();
   const int64_t item = item_of(a.rows * a.y.columns);
   if (item < 0) return;
   const int64_t row = item / a.y.columns, k = item % a.y.columns;

@@ -28,6 +28,7 @@ __device__ void unit_f32(const MatMul& a, int64_t n, int64_t row, int64_t begin,
 // A block: 32 outputs of kRows rows. Warp w sums units w, w + 8, ...; then it runs the tree of row w.
 template <int kRows>
 __global__ void matmul_f32_kernel(MatMul a, Units units) {
+  wait_in_line();
   constexpr int kWaiting = 32;  // units whose sums wait for the tree
   __shared__ float sums[kWaiting][kRows][kOutputs];
   const int64_t panels = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / panels * kRows;

@@ -17,6 +17,7 @@ constexpr int kAsked = 8;  // nodes that are asked for at a time: one of another
 
 // A thread a column.
 __global__ void tree_combine_kernel(TreeCombine a, Nodes nodes) {
+  wait_in_line();
   const int64_t item = item_of(a.out.rows * a.out.columns);
   if (item < 0) return;
   const int64_t row = item / a.out.columns, k = item % a.out.columns;
@@ -46,78 +47,85 @@ __device__ float norm_factor(float sum, int64_t columns, float epsilon) {
   return 1.0f / std::sqrt(sum / static_cast<float>(columns) + epsilon);
 }
 
-constexpr int kNormThreads = 512, kNormEach = 8;  // values that a thread asks for at a time
-constexpr int kHeld = 8192;                       // columns that a block holds at a time
+constexpr int kNormThreads = 1024, kHeld = 4;    // of a block of a wide norm; columns that a thread has at a time
+constexpr int kNormPart = kNormThreads * kHeld;  // columns of a block at a time, a multiple of 16
 
-// What a norm adds first: one node or two, to x or in its place.
+// Values k, k + apart, ... of `columns`, all loaded before one is used; zeros past the end.
+__device__ void load_columns(const float* x, int64_t k, int64_t apart, int64_t columns, float (&values)[kHeld]) {
+  UNROLL
+  for (int i = 0; i < kHeld; i++) values[i] = k + i * apart < columns ? x[k + i * apart] : 0.0f;
+}
+
+// What a norm adds to x first, or puts in its place: the sum of one node or of two.
 struct Added {
-  float* x = nullptr;
-  int64_t x_stride = 0, stride = 0;  // of a row of x, of the nodes
+  MatrixView<float> out;
+  int64_t stride = 0;  // floats, of the nodes
   const float *first = nullptr, *second = nullptr;
   bool accumulate = false;
 
-  __device__ float to(float before, int64_t at) const {
-    const float sum = second ? first[at] + second[at] : first[at];
-    return accumulate ? before + sum : sum;
+  __device__ void add(int64_t row, int64_t k, int64_t apart, int64_t columns, float (&x)[kHeld]) const {
+    float sums[kHeld], others[kHeld];
+    load_columns(first + row * stride, k, apart, columns, sums);
+    if (second) load_columns(second + row * stride, k, apart, columns, others);
+    UNROLL
+    for (int i = 0; i < kHeld; i++) {
+      if (second) sums[i] = sums[i] + others[i];
+      x[i] = accumulate ? x[i] + sums[i] : sums[i];
+      if (k + i * apart < columns) out.row(row)[k + i * apart] = x[i];
+    }
   }
 };
 
-// A block a run. Its columns come to shared memory, where the chains read them: from L2, one column behind the other,
-// they would take longer than a product of a layer. All of a thread's are asked for before one is written, for as far
-// as the compiler knows they may be the same.
+// A block a run. The chains read shared memory: from L2, one column behind the other, they would take longer than a
+// product of a layer. The weights, which nobody writes, are asked for before x is there. With something to be added a
+// run is a row.
 template <bool kAdds>
-__global__ void __launch_bounds__(kNormThreads) norm_kernel(RmsNorm a, Added added) {
+__global__ void __launch_bounds__(kNormThreads) rms_norm_kernel(RmsNorm a, Added added) {
   const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
   const int64_t row = blockIdx.x / runs, first = blockIdx.x % runs * columns;
-  const int me = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x), stride = kNormEach * threads;
-  const float* x = a.x.row(row) + first;
-  float* held = reinterpret_cast<float*>(block_memory());
+  const int me = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x), width = threads * kHeld;
+  const float *x = a.x.row(row) + first, *weight = a.weight.data();
+  __shared__ float part[kNormPart];
   __shared__ float factor;
-  float squares = 0, value[kNormEach];
-  for (int64_t begin = 0; begin < columns; begin += kHeld) {
-    const int64_t end = min(columns, begin + kHeld);
-    __syncthreads();  // nobody reads the columns before these any more
-    for (int64_t some = begin + me; some < end; some += stride) {
-      UNROLL
-      for (int i = 0; i < kNormEach; i++)
-        if (const int64_t k = some + i * threads; k < end) {
-          value[i] = x[k];
-          if constexpr (kAdds) value[i] = added.to(value[i], row * added.stride + k);
-        }
-      UNROLL
-      for (int i = 0; i < kNormEach; i++)
-        if (const int64_t k = some + i * threads; k < end) {
-          held[k - begin] = value[i];
-          if constexpr (kAdds) added.x[row * added.x_stride + k] = value[i];
-        }
-    }
+  float values[kHeld], weights[kHeld], sum = 0;
+  load_columns(weight, me, threads, columns, weights);
+  wait_in_line();
+  for (int64_t begin = 0; begin < columns; begin += width) {
+    const int count = static_cast<int>(min(int64_t{width}, columns - begin));
+    load_columns(x + begin, me, threads, count, values);
+    if constexpr (kAdds) added.add(row, begin + me, threads, columns, values);
+    __syncthreads();  // nobody reads the part before this one any more
+    UNROLL
+    for (int i = 0; i < kHeld; i++) part[me + i * threads] = values[i];
     __syncthreads();
     if (me < 16)
-      for (int64_t k = me; k < end - begin; k += 16) squares = std::fma(held[k], held[k], squares);
+      for (int k = lane(); k < count; k += 16) sum = std::fma(part[k], part[k], sum);
   }
   if (warp() == 0) {
-    squares = sum_lanes(squares, 16);
-    if (me == 0) factor = norm_factor(squares, columns, a.epsilon);
+    sum = sum_lanes(sum, 16);
+    if (lane() == 0) factor = norm_factor(sum, columns, a.epsilon);
   }
   __syncthreads();
-  const int64_t padded = a.encoded.data ? encoded_columns(a.encoded) : columns;
-  for (int64_t some = me; some < padded; some += stride) {
-    UNROLL
-    for (int i = 0; i < kNormEach; i++) {
-      const int64_t k = some + i * threads;
-      value[i] = k < columns ? (columns <= kHeld ? held[k] : x[k]) * factor * a.weight[k] : 0;
+  const int64_t end = a.encoded.data ? encoded_columns(a.encoded) : columns;
+  for (int64_t begin = 0; begin < end; begin += width) {
+    if (columns > width) {  // else both are here
+      load_columns(x + begin, me, threads, columns - begin, values);
+      load_columns(weight + begin, me, threads, columns - begin, weights);
     }
     UNROLL
-    for (int i = 0; i < kNormEach; i++) {
-      const int64_t k = some + i * threads;
-      if (k < columns) a.out.row(row)[first + k] = value[i];
-      if (a.encoded.data && k < padded) encode_column(a.encoded, row, k, value[i]);  // whole warps
+    for (int i = 0; i < kHeld; i++) {
+      const int64_t k = begin + me + i * threads;
+      if (k >= end) break;  // to be encoded, whole warps
+      const float value = k < columns ? values[i] * factor * weights[i] : 0.0f;
+      if (k < columns) a.out.row(row)[first + k] = value;
+      if (a.encoded.data) encode_column(a.encoded, row, k, value);
     }
   }
 }
 
 // A warp a head.
 __global__ void sum_squares_kernel(SumSquares a) {
+  wait_in_line();
   const int64_t heads = blocks_of(a.x.columns, a.width), item = warp_item();
   if (item >= a.x.rows * heads) return;
   const int64_t row = item / heads, head = item % heads;
@@ -126,6 +134,7 @@ __global__ void sum_squares_kernel(SumSquares a) {
 }
 
 __global__ void norm_by_squares_kernel(NormBySquares a) {
+  wait_in_line();
   const int64_t row = blockIdx.x;
   float sum = 0;
   for (int64_t head = 0; head < a.sum_squares.columns; head++) sum = sum + a.sum_squares.row(row)[head];
@@ -146,21 +155,19 @@ void tree_combine(const Launch& launch, const TreeCombine& a) {
 
 template <bool kAdds>
 void enqueue_norm(const Launch& launch, const RmsNorm& a, const Added& added) {
-  const int64_t columns = static_cast<int64_t>(a.weight.size()), warps = blocks_of(columns, kNormEach * kWarp);
-  const int64_t threads = min(int64_t{kNormThreads}, warps * kWarp), held = min(columns, int64_t{kHeld});
-  enqueue_shared(launch, a.x.rows * (a.x.columns / columns), static_cast<int>(threads), held * 4, norm_kernel<kAdds>, a,
-                 added);
+  const int64_t columns = static_cast<int64_t>(a.weight.size()), runs = a.x.columns / columns;
+  enqueue(launch, a.x.rows * runs, columns > kThreads * kHeld ? kNormThreads : kThreads, rms_norm_kernel<kAdds>, a,
+          added);
 }
 
 void rms_norm(const Launch& launch, const RmsNorm& a) { enqueue_norm<false>(launch, a, {}); }
 
 // More nodes, which lie on other GPUs, are asked for by more threads than those of a row's one block.
 void add_norm(const Launch& launch, const AddNorm& a) {
-  const std::span<const float* const> nodes = a.sum.nodes;
-  if (nodes.size() > 2) return tree_combine(launch, a.sum), rms_norm(launch, a.norm);
-  const float* second = nodes.size() == 2 ? nodes[1] : nullptr;
-  enqueue_norm<true>(launch, a.norm,
-                     {a.sum.out.data, a.sum.out.stride, a.sum.stride, nodes[0], second, a.sum.accumulate});
+  const TreeCombine& sum = a.sum;
+  if (sum.nodes.size() > 2) return tree_combine(launch, sum), rms_norm(launch, a.norm);
+  const float* second = sum.nodes.size() == 2 ? sum.nodes[1] : nullptr;
+  enqueue_norm<true>(launch, a.norm, {sum.out, sum.stride, sum.nodes[0], second, sum.accumulate});
 }
 
 void sum_squares(const Launch& launch, const SumSquares& a) {

@@ -1,20 +1,20 @@
-// Operations on rows: lookup, encoding, elementwise ones, sampling. Orders of sums are the reference's
+// Operations on rows: lookup, encoding, elementwise ones. Orders of sums are the reference's
 // (kernels/cpu/reference.cpp).
 #include "kernels/cuda/encode.cuh"
-#include "kernels/random.h"
-#include "kernels/token_order.h"
 
 namespace trireme::cuda {
 
 namespace {
 
 __global__ void embed_kernel(Embed a) {
+  wait_in_line();
   const int64_t row = blockIdx.x, token = int64_t{a.tokens[row]} - a.first_token;
   if (token < 0 || token >= a.table.n) return;
   for (int64_t k = threadIdx.x; k < a.table.k; k += blockDim.x) a.out.row(row)[k] = value_at(a.table, token, k);
 }
 
 __global__ void gather_rows_kernel(GatherRows a) {
+  wait_in_line();
   const int64_t row = blockIdx.x;
   const float* from = a.row(row);
   for (int64_t k = threadIdx.x; k < a.out.columns; k += blockDim.x) a.out.row(row)[k] = from[k];
@@ -22,6 +22,7 @@ __global__ void gather_rows_kernel(GatherRows a) {
 
 // A thread a column.
 __global__ void encode_kernel(Encode a) {
+  wait_in_line();
   const int64_t columns = encoded_columns(a.out), item = item_of(a.x.rows * columns);
   if (item < 0) return;  // whole warps
   const int64_t row = item / columns, k = item % columns;
@@ -30,6 +31,7 @@ __global__ void encode_kernel(Encode a) {
 
 // A thread a column, in whole warps.
 __global__ void gated_mul_kernel(GatedMul a) {
+  wait_in_line();
   const int64_t columns = blocks_of(a.gate.columns, kWarp) * kWarp, item = item_of(a.gate.rows * columns);
   if (item < 0) return;
   const int64_t row = item / columns, k = item % columns;
@@ -43,6 +45,7 @@ __global__ void gated_mul_kernel(GatedMul a) {
 }
 
 __global__ void add_bias_kernel(AddBias a) {
+  wait_in_line();
   const int64_t item = item_of(a.x.rows * a.x.columns);
   if (item < 0) return;
   const int64_t row = item / a.x.columns, k = item % a.x.columns;
@@ -50,6 +53,7 @@ __global__ void add_bias_kernel(AddBias a) {
 }
 
 __global__ void add_scaled_kernel(AddScaled a) {
+  wait_in_line();
   const int64_t item = item_of(a.x.rows * a.x.columns);
   if (item < 0) return;
   const int64_t row = item / a.x.columns, k = item % a.x.columns;
@@ -57,121 +61,12 @@ __global__ void add_scaled_kernel(AddScaled a) {
 }
 
 __global__ void scale_kernel(Scale a) {
+  wait_in_line();
   const int64_t item = item_of(a.x.rows * a.x.columns);
   if (item < 0) return;
   const int64_t row = item / a.x.columns, k = item % a.x.columns;
   const float x = a.x.row(row)[k] * a.scale;
   a.x.row(row)[k] = a.softcap > 0 ? soft_cap(x, a.softcap) : x;
-}
-
-// The better of two: higher score, ties by lower id, -1 behind all. Tokens differ, so the order of asking cannot show.
-__device__ SampledToken better(SampledToken a, SampledToken b) {
-  if (a.token < 0 || b.token < 0) return a.token < 0 ? b : a;
-  if (a.score == b.score) return a.token < b.token ? a : b;
-  return a.score > b.score ? a : b;
-}
-
-// A block a row, of as many threads as a block may have: it is a single one of the GPU's that reads a whole vocabulary.
-constexpr int kSampleThreads = 1024;
-__global__ void __launch_bounds__(kSampleThreads) sample_kernel(Sample a) {
-  const SampleRow row = a.rows[blockIdx.x];
-  SampledToken best;
-  bool nan = false;
-  for (int32_t t = static_cast<int32_t>(threadIdx.x); t < a.tokens; t += static_cast<int32_t>(blockDim.x)) {
-    float score = row.logits[t];
-    nan = nan || std::isnan(score);
-    if (!row.before.holds(score, a.first_token + t)) continue;
-    if (row.temperature > 0) {
-      const float u = uniform_float(token_word(row.key, row.position, a.first_token + t));
-      score = score / row.temperature + -log_float(-log_float(u));
-    }
-    best = better(best, {score, a.first_token + t, 0});
-  }
-  __shared__ float scores[kSampleThreads];
-  __shared__ int32_t tokens[kSampleThreads];
-  __shared__ int nans;
-  const unsigned me = threadIdx.x;
-  if (me == 0) nans = 0;
-  __syncthreads();
-  scores[me] = best.score, tokens[me] = best.token;
-  if (nan) nans = 1;  // whoever writes it writes the same
-  __syncthreads();
-  for (unsigned half = kSampleThreads / 2; half >= 1; half /= 2) {
-    if (me < half) {
-      const SampledToken both = better({scores[me], tokens[me], 0}, {scores[me + half], tokens[me + half], 0});
-      scores[me] = both.score, tokens[me] = both.token;
-    }
-    __syncthreads();
-  }
-  if (me > 0) return;
-  const bool none = nans || tokens[0] < 0;
-  a.out[blockIdx.x] = none ? SampledToken{} : SampledToken{scores[0], tokens[0], row.logits[tokens[0] - a.first_token]};
-}
-
-// A block a row. The order of the least of the best is found byte by byte, from the highest: by how many tokens have
-// which. Then the tokens above it and the first ones at it are taken, in the order of their ids.
-__global__ void best_tokens_kernel(BestTokens a) {
-  constexpr int kWarps = kThreads / kWarp;
-  static_assert(kThreads == 256, "a thread a value of a byte");
-  __shared__ int bins[256], above_of[kWarps], at_of[kWarps], left_of_row;
-  __shared__ uint32_t least_of_row;
-  const float* logits = a.rows[blockIdx.x];
-  TokenLogit* out = a.out.data() + int64_t{blockIdx.x} * a.count;
-  const int me = static_cast<int>(threadIdx.x);
-  uint32_t least = 0;
-  int left = a.count;  // to be taken of those at `least`, as far as it is known
-  for (int shift = 24; shift >= 0 && a.tokens > a.count; shift -= 8) {
-    bins[me] = 0;
-    __syncthreads();
-    for (int32_t t = me; t < a.tokens; t += kThreads) {
-      const uint32_t order = logit_order(logits[t]);
-      if (shift == 24 || order >> (shift + 8) == least >> (shift + 8)) atomicAdd(&bins[order >> shift & 255], 1);
-    }
-    __syncthreads();
-    if (me == 0) {
-      uint32_t bin = 255;
-      for (; bins[bin] < left; bin--) left -= bins[bin];
-      least_of_row = least | bin << shift, left_of_row = left;
-    }
-    __syncthreads();
-    least = least_of_row, left = left_of_row;
-  }
-  int above_before = 0, at_before = 0;
-  for (int32_t first = 0; first < a.tokens; first += kThreads) {
-    const int32_t t = first + me;
-    const uint32_t order = t < a.tokens ? logit_order(logits[t]) : 0;
-    const bool above = t < a.tokens && order > least, at = t < a.tokens && order == least;
-    const unsigned above_lanes = __ballot_sync(kAllLanes, above), at_lanes = __ballot_sync(kAllLanes, at);
-    __syncthreads();  // nobody reads the counts before these any more
-    if (lane() == 0) above_of[warp()] = __popc(above_lanes), at_of[warp()] = __popc(at_lanes);
-    __syncthreads();
-    const unsigned lower = (1u << lane()) - 1;
-    int above_here = above_before + __popc(above_lanes & lower), at_here = at_before + __popc(at_lanes & lower);
-    for (int w = 0; w < kWarps; w++) {
-      if (w < warp()) above_here += above_of[w], at_here += at_of[w];
-      above_before += above_of[w], at_before += at_of[w];
-    }
-    if (above || (at && at_here < left)) out[above_here + min(at_here, left)] = {logits[t], a.first_token + t};
-  }
-  for (int i = above_before + min(at_before, left) + me; i < a.count; i += kThreads) out[i] = {};
-}
-
-// A warp a unit of a row, sixteen chains.
-__global__ void exp_sums_kernel(ExpSums a) {
-  const int64_t item = warp_item(), units = a.units();
-  if (item >= static_cast<int64_t>(a.rows.size()) * units) return;
-  const ExpSumRow row = a.rows[static_cast<size_t>(item / units)];
-  const int32_t first = static_cast<int32_t>(item % units) * a.unit, columns = min(a.unit, a.tokens - first);
-  const float* x = row.logits + first;
-  float top = -INFINITY, sum = 0;
-  for (int32_t k = lane(); k < columns; k += kWarp) top = std::fmax(top, x[k]);
-  top = largest_of(top);
-  if (lane() < 16 && top > -INFINITY)
-    for (int32_t k = lane(); k < columns; k += 16)
-      if (row.before.holds(x[k], a.first_token + first + k)) sum += exp_float((x[k] - top) / row.temperature);
-  sum = sum_lanes(sum, 16);
-  const int32_t at = row.token - a.first_token - first;
-  if (lane() == 0) a.out[static_cast<size_t>(item)] = {top, sum, at >= 0 && at < columns ? x[at] : 0};
 }
 
 void embed(const Launch& launch, const Embed& a) { enqueue(launch, a.out.rows, kThreads, embed_kernel, a); }
@@ -202,19 +97,6 @@ void scale(const Launch& launch, const Scale& a) {
   enqueue(launch, blocks_of(a.x.rows * a.x.columns, kThreads), kThreads, scale_kernel, a);
 }
 
-void sample(const Launch& launch, const Sample& a) {
-  enqueue(launch, static_cast<int64_t>(a.rows.size()), kSampleThreads, sample_kernel, a);
-}
-
-void best_tokens(const Launch& launch, const BestTokens& a) {
-  enqueue(launch, static_cast<int64_t>(a.rows.size()), kThreads, best_tokens_kernel, a);
-}
-
-void exp_sums(const Launch& launch, const ExpSums& a) {
-  enqueue(launch, blocks_of(static_cast<int64_t>(a.rows.size()) * a.units(), kThreads / kWarp), kThreads,
-          exp_sums_kernel, a);
-}
-
 }  // namespace
 
 void fill_rows(Kernels& kernels) {
@@ -225,9 +107,6 @@ void fill_rows(Kernels& kernels) {
   kernels.add_bias = add_bias;
   kernels.add_scaled = add_scaled;
   kernels.scale = scale;
-  kernels.sample = sample;
-  kernels.best_tokens = best_tokens;
-  kernels.exp_sums = exp_sums;
 }
 
 }  // namespace trireme::cuda
@@ -243,6 +122,7 @@ void fill_cuda(Kernels& kernels, int architecture) {
   cuda::fill_rope(kernels);
   cuda::fill_attention(kernels);
   cuda::fill_experts(kernels);
+  cuda::fill_sampling(kernels);
 }
 
 }  // namespace trireme

@@ -2,7 +2,8 @@
 // warps every eighth unit of the contraction; the units' sums meet in shared memory, where their tree runs.
 //
 // A warp keeps copies of the next steps under way while it multiplies, in a ring of its own: no other warp waits for it
-// within a unit. Little's law says how many bytes must be under way: docs/cuda.md.
+// within a unit. Little's law says how many bytes must be under way: docs/cuda.md. Weights, which nobody writes, come
+// to the ring while what makes x is still at work.
 #include "kernels/cuda/matmul.cuh"
 #include "kernels/cuda/step_copy.cuh"
 #include "kernels/cuda/step_multiply.cuh"
@@ -14,20 +15,22 @@ namespace {
 constexpr int kStreams = kThreads / kWarp;  // warps of a block, and units that it sums at a time
 
 // Steps that a ring holds, one of them in use. With one panel every GPU of sm_80 and later has the shared memory
-// (99 KiB), with two panels and 32 rows sm_90 (227 KiB).
-__host__ __device__ constexpr int ring_steps(PackedForm form, int panels) {
+// (99 KiB), with two panels and 32 rows sm_90 (227 KiB). Deep ones are for blocks so few that each has to have twice as
+// much under way.
+__host__ __device__ constexpr int ring_steps(PackedForm form, int panels, bool deep) {
   const bool two = panels == 2;
+  const int times = deep ? 2 : 1;
   switch (form) {
     case PackedForm::bf16:
-      return two ? 4 : 6;
+      return times * (two ? 4 : 6);
     case PackedForm::e4m3:
-      return two ? 4 : 8;
+      return times * (two ? 4 : 8);
     case PackedForm::q8:
-      return two ? 3 : 5;
+      return times * (two ? 3 : 5);
     case PackedForm::e4m3_groups:
-      return two ? 3 : 7;
+      return times * (two ? 3 : 7);
     default:
-      return two ? 4 : 7;
+      return times * (two ? 4 : 7);
   }
 }
 // Floats from one row of a unit's sums to the next: 4 more, so that the four lanes of a quad write to different banks.
@@ -39,11 +42,11 @@ struct Places {
   int step, ring;
   int64_t sums, stacks;
 };
-template <PackedForm kForm, int kPanels, int kRows>
+template <PackedForm kForm, int kPanels, int kRows, bool kDeep>
 Places places_of(const PackedView& w, const Units& units) {
   const StepShape shape = step_shape(w);
   const int step = shape.step(kPanels, kRows, row_pieces(kForm));
-  return {shape, step, ring_steps(kForm, kPanels) * step, int64_t{kStreams} * kRows * sums_stride(kPanels) * 4,
+  return {shape, step, ring_steps(kForm, kPanels, kDeep) * step, int64_t{kStreams} * kRows * sums_stride(kPanels) * 4,
           int64_t{units.max_depth} * kRows * kPanels * kPanel * 4};
 }
 
@@ -71,10 +74,10 @@ __device__ int push_units(const Tree& tree, int first, int last, const float* su
   return depth;
 }
 
-template <PackedForm kForm, int kPanels, int kRows>
+template <PackedForm kForm, int kPanels, int kRows, bool kDeep>
 __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
     stream_matmul_kernel(MatMul a, Units units, Places places) {
-  constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm, kPanels);
+  constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm, kPanels, kDeep);
   constexpr int kStride = sums_stride(kPanels), kOutputs = kPanels * kPanel;
   const int64_t groups = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / groups * kRows;
   const int64_t first_panel = blockIdx.x % groups * kPanels;
@@ -87,21 +90,30 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
   const PanelCopy<kForm, kWarp> first_copy(a.w, places.shape, first_panel, lane());
   const PanelCopy<kForm, kWarp> second_copy(a.w, places.shape, first_panel + 1, lane());
   const RowCopy<kForm, kRows, kWarp> row_copy(a.x, first_row, lane(), units);
-  Steps<kForm> coming(units, warp(), kStreams);
-  auto copy_next = [&](std::byte* to) {
+  auto copy_weights = [&](const Steps<kForm>& of, std::byte* to) {
+    first_copy.copy(of.k, of.end, to);
+    if constexpr (kPanels == 2) second_copy.copy(of.k, of.end, to + panel);
+  };
+  Steps<kForm> coming(units, warp(), kStreams), early = coming;
+  auto copy_rows = [&](std::byte* to) {
     if (!coming.done()) {
-      first_copy.copy(coming.k, coming.end, to);
-      if constexpr (kPanels == 2) second_copy.copy(coming.k, coming.end, to + panel);
       row_copy.copy(coming.k, coming.end, to + kPanels * panel);
       coming.next();
     }
     end_copies();
   };
-  for (int i = 0; i < kRing - 1; i++) copy_next(ring + i * step);
+  auto copy_next = [&](std::byte* to) {
+    if (!coming.done()) copy_weights(coming, to);
+    copy_rows(to);
+  };
+  for (int i = 0; i < kRing - 1 && !early.done(); i++, early.next()) copy_weights(early, ring + i * step);
+  wait_for_earlier();
+  for (int i = 0; i < kRing - 1; i++) copy_rows(ring + i * step);
 
   int at = 0, depth = 0;  // step of the ring in use; of the trees
   for (int first = 0; first < units.tree.nodes; first += kStreams) {
     const int last = min(first + kStreams, units.tree.nodes);
+    if (last == units.tree.nodes) let_next_begin();
     if (const int u = first + warp(); u < last) {
       Sums<kTiles> sums[kPanels] = {};
       float4 scales[kPanels];
@@ -145,28 +157,33 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
   }
 }
 
-template <PackedForm kForm, int kPanels, int kRows>
+template <PackedForm kForm, int kPanels, int kRows, bool kDeep = false>
 bool enqueue_stream(const Launch& launch, const MatMul& a, const Units& units) {
-  const Places places = places_of<kForm, kPanels, kRows>(a.w, units);
+  const Places places = places_of<kForm, kPanels, kRows, kDeep>(a.w, units);
   const int64_t shared = int64_t{kStreams} * places.ring + places.sums + places.stacks;
   if (shared > most_shared()) return false;
   enqueue_shared(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kPanels * kPanel), kThreads, shared,
-                 stream_matmul_kernel<kForm, kPanels, kRows>, a, units, places);
+                 stream_matmul_kernel<kForm, kPanels, kRows, kDeep>, a, units, places);
   return true;
 }
 
 constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for 132 SMs
+constexpr int64_t kHalfOfSms = 66;       // blocks that leave as many of 132 idle
 
 // More rows, more outputs beside them: all blocks read all rows, from L2. But weights that take many instructions to
 // decode want all SMs, so that a narrow layer's blocks stay small.
 template <PackedForm kForm>
 bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Units& units) {
   const bool wide = a.w.n >= kManyOutputs;
+  const auto are_few = [&a](int panels) { return blocks_of(a.w.n, panels * kPanel) <= kHalfOfSms; };
   if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, units)) return true;
   if constexpr (kForm != PackedForm::bf16)
     if (a.x.rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, units)) return true;
+  if constexpr (kForm == PackedForm::bf16)
+    if (a.x.rows > 8 && are_few(2) && enqueue_stream<kForm, 2, 16, true>(launch, a, units)) return true;
   if (a.x.rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, units)) return true;
   if (wide && enqueue_stream<kForm, 2, 8>(launch, a, units)) return true;
+  if (are_few(1) && enqueue_stream<kForm, 1, 8, true>(launch, a, units)) return true;
   return enqueue_stream<kForm, 1, 8>(launch, a, units);
 }
 

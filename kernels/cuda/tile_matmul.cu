@@ -17,7 +17,10 @@ constexpr int kMostSums = kSharedSums + 3;  // in y enough for 32 units
 constexpr int kFetchedAhead = 128;
 constexpr int kRowTilesTogether = 8;  // that blocks take beside each other: these rows and weights fit L2
 
-__host__ __device__ constexpr int ring_of_tile(PackedForm form) {
+// Steps of a ring. 64 rows leave shared memory (163 KiB of sm_80) for many: there are few blocks then, and what each
+// has under way is what they can draw from memory.
+__host__ __device__ constexpr int ring_of_tile(PackedForm form, int rows) {
+  if (rows == 64) return form == PackedForm::e4m3 ? 12 : form == PackedForm::bf16 ? 9 : 7;
   return form == PackedForm::q8 ? 2 : form == PackedForm::q4 || form == PackedForm::e4m3_groups ? 3 : 4;
 }
 template <int kRows>
@@ -88,7 +91,7 @@ __device__ TileIndex tile_of(int64_t i, int64_t row_tiles, int64_t output_tiles)
 // Steps of a block's tile, as they come to its ring; and the warp's place in them.
 template <PackedForm kForm, int kRows, By kBy>
 struct TileSteps {
-  static constexpr int kRing = ring_of_tile(kForm), kTeam = kThreads / kTilePanels;  // threads that copy a panel
+  static constexpr int kRing = ring_of_tile(kForm, kRows), kTeam = kThreads / kTilePanels;  // threads that copy a panel
   // Copies under way. Warpgroups still read the step before while these begin.
   static constexpr int kAhead = kRing - (kBy == By::warpgroups ? 2 : 1);
   struct Operands {
@@ -114,7 +117,10 @@ struct TileSteps {
         panel_copy(a.w, shape, panel + copied(), static_cast<int>(threadIdx.x) % kTeam),
         row_copy(a.x, row, static_cast<int>(threadIdx.x), all),
         coming(all, 0, 1) {
-    for (int i = 0; i < kAhead; i++) copy_next(ring + i * step);
+    Steps<kForm> early = coming;  // weights, which nobody writes
+    for (int i = 0; i < kAhead && !early.done(); i++, early.next()) copy_weights(early, ring + i * step);
+    wait_for_earlier();
+    for (int i = 0; i < kAhead; i++) copy_rows(ring + i * step);
   }
 
   // The warp's operands of the next step; past the last one anything.
@@ -131,14 +137,20 @@ struct TileSteps {
 
  private:
   __device__ static int copied() { return static_cast<int>(threadIdx.x) / kTeam; }
-  __device__ void copy_next(std::byte* to) {
+  __device__ void copy_weights(const Steps<kForm>& of, std::byte* to) const {
+    panel_copy.copy(of.k, of.end, to + copied() * shape.panel);
+    if constexpr (kBy == By::warpgroups) panel_copy.prefetch(of.k + kFetchedAhead);
+  }
+  __device__ void copy_rows(std::byte* to) {
     if (!coming.done()) {
-      panel_copy.copy(coming.k, coming.end, to + copied() * shape.panel);
       row_copy.copy(coming.k, coming.end, to + kTilePanels * shape.panel);
-      if constexpr (kBy == By::warpgroups) panel_copy.prefetch(coming.k + kFetchedAhead);
       coming.next();
     }
     end_copies();
+  }
+  __device__ void copy_next(std::byte* to) {
+    if (!coming.done()) copy_weights(coming, to);
+    copy_rows(to);
   }
 };
 
@@ -230,6 +242,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   bool has_newest = false;
   int depth = 0;
   for (int u = 0; u < units.tree.nodes; u++) {
+    if (u + 1 == units.tree.nodes) let_next_begin();
     Sums<kTiles> sums = {};
     const float4 scales = exists ? unit_scales<kForm>(a.w, shape, my_panel, units.begin(u)) : float4{};
     unit.add(u, sums);
@@ -256,7 +269,7 @@ template <PackedForm kForm, int kRows, By kBy>
 bool enqueue_tile(const Launch& launch, const MatMul& a, const Units& units) {
   const StepShape shape = step_shape(a.w);
   const int step = shape.step(kTilePanels, kRows, row_pieces(kForm));
-  const int64_t shared = ring_of_tile(kForm) * step + kSharedSums * sums_bytes<kRows>();
+  const int64_t shared = ring_of_tile(kForm, kRows) * step + kSharedSums * sums_bytes<kRows>();
   if (shared > most_shared()) return false;
   const int64_t row_tiles = blocks_of(a.x.rows, kRows);
   enqueue_shared(launch, row_tiles * blocks_of(a.w.n, kTilePanels * kPanel), kThreads, shared,

@@ -39,6 +39,7 @@ Sampler::Sampler(const ModelConfig& config, const UnitTable& units, Stage& stage
       from_(to_.size()) {
   for (int r = 0; r < group.size(); r++) shares_.push_back(RankShare::of(config, units, group.size(), r));
   logits_ = device.allocate(logits_bytes(shares_[static_cast<size_t>(group.rank())], limits), "logits");
+  parts_ = device.allocate(static_cast<size_t>(chunk_rows_) * kSampleParts * sizeof(SampledToken), "parts of rows");
 }
 
 size_t Sampler::logits_bytes(const RankShare& share, const StepLimits& limits) {
@@ -124,8 +125,11 @@ void Sampler::launch_listed() {
   const auto first = static_cast<int32_t>(mine.first_token), tokens = static_cast<int32_t>(mine.num_tokens);
   std::byte* window = group_.window();
   const Shown to = shown_by(group_.rank());
-  device_.launch(kernels_.sample,
-                 Sample{sample_rows_, first, tokens, {reinterpret_cast<SampledToken*>(window), sample_rows_.size()}});
+  device_.launch(kernels_.sample, Sample{sample_rows_,
+                                         first,
+                                         tokens,
+                                         {reinterpret_cast<SampledToken*>(window), sample_rows_.size()},
+                                         {parts_.as<SampledToken>(), sample_rows_.size() * kSampleParts}});
   const size_t sums = sum_rows_.size() * static_cast<size_t>(units_of(mine));
   if (sums > 0)
     device_.launch(kernels_.exp_sums,

@@ -107,6 +107,7 @@ class Sampler {
   std::vector<size_t> slot_of_item_;  // of the plan
   std::vector<Row> rows_;
   Buffer logits_;  // [chunk, tokens held]
+  Buffer parts_;   // [chunk, kSampleParts] SampledToken: a GPU's
   // Of a chunk.
   int32_t best_count_ = 0;                    // of every list of best tokens
   std::vector<int32_t> row_numbers_;          // [chunk]

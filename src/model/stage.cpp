@@ -178,11 +178,13 @@ void Stage::attend(const Input& in, const LayerWeights& layer, const LayerPlan& 
   if (config_.qk_norm == QkNorm::head) normalize_heads(q, k, layer);
   if (config_.qk_norm == QkNorm::row) normalize_rows(q, k, layer);
   device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.angles, batch.slots, plan.rope, pages});
-  device_.launch(kernels_.attention,
-                 Attention{q, batch.spans, kv_head_of_.span<int32_t>(), attention_scale_,
-                           static_cast<float>(config_.attention_softcap), plan.window, pages, attended});
-  product(encoded(attended, layer.o), layer.o, over_heads_, reduce_heads_.roots(), config_.hidden_size,
-          reduce_heads_.root_stride(rows));
+  const Activations o_input = form_of(attended, layer.o);
+  const bool encodes = config_.head_dim % kInputGroup == 0;  // no group of an encoding is two heads'
+  device_.launch(kernels_.attention, Attention{q, batch.spans, kv_head_of_.span<int32_t>(), attention_scale_,
+                                               static_cast<float>(config_.attention_softcap), plan.window, pages,
+                                               attended, encodes ? to_encode(o_input) : Activations{}});
+  product(encodes ? o_input : encoded(attended, layer.o), layer.o, over_heads_, reduce_heads_.roots(),
+          config_.hidden_size, reduce_heads_.root_stride(rows));
 }
 
 // Leaves this rank's roots of down.

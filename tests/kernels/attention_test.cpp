@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "base/math.h"
@@ -316,6 +317,29 @@ TEST_CASE("attention: every level and part count gives the reference's bits") {
           CHECK(same_floats(out.data(), expected.data(), out.size()));
         }
     }
+}
+
+TEST_CASE("attention leaves its rows in the form of products, too: encode's bits, at every level") {
+  for (const Model& model : {Model{9, 3, 64, DType::bf16}, Model{4, 4, 32, DType::f32}, Model{2, 1, 512, DType::bf16}})
+    for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8, ActivationForm::e4m3})
+      for (const auto& lengths : kLengths) {
+        const Sequences s = make(model, lengths, 0);
+        const std::vector<float> expected = attend(s, "reference", 1);
+        const int64_t columns = int64_t{model.heads} * model.head_dim, row_bytes = activation_row_bytes(form, columns);
+        const auto encoded_in = [&](Guarded& out) { return Activations{form, out.data(), s.rows, columns, row_bytes}; };
+        Guarded encoded(static_cast<size_t>(s.rows * row_bytes)), floats(expected.size() * 4);
+        select_kernels("reference").encode({}, {{expected.data(), s.rows, columns}, encoded_in(encoded)});
+        for (auto level : available_levels()) {
+          CAPTURE(level);
+          Guarded out(static_cast<size_t>(s.rows * row_bytes));
+          Attention attention = s.attention(floats.floats());
+          attention.encoded = encoded_in(out);
+          each_part(3, [&](const Launch& launch) { select_kernels(level).attention(launch, attention); });
+          CHECK(std::equal(encoded.data(), encoded.data() + s.rows * row_bytes, out.data()));
+          CHECK(same_floats(floats.floats(), expected.data(), expected.size()));
+          CHECK(out.intact());
+        }
+      }
 }
 
 TEST_CASE("attention: wide heads have the reference's bits with whatever shared memory a GPU has") {

@@ -145,8 +145,13 @@ TEST_CASE("sample: greedy takes the largest, ties by lower id, a NaN nothing") {
   for (auto level : available_levels()) {
     SampledToken out;
     SampleRow row{logits.data(), 0, 0, 0};
+    std::vector<SampledToken> parts(kSampleParts);
     auto sample = [&](int32_t tokens) {
+      SampledToken by_parts;
       select_kernels(level).sample({}, {{&row, 1}, 10, tokens, {&out, 1}});
+      select_kernels(level).sample({}, {{&row, 1}, 10, tokens, {&by_parts, 1}, parts});
+      CHECK(by_parts.token == out.token);
+      CHECK(by_parts.logit == out.logit);
       return out.token;
     };
     CHECK(sample(5) == 11);
@@ -175,8 +180,9 @@ TEST_CASE("sample: every level and every split of the vocabulary gives the refer
           SampleRow left = row, right = row;
           right.logits += cut;
           SampledToken a, b;
+          std::vector<SampledToken> parts(kSampleParts, {NAN, 5, NAN});
           select_kernels(level).sample({}, {{&left, 1}, 0, cut, {&a, 1}});
-          select_kernels(level).sample({}, {{&right, 1}, cut, kTokens - cut, {&b, 1}});
+          select_kernels(level).sample({}, {{&right, 1}, cut, kTokens - cut, {&b, 1}, parts});
           SampledToken best = a.token < 0 || (b.token >= 0 && b.score > a.score) ? b : a;
           CAPTURE(level);
           CAPTURE(cut);

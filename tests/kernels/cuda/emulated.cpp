@@ -7,5 +7,6 @@
 #include "kernels/cuda/norms.cu"
 #include "kernels/cuda/rope.cu"
 #include "kernels/cuda/rows.cu"
+#include "kernels/cuda/sampling.cu"
 #include "kernels/cuda/stream_matmul.cu"
 #include "kernels/cuda/tile_matmul.cu"

@@ -10,6 +10,7 @@
 #include "kernels/cuda/norms.cu"
 #include "kernels/cuda/rope.cu"
 #include "kernels/cuda/rows.cu"
+#include "kernels/cuda/sampling.cu"
 #include "kernels/cuda/stream_matmul.cu"
 #include "kernels/cuda/tile_matmul.cu"
 #undef fill_cuda
@@ -57,7 +58,9 @@ void reach(const MatMul& a) {
 void reach(const RopeAppend& a) {
   reach(a.q), reach(a.k), reach(a.v), reach(a.angles), reach(a.slots), reach(a.rope), reach(a.pages);
 }
-void reach(const Attention& a) { reach(a.q), reach(a.spans), reach(a.kv_head_of), reach(a.pages), reach(a.out); }
+void reach(const Attention& a) {
+  reach(a.q), reach(a.spans), reach(a.kv_head_of), reach(a.pages), reach(a.out), reach(a.encoded);
+}
 void reach_tables(std::span<const AttentionSpan> spans) {
   for (const AttentionSpan& span : spans)
     reach(span.block_table, (span.first_position + span.rows + kBlockTokens - 1) / kBlockTokens * 4);
@@ -80,7 +83,7 @@ void reach(const TreeCombine& a) {
 }
 void reach(const AddNorm& a) { reach(a.sum), reach(a.norm); }
 void reach(const Sample& a) {
-  reach(a.rows), reach(a.out);
+  reach(a.rows), reach(a.out), reach(a.parts);
   for (const SampleRow& row : a.rows) reach(row.logits, int64_t{a.tokens} * 4);
 }
 void reach(const BestTokens& a) {

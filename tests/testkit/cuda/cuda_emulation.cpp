@@ -69,7 +69,7 @@ struct Fiber {
   jmp_buf place;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   uint64_t warp_operations = 0;
-  bool entered = false, done = false;
+  bool entered = false, done = false, waited = false;  // for earlier kernels
 };
 
 struct Block {
@@ -138,7 +138,7 @@ void run_block(int threads) {
   std::fill(block.memory.begin(), block.memory.end(), uint4{~0u, ~0u, ~0u, ~0u});
   for (Warp& warp : block.warps) warp.barrier = {kWarpLanes, 0, 0};
   for (int i = 0; i < threads; i++) {
-    block.fibers[static_cast<size_t>(i)]->done = false;
+    block.fibers[static_cast<size_t>(i)]->done = block.fibers[static_cast<size_t>(i)]->waited = false;
     block.fibers[static_cast<size_t>(i)]->warp_operations = 0;
     block.fibers[static_cast<size_t>(i)]->copies.assign(1, {});
     block.fibers[static_cast<size_t>(i)]->products.assign(1, {});
@@ -186,6 +186,9 @@ void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, s
 }
 
 void __syncthreads() { wait_at(block.barrier); }
+
+void wait_for_earlier() { this_fiber().waited = true; }
+void must_have_waited() { must(this_fiber().waited, "a kernel's threads wait for what was enqueued before"); }
 
 void __nanosleep(unsigned) {
   block.asleep = true;

@@ -51,6 +51,12 @@ extern void (*enqueue_on_stream)(void* stream, std::function<void()> work);
 
 void __syncthreads();
 
+// A kernel that has begun before those that it follows are done (PTX: griddepcontrol). Here it never does; but its
+// threads must say when they would wait, and may copy no rows of x before.
+void wait_for_earlier();
+void must_have_waited();
+inline void let_next_begin() {}
+
 // Asynchronous copies (PTX: cp.async). Blocks with even numbers see them at once, the others as late as they may, so
 // that both a wait left out and memory used again too early show.
 void copy_async(std::byte* shared, const std::byte* global, int size, int bytes);
@@ -62,6 +68,7 @@ inline void copy_once(std::byte* shared, const std::byte* global, int bytes = 16
 }
 template <int kSize>
 void copy_shared(std::byte* shared, const std::byte* global, int bytes = kSize) {
+  must_have_waited();
   copy_async(shared, global, kSize, bytes);
 }
 inline void prefetch_line(const std::byte*) {}
