@@ -179,9 +179,7 @@ Manifest Job::manifest(const Session& session) const {
         {"logprobs", p.logprobs},
         {"prompt_logprobs", p.prompt_logprobs},
         {"digest", p.digest}}},
-      {"text",
-       {{"system", hex16(xxh3(text_or_file(options_.system, "--system")))},
-        {"instruction", hex16(xxh3(text_or_file(options_.instruction, "--instruction")))}}}};
+      {"text", {{"system", hex16(xxh3(options_.system))}, {"instruction", hex16(xxh3(options_.instruction))}}}};
   if (day_) m.identity["text"]["date"] = date_of(day_);
   m.about = {{"input", options_.input},     {"model", session.source().path()}, {"layout", session.layout_text()},
              {"ranks", environment_.ranks}, {"host", environment_.host},        {"started", utc_time(unix_seconds())}};

@@ -26,6 +26,7 @@ class Mistake:
     code: int
     says: list          # words of the message
     ranks: int = 1
+    other: str = ""     # options that one more rank has, and no other
     env: dict = dataclasses.field(default_factory=dict)
     nobody: bool = False  # as a user whom permissions hold; only root can ask for that
     gpu: bool = False     # on the GPU that does not exist (tests/testkit/cuda)
@@ -63,6 +64,10 @@ MISTAKES = [
     M("top-k on greedy decoding", RUN + " --top-k 5", 64, ["no effect on greedy", "--temperature"]),
     M("a stage split and another PP", RUN + " --stage-split 1,2 --pp 3", 64, ["--stage-split names 2 stages", "--pp is 3"]),
     M("a stage split of words", RUN + " --stage-split 1,x", 64, ["--stage-split is 'x'", "whole number"]),
+    # ranks that were told different things
+    M("ranks of different numerics", RUN, 78, ["rank 1 on", "has --numerics 'exact'", "rank 0 on", "'standard'", "give all ranks the same"], other="--numerics exact"),
+    M("ranks of different sampling", RUN + " --dp 2", 78, ["has --seed '7'", "'0'"], other="--seed 7"),
+    M("ranks that read different texts", RUN + " --dp 2", 78, ["rank 1 on", "has --instruction 'XXH3 "], other="--instruction @{dir}/text.txt"),
     # environment and config file
     M("a bad value in the environment", RUN, 64, ["TRIREME_MAX_SEQS", "'lots'"], env={"TRIREME_MAX_SEQS": "lots"}),
     M("a variable misspelled", RUN, 64, ["TRIREME_MAX_SEQ ", "did you mean TRIREME_MAX_SEQS?"], env={"TRIREME_MAX_SEQ": "4"}),
@@ -257,11 +262,12 @@ def check(checks, tiny, mistake, places, show):
         checks.skip(mistake.what, "this build has no emulated GPU")
         return
     command = [word.format(**places) for word in shlex.split(mistake.command)]
-    launcher = ["mpirun", "-n", str(mistake.ranks)] if mistake.ranks > 1 else []
+    launcher = ["mpirun", "-n", str(mistake.ranks)] if mistake.ranks > 1 or mistake.other else []
+    last = [":", "-n", "1", program, *command, *mistake.other.format(**places).split()] if mistake.other else []
     more = {"user": 65534, "group": 65534, "extra_groups": []} if mistake.nobody else {}
-    done = subprocess.run([*launcher, program, *command], capture_output=True, text=True, timeout=60, cwd=places["dir"],
+    done = subprocess.run([*launcher, program, *command, *last], capture_output=True, text=True, timeout=60, cwd=places["dir"],
                           env=tiny.environment(HOME=tiny.folder, **mistake.env), **more)
-    lines = message_of(done.stderr, mistake.ranks)
+    lines = message_of(done.stderr, mistake.ranks + bool(mistake.other))
     text = "\n".join(lines)
     if show:
         print(f"[{done.returncode}] {mistake.what}: trireme {mistake.command}\n    " + "\n    ".join(lines), flush=True)
