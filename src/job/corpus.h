@@ -34,9 +34,9 @@ class Corpus {
 // What a run must know of its input before it starts, from one pass over it.
 struct InputSummary {
   std::string kind;                // "jsonl" or "folder"
-  uint64_t bytes = 0;              // of the decompressed stream, or of all files
+  uint64_t bytes = 0;              // of the decompressed stream, or of all texts
   uint64_t rows = 0;               // exactly as many as a Corpus will yield
-  uint64_t digest = 0;             // XXH3 of the decompressed stream, or of the list of relative paths and sizes
+  uint64_t digest = 0;             // XXH3 of the decompressed stream, or of all relative paths and what the files hold
   bool begins_with_object = true;  // jsonl: its first content, if any, is a {, as JSONL's is
 };
 InputSummary survey_input(const std::string& path);

@@ -142,6 +142,9 @@ def check_sources(checks, tiny, model):
                  ["a.txt", "a/b/\u00fc.txt", "a/z.md", "b.txt"])
     _, by_rows = tiny.corpus("as-rows", lines(*({"id": r["id"], "text": files[r["id"]]} for r in results(seen))), model, "--max-tokens", "2")
     checks.check("a file is a text row", by_rows == seen)
+    tiny.put("folder/b.txt", "C")
+    done = tiny.run(["run", tiny.path("folder"), "-m", model, "-o", tiny.path("folder.out.jsonl"), "--max-tokens", "2"])
+    checks.check("a file of the same length with another text makes another input", done.returncode == 78 and b"input.xxh3" in done.stderr, done.stderr)
 
 
 def check_again(checks, tiny, model):
