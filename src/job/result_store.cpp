@@ -1,5 +1,7 @@
 #include "job/result_store.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -85,6 +87,8 @@ void ResultStore::publish(const std::string& path) {
   }
   write_block();
   publish_file(out, path);
+  ::unlink(part_.path().c_str());  // what cannot be removed takes space, and is overwritten by the next run
+  part_.close();
 }
 
 size_t ResultStore::index_bytes() const {

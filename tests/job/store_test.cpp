@@ -30,6 +30,7 @@ TEST_CASE("results come out in input order, whatever order they finished in") {
     for (uint64_t row = 0; row < order.size(); row++) expected += line(row) + "\n";
     CHECK(read_whole_file(folder / "out") == expected);
     CHECK(!std::filesystem::exists(folder / "out.tmp"));
+    CHECK(!std::filesystem::exists(folder / "part"));  // the results take their space once
   }
 }
 
@@ -43,6 +44,7 @@ TEST_CASE("a row is stored once, a missing one is noticed, and the old output st
   CHECK_THROWS_AS(store.append(1, "two\nlines"), Error);
   CHECK_THROWS_AS(store.publish(folder / "out"), Error);
   CHECK(read_whole_file(folder / "out") == "old");
+  CHECK(std::filesystem::exists(folder / "part"));
   store.append(1, "b");
   store.publish(folder / "out");
   CHECK(read_whole_file(folder / "out") == "a\nb\nc\n");
