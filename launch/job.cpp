@@ -126,12 +126,16 @@ int Job::finish(const PhaseSeconds& phases, const StepSpeeds& speeds, const nloh
 }
 
 void Job::failed(const Fault& fault) {
-  if (!ledger_ && !folder_.identity().is_null()) return;
-  end({.state = "failed",
-       .tally = ledger_ ? tally_so_far() : Tally{},
-       .seconds = seconds(),
-       .exit_code = static_cast<int>(fault.code),
-       .message = fault.text});
+  try {
+    if (!ledger_ && !folder_.identity().is_null()) return;
+    end({.state = "failed",
+         .tally = ledger_ ? tally_so_far() : Tally{},
+         .seconds = seconds(),
+         .exit_code = static_cast<int>(fault.code),
+         .message = fault.text});
+  } catch (const std::exception& error) {
+    log_.warn("status.json does not say why the run failed: {}", error.what());
+  }
 }
 
 ExitCode Job::code_of(uint64_t errors) const {

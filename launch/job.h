@@ -38,7 +38,8 @@ class Job {
   void show(const Engine& engine, int64_t positions, const GpuMonitor& gpu);
   // After the last row: the output, the summary, the exit code. ranks: what each of them says of itself.
   int finish(const PhaseSeconds& phases, const StepSpeeds& speeds, const nlohmann::ordered_json& ranks);
-  // Before begin() the folder may hold another run, whose status stays.
+  // Says so in status.json; a second fault on the way is logged, and never hides the first. Before begin() the folder
+  // may hold another run, whose status stays.
   void failed(const Fault& fault);
 
  private:

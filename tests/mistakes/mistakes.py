@@ -108,6 +108,7 @@ MISTAKES = [
     M("a run with another option", "run {in} -m {m} -o {dir}/done.jsonl --max-tokens 3", 78, ["sampling.max_tokens: 2 before, 3 now", "--restart"]),
     M("a run with another input", "run {dir}/other.jsonl -m {m} -o {dir}/done.jsonl --max-tokens 2", 78, ["input.", "before", "--restart"]),
     M("a full disk", "run {in} -m {m} -o {full}/out.jsonl --max-tokens 1", 74, ["{full}/", "No space left on device", "free space"]),
+    M("another fault where not even status.json has room", "run {in} -m {m} -o {full}/out.jsonl --tp 2 --dp 2", 78, ["2 x 1 x 2 = 4"]),
     M("a disk that fills while results are written", "run {dir}/many.jsonl -m {m} -o {fullsoon}/out.jsonl --max-tokens 4 --prompt-logprobs 20", 74,
       ["{fullsoon}/", "No space left on device", "free space"]),
     # layouts
