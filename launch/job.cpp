@@ -49,14 +49,20 @@ std::string date_of(int64_t day) {
 }
 
 Job::Job(const Options& options, const Environment& environment, Log& log)
-    : options_(options), environment_(environment), log_(log), folder_(checked_output(options)), start_(now_seconds()) {
-  input_ = options.input == "-" ? folder_.spool_stdin() : options.input;
+    : options_(options),
+      environment_(environment),
+      log_(log),
+      folder_(checked_output(options)),
+      start_(now_seconds()) {}
+
+void Job::survey() {
+  input_ = options_.input == "-" ? folder_.spool_stdin() : options_.input;
   summary_ = survey_input(input_);
   if (!summary_.begins_with_object)
-    log.warn(
+    log_.warn(
         "{} does not look like JSONL: its first row does not begin with {{, and every row gets a result of its "
         "own; for documents that are text files name a folder of .txt and .md files",
-        options.input == "-" ? "standard input" : options.input);
+        options_.input == "-" ? "standard input" : options_.input);
 }
 
 int Job::begin(const Session& session) {

@@ -22,8 +22,9 @@ namespace trireme {
 // Rank 0's side of a job: the input, the run folder, the results and what people see of it.
 class Job {
  public:
-  // Counts the input's rows.
+  // Takes the run folder; what fails from then on stands in its status.json.
   Job(const Options& options, const Environment& environment, Log& log);
+  void survey();  // counts the input's rows
 
   Demand demand() const;
   // Returns the exit code of a run that is complete already, or -1.

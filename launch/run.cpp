@@ -105,13 +105,16 @@ int run_command(const Options& given, const Environment& environment) {
   Waiter waiter(kSetUpDeadline);
   Communicator world = Communicator::world(waiter);
   Log log(given.log_level, world.rank());
-  Options options;
+  Options options = given;
   std::optional<Job> job;
   together(world, [&] {
-    options = with_texts(given);
     if (world.rank() == 0) job.emplace(options, environment, log);
   });
   try {
+    together(world, [&] {
+      options = with_texts(given);
+      if (job) job->survey();
+    });
     Session session(options, world, std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log)),
                     job ? job->demand() : std::optional<Demand>());
     int code = -1;

@@ -178,6 +178,13 @@ def check_status(checks, tiny, model):
     status = json.loads(tiny.run(["status", out, "--json"]).stdout)
     checks.equal("at the end all tokens are those of the results", status["tokens_so_far"], status["prompt_tokens"] + status["completion_tokens"])
 
+    early = tiny.path("early.out")
+    for what, source, code in (("no input", tiny.path("none.jsonl"), 66), ("no text", rows, 66)):
+        options = ["--instruction", "@" + tiny.path("none.txt")] if what == "no text" else []
+        checks.equal(f"{what}: {code}", tiny.run(["run", source, "-m", model, "-o", early, *options]).returncode, code)
+        status = json.loads(tiny.run(["status", early, "--json"]).stdout)
+        checks.check(f"{what}: status.json says so, too", (status["state"], status["exit_code"]) == ("failed", code) and "none." in status["message"], status)
+
     gone = subprocess.Popen(["true"])
     gone.wait()
     tiny.put("killed.run/status.json", '{"state": "running"}')
