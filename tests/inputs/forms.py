@@ -121,6 +121,14 @@ def check_nucleus(checks, tiny, model):
             checks.equal(f"{name}, {what}: the same tokens", [row["token_ids"] for row in results(other)], ids)
 
 
+def check_small_cache(checks, tiny, model):
+    """Rows that a cache cannot hold are errors, whose words do not say how large it is: that is the layout's."""
+    rows = lines({"prompt": "a" * 100, "max_tokens": 20}, {"prompt": "b", "max_tokens": 2})
+    outputs = [tiny.corpus("small", rows, model, "--kv-blocks", blocks)[1] for blocks in ("1", "2")]
+    checks.equal("too long for the cache", [r.get("error", {}).get("code") for r in results(outputs[0])], ["too_long", None])
+    checks.check("on a larger one, still too small: the same bytes", outputs[0] == outputs[1], outputs)
+
+
 def check_sources(checks, tiny, model):
     rows = lines(*({"id": i, "prompt": f"row {i}", "max_tokens": 2} for i in range(5)))
     _, expected = tiny.corpus("file", rows, model)
@@ -381,7 +389,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_sources, check_again, check_status, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_small_cache, check_sources, check_again, check_status, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
             part(checks, tiny, model)
     checks.end()
 
