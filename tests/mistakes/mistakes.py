@@ -297,6 +297,12 @@ def main():
                                timeout=60, env=tiny.environment(SLURM_JOBID="5", SLURM_STEP_ID="0", SLURM_STEP_NUM_TASKS="1", SLURM_PROCID="0", SLURM_NODELIST="x"),
                                check=False)
         checks.equal("one task of srun without PMIx is no mistake", alone.returncode, 0)
+        # Other ranks would wait for a rank whose environment does not say that there are others.
+        command = [tiny.trireme, "run", done, "-m", model, "-o", tiny.path("unsaid.jsonl")]
+        unsaid = subprocess.run(["mpirun", "-n", "1", *command, ":", "-n", "1", "env", "-u", "OMPI_COMM_WORLD_SIZE", *command[:3]],
+                                capture_output=True, timeout=60, env=tiny.environment(), check=False)
+        checks.check("a rank that fails alone ends all, whatever its environment says", unsaid.returncode == 64 and b"no model was named" in unsaid.stderr,
+                     unsaid.stderr)
         put_files(tiny, model)
         places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder,
                   **{name: small_disk(tiny, name, ballast) for name, ballast in DISKS.items()}}
