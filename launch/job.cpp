@@ -81,7 +81,7 @@ int Job::begin(const Session& session) {
   }
   if (options_.input == "-") input_ = folder_.path_of_stdin();
   store_.emplace(folder_.part_path());
-  ledger_.emplace(Corpus::open(input_), summary_.rows, *store_, xxh3(run.identity.dump()));
+  ledger_.emplace(Corpus::open(input_), summary_, *store_, xxh3(run.identity.dump()));
   folder_.write_status(Status{.tally = ledger_->tally(), .seconds = seconds()}.to_json(unix_seconds()), Durable::no);
   return -1;
 }

@@ -54,6 +54,7 @@ class JsonlCorpus : public Corpus {
     }
     return std::nullopt;
   }
+  uint64_t digest() const override { return hash_.digest(); }
 
  private:
   // False when the input had ended before this line.
@@ -82,12 +83,14 @@ class JsonlCorpus : public Corpus {
       row.error_code = "damaged_input";
       row.error_message = error.what();
     }
+    hash_.update(std::as_bytes(std::span(buffer_).first(filled_)));
     ended_ = filled_ == 0;
     return !ended_;
   }
 
   std::unique_ptr<ByteSource> source_;
   std::vector<char> buffer_;
+  StreamHash hash_;
   size_t used_ = 0, filled_ = 0;
   bool ended_ = false;
   uint64_t rows_ = 0, position_ = 0;
@@ -113,7 +116,7 @@ class FolderCorpus : public Corpus {
     drop_byte_order_mark(row);
     return row;
   }
-  uint64_t digest() const { return hash_.digest(); }
+  uint64_t digest() const override { return hash_.digest(); }
 
  private:
   void add_to_digest(const Row& row) {

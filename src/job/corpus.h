@@ -29,6 +29,7 @@ class Corpus {
   static std::unique_ptr<Corpus> open(const std::string& path);
   virtual ~Corpus() = default;
   virtual std::optional<Row> next() = 0;  // nothing: the end
+  virtual uint64_t digest() const = 0;    // of what was read so far; at the end InputSummary's
 };
 
 // What a run must know of its input before it starts, from one pass over it.
