@@ -74,7 +74,9 @@ void Session::load(Log& log) {
     Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
     weights_ = std::make_unique<StageWeights>(*source_, config_, units_, place_, packing(), holder);
   });
-  if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
+  together(world_, [this] {
+    if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
+  });
   build_motion();
   together(world_, [this] {  // all weights are where they belong, and NCCL has taken what it takes
     if (gpu_) gpu_free_bytes_ = gpu_->available_bytes();
