@@ -49,14 +49,20 @@ std::string date_of(int64_t day) {
 }
 
 Job::Job(const Options& options, const Environment& environment, Log& log)
-    : options_(options), environment_(environment), log_(log), folder_(checked_output(options)), start_(now_seconds()) {
-  input_ = options.input == "-" ? folder_.spool_stdin() : options.input;
+    : options_(options),
+      environment_(environment),
+      log_(log),
+      folder_(checked_output(options)),
+      start_(now_seconds()) {}
+
+void Job::survey() {
+  input_ = options_.input == "-" ? folder_.spool_stdin() : options_.input;
   summary_ = survey_input(input_);
   if (!summary_.begins_with_object)
-    log.warn(
+    log_.warn(
         "{} does not look like JSONL: its first row does not begin with {{, and every row gets a result of its "
         "own; for documents that are text files name a folder of .txt and .md files",
-        options.input == "-" ? "standard input" : options.input);
+        options_.input == "-" ? "standard input" : options_.input);
 }
 
 int Job::begin(const Session& session) {
@@ -75,7 +81,7 @@ int Job::begin(const Session& session) {
   }
   if (options_.input == "-") input_ = folder_.path_of_stdin();
   store_.emplace(folder_.part_path());
-  ledger_.emplace(Corpus::open(input_), summary_.rows, *store_, xxh3(run.identity.dump()));
+  ledger_.emplace(Corpus::open(input_), summary_, *store_, xxh3(run.identity.dump()));
   folder_.write_status(Status{.tally = ledger_->tally(), .seconds = seconds()}.to_json(unix_seconds()), Durable::no);
   return -1;
 }
@@ -126,12 +132,16 @@ int Job::finish(const PhaseSeconds& phases, const StepSpeeds& speeds, const nloh
 }
 
 void Job::failed(const Fault& fault) {
-  if (!ledger_ && !folder_.identity().is_null()) return;
-  end({.state = "failed",
-       .tally = ledger_ ? tally_so_far() : Tally{},
-       .seconds = seconds(),
-       .exit_code = static_cast<int>(fault.code),
-       .message = fault.text});
+  try {
+    if (!ledger_ && !folder_.identity().is_null()) return;
+    end({.state = "failed",
+         .tally = ledger_ ? tally_so_far() : Tally{},
+         .seconds = seconds(),
+         .exit_code = static_cast<int>(fault.code),
+         .message = fault.text});
+  } catch (const std::exception& error) {
+    log_.warn("status.json does not say why the run failed: {}", error.what());
+  }
 }
 
 ExitCode Job::code_of(uint64_t errors) const {
@@ -179,9 +189,7 @@ Manifest Job::manifest(const Session& session) const {
         {"logprobs", p.logprobs},
         {"prompt_logprobs", p.prompt_logprobs},
         {"digest", p.digest}}},
-      {"text",
-       {{"system", hex16(xxh3(text_or_file(options_.system, "--system")))},
-        {"instruction", hex16(xxh3(text_or_file(options_.instruction, "--instruction")))}}}};
+      {"text", {{"system", hex16(xxh3(options_.system))}, {"instruction", hex16(xxh3(options_.instruction))}}}};
   if (day_) m.identity["text"]["date"] = date_of(day_);
   m.about = {{"input", options_.input},     {"model", session.source().path()}, {"layout", session.layout_text()},
              {"ranks", environment_.ranks}, {"host", environment_.host},        {"started", utc_time(unix_seconds())}};

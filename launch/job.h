@@ -22,8 +22,9 @@ namespace trireme {
 // Rank 0's side of a job: the input, the run folder, the results and what people see of it.
 class Job {
  public:
-  // Counts the input's rows.
+  // Takes the run folder; what fails from then on stands in its status.json.
   Job(const Options& options, const Environment& environment, Log& log);
+  void survey();  // counts the input's rows
 
   Demand demand() const;
   // Returns the exit code of a run that is complete already, or -1.
@@ -38,7 +39,8 @@ class Job {
   void show(const Engine& engine, int64_t positions, const GpuMonitor& gpu);
   // After the last row: the output, the summary, the exit code. ranks: what each of them says of itself.
   int finish(const PhaseSeconds& phases, const StepSpeeds& speeds, const nlohmann::ordered_json& ranks);
-  // Before begin() the folder may hold another run, whose status stays.
+  // Says so in status.json; a second fault on the way is logged, and never hides the first. Before begin() the folder
+  // may hold another run, whose status stays.
   void failed(const Fault& fault);
 
  private:

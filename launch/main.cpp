@@ -78,7 +78,7 @@ int run(const Options& options, const Environment& environment, int argc, char**
   } catch (...) {
     Fault fault = Fault::current();
     report(fault, options.command, environment);
-    if (mpi && environment.ranks > 1) MpiSession::abort(static_cast<int>(fault.code));
+    if (MpiSession::ranks() > 1) MpiSession::abort(static_cast<int>(fault.code));
     return static_cast<int>(fault.code);
   }
 }

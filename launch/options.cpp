@@ -264,4 +264,10 @@ std::string text_or_file(const std::string& value, std::string_view option) {
   return text.str();
 }
 
+Options with_texts(Options options) {
+  options.system = text_or_file(options.system, "--system");
+  options.instruction = text_or_file(options.instruction, "--instruction");
+  return options;
+}
+
 }  // namespace trireme

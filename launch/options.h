@@ -45,7 +45,7 @@ struct Options {
 
   bool tokens = false, digest = false;
   int64_t logprobs = -1, prompt_logprobs = -1;  // -1: none
-  std::string system, instruction;              // TEXT or @FILE: see text_or_file()
+  std::string system, instruction;              // TEXT or @FILE: see with_texts()
 
   std::string text;  // tokenize --text; empty text may be given
   bool bos = false;
@@ -82,5 +82,7 @@ Options parse_options(std::span<const std::string> arguments, std::span<const st
 
 // `value`, or the content of FILE when it is "@FILE" ("@@text" is "@text"). Throws Error(no_input) naming `option`.
 std::string text_or_file(const std::string& value, std::string_view option);
+// `options` with the texts that system and instruction stand for. Files are read once, here.
+Options with_texts(Options options);
 
 }  // namespace trireme

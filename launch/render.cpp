@@ -52,10 +52,8 @@ void render_line(const Preparer& preparer, const Tokenizer& tokenizer, ordered_j
 
 int render_command(const Options& options, const Environment&) {
   TextModel model = TextModel::open(options.model);
-  PrepareOptions texts{text_or_file(options.system, "--system"),
-                       text_or_file(options.instruction, "--instruction"),
-                       {},
-                       utc_time(time(nullptr)).substr(0, 10)};
+  const Options read = with_texts(options);
+  PrepareOptions texts{read.system, read.instruction, {}, utc_time(time(nullptr)).substr(0, 10)};
   Preparer preparer(model.config, model.tokenizer, model.chat_template ? &*model.chat_template : nullptr, texts);
   for_each_json_line(options.input, [&](int64_t number, ordered_json& line) {
     bool has_messages = line.contains("messages") && line["messages"].is_array();

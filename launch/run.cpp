@@ -36,8 +36,7 @@ Pace lead(Session& session, WorkQueue& queue, SignsOfLife& signs, int64_t day,
   std::optional<ChatTemplate> chat_template;
   if (!source.empty()) chat_template.emplace(source);
   const Preparer preparer(session.config(), tokenizer, chat_template ? &*chat_template : nullptr,
-                          {text_or_file(options.system, "--system"), text_or_file(options.instruction, "--instruction"),
-                           options.sampling(), date_of(day)});
+                          {options.system, options.instruction, options.sampling(), date_of(day)});
   ReplicaRows rows(
       queue, [&](const Document& document) { return preparer.prepare(document); },
       {.with_token_ids = options.tokens, .token_bytes = [&](int32_t id) { return tokenizer.token_bytes(id); }});
@@ -100,17 +99,22 @@ int agree_on(Communicator& world, int code) { return static_cast<int>(world.all_
 
 }  // namespace
 
-int run_command(const Options& options, const Environment& environment) {
-  if (options.model.empty()) fail(ExitCode::usage, "no model was named; add -m MODEL");
-  if (options.output.empty()) fail(ExitCode::usage, "no output was named; add -o OUT.jsonl");
+int run_command(const Options& given, const Environment& environment) {
+  if (given.model.empty()) fail(ExitCode::usage, "no model was named; add -m MODEL");
+  if (given.output.empty()) fail(ExitCode::usage, "no output was named; add -o OUT.jsonl");
   Waiter waiter(kSetUpDeadline);
   Communicator world = Communicator::world(waiter);
-  Log log(options.log_level, world.rank());
+  Log log(given.log_level, world.rank());
+  Options options = given;
   std::optional<Job> job;
   together(world, [&] {
     if (world.rank() == 0) job.emplace(options, environment, log);
   });
   try {
+    together(world, [&] {
+      options = with_texts(given);
+      if (job) job->survey();
+    });
     Session session(options, world, std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log)),
                     job ? job->demand() : std::optional<Demand>());
     int code = -1;

@@ -9,6 +9,8 @@
 #include "base/hash.h"
 #include "device/cpu_device.h"
 #include "kernels/select.h"
+#include "launch/alike.h"
+#include "launch/build_commit.h"
 #include "launch/environment.h"
 #include "launch/gather_machine.h"
 #include "launch/handshake.h"
@@ -56,6 +58,7 @@ Session::Session(const Options& options, Communicator& world, std::unique_ptr<We
   if (source_->unit_formula() != kUnitFormulaVersion)
     fail(ExitCode::bad_data, "{}: cut into units by formula {}, this program reads {}; convert the model again",
          source_->path(), source_->unit_formula(), kUnitFormulaVersion);
+  check_alike();
   limits_.rows = options_.max_step_tokens;
   limits_.logit_rows = std::min(kLogitRows, limits_.rows);
   choose_layout(demand);
@@ -71,7 +74,9 @@ void Session::load(Log& log) {
     Device& holder = gpu_ ? static_cast<Device&>(*gpu_) : unpinned;
     weights_ = std::make_unique<StageWeights>(*source_, config_, units_, place_, packing(), holder);
   });
-  if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
+  together(world_, [this] {
+    if (!gpu_) device_ = std::make_unique<CpuDevice>(threads_, cpus_);
+  });
   build_motion();
   together(world_, [this] {  // all weights are where they belong, and NCCL has taken what it takes
     if (gpu_) gpu_free_bytes_ = gpu_->available_bytes();
@@ -83,6 +88,22 @@ void Session::load(Log& log) {
     for (const RopeConfig& rope : config_.ropes) ropes_.emplace_back(rope, rope_positions_).move_to(*device_);
   });
   build_stage();
+}
+
+// Ranks may be started by several command lines, on hosts with other files and environments. What is equal here makes
+// equal layouts and, with the kernels that all agree on, equal fingerprints.
+void Session::check_alike() const {
+  nlohmann::ordered_json mine = {{"host", Environment::read().host},
+                                 {"program", fmt::format("{} ({})", TRIREME_VERSION, kBuildCommit)},
+                                 {"model", source_->digest()}};
+  mine.update(option_traits(options_));
+  const std::string text = mine.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::vector<nlohmann::ordered_json> ranks;
+  for (const std::vector<std::byte>& bytes : world_.all_gather(std::as_bytes(std::span(text))))
+    ranks.push_back(
+        nlohmann::ordered_json::parse(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())));
+  if (const std::string difference = first_difference(ranks); !difference.empty())
+    fail(ExitCode::configuration, "{}; give all ranks the same program, model and options", difference);
 }
 
 // The map of the machine from every rank's probe.

@@ -80,6 +80,7 @@ class Session {
   std::vector<std::string> gpu_memory_texts();
 
  private:
+  void check_alike() const;
   Machine gather_machine(RankProbe probe) const;
   void open_gpu(const Machine& machine);
   void take_fast_kernels();

@@ -20,10 +20,17 @@ namespace {
   fail(ExitCode::io_error, "cannot {} {}: {} (errno {}){}", what, path, errno_text(), errno, advice);
 }
 
+// 73 is for a place that cannot be written to; a disk that is full or fails, or descriptors that have run out, are 74
+// whenever they are noticed.
+ExitCode code_of_refusal() {
+  const bool io = errno == ENOSPC || errno == EDQUOT || errno == EIO || errno == EMFILE || errno == ENFILE;
+  return io ? ExitCode::io_error : ExitCode::cannot_create;
+}
+
 void rename_to(const File& file, const std::string& path) {
   if (::rename(file.path().c_str(), path.c_str()) == 0) return;
-  fail(ExitCode::cannot_create, "cannot rename {} to {}: {} (errno {}); the finished data are in the former",
-       file.path(), path, errno_text(), errno);
+  fail(code_of_refusal(), "cannot rename {} to {}: {} (errno {}); the finished data are in the former", file.path(),
+       path, errno_text(), errno);
 }
 
 }  // namespace
@@ -51,10 +58,10 @@ File File::open_writable(const std::string& path, int how) {
   File file;
   file.path_ = path;
   file.fd_ = ::open(path.c_str(), how | O_CLOEXEC, 0666);
-  if (file.fd_ < 0)
-    fail(ExitCode::cannot_create, "cannot create {}: {} (errno {}); the folder must exist and be writable", path,
-         errno_text(), errno);
-  return file;
+  if (file.fd_ >= 0) return file;
+  if (code_of_refusal() == ExitCode::io_error) fail_io("create", path);
+  fail(ExitCode::cannot_create, "cannot create {}: {} (errno {}); the folder must exist and be writable", path,
+       errno_text(), errno);
 }
 
 size_t File::read(std::span<char> into) {

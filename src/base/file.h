@@ -10,7 +10,8 @@
 namespace trireme {
 
 // A file descriptor that knows its path, so that every error names it. Owns the descriptor; moves only.
-// Faults are Error(no_input) on opening to read, Error(cannot_create) on opening to write, Error(io_error) later.
+// Faults are Error(no_input) on opening to read, Error(cannot_create) on opening to write, Error(io_error) later and
+// whenever a disk is full or fails.
 class File {
  public:
   File() = default;

@@ -4,6 +4,10 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <system_error>
+
+#include "base/error.h"
+
 namespace trireme {
 
 namespace {
@@ -29,13 +33,28 @@ ThreadPool::ThreadPool(int threads, std::span<const int> cpus)
       yields_(cpus.empty() ? kYieldsShared : kYields) {
   if (!cpus.empty()) pin(pthread_self(), cpus.first(1));
   for (int i = 1; i < threads_; i++) {
-    workers_.emplace_back([this, i] { serve(i); });
+    start_worker(i);
     if (static_cast<size_t>(i) < cpus.size())
       pin(workers_.back().native_handle(), cpus.subspan(static_cast<size_t>(i), 1));
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::start_worker(int part) {
+  try {
+    workers_.emplace_back([this, part] { serve(part); });
+  } catch (const std::system_error& error) {
+    stop();
+    fail(
+        ExitCode::configuration,
+        "cannot start thread {} of {} ({}); raise what limits processes (ulimit -u, pids.max of the control group), or "
+        "give fewer --threads",
+        part + 1, threads_, error.what());
+  }
+}
+
+void ThreadPool::stop() {
   stop_.store(true);
   generation_.fetch_add(1);
   generation_.notify_all();

@@ -13,6 +13,7 @@ namespace trireme {
 class ThreadPool {
  public:
   // cpus[i]: the logical CPU to pin thread i to; empty: no thread is pinned (more threads than CPUs).
+  // Throws Error(configuration) when the system has no more threads to give.
   explicit ThreadPool(int threads, std::span<const int> cpus = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -29,7 +30,9 @@ class ThreadPool {
  private:
   using Work = void (*)(const void*, int);
   void run_erased(Work work, const void* context);
+  void start_worker(int part);
   void serve(int part);
+  void stop();  // ends and joins the workers
   template <typename T>
   void wait_a_bit(const std::atomic<T>& value, T seen, int spins) const;
 

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "checkpoint/h5.h"
 #include "checkpoint/index.h"
+#include "comm/shared_window.h"
 
 namespace trireme {
 
@@ -120,7 +121,9 @@ void CheckpointWriter::State::prepare(const CheckpointContent& content) {
   add("config.json", content.config.dump(2) + "\n");
   for (const auto& [name, text] : content.blobs) add(name, text);
   block_bytes = user_block_bytes(index);
-  temporary = fmt::format("{}.part-{}", path, group.broadcast(getpid()));
+  // Two jobs may convert one model at once, from whatever hosts: each has a name of its own.
+  temporary = fmt::format("{}.part-{}", path,
+                          hex16(static_cast<uint64_t>(group.broadcast(static_cast<int64_t>(random_u64())))));
 }
 
 void CheckpointWriter::State::create_file() {
@@ -260,7 +263,7 @@ void CheckpointWriter::State::abandon() {
 
 // Rank 0, after all have closed: index into the user block, everything to disk, then the name.
 void CheckpointWriter::State::publish() {
-  File written = File::open_or_create(temporary);
+  File written = File::open_to_write(temporary);  // never made anew: then it would be an index of nothing
   written.write(user_block(index_text(index), block_bytes, std::filesystem::file_size(temporary)));
   publish_file(written, path);
 }

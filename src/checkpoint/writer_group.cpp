@@ -1,7 +1,5 @@
 #include "checkpoint/writer_group.h"
 
-#include <cstdlib>
-
 #include "base/error.h"
 
 namespace trireme {
@@ -30,7 +28,5 @@ void WriterGroup::agree(const std::function<void()>& work) const {
   }
   comm_.agree(text, static_cast<int>(code));
 }
-
-void WriterGroup::prefer_romio() { setenv("OMPI_MCA_io", "romio321", 0); }
 
 }  // namespace trireme

@@ -28,10 +28,6 @@ class WriterGroup {
   // HDF5's collective calls cannot be polled: keep what this returns while they run.
   BoundedCall bounded(const char* what) const { return {what, waiter_->deadline(), MpiSession::abort}; }
 
-  // To be called before MPI starts: Open MPI's own I/O writes collectively 2 to 10 times slower than ROMIO. A choice
-  // the user made (OMPI_MCA_io) stays.
-  static void prefer_romio();
-
  private:
   explicit WriterGroup(Communicator (*make)(Waiter&));
   std::unique_ptr<Waiter> waiter_;

@@ -19,6 +19,7 @@ class MpiSession {
   ~MpiSession();  // MPI_Finalize, unless abort() was called or an exception is in flight
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
+  static int ranks();                             // of the world; 1 where MPI is not up
   [[noreturn]] static void abort(int exit_code);  // ends all ranks; flushes nothing
 };
 

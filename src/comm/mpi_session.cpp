@@ -44,10 +44,14 @@ MpiSession::~MpiSession() {
   MPI_Finalize();
 }
 
-void MpiSession::abort(int exit_code) {
+int MpiSession::ranks() {
   int ranks = 1;
   if (mpi_is_up()) MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-  if (ranks > 1) {                      // alone nobody else must be told
+  return ranks;
+}
+
+void MpiSession::abort(int exit_code) {
+  if (ranks() > 1) {                    // alone nobody else must be told
     static const int code = exit_code;  // the launcher ends the others with the code of the rank that ends first
     signal(SIGALRM, [](int) { std::_Exit(code); });
     alarm(kAbortLimit);

@@ -2,6 +2,7 @@
 
 #include <ucp/api/ucp.h>
 
+#include <chrono>
 #include <exception>
 #include <map>
 #include <utility>
@@ -11,6 +12,8 @@
 namespace trireme {
 
 namespace {
+
+constexpr std::chrono::seconds kCloseLimit{10};  // for all connections: a forced close waits for no peer
 
 void ucx_check(ucs_status_t status, const char* call) {
   if (status != UCS_OK)
@@ -99,10 +102,16 @@ UcxWorker::~UcxWorker() {
   }
   params.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
   params.flags = UCP_EP_CLOSE_FLAG_FORCE;
+  const auto end = std::chrono::steady_clock::now() + kCloseLimit;
   for (auto& [rank, peer] : state_->peers) {
     void* handle = ucp_ep_close_nbx(peer.endpoint, &params);
     if (!UCS_PTR_IS_PTR(handle)) continue;
-    while (ucp_request_check_status(handle) == UCS_INPROGRESS) ucp_worker_progress(state_->worker);
+    while (ucp_request_check_status(handle) == UCS_INPROGRESS && std::chrono::steady_clock::now() < end)
+      ucp_worker_progress(state_->worker);
+    if (ucp_request_check_status(handle) == UCS_INPROGRESS) {  // the work is done: the rest is left to the process' end
+      static_cast<void>(state_.release());
+      return;
+    }
     ucp_request_free(handle);
   }
   ucp_worker_destroy(state_->worker);

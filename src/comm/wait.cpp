@@ -11,7 +11,9 @@ void Waiter::pause() { _mm_pause(); }
 void Waiter::yield() { sched_yield(); }
 
 void Waiter::expire(const std::string& what) const {
-  fail(ExitCode::stuck, "waited {} s for {}; a rank is slow, stopped or cut off: see the other ranks' last lines",
+  fail(ExitCode::stuck,
+       "waited {} s for {}; a rank is slow, stopped or cut off: see the other ranks' last lines, and where steps are "
+       "only slow, give a larger --deadline-s",
        std::chrono::duration<double>(deadline_).count(), what);
 }
 

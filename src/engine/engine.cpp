@@ -31,10 +31,11 @@ void Engine::submit(Request request) {
   if (c.prompt_tokens > config_.max_positions || !scheduler_.fits(r)) {
     c.finish_reason = "error";
     c.error_code = "too_long";
+    // How many it has is the layout's and the machine's, and stands in the log: results do not tell one from another.
     c.error_message = fmt::format(
-        "{} prompt tokens and up to {} new ones need {} positions; the model's context has {}, the KV cache {}",
-        c.prompt_tokens, r.sampling.max_tokens, scheduler_.positions_needed(r), config_.max_positions,
-        scheduler_.blocks().total() * kBlockTokens);
+        "{} prompt tokens and up to {} new ones need {} positions, more than the model's context ({}) or the KV cache "
+        "has; use more ranks or a larger --kv-gib, or ask for fewer tokens",
+        c.prompt_tokens, r.sampling.max_tokens, scheduler_.positions_needed(r), config_.max_positions);
     finished_.push_back(std::move(c));
     return;
   }

@@ -27,7 +27,6 @@ class Engine {
 
   // A request that can never run comes back at once as a completion with an error.
   void submit(Request request);
-  size_t pending() const { return scheduler_.waiting() + scheduler_.running(); }
   bool idle() const { return scheduler_.empty(); }
 
   // Schedules and runs what it can, then takes the oldest step's result. Nothing to do: tells the followers that it
@@ -45,7 +44,6 @@ class Engine {
   void postprocess(const StepResult& result);
   void fault(Sequence& sequence);
   void append(Sequence& sequence, const ItemResult& item);
-  bool stopped(Sequence& sequence, int32_t token);
   bool cut_at_stop_text(Sequence& sequence);
   void finish(Sequence& sequence, const char* reason);
 

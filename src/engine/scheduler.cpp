@@ -45,7 +45,6 @@ bool Scheduler::schedule(StepPlan& plan) {
   if (plan.items.empty()) return false;
   prompt_rows_.push_back(prompts);
   prompt_rows_.pop_front();
-  plan.freed_slots = std::exchange(freed_, {});
   return true;
 }
 
@@ -176,7 +175,6 @@ std::unique_ptr<Sequence> Scheduler::finish(Sequence& sequence) {
   pool_.give_back(sequence.blocks);
   std::erase(running_, &sequence);
   std::erase(preempted_, &sequence);
-  freed_.push_back(sequence.slot);
   free_slots_.push_back(sequence.slot);
   return std::move(slots_[static_cast<size_t>(sequence.slot)]);
 }

@@ -65,7 +65,6 @@ class Scheduler {
   std::deque<Sequence*> preempted_;               // they keep their slots and go before waiting_
   std::vector<std::unique_ptr<Sequence>> slots_;  // [slots]
   std::vector<int32_t> free_slots_;
-  std::vector<int32_t> freed_;       // since the last plan
   std::deque<int32_t> prompt_rows_;  // [in_flight - 1] of the steps before the next, oldest first
   int64_t steps_ = 0;
   int64_t preemptions_ = 0;

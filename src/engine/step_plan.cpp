@@ -39,7 +39,6 @@ std::vector<std::byte> serialize(const StepPlan& plan) {
   WireWriter out;
   out.put(plan.number);
   out.put(plan.stop);
-  out.put(plan.freed_slots);
   out.put(static_cast<uint64_t>(plan.items.size()));
   for (const PlanItem& item : plan.items) {
     out.put(item.slot);
@@ -66,7 +65,6 @@ StepPlan parse_plan(std::span<const std::byte> bytes, uint64_t expected_number) 
   in.get(plan.number);
   must(plan.number == expected_number, "every rank gets the step plans in order");
   in.get(plan.stop);
-  in.get(plan.freed_slots);
   plan.items.resize(in.get_count(16));
   for (PlanItem& item : plan.items) {
     in.get(item.slot);

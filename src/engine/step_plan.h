@@ -35,10 +35,9 @@ struct PlanItem {
 
 // What every rank of a replica does next, decided by its leader alone.
 struct StepPlan {
-  uint64_t number = 0;               // 1, 2, 3 ...
-  uint8_t stop = 0;                  // no more steps
-  std::vector<int32_t> freed_slots;  // sequences that ended
-  std::vector<PlanItem> items;       // may be empty: a sign of life
+  uint64_t number = 0;          // 1, 2, 3 ...
+  uint8_t stop = 0;             // no more steps
+  std::vector<PlanItem> items;  // may be empty: a sign of life
 
   int64_t rows() const;
 };

@@ -54,6 +54,7 @@ class JsonlCorpus : public Corpus {
     }
     return std::nullopt;
   }
+  uint64_t digest() const override { return hash_.digest(); }
 
  private:
   // False when the input had ended before this line.
@@ -82,12 +83,14 @@ class JsonlCorpus : public Corpus {
       row.error_code = "damaged_input";
       row.error_message = error.what();
     }
+    hash_.update(std::as_bytes(std::span(buffer_).first(filled_)));
     ended_ = filled_ == 0;
     return !ended_;
   }
 
   std::unique_ptr<ByteSource> source_;
   std::vector<char> buffer_;
+  StreamHash hash_;
   size_t used_ = 0, filled_ = 0;
   bool ended_ = false;
   uint64_t rows_ = 0, position_ = 0;
@@ -109,10 +112,20 @@ class FolderCorpus : public Corpus {
       set_too_long(row, "file");
     else
       read_file(row, entry->bytes);
+    add_to_digest(row);
+    drop_byte_order_mark(row);
     return row;
   }
+  uint64_t digest() const override { return hash_.digest(); }
 
  private:
+  void add_to_digest(const Row& row) {
+    constexpr char kEnd = 0;  // which no path has
+    const std::string head = fmt::format("{}{}{}{}{}{}", row.path, kEnd, row.error_code, kEnd, row.text.size(), kEnd);
+    hash_.update(std::as_bytes(std::span(head)));
+    hash_.update(std::as_bytes(std::span(row.text)));
+  }
+
   // listed_bytes: what the file had when it was listed; it may have grown since.
   void read_file(Row& row, size_t listed_bytes) const {
     try {
@@ -129,11 +142,11 @@ class FolderCorpus : public Corpus {
       return;
     }
     if (row.text.size() > kMaxRowBytes) set_too_long(row, "file");
-    drop_byte_order_mark(row);
   }
 
   std::string root_;
   FolderWalk walk_;
+  StreamHash hash_;
   uint64_t rows_ = 0;
 };
 
@@ -151,18 +164,15 @@ bool is_folder(const std::string& path) {
 
 InputSummary survey_folder(const std::string& path) {
   InputSummary summary{.kind = "folder"};
-  StreamHash hash;
-  FolderWalk walk(path);
-  while (auto entry = walk.next()) {
-    std::string item = fmt::format("{}\n{}\n", entry->path, entry->bytes);
-    hash.update(std::as_bytes(std::span(item)));
-    summary.bytes += entry->bytes;
+  FolderCorpus files(path);
+  while (auto row = files.next()) {
+    summary.bytes += row->text.size();
     summary.rows++;
   }
   if (summary.rows == 0)
     fail(ExitCode::no_input, "there is no .txt or .md file in the folder {} (hidden ones are left out); check the path",
          path);
-  summary.digest = hash.digest();
+  summary.digest = files.digest();
   return summary;
 }
 

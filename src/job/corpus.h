@@ -29,14 +29,15 @@ class Corpus {
   static std::unique_ptr<Corpus> open(const std::string& path);
   virtual ~Corpus() = default;
   virtual std::optional<Row> next() = 0;  // nothing: the end
+  virtual uint64_t digest() const = 0;    // of what was read so far; at the end InputSummary's
 };
 
 // What a run must know of its input before it starts, from one pass over it.
 struct InputSummary {
   std::string kind;                // "jsonl" or "folder"
-  uint64_t bytes = 0;              // of the decompressed stream, or of all files
+  uint64_t bytes = 0;              // of the decompressed stream, or of all texts
   uint64_t rows = 0;               // exactly as many as a Corpus will yield
-  uint64_t digest = 0;             // XXH3 of the decompressed stream, or of the list of relative paths and sizes
+  uint64_t digest = 0;             // XXH3 of the decompressed stream, or of all relative paths and what the files hold
   bool begins_with_object = true;  // jsonl: its first content, if any, is a {, as JSONL's is
 };
 InputSummary survey_input(const std::string& path);

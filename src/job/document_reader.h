@@ -28,7 +28,7 @@ class DocumentReader {
   explicit DocumentReader(std::unique_ptr<Corpus> corpus, uint64_t run_digest = 0)
       : corpus_(std::move(corpus)), run_digest_(run_digest) {}
   std::optional<DocumentOrError> next();
-  size_t id_bytes() const { return ids_.bytes(); }
+  uint64_t input_digest() const { return corpus_->digest(); }
 
  private:
   std::unique_ptr<Corpus> corpus_;

@@ -1,6 +1,7 @@
 #include "job/ledger.h"
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "job/result_line.h"
 
 namespace trireme {
@@ -11,9 +12,9 @@ constexpr int kMostErrors = 1024;  // read in one go: some milliseconds, for whi
 
 }  // namespace
 
-Ledger::Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store, uint64_t run_digest)
-    : reader_(std::move(corpus), run_digest), store_(store) {
-  tally_.rows_total = rows_total;
+Ledger::Ledger(std::unique_ptr<Corpus> corpus, const InputSummary& survey, ResultStore& store, uint64_t run_digest)
+    : reader_(std::move(corpus), run_digest), store_(store), surveyed_digest_(survey.digest) {
+  tally_.rows_total = survey.rows;
 }
 
 Dealer::Draw Ledger::next() {
@@ -30,9 +31,11 @@ Dealer::Draw Ledger::next() {
 
 Dealer::Draw Ledger::end() {
   input_ended_ = true;
-  if (tally_.rows_started != tally_.rows_total)
-    fail(ExitCode::bad_data, "the input changed while it was read: {} rows when the run began, {} now; run again",
-         tally_.rows_total, tally_.rows_started);
+  if (tally_.rows_started != tally_.rows_total || reader_.input_digest() != surveyed_digest_)
+    fail(ExitCode::bad_data,
+         "the input changed while it was read: {} rows of XXH3 {} when the run began, {} of {} now; run again, with "
+         "--restart",
+         tally_.rows_total, hex16(surveyed_digest_), tally_.rows_started, hex16(reader_.input_digest()));
   return {std::nullopt, true};
 }
 

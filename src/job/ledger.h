@@ -14,9 +14,10 @@ namespace trireme {
 // Rank 0's book of a job: which rows went out, which came back. Its two functions are what a Dealer needs.
 class Ledger {
  public:
-  // `store` must outlive this. run_digest: see DocumentReader.
-  Ledger(std::unique_ptr<Corpus> corpus, uint64_t rows_total, ResultStore& store, uint64_t run_digest = 0);
+  // survey: of the same input. `store` must outlive this. run_digest: see DocumentReader.
+  Ledger(std::unique_ptr<Corpus> corpus, const InputSummary& survey, ResultStore& store, uint64_t run_digest = 0);
 
+  // Throws Error(bad_data) at the end of an input that is no longer the one surveyed.
   Dealer::Draw next();  // rows that are no documents are stored as error rows on the way
   void accept(FinishedRow row);
   const Tally& tally() const { return tally_; }
@@ -28,6 +29,7 @@ class Ledger {
 
   DocumentReader reader_;
   ResultStore& store_;
+  uint64_t surveyed_digest_;
   Tally tally_;
   FinishedRow first_error_;
   bool input_ended_ = false;

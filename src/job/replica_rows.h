@@ -23,7 +23,6 @@ class ReplicaRows {
   // as an error row. Call it every step.
   std::vector<Request> take(int depth);
   void finish(const Completion& completion);
-  size_t in_flight() const { return headers_.size(); }
   bool drained() const { return queue_.drained() && headers_.empty(); }
 
  private:

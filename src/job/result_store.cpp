@@ -1,10 +1,11 @@
 #include "job/result_store.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
-#include "base/hash.h"
 
 namespace trireme {
 
@@ -69,14 +70,12 @@ void ResultStore::flush() {
   buffer_.clear();
 }
 
-uint64_t ResultStore::publish(const std::string& path) {
+void ResultStore::publish(const std::string& path) {
   flush();
   File out = File::create(path + ".tmp");
   LineReader lines(part_);
-  StreamHash hash;
   std::string block;
   auto write_block = [&] {
-    hash.update(std::as_bytes(std::span(block)));
     out.write(block);
     block.clear();
   };
@@ -88,7 +87,8 @@ uint64_t ResultStore::publish(const std::string& path) {
   }
   write_block();
   publish_file(out, path);
-  return hash.digest();
+  ::unlink(part_.path().c_str());  // what cannot be removed takes space, and is overwritten by the next run
+  part_.close();
 }
 
 size_t ResultStore::index_bytes() const {

@@ -22,8 +22,8 @@ class ResultStore {
   void flush();  // what is buffered goes to the file
 
   // Writes rows 0 ... size() - 1, which must all be there, to a temporary file beside `path` and renames it: `path`
-  // holds everything or is untouched. Returns the XXH3 of the content.
-  uint64_t publish(const std::string& path);
+  // holds everything or is untouched. Then the part file goes, so that the results take their space once.
+  void publish(const std::string& path);
 
   size_t index_bytes() const;
 

@@ -133,10 +133,11 @@ RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
 void RunFolder::clear_results() {
   remove_file(path("status.json"));
   remove_file(part_path());
-  if (exists(path("stdin.new"))) {
+  if (spooled_) {
     if (::rename(path("stdin.new").c_str(), path_of_stdin().c_str()) != 0)
       fail(ExitCode::io_error, "cannot rename {}: {} (errno {})", path("stdin.new"), errno_text(), errno);
   } else {
+    remove_file(path("stdin.new"));  // of a job that was killed
     remove_file(path_of_stdin());
   }
 }
@@ -153,6 +154,7 @@ std::string RunFolder::spool_stdin(int fd) {
       fail(ExitCode::no_input, "cannot read standard input: {} (errno {})", errno_text(), errno);
   }
   spool.sync();
+  spooled_ = true;
   return spool.path();
 }
 

@@ -60,6 +60,7 @@ class RunFolder {
   std::string out_path_;
   std::string folder_;
   File lock_;
+  bool spooled_ = false;
   std::optional<std::chrono::steady_clock::time_point> status_written_;
 };
 

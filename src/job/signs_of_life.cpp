@@ -39,7 +39,7 @@ void SignsOfLife::exchange(int64_t positions) {
   if (now - sent_ >= kEvery) send(false, positions);
   for (const auto& [rank, peer] : peers_)
     if (now - peer.heard > deadline_)
-      fail(ExitCode::stuck,
+      fail(ExitCode::rank_lost,
            "rank {}, which leads a replica or deals the documents, gave no sign of life for {:.0f} s; it is lost, "
            "stopped or cut off: see its log, then run again",
            rank, std::chrono::duration<double>(deadline_).count());

@@ -16,7 +16,8 @@ class SignsOfLife {
   // peers: the other leaders on rank 0, rank 0 on any other leader.
   SignsOfLife(Transport& transport, const std::vector<int>& peers, std::chrono::milliseconds deadline);
 
-  // Call it every step; positions: run through the model by this replica. Throws Error(stuck) naming the silent rank.
+  // Call it every step; positions: run through the model by this replica. Throws Error(rank_lost) naming the silent
+  // rank.
   void exchange(int64_t positions);
   int64_t positions_elsewhere() const;          // by the peers' replicas, as they said last
   void leave();                                 // rank 0's last sign

@@ -1,10 +1,15 @@
 #include "base/thread_pool.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <thread>
 #include <vector>
+
+#include "testkit/error_of.h"
 
 namespace trireme::testing {
 
@@ -27,6 +32,21 @@ TEST_CASE("a pool that slept wakes up") {
   std::this_thread::sleep_for(std::chrono::milliseconds(60));
   pool.run([&](int) { calls++; });
   CHECK(calls == 4);
+}
+
+TEST_CASE("a thread that the system does not give ends the pool's making in words, and those that it gave end") {
+  rlim_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  rlimit tight = before;
+  tight.rlim_cur = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{64} << 20);  // a few threads' stacks
+  REQUIRE(setrlimit(RLIMIT_AS, &tight) == 0);
+  const std::string said = testkit::error_of([] { ThreadPool pool(200); });
+  REQUIRE(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(testkit::contains(said, "78: cannot start thread "));
+  CHECK(testkit::contains(said, " of 200 "));
+  CHECK(testkit::contains(said, "--threads"));
 }
 
 TEST_CASE("a pool of less than one thread is the caller") { CHECK(ThreadPool(0).size() == 1); }

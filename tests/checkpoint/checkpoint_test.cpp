@@ -209,6 +209,31 @@ TEST_CASE("an unfinished checkpoint leaves nothing, and a bad folder is said so"
   CHECK(contains(error_of([&] { CheckpointWriter writer(group, folder / "no/a.h5", sample.content); }), "73: "));
 }
 
+TEST_CASE("two jobs that make one checkpoint at once leave each other alone: the last one's stands") {
+  TempFolder folder;
+  Sample sample;
+  WriterGroup one = WriterGroup::self(), other = WriterGroup::self();
+  CheckpointWriter first(one, folder / "a.h5", sample.content), second(other, folder / "a.h5", sample.content);
+  sample.write_all(first);
+  first.finish();
+  CHECK(read_all(folder / "a.h5") == "");
+  sample.write_all(second);
+  second.finish();
+  CHECK(read_all(folder / "a.h5") == "");
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+}
+
+TEST_CASE("a checkpoint that somebody removed while it was written is not published as a piece of one") {
+  TempFolder folder;
+  Sample sample;
+  WriterGroup group = WriterGroup::self();
+  CheckpointWriter writer(group, folder / "a.h5", sample.content);
+  sample.write_all(writer);
+  for (const auto& file : std::filesystem::directory_iterator(folder.path())) std::filesystem::remove(file);
+  CHECK(contains(error_of([&] { writer.finish(); }), "a.h5.part-"));
+  CHECK(std::filesystem::is_empty(folder.path()));
+}
+
 TEST_CASE("ranks that write together fail together, in the words of the first") {
   WriterGroup group = WriterGroup::self();
   CHECK(error_of([&] { group.agree([] { fail(ExitCode::io_error, "disk on fire"); }); }) == "74: disk on fire");

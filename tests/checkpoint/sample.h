@@ -55,8 +55,11 @@ struct Sample {
   void write(const std::string& path) const {
     WriterGroup group = WriterGroup::self();
     CheckpointWriter writer(group, path, content);
-    for (size_t i = 0; i < content.tensors.size(); i++) write_units(writer, i, {0, content.tensors[i].units});
+    write_all(writer);
     writer.finish();
+  }
+  void write_all(CheckpointWriter& writer) const {
+    for (size_t i = 0; i < content.tensors.size(); i++) write_units(writer, i, {0, content.tensors[i].units});
   }
   void write_units(CheckpointWriter& writer, size_t tensor, UnitRange units) const {
     std::string p[3];

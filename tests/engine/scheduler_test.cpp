@@ -30,7 +30,6 @@ int run_to_end(Scheduler& scheduler, size_t sequences) {
     REQUIRE(steps < 100000);
     REQUIRE(scheduler.schedule(plan));
     CHECK(plan.rows() <= scheduler.limits().max_step_tokens);
-    for (int32_t slot : plan.freed_slots) tables.erase(slot), cached.erase(slot);
     for (const PlanItem& item : plan.items) {
       auto& table = tables[item.slot];
       if (item.restart) table.clear(), cached[item.slot] = 0;
@@ -45,9 +44,6 @@ int run_to_end(Scheduler& scheduler, size_t sequences) {
       scheduler.token_sampled(s, 0);
       if (s.generated() >= s.request.sampling.max_tokens) scheduler.finish(s), finished++;
     }
-    std::multiset<int32_t> held;
-    for (auto& [slot, table] : tables)
-      if (scheduler.running() > 0) held.insert(table.begin(), table.end());
   }
   CHECK(scheduler.empty());
   CHECK(scheduler.blocks().available() == scheduler.blocks().total());

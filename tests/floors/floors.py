@@ -28,7 +28,6 @@ UNGUARDED = {"kernels/cpu/attend_loop.h", "kernels/cpu/row_loops.h"}
 # path: why it may read the environment.
 LICENSED_ENVIRONMENT = {
     "launch/environment.cpp": "the one reader of the environment",
-    "src/checkpoint/writer_group.cpp": "sets OMPI_MCA_io before MPI starts",
 }
 EXTENSIONS = tuple(MAX_LINES)
 

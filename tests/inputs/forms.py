@@ -121,6 +121,14 @@ def check_nucleus(checks, tiny, model):
             checks.equal(f"{name}, {what}: the same tokens", [row["token_ids"] for row in results(other)], ids)
 
 
+def check_small_cache(checks, tiny, model):
+    """Rows that a cache cannot hold are errors, whose words do not say how large it is: that is the layout's."""
+    rows = lines({"prompt": "a" * 100, "max_tokens": 20}, {"prompt": "b", "max_tokens": 2})
+    outputs = [tiny.corpus("small", rows, model, "--kv-blocks", blocks)[1] for blocks in ("1", "2")]
+    checks.equal("too long for the cache", [r.get("error", {}).get("code") for r in results(outputs[0])], ["too_long", None])
+    checks.check("on a larger one, still too small: the same bytes", outputs[0] == outputs[1], outputs)
+
+
 def check_sources(checks, tiny, model):
     rows = lines(*({"id": i, "prompt": f"row {i}", "max_tokens": 2} for i in range(5)))
     _, expected = tiny.corpus("file", rows, model)
@@ -142,6 +150,9 @@ def check_sources(checks, tiny, model):
                  ["a.txt", "a/b/\u00fc.txt", "a/z.md", "b.txt"])
     _, by_rows = tiny.corpus("as-rows", lines(*({"id": r["id"], "text": files[r["id"]]} for r in results(seen))), model, "--max-tokens", "2")
     checks.check("a file is a text row", by_rows == seen)
+    tiny.put("folder/b.txt", "C")
+    done = tiny.run(["run", tiny.path("folder"), "-m", model, "-o", tiny.path("folder.out.jsonl"), "--max-tokens", "2"])
+    checks.check("a file of the same length with another text makes another input", done.returncode == 78 and b"input.xxh3" in done.stderr, done.stderr)
 
 
 def check_again(checks, tiny, model):
@@ -174,6 +185,13 @@ def check_status(checks, tiny, model):
     checks.equal("such a folder holds no run: other options may follow", tiny.run([*command, "--seed", "3"]).returncode, 0)
     status = json.loads(tiny.run(["status", out, "--json"]).stdout)
     checks.equal("at the end all tokens are those of the results", status["tokens_so_far"], status["prompt_tokens"] + status["completion_tokens"])
+
+    early = tiny.path("early.out")
+    for what, source, code in (("no input", tiny.path("none.jsonl"), 66), ("no text", rows, 66)):
+        options = ["--instruction", "@" + tiny.path("none.txt")] if what == "no text" else []
+        checks.equal(f"{what}: {code}", tiny.run(["run", source, "-m", model, "-o", early, *options]).returncode, code)
+        status = json.loads(tiny.run(["status", early, "--json"]).stdout)
+        checks.check(f"{what}: status.json says so, too", (status["state"], status["exit_code"]) == ("failed", code) and "none." in status["message"], status)
 
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -371,7 +389,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_sources, check_again, check_status, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_small_cache, check_sources, check_again, check_status, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
             part(checks, tiny, model)
     checks.end()
 

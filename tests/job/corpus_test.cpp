@@ -172,6 +172,20 @@ TEST_CASE("a folder: .txt and .md, no hidden ones, in bytewise order of the rela
   CHECK(read_all(folder / "root")[1].text == "content of a-b.md");
 }
 
+TEST_CASE("a folder is another input when a file has another content, even of the same length, or another name") {
+  testkit::TempFolder folder;
+  auto digest_of = [&](const std::string& name, std::vector<std::pair<std::string, std::string>> files) {
+    for (const auto& [path, text] : files) folder.put(name + "/" + path, text);
+    return survey_input(folder / name).digest;
+  };
+  const uint64_t digest = digest_of("one", {{"a.txt", "six"}, {"b.txt", "ten"}});
+  CHECK(digest_of("same", {{"a.txt", "six"}, {"b.txt", "ten"}}) == digest);
+  CHECK(digest_of("edited", {{"a.txt", "six"}, {"b.txt", "two"}}) != digest);
+  CHECK(digest_of("renamed", {{"a.txt", "six"}, {"c.txt", "ten"}}) != digest);
+  CHECK(digest_of("shifted", {{"a.txt", "sixt"}, {"b.txt", "en"}}) != digest);
+  CHECK(digest_of("marked", {{"a.txt", "six"}, {"b.txt", "\xef\xbb\xbften"}}) != digest);
+}
+
 TEST_CASE("files of a folder that cannot be read are error rows") {
   testkit::TempFolder folder;
   folder.put("root/long.txt", std::string(kMaxRowBytes + 1, 'x'));

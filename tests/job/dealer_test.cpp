@@ -136,7 +136,7 @@ TEST_CASE(
       leader1.exchange(7);
       std::this_thread::sleep_for(milliseconds(20));
     } catch (const Error& e) {
-      CHECK(e.code() == ExitCode::stuck);
+      CHECK(e.code() == ExitCode::rank_lost);
       said = e.what();
     }
   CHECK(said.find("rank 2") != std::string::npos);

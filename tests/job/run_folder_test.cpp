@@ -118,6 +118,18 @@ TEST_CASE("standard input is kept in the run folder, once the run is accepted") 
   CHECK_FALSE(std::filesystem::exists(folder.path("stdin.new")));
 }
 
+TEST_CASE("standard input of a job that was killed before its run began is nobody's") {
+  testkit::TempFolder temp;
+  {
+    RunFolder killed(temp / "out");
+    killed.spool_stdin(File::open_to_read(temp.put("stdin_text", "{}\n")).fd());
+  }
+  RunFolder folder(temp / "out");  // of an input that is a file
+  folder.begin(manifest(), false);
+  CHECK_FALSE(std::filesystem::exists(folder.path("stdin.new")));
+  CHECK_FALSE(std::filesystem::exists(folder.path_of_stdin()));
+}
+
 TEST_CASE("status.json is whole, and due once a second") {
   testkit::TempFolder temp;
   RunFolder folder(temp / "out");

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -30,6 +31,7 @@ TEST_CASE("results come out in input order, whatever order they finished in") {
     for (uint64_t row = 0; row < order.size(); row++) expected += line(row) + "\n";
     CHECK(read_whole_file(folder / "out") == expected);
     CHECK(!std::filesystem::exists(folder / "out.tmp"));
+    CHECK(!std::filesystem::exists(folder / "part"));  // the results take their space once
   }
 }
 
@@ -43,6 +45,7 @@ TEST_CASE("a row is stored once, a missing one is noticed, and the old output st
   CHECK_THROWS_AS(store.append(1, "two\nlines"), Error);
   CHECK_THROWS_AS(store.publish(folder / "out"), Error);
   CHECK(read_whole_file(folder / "out") == "old");
+  CHECK(std::filesystem::exists(folder / "part"));
   store.append(1, "b");
   store.publish(folder / "out");
   CHECK(read_whole_file(folder / "out") == "a\nb\nc\n");
@@ -93,7 +96,7 @@ not json
                                           "bad_json", ""});
 }
 
-TEST_CASE("a full disk is exit code 74, a missing folder 73, both with path and errno") {
+TEST_CASE("a full disk and too many open files are exit code 74, a missing folder 73, both with path and errno") {
   auto fault = [](auto action) {
     try {
       action();
@@ -108,6 +111,14 @@ TEST_CASE("a full disk is exit code 74, a missing folder 73, both with path and 
   });
   CHECK(full.first == ExitCode::io_error);
   CHECK(full.second.find("/dev/full: No space left on device (errno 28); free space") != std::string::npos);
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit none = before;
+  none.rlim_cur = 3;
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  auto out_of_files = fault([] { File::create("/tmp/part"); });
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(out_of_files.first == ExitCode::io_error);  // no fault of the path
   auto missing = fault([] { ResultStore store("/nowhere/part"); });
   CHECK(missing.first == ExitCode::cannot_create);
   CHECK(missing.second.find("/nowhere/part: No such file or directory (errno 2)") != std::string::npos);

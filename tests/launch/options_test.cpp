@@ -202,6 +202,9 @@ TEST_CASE("text options read files") {
   CHECK(text_or_file("plain", "--instruction") == "plain");
   CHECK_THROWS_AS(text_or_file("@absent.txt", "--instruction"), Error);
   CHECK_THROWS_AS(text_or_file("@.", "--instruction"), Error);
+  const Options read = with_texts(parse_run({"--system", "@@home", "--instruction", "@" + file.path}));
+  CHECK(read.system == "@home");
+  CHECK(read.instruction == "Summarize.");
 }
 
 }  // namespace trireme

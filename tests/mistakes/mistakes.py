@@ -26,6 +26,7 @@ class Mistake:
     code: int
     says: list          # words of the message
     ranks: int = 1
+    other: str = ""     # options that one more rank has, and no other
     env: dict = dataclasses.field(default_factory=dict)
     nobody: bool = False  # as a user whom permissions hold; only root can ask for that
     gpu: bool = False     # on the GPU that does not exist (tests/testkit/cuda)
@@ -63,6 +64,10 @@ MISTAKES = [
     M("top-k on greedy decoding", RUN + " --top-k 5", 64, ["no effect on greedy", "--temperature"]),
     M("a stage split and another PP", RUN + " --stage-split 1,2 --pp 3", 64, ["--stage-split names 2 stages", "--pp is 3"]),
     M("a stage split of words", RUN + " --stage-split 1,x", 64, ["--stage-split is 'x'", "whole number"]),
+    # ranks that were told different things
+    M("ranks of different numerics", RUN, 78, ["rank 1 on", "has --numerics 'exact'", "rank 0 on", "'standard'", "give all ranks the same"], other="--numerics exact"),
+    M("ranks of different sampling", RUN + " --dp 2", 78, ["has --seed '7'", "'0'"], other="--seed 7"),
+    M("ranks that read different texts", RUN + " --dp 2", 78, ["rank 1 on", "has --instruction 'XXH3 "], other="--instruction @{dir}/text.txt"),
     # environment and config file
     M("a bad value in the environment", RUN, 64, ["TRIREME_MAX_SEQS", "'lots'"], env={"TRIREME_MAX_SEQS": "lots"}),
     M("a variable misspelled", RUN, 64, ["TRIREME_MAX_SEQ ", "did you mean TRIREME_MAX_SEQS?"], env={"TRIREME_MAX_SEQ": "4"}),
@@ -103,6 +108,7 @@ MISTAKES = [
     M("a run with another option", "run {in} -m {m} -o {dir}/done.jsonl --max-tokens 3", 78, ["sampling.max_tokens: 2 before, 3 now", "--restart"]),
     M("a run with another input", "run {dir}/other.jsonl -m {m} -o {dir}/done.jsonl --max-tokens 2", 78, ["input.", "before", "--restart"]),
     M("a full disk", "run {in} -m {m} -o {full}/out.jsonl --max-tokens 1", 74, ["{full}/", "No space left on device", "free space"]),
+    M("another fault where not even status.json has room", "run {in} -m {m} -o {full}/out.jsonl --tp 2 --dp 2", 78, ["2 x 1 x 2 = 4"]),
     M("a disk that fills while results are written", "run {dir}/many.jsonl -m {m} -o {fullsoon}/out.jsonl --max-tokens 4 --prompt-logprobs 20", 74,
       ["{fullsoon}/", "No space left on device", "free space"]),
     # layouts
@@ -257,11 +263,12 @@ def check(checks, tiny, mistake, places, show):
         checks.skip(mistake.what, "this build has no emulated GPU")
         return
     command = [word.format(**places) for word in shlex.split(mistake.command)]
-    launcher = ["mpirun", "-n", str(mistake.ranks)] if mistake.ranks > 1 else []
+    launcher = ["mpirun", "-n", str(mistake.ranks)] if mistake.ranks > 1 or mistake.other else []
+    last = [":", "-n", "1", program, *command, *mistake.other.format(**places).split()] if mistake.other else []
     more = {"user": 65534, "group": 65534, "extra_groups": []} if mistake.nobody else {}
-    done = subprocess.run([*launcher, program, *command], capture_output=True, text=True, timeout=60, cwd=places["dir"],
+    done = subprocess.run([*launcher, program, *command, *last], capture_output=True, text=True, timeout=60, cwd=places["dir"],
                           env=tiny.environment(HOME=tiny.folder, **mistake.env), **more)
-    lines = message_of(done.stderr, mistake.ranks)
+    lines = message_of(done.stderr, mistake.ranks + bool(mistake.other))
     text = "\n".join(lines)
     if show:
         print(f"[{done.returncode}] {mistake.what}: trireme {mistake.command}\n    " + "\n    ".join(lines), flush=True)
@@ -290,6 +297,12 @@ def main():
                                timeout=60, env=tiny.environment(SLURM_JOBID="5", SLURM_STEP_ID="0", SLURM_STEP_NUM_TASKS="1", SLURM_PROCID="0", SLURM_NODELIST="x"),
                                check=False)
         checks.equal("one task of srun without PMIx is no mistake", alone.returncode, 0)
+        # Other ranks would wait for a rank whose environment does not say that there are others.
+        command = [tiny.trireme, "run", done, "-m", model, "-o", tiny.path("unsaid.jsonl")]
+        unsaid = subprocess.run(["mpirun", "-n", "1", *command, ":", "-n", "1", "env", "-u", "OMPI_COMM_WORLD_SIZE", *command[:3]],
+                                capture_output=True, timeout=60, env=tiny.environment(), check=False)
+        checks.check("a rank that fails alone ends all, whatever its environment says", unsaid.returncode == 64 and b"no model was named" in unsaid.stderr,
+                     unsaid.stderr)
         put_files(tiny, model)
         places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder,
                   **{name: small_disk(tiny, name, ballast) for name, ballast in DISKS.items()}}

@@ -50,7 +50,6 @@ int main(int argc, char** argv) try {
     return 0;
   }
   if (argc != 3 && argc != 4) return 64;
-  WriterGroup::prefer_romio();
   int level = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level);
   int code = 0;

@@ -2,11 +2,8 @@
 #include <doctest/doctest.h>
 #include <mpi.h>
 
-#include "checkpoint/writer_group.h"
-
 // A test program whose code under test needs MPI to be running; alone, as one rank.
 int main(int argc, char** argv) {
-  trireme::WriterGroup::prefer_romio();
   int level = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &level);
   int result = doctest::Context(argc, argv).run();
