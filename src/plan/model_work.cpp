@@ -159,14 +159,20 @@ std::vector<StageWork> ModelWork::stages(int tp, int pp, const std::vector<int>&
   const std::vector<int> borders = layer_borders(config_.num_layers, pp, split);
   std::vector<StageWork> stages;
   for (int s = 0; s < pp; s++) {
+    const int first = borders[static_cast<size_t>(s)], end = borders[static_cast<size_t>(s + 1)];
+    // Between the first and the last, stages of as many layers hold as much: asked once, for there may be hundreds.
+    if (equal_layers_ && s > 1 && s + 1 < pp && end - first == stages.back().layers) {
+      stages.push_back(stages.back());
+      stages.back().place.first_layer = first, stages.back().place.end_layer = end;
+      continue;
+    }
     StageWork fullest;
     std::set<std::tuple<int, int, int64_t, int64_t>> seen;  // ranks that hold as much do as much
     double kv_heads = 0;
     for (int r = 0; r < tp; r++) {
       const RankShare share = RankShare::of(config_, units_, tp, r);
       if (!seen.emplace(share.num_heads, share.num_kv_heads, share.intermediate, share.num_tokens).second) continue;
-      const auto at = [&](int i) { return borders[static_cast<size_t>(i)]; };
-      const StageWork work = stage_of({tp, r, at(s), at(s + 1), s == 0, s + 1 == pp});
+      const StageWork work = stage_of({tp, r, first, end, s == 0, s + 1 == pp});
       kv_heads = std::max(kv_heads, work.kv_heads);
       if (work.weight_bytes > fullest.weight_bytes) fullest = work;
     }
