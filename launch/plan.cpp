@@ -95,12 +95,12 @@ void print_heading(const PlannedModel& planned, const Cluster& cluster, const En
 void print_row(const LayoutPlan& l, bool chosen) {
   const Performance& p = l.performance;
   const double per_device = l.tokens_per_s / l.devices();
-  fmt::print(
-      "{} {:<18} {:<4} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10.0f} {:>9.0f} {:>9.2f} {:>7.0f}% {:>6}\n",
-      chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, l.max_sequences,
-      l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms, l.tokens_per_s, per_device,
-      rounded(l.cost_per_million, 0.01), 100 * l.bound_decode_ms / p.decode_ms,
-      l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
+  fmt::print("{} {:<18} {:<4} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10} {:>9} {:>9.2f} {:>7.0f}% {:>6}\n",
+             chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, l.max_sequences,
+             l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms,
+             short_number(l.tokens_per_s), short_number(per_device), rounded(l.cost_per_million, 0.01),
+             100 * l.bound_decode_ms / p.decode_ms,
+             l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
 }
 
 constexpr size_t kShown = 24;  // layouts of a text, the best: CPUs of many cores allow hundreds

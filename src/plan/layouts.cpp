@@ -103,7 +103,7 @@ class Planner {
     l.max_sequences = std::floor(l.memory.sequences());
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);
-    l.performance = cost.steady(load(l.wanted, l.max_sequences));
+    l.performance = cost.steady(load(l.wanted, l.memory.weights_fit() ? l.max_sequences : l.wanted));
     const double busy = request_.documents > 0 ? std::min<double>(dp, request_.documents) : dp;
     if (l.max_sequences >= 1) l.tokens_per_s = l.performance.tokens_per_s * busy;
     if (request_.rate > 0) l.tokens_per_s = std::min(l.tokens_per_s, request_.rate * request_.output_tokens);

@@ -36,7 +36,7 @@ struct LayoutPlan {
   double wanted = 0;         // sequences in flight on a replica
   bool fits = false;         // weights, and the sequences asked for
   bool meets_slo = true;
-  Performance performance;  // with the sequences that fit, or one
+  Performance performance;  // with the sequences that fit; where weights do not, as if all that are wanted did
   double tokens_per_s = 0;  // of output, of all replicas; 0 where not one sequence fits
   double bound_decode_ms = 0, bound_ttft_ms = 0;
   double cost_per_million = 0;  // output tokens; device hours where no price was given
