@@ -165,8 +165,7 @@ PlanRequest plan_request(const Options& o) {
          o.rate);
   r.batch = given(o.batch), r.rate = o.rate;
   r.objective = get_objective(o.objective);
-  r.slo_ttft_ms = o.slo_ttft, r.gpu_hour = o.gpu_hour;
-  r.slo_tpot_ms = r.output_tokens > 1 ? o.slo_tpot : 0;  // of one token there is no further one
+  r.slo_ttft_ms = o.slo_ttft, r.slo_tpot_ms = o.slo_tpot, r.gpu_hour = o.gpu_hour;
   return r;
 }
 

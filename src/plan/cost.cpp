@@ -230,8 +230,12 @@ Performance CostModel::steady(const Workload& load) const {
   const double together = std::max(1.0, std::floor(profile_.chunk_tokens / load.input_tokens));
   p.prompt_ms = prompts(load.input_tokens, together).busy_ms / together;
   const double others = p.running - 1;
-  p.decode_ms = p.step.total_ms() + others / load.output_tokens * profile_.interference * p.prompt_ms;
-  p.ttft_ms = profile_.request_ms + p.prefill.total_ms();
+  // A step has room for a chunk of others' prompts; what does not go beside the tokens is waited for before the first.
+  const double beside = others / load.output_tokens * profile_.interference;
+  const double prompts_a_step = std::min(beside, profile_.chunk_tokens / load.input_tokens);
+  p.decode_ms = p.step.total_ms() + prompts_a_step * p.prompt_ms;
+  p.ttft_ms =
+      profile_.request_ms + p.prefill.total_ms() + (load.output_tokens - 1) * (beside - prompts_a_step) * p.prompt_ms;
   const double decoding_ms = (load.output_tokens - 1) * p.decode_ms;
   const double prompts_ms = p.running * p.prompt_ms;  // in a cycle each sequence's prompt is computed once
   if (load.sequences > p.running) {  // others wait for each place, and their prefill begins when it is free

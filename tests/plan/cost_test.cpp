@@ -110,6 +110,7 @@ TEST_CASE("no more requests are answered than prompts can be computed, however f
           const Performance p = r.steady(4096, output, sequences);
           const double requests_per_s = p.tokens_per_s / output;
           CHECK(requests_per_s * r.cost.prefill(4096).bound_ms / pp <= 1000);
+          CHECK(p.decode_ms <= p.step.total_ms() + 2.001 * p.prompt_ms);  // a step has room for 8192 tokens of prompts
           if (p.queue_ms > 0) continue;  // by Little's law, what is in flight is what comes in while one is served
           CHECK(requests_per_s * (p.ttft_ms + (output - 1) * p.decode_ms) == doctest::Approx(1e3 * p.running));
         }
