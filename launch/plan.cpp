@@ -131,7 +131,8 @@ void print_reasons(const Plan& plan) {
 // --max-seqs. Where nobody says how many, CPUs get a run's default at most: engines of other profiles may keep
 // thousands in flight, this one gains nothing by them.
 int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequest& r) {
-  const int64_t planned = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : l.performance.running));
+  const double running = std::min(std::ceil(l.performance.running), l.max_sequences);  // at a rate a mean
+  const int64_t planned = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : running));
   if (!c.device.cpu || r.batch > 0 || r.rate > 0) return planned;
   return std::min(planned, kSequences);
 }

@@ -66,7 +66,8 @@ void quantize_first(Advice& advice, const Plan& plan, const PlanQuestion& questi
     std::string line = fmt::format(
         "at {} it {}", weights_name(*quantized, question.model),
         ranks_are_devices(question.cluster) ? devices_needed(plan, lower, question.model.precision()) : "fits");
-    if (now && question.request.objective == Objective::latency)
+    // Of requests at a rate every layout makes as many tokens.
+    if (now && (question.request.objective == Objective::latency || question.request.rate > 0))
       line += fmt::format("; {}: {:.1f} ms a token in place of {:.1f}", layout_name(*best), best->performance.decode_ms,
                           now->performance.decode_ms);
     else

@@ -181,6 +181,13 @@ for changes, words in (({"num_hidden_layers": -1}, "num_hidden_layers is -1"), (
     err = plan_config({**falcon, **changes}, code=65)
     check(f"{path}: the model's " in err and words in err and err.count("\n") == 1, changes, err)
 
+# At a rate as many sequences as come in are started, and what fewer bits gain is time: the tokens are as many.
+out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--objective", "cost", "--gpu-hour", "2.5", "--rate", "10")
+in_flight = re.search(r"^> 1 device +yes +[\d.]+ +\d+ +(\d+) ", out, re.MULTILINE)  # a mean, rounded
+started = re.findall(r"--max-seqs (\d+)", out)
+check(in_flight and len(started) == 2 and 0 <= int(started[0]) - int(in_flight[1]) <= 1, out)
+check(re.search(r"^at fp8 .*; 1 device: [\d.]+ ms a token in place of [\d.]+$", out, re.MULTILINE), out)
+
 # Requests of one token are no more than the GPU has arithmetic for, 71 ms each (src/plan/bound.h); those in flight wait for each other's prompts.
 scoring, _ = plan_json("--shape", "llama-3.1-8b", "--machine", "1 h100", "--input-len", "4096", "--output-len", "1")
 check(scoring["layouts"][0]["output_tokens_per_s"] < 1000 / 71 and scoring["layouts"][0]["ttft_ms"] > 5000, scoring)
