@@ -36,8 +36,9 @@ std::string layout_of_replica(const LayoutPlan& l) {
 void smallest_that_fits(Advice& advice, const Plan& plan, const PlanRequest& r) {
   const LayoutPlan* l = smallest(plan);
   if (!l) return;
-  advice.push_back(fmt::format("smallest that fits: {}, {:.1f} GB of weights a device and room for {} x {}",
-                               layout_of_replica(*l), l->memory.weight_bytes / 1e9, l->max_sequences, r.context));
+  advice.push_back(fmt::format("smallest that fits{}: {}, {:.1f} GB of weights a device and room for {} x {}",
+                               r.has_promises() ? " and keeps the promised times" : "", layout_of_replica(*l),
+                               l->memory.weight_bytes / 1e9, l->max_sequences, r.context));
 }
 
 // "fp8", and what comes with it.

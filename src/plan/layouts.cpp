@@ -161,7 +161,7 @@ class Planner {
     const double most = std::max(1.0, std::min({l.max_sequences, profile_.most_sequences, part}));
     if (request_.rate > 0) return sequences_at_rate(cost, request_.rate / l.dp, most);
     if (request_.objective == Objective::latency) return 1;
-    if (request_.slo_ttft_ms == 0 && request_.slo_tpot_ms == 0) return most;
+    if (!request_.has_promises()) return most;
     return most_within(cost, most);
   }
 

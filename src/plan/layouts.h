@@ -26,6 +26,8 @@ struct PlanRequest {
   Objective objective = Objective::throughput;
   double slo_ttft_ms = 0, slo_tpot_ms = 0;
   double gpu_hour = 0;  // price of one device for an hour; of a host where ranks divide its CPUs
+
+  bool has_promises() const { return slo_ttft_ms > 0 || slo_tpot_ms > 0; }
 };
 
 // One layout, and what it will do.

@@ -120,8 +120,11 @@ std::string obstacle(const LayoutPlan& l, const LayoutPlan& best, const Question
   if (l.tp > best.tp && reduce > 0.2) return all_reduce;
   if (l.pp > best.pp)
     return fmt::format("a token passes {} stages one after the other, whose weights are read in turn", l.pp);
-  const bool many = r.objective != Objective::latency && r.batch == 0;
-  if (l.max_sequences < best.max_sequences && many)
+  const bool many = r.objective != Objective::latency && r.batch == 0 && r.rate == 0;
+  if (many && r.has_promises() && l.wanted < std::min(l.max_sequences, best.wanted))
+    return fmt::format("the promised times are kept with {:.0f} in flight a replica, {} with {:.0f}", l.wanted,
+                       layout_name(best), best.wanted);
+  if (many && l.max_sequences < best.max_sequences)
     return fmt::format("room for {} sequences, {} has {}", l.max_sequences, layout_name(best), best.max_sequences);
   if (l.tp < best.tp) return "fewer devices read the weights of each token";
   return "limited by " + l.limiting_factor;

@@ -150,6 +150,19 @@ TEST_CASE("a batch that keeps the promised times is smaller than one that fits")
   CHECK(contains(never.layouts[0].reason, "0.5 wanted"));
 }
 
+TEST_CASE("where promises leave few in flight, these are the reason, not the room that there is") {
+  Question q("llama-3.1-70b", Precision::fp8, "8 h100");
+  q.request.slo_tpot_ms = 20;
+  const Plan plan = q.plan();
+  const LayoutPlan *best = q.find(plan, 4, 1), *narrow = q.find(plan, 2, 1);
+  CHECK(best == &plan.layouts.front());
+  CHECK(narrow->wanted < best->wanted);
+  CHECK(contains(narrow->reason,
+                 fmt::format("the promised times are kept with {:.0f} in flight a replica, {} with {:.0f}; ",
+                             narrow->wanted, layout_name(*best), best->wanted)));
+  CHECK(give_advice(plan, q.whole()).front().starts_with("smallest that fits and keeps the promised times: TP 2, "));
+}
+
 TEST_CASE("a rate of requests keeps so many in flight, up to what the machine can answer") {
   Question q("llama-3.1-8b", Precision::bf16, "1 h100");
   q.request.rate = 1;
