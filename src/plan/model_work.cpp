@@ -82,6 +82,7 @@ double ModelWork::shared_parameters() const { return 3 * shared_columns_ * stati
 void ModelWork::count_parameters() {
   layer_parameters_ = config_.num_layers * shared_parameters();
   vocabulary_parameters_ = of(config_.vocab_size, config_.hidden_size);
+  for (int64_t window : config_.layer_windows) windows_[window]++;
   for (const TensorSlot& slot : tensor_slots(config_, units_)) {
     if (!slot.name.starts_with("layers.")) continue;
     layer_parameters_ += of(slot.rows, slot.columns);
@@ -108,18 +109,19 @@ double ModelWork::used_expert_share() const {
 
 double ModelWork::seen_positions(double context) const {
   double seen = 0;
-  for (int64_t window : config_.layer_windows)
-    seen += window > 0 ? std::min(context, static_cast<double>(window)) : context;
+  for (auto [window, layers] : windows_)
+    seen += layers * (window > 0 ? std::min(context, static_cast<double>(window)) : context);
   return seen / config_.num_layers;
 }
 
 double ModelWork::seen_in_prompt(double tokens) const {
   double seen = 0;
-  for (int64_t window : config_.layer_windows) {
+  for (auto [window, layers] : windows_) {
     const double most = window > 0 ? std::min(tokens, static_cast<double>(window)) : tokens;
     const double rest = std::fmod(tokens, most);  // of the last chunk
     // Rows see ever more until it is `most`; in chunks they begin again.
-    seen += chunked_ ? ((tokens - rest) * most + rest * rest) / (2 * tokens) : most * (1 - most / (2 * tokens));
+    seen +=
+        layers * (chunked_ ? ((tokens - rest) * most + rest * rest) / (2 * tokens) : most * (1 - most / (2 * tokens)));
   }
   return seen / config_.num_layers;
 }
