@@ -219,16 +219,16 @@ std::string several_changes(const PlanQuestion& question) {
   };
   if (const std::string promises = drop_promises(r); !promises.empty()) {
     changes.push_back("without " + promises);
-    if (const std::string fit = changed(question.model); !fit.empty()) return fit;
+    if (std::string fit = changed(question.model); !fit.empty()) return fit;
   }
   if (r.batch > 1) {
     r.batch = 1;
     changes.emplace_back("at --batch 1");
-    if (const std::string fit = changed(question.model); !fit.empty()) return fit;
+    if (std::string fit = changed(question.model); !fit.empty()) return fit;
   }
   for (Precision p : question.lower_precisions()) {
     changes.push_back(fmt::format("at --precision {}", precision_name(p)));
-    if (const std::string fit = changed(*question.at_precision(p)); !fit.empty()) return fit;
+    if (std::string fit = changed(*question.at_precision(p)); !fit.empty()) return fit;
     changes.pop_back();
   }
   return "";
@@ -237,8 +237,8 @@ std::string several_changes(const PlanQuestion& question) {
 }  // namespace
 
 std::string nearest_fit(const Plan& plan, const PlanQuestion& question) {
-  if (const std::string ways = ways_text(plan, question); !ways.empty()) return ways;
-  if (const std::string ways = several_changes(question); !ways.empty()) return ways;
+  if (std::string ways = ways_text(plan, question); !ways.empty()) return ways;
+  if (std::string ways = several_changes(question); !ways.empty()) return ways;
   return "nothing near it would; ask for a smaller model, a shorter context or other devices";
 }
 
