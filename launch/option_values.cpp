@@ -1,7 +1,10 @@
+#include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "launch/option_table.h"
 
 namespace trireme {
@@ -60,12 +63,33 @@ bool parse_switch(const OptionSpec& spec, std::string_view text, std::string_vie
   fail(ExitCode::usage, "option --{}{} is '{}'; it is a switch: true or false", spec.name, shown_origin(origin), text);
 }
 
+// How others call a choice, or what has as many bytes; what they write begins so.
+struct OtherName {
+  std::string_view begin, choice;
+};
+constexpr OtherName kOtherNames[] = {
+    {"awq", "int4"},   {"gptq", "int4"},    {"nf4", "int4"},      {"q4", "int4"},   {"w4", "int4"},  {"iq4", "int4"},
+    {"q8", "int8"},    {"w8", "int8"},      {"nvfp4", "fp4"},     {"mxfp4", "fp4"}, {"e4m3", "fp8"}, {"f8", "fp8"},
+    {"float8", "fp8"}, {"float16", "bf16"}, {"bfloat16", "bf16"}, {"fp16", "bf16"}, {"f16", "bf16"}, {"half", "bf16"}};
+
+// " (did you mean CHOICE?)" or "".
+std::string meant_choice(std::string_view text, const std::vector<std::string_view>& choices) {
+  std::string lower(text);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const auto is_choice = [&](std::string_view name) { return std::ranges::find(choices, name) != choices.end(); };
+  std::string_view meant = is_choice(lower) ? std::string_view(lower) : "";
+  for (const auto& [begin, choice] : kOtherNames)
+    if (meant.empty() && lower.starts_with(begin) && is_choice(choice)) meant = choice;
+  if (!meant.empty()) return fmt::format(" (did you mean {}?)", meant);
+  return did_you_mean(lower, std::vector<std::string>(choices.begin(), choices.end()));
+}
+
 void check_choice(const OptionSpec& spec, std::string_view text, std::string_view origin) {
   auto choices = split(spec.value, '|');
   for (auto choice : choices)
     if (text == choice) return;
-  fail(ExitCode::usage, "option --{}{} is '{}'; it takes one of {}", spec.name, shown_origin(origin), text,
-       fmt::join(choices, ", "));
+  fail(ExitCode::usage, "option --{}{} is '{}'{}; it takes one of {}", spec.name, shown_origin(origin), text,
+       meant_choice(text, choices), fmt::join(choices, ", "));
 }
 
 struct Assigner {

@@ -95,12 +95,12 @@ void print_heading(const PlannedModel& planned, const Cluster& cluster, const En
 void print_row(const LayoutPlan& l, bool chosen) {
   const Performance& p = l.performance;
   const double per_device = l.tokens_per_s / l.devices();
-  fmt::print(
-      "{} {:<18} {:<4} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10.0f} {:>9.0f} {:>9.2f} {:>7.0f}% {:>6}\n",
-      chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, l.max_sequences,
-      l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms, l.tokens_per_s, per_device,
-      rounded(l.cost_per_million, 0.01), 100 * l.bound_decode_ms / p.decode_ms,
-      l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
+  fmt::print("{} {:<18} {:<4} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10} {:>9} {:>9.2f} {:>7.0f}% {:>6}\n",
+             chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, l.max_sequences,
+             l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms,
+             short_number(l.tokens_per_s), short_number(per_device), rounded(l.cost_per_million, 0.01),
+             100 * l.bound_decode_ms / p.decode_ms,
+             l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
 }
 
 constexpr size_t kShown = 24;  // layouts of a text, the best: CPUs of many cores allow hundreds
@@ -131,7 +131,8 @@ void print_reasons(const Plan& plan) {
 // --max-seqs. Where nobody says how many, CPUs get a run's default at most: engines of other profiles may keep
 // thousands in flight, this one gains nothing by them.
 int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequest& r) {
-  const int64_t planned = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : l.performance.running));
+  const double running = std::min(std::ceil(l.performance.running), l.max_sequences);  // at a rate a mean
+  const int64_t planned = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : running));
   if (!c.device.cpu || r.batch > 0 || r.rate > 0) return planned;
   return std::min(planned, kSequences);
 }

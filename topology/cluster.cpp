@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/nearest.h"
+#include "topology/device_names.h"
 #include "topology/json_fields.h"
 
 namespace trireme {
@@ -76,6 +77,28 @@ std::string unknown_device(std::string_view name) {
   return fmt::format("a device{}: {}", did_you_mean(name, names), fmt::join(names, ", "));
 }
 
+// By the name of its data sheet or by the one that nvidia-smi shows, in lower case.
+std::optional<DeviceSheet> find_device(std::string_view name) {
+  if (auto sheet = find_device_sheet(name)) return sheet;
+  return name.starts_with("nvidia ") ? find_gpu_sheet(name) : std::nullopt;
+}
+
+// A driver's name is all words up to the links or the adapters, but "PCIe", which tells one card from another.
+DeviceSheet take_device(Words& words) {
+  std::string name(words.next());
+  Words rest = words;
+  rest.take();
+  while (name.starts_with("nvidia") && !rest.at_end()) {
+    const std::string_view word = rest.next();
+    if (word == "," || word == link_name(Link::nvswitch) || word == link_name(Link::nvlink_pairs)) break;
+    name += fmt::format(" {}", rest.take());
+  }
+  const auto sheet = find_device(name);
+  if (!sheet) words.refuse(unknown_device(words.next()));
+  words = rest;
+  return *sheet;
+}
+
 bool parse_link(std::string_view word, Link* link) {
   for (Link candidate : kGpuLinks)
     if (word == link_name(candidate)) return *link = candidate, true;
@@ -105,6 +128,10 @@ DeviceSheet custom_device(const nlohmann::json& json, const std::string& source)
   const JsonFields fields(json, source);
   fields.only({"name", "cpu", "memory_gb", "memory_gbps", "bf16_tflops", "fp8_tflops", "int8_tops", "fp4_tflops",
                "nvlink_gbps", "pcie_gbps"});
+  for (const char* figure :
+       {"memory_gb", "memory_gbps", "bf16_tflops", "fp8_tflops", "int8_tops", "fp4_tflops", "nvlink_gbps", "pcie_gbps"})
+    if (const double n = fields.number(figure, 0); n > 0 && (n < 1e-3 || n > 1e9))
+      fields.refuse(figure, "must be 0 or from 0.001 to 1000000000");
   DeviceSheet d;
   d.name = fields.text("name", "device");
   d.cpu = fields.truth("cpu", false);
@@ -180,11 +207,8 @@ Cluster Cluster::parse(std::string_view spec) {
   } else {
     cluster.devices = first;
   }
-  const auto sheet = find_device_sheet(words.next());
-  if (!sheet) words.refuse(unknown_device(words.next()));
-  words.take();
-  cluster.device = *sheet;
-  cluster.link = sheet->link;
+  cluster.device = take_device(words);
+  cluster.link = cluster.device.link;
   if (Link link{}; !words.at_end() && words.next() != ",") {
     if (!parse_link(words.next(), &link)) words.refuse("nvswitch, nvlink-pairs or pcie, or a comma and the adapters");
     Cluster wanted = cluster;
@@ -214,8 +238,8 @@ Cluster Cluster::from_json(const nlohmann::json& json, const std::string& source
     fields.refuse("devices", fmt::format("must be {} at most, of all hosts", kMost));
   if (const nlohmann::json& device = fields.at("device"); device.is_string()) {
     const std::string name = lower_case(device.get<std::string>());
-    const auto sheet = find_device_sheet(name);
-    if (!sheet) fields.refuse("device", "is no " + unknown_device(name));
+    const auto sheet = find_device(name);
+    if (!sheet) fields.refuse("device", "must be " + unknown_device(name));
     cluster.device = *sheet;
   } else {
     cluster.device = custom_device(device, source);

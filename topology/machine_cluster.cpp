@@ -3,12 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <set>
 #include <utility>
 
 #include "base/error.h"
+#include "topology/device_names.h"
 
 namespace trireme {
 
@@ -20,81 +20,8 @@ namespace {
 constexpr double kCoreFlops = 100e9, kCoreOps = 200e9, kCoreReads = 4e9, kLoneCoreReads = 15e9, kFewCoresRead = 60e9;
 constexpr const char* kUnknownNic = "eth10";  // of CPU hosts whose adapters are unknown
 
-// Words in the names that drivers and kernels have for what data sheets call otherwise; those of more words first.
-struct Alias {
-  std::string_view words;
-  const char* sheet;
-};
-// Words that make another card of what is called like one of these.
-constexpr std::string_view kOthers[] = {"Ti", "D", "Laptop", "Max-Q"};
-constexpr Alias kGpuAliases[] = {{"A100X", "a100-pcie-80gb"},
-                                 {"H100 PCIe", "h100-pcie"},
-                                 {"H100 NVL", "h100-nvl"},
-                                 {"H100", "h100"},
-                                 {"H200 NVL", "h200-nvl"},
-                                 {"H200", "h200"},
-                                 {"H800 SXM", "h800"},
-                                 {"GH200", "gh200"},
-                                 {"H20", "h20"},
-                                 {"B200", "b200"},
-                                 {"GB200", "gb200"},
-                                 {"B300", "b300"},
-                                 {"GB300", "gb300"},
-                                 {"A10", "a10"},
-                                 {"A10G", "a10g"},
-                                 {"A30", "a30"},
-                                 {"A40", "a40"},
-                                 {"L4", "l4"},
-                                 {"L20", "l20"},
-                                 {"L40S", "l40s"},
-                                 {"RTX A6000", "rtx-a6000"},
-                                 {"RTX 6000 Ada", "rtx-6000-ada"},
-                                 {"RTX 3090", "rtx-3090"},
-                                 {"RTX 4090", "rtx-4090"},
-                                 {"RTX 5090", "rtx-5090"},
-                                 {"PRO 6000 Server", "rtx-pro-6000-server"},
-                                 {"PRO 6000", "rtx-pro-6000"}};
-constexpr Alias kCpuAliases[] = {{"EPYC 9654", "epyc-9654"},
-                                 {"EPYC 9654P", "epyc-9654"},
-                                 {"6980P", "xeon-6980p"},
-                                 {"7950X", "ryzen-7950x"},
-                                 {"7950X3D", "ryzen-7950x"}};
-
-// In lower case, between spaces and hyphens.
-std::set<std::string> words_of(std::string_view name) {
-  std::set<std::string> words;
-  std::string word;
-  for (char c : name) {
-    if (c == ' ' || c == '-')
-      words.insert(std::exchange(word, ""));
-    else
-      word += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  }
-  words.insert(word);
-  return words;
-}
-
-bool has_words(std::string_view name, std::string_view wanted) {
-  const std::set<std::string> words = words_of(name), all = words_of(wanted);
-  return std::includes(words.begin(), words.end(), all.begin(), all.end());
-}
-
-template <size_t N>
-std::optional<DeviceSheet> find_sheet(const std::string& name, const Alias (&aliases)[N]) {
-  if (auto sheet = find_device_sheet(name)) return sheet;  // invented machines have it
-  for (const std::string_view other : kOthers)
-    if (has_words(name, other)) return std::nullopt;
-  for (const auto& [words, sheet] : aliases)
-    if (has_words(name, words)) return find_device_sheet(sheet);
-  return std::nullopt;
-}
-
 DeviceSheet get_sheet(const Gpu& gpu) {
-  if (auto sheet = find_sheet(gpu.name, kGpuAliases)) return *sheet;
-  constexpr uint64_t kLarge = uint64_t{60} << 30;  // an A100 of 80 GB
-  if (has_words(gpu.name, "A100"))
-    return *find_device_sheet(
-        fmt::format("a100{}-{}gb", has_words(gpu.name, "PCIe") ? "-pcie" : "", gpu.memory_bytes > kLarge ? 80 : 40));
+  if (auto sheet = find_gpu_sheet(gpu.name, gpu.memory_bytes)) return *sheet;
   fail(ExitCode::configuration,
        "there is no data sheet of {}; describe the machine in a JSON file with its figures (docs/operations.md, "
        "--machine)",
@@ -228,7 +155,7 @@ struct CpuRates {
 
 CpuRates cpu_rates(const Host& host, int cores, const CpuArithmetic& measured) {
   CpuRates r;
-  const auto known = find_sheet(host.cpu_model, kCpuAliases);
+  const auto known = find_cpu_sheet(host.cpu_model);
   if (known && known->cpu) {
     r.sheet = *known;
     r.sheet.scale_rates(static_cast<double>(cores) / known->cores);  // a VM has a few of them, two sockets have more

@@ -71,6 +71,12 @@ std::vector<int> unit_borders(int units, int parts) {
   auto at = [units](int part, int border) {
     return static_cast<size_t>(part) * static_cast<size_t>(units + 1) + static_cast<size_t>(border);
   };
+  std::vector<int> roots(static_cast<size_t>(units + 1) * static_cast<size_t>(units + 1));  // 0: not asked yet
+  const auto roots_of = [&](UnitRange r) {
+    int& known = roots[at(r.begin, r.end)];
+    if (known == 0) known = static_cast<int>(maximal_nodes(units, r).size());
+    return known;
+  };
   std::vector<Cost> best(static_cast<size_t>(parts + 1) * static_cast<size_t>(units + 1), worst);
   std::vector<int> from(best.size(), -1);
   best[at(0, 0)] = {0, 0, 0};
@@ -79,8 +85,8 @@ std::vector<int> unit_borders(int units, int parts) {
       for (int begin = std::max(0, end - high); begin <= end - low; begin++) {
         auto [most, all, share] = best[at(p - 1, begin)];
         if (best[at(p - 1, begin)] == worst) continue;
-        int roots = static_cast<int>(maximal_nodes(units, {begin, end}).size());
-        Cost cost{std::max(most, roots), all + roots, std::max(share, end - begin)};
+        const int more = roots_of({begin, end});
+        Cost cost{std::max(most, more), all + more, std::max(share, end - begin)};
         if (cost < best[at(p, end)]) best[at(p, end)] = cost, from[at(p, end)] = begin;
       }
   must(from[at(parts, units)] >= 0, "borders exist for every width up to the number of units");

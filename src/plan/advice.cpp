@@ -36,8 +36,9 @@ std::string layout_of_replica(const LayoutPlan& l) {
 void smallest_that_fits(Advice& advice, const Plan& plan, const PlanRequest& r) {
   const LayoutPlan* l = smallest(plan);
   if (!l) return;
-  advice.push_back(fmt::format("smallest that fits: {}, {:.1f} GB of weights a device and room for {} x {}",
-                               layout_of_replica(*l), l->memory.weight_bytes / 1e9, l->max_sequences, r.context));
+  advice.push_back(fmt::format("smallest that fits{}: {}, {:.1f} GB of weights a device and room for {} x {}",
+                               r.has_promises() ? " and keeps the promised times" : "", layout_of_replica(*l),
+                               l->memory.weight_bytes / 1e9, l->max_sequences, r.context));
 }
 
 // "fp8", and what comes with it.
@@ -66,12 +67,13 @@ void quantize_first(Advice& advice, const Plan& plan, const PlanQuestion& questi
     std::string line = fmt::format(
         "at {} it {}", weights_name(*quantized, question.model),
         ranks_are_devices(question.cluster) ? devices_needed(plan, lower, question.model.precision()) : "fits");
-    if (now && question.request.objective == Objective::latency)
+    // Of requests at a rate every layout makes as many tokens.
+    if (now && (question.request.objective == Objective::latency || question.request.rate > 0))
       line += fmt::format("; {}: {:.1f} ms a token in place of {:.1f}", layout_name(*best), best->performance.decode_ms,
                           now->performance.decode_ms);
     else
-      line += fmt::format("; {}: {:.0f} tok/s{}", layout_name(*best), best->tokens_per_s,
-                          now ? fmt::format(" in place of {:.0f}", now->tokens_per_s) : "");
+      line += fmt::format("; {}: {} tok/s{}", layout_name(*best), short_number(best->tokens_per_s),
+                          now ? " in place of " + short_number(now->tokens_per_s) : "");
     advice.push_back(line);
   }
 }
@@ -98,9 +100,9 @@ void over_hosts(Advice& advice, const Plan& plan, const Cluster& c) {
   };
   const LayoutPlan *staged = best(c.hosts), *wide = best(1);
   if (!staged || !wide) return;
-  advice.push_back(fmt::format("over hosts: {} takes {:.1f} ms a token and gives {:.0f} tok/s, {} {:.1f} and {:.0f}",
-                               layout_name(*staged), staged->performance.decode_ms, staged->tokens_per_s,
-                               layout_name(*wide), wide->performance.decode_ms, wide->tokens_per_s));
+  advice.push_back(fmt::format("over hosts: {} takes {:.1f} ms a token and gives {} tok/s, {} {:.1f} and {}",
+                               layout_name(*staged), staged->performance.decode_ms, short_number(staged->tokens_per_s),
+                               layout_name(*wide), wide->performance.decode_ms, short_number(wide->tokens_per_s)));
 }
 
 void interactive_or_offline(Advice& advice, const PlanQuestion& question) {
@@ -113,10 +115,10 @@ void interactive_or_offline(Advice& advice, const PlanQuestion& question) {
   if (one.choice < 0 || many.choice < 0) return;
   const LayoutPlan &a = one.layouts.front(), &b = many.layouts.front();
   advice.push_back(
-      fmt::format("interactive, one user a replica: {}, {:.1f} ms a token, TTFT {:.0f} ms; offline: {}, {:.0f} tok/s "
+      fmt::format("interactive, one user a replica: {}, {:.1f} ms a token, TTFT {:.0f} ms; offline: {}, {} tok/s "
                   "at {:.1f} ms a token",
                   ranks_are_devices(question.cluster) ? layout_of_replica(a) : layout_name(a), a.performance.decode_ms,
-                  a.performance.ttft_ms, layout_name(b), b.tokens_per_s, b.performance.decode_ms));
+                  a.performance.ttft_ms, layout_name(b), short_number(b.tokens_per_s), b.performance.decode_ms));
 }
 
 }  // namespace

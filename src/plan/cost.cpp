@@ -198,10 +198,19 @@ CostModel::Prompts CostModel::prompts(double tokens, double sequences) const {
   const double cut = std::max(sequences, std::ceil(all / profile_.piece_tokens));
   const double pieces = std::max(std::ceil(all / profile_.chunk_tokens), std::min<double>(pp_, cut));
   const double rows = all / pieces;
-  const Pass p = pass(rows, sequences / pieces, [&](const Measured& costs, const StageWork& stage) {
-    return prompt_attention_ms(costs, stage, rows, tokens);
-  });
-  const double once = p.cost.total_ms(), whole = once + (pieces - 1) * pace_ms(p);
+  const auto piece_of = [&](double piece_rows) {
+    return pass(piece_rows, sequences / pieces, [&](const Measured& costs, const StageWork& stage) {
+      return prompt_attention_ms(costs, stage, piece_rows, tokens);
+    });
+  };
+  const Pass p = piece_of(rows);
+  const double once = p.cost.total_ms();
+  double whole = once + (pieces - 1) * pace_ms(p);
+  // Other engines do not cut a long prompt evenly, which would make it faster than one of a whole chunk.
+  if (!profile_.host && pp_ > 1 && all > profile_.chunk_tokens) {
+    const Pass chunk = piece_of(profile_.chunk_tokens);
+    whole = std::max(whole, chunk.cost.total_ms() + (all / profile_.chunk_tokens - 1) * pace_ms(chunk));
+  }
   Prompts prompts{p.cost.times(pipelined(whole, once, pieces, p.lone_gain))};
   prompts.cost.fixed_ms = fixed_ms(0) * (profile_.host ? pieces : 1);
   // This engine's pieces of one prompt pass its stages beside each other, which that bound knows nothing of.
@@ -221,17 +230,24 @@ Performance CostModel::steady(const Workload& load) const {
   const double together = std::max(1.0, std::floor(profile_.chunk_tokens / load.input_tokens));
   p.prompt_ms = prompts(load.input_tokens, together).busy_ms / together;
   const double others = p.running - 1;
-  p.decode_ms = p.step.total_ms() + others / load.output_tokens * profile_.interference * p.prompt_ms;
-  p.ttft_ms = profile_.request_ms + p.prefill.total_ms();
+  // A step has room for a chunk of others' prompts; what does not go beside the tokens is waited for before the first.
+  const double beside = others / load.output_tokens * profile_.interference;
+  const double prompts_a_step = std::min(beside, profile_.chunk_tokens / load.input_tokens);
+  p.decode_ms = p.step.total_ms() + prompts_a_step * p.prompt_ms;
+  p.ttft_ms =
+      profile_.request_ms + p.prefill.total_ms() + (load.output_tokens - 1) * (beside - prompts_a_step) * p.prompt_ms;
   const double decoding_ms = (load.output_tokens - 1) * p.decode_ms;
+  const double prompts_ms = p.running * p.prompt_ms;  // in a cycle each sequence's prompt is computed once
   if (load.sequences > p.running) {  // others wait for each place, and their prefill begins when it is free
-    const double cycle_ms = p.ttft_ms + decoding_ms;
+    const double cycle_ms = std::max(prompts_ms, p.ttft_ms + decoding_ms);
     p.queue_ms = (load.sequences - p.running) / p.running * cycle_ms;
     p.tokens_per_s = p.running * load.output_tokens / cycle_ms * 1e3;
   }
   // About a step of the others: half of the one that a request comes upon is left as a mean, and its own step has their
   // rows, too.
   p.ttft_ms += others / p.running * p.step.total_ms() + profile_.clump * others * p.prompt_ms;
+  // Of few output tokens there are few steps in which others' prompts are computed: the rest is waited for at first.
+  p.ttft_ms = std::max(p.ttft_ms, prompts_ms - decoding_ms);
   if (load.sequences <= p.running) p.tokens_per_s = p.running * load.output_tokens / (p.ttft_ms + decoding_ms) * 1e3;
   p.ttft_ms += p.queue_ms;
   return p;

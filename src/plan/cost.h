@@ -49,8 +49,10 @@ struct Performance {
 //   pace     = max(slowest stage, pass / stages * waits)                     of a full pipeline, from piece to piece
 //   step     = max(pass, micro-batches * pace) / gain + fixed
 //   prefill  = (pass + (pieces - 1) * pace) / gain + fixed
-//   decode   = step + (running - 1) / output * interference * busy           (every other sequence's prefill, once)
+//   decode   = step + (running - 1) / output * interference * busy           (every other sequence's prefill, once;
+//              of a step no more than a chunk of them: the rest is waited for before the first token)
 //   TTFT     = request + prefill + (running - 1) / running * step + clump * (running - 1) * busy + queue
+//              and no less than running * busy - (output - 1) * decode: every prompt is computed once
 // waits: of stages that are alike for each other, 1 + bubble * (stages - 1) / stages; where one is slower than the
 // others, their slack hides it. gain: of calibrated cores whose neighbours wait, over the same step beside others at
 // work. busy: that a prompt keeps a stage in steps full of prompts, for its weights are read and its kernels launched

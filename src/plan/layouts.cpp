@@ -103,7 +103,7 @@ class Planner {
     l.max_sequences = std::floor(l.memory.sequences());
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);
-    l.performance = cost.steady(load(l.wanted, l.max_sequences));
+    l.performance = cost.steady(load(l.wanted, l.memory.weights_fit() ? l.max_sequences : l.wanted));
     const double busy = request_.documents > 0 ? std::min<double>(dp, request_.documents) : dp;
     if (l.max_sequences >= 1) l.tokens_per_s = l.performance.tokens_per_s * busy;
     if (request_.rate > 0) l.tokens_per_s = std::min(l.tokens_per_s, request_.rate * request_.output_tokens);
@@ -161,7 +161,7 @@ class Planner {
     const double most = std::max(1.0, std::min({l.max_sequences, profile_.most_sequences, part}));
     if (request_.rate > 0) return sequences_at_rate(cost, request_.rate / l.dp, most);
     if (request_.objective == Objective::latency) return 1;
-    if (request_.slo_ttft_ms == 0 && request_.slo_tpot_ms == 0) return most;
+    if (!request_.has_promises()) return most;
     return most_within(cost, most);
   }
 

@@ -26,6 +26,8 @@ struct PlanRequest {
   Objective objective = Objective::throughput;
   double slo_ttft_ms = 0, slo_tpot_ms = 0;
   double gpu_hour = 0;  // price of one device for an hour; of a host where ranks divide its CPUs
+
+  bool has_promises() const { return slo_ttft_ms > 0 || slo_tpot_ms > 0; }
 };
 
 // One layout, and what it will do.
@@ -36,7 +38,7 @@ struct LayoutPlan {
   double wanted = 0;         // sequences in flight on a replica
   bool fits = false;         // weights, and the sequences asked for
   bool meets_slo = true;
-  Performance performance;  // with the sequences that fit, or one
+  Performance performance;  // with the sequences that fit; where weights do not, as if all that are wanted did
   double tokens_per_s = 0;  // of output, of all replicas; 0 where not one sequence fits
   double bound_decode_ms = 0, bound_ttft_ms = 0;
   double cost_per_million = 0;  // output tokens; device hours where no price was given

@@ -20,12 +20,17 @@ double own_workspace(const ModelWork& model, const StageWork& stage, int pp, con
   return static_cast<double>(own.on_device() + kRankBytes);
 }
 
-MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, int pp, const EngineProfile& profile,
-                    const Cluster& cluster, int64_t step_rows, double context) {
+// Stages whose ranks work in as much memory: all but the first and the last.
+bool works_alike(const StageWork& a, const StageWork& b) {
+  return a.place.tp_rank == b.place.tp_rank && a.place.first == b.place.first && a.place.last == b.place.last;
+}
+
+MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, double workspace_bytes,
+                    const EngineProfile& profile, const Cluster& cluster, double context) {
   MemoryPlan m;
   m.device_bytes = cluster.device.memory_bytes;
   m.weight_bytes = stage.weight_bytes;
-  m.workspace_bytes = profile.own() ? own_workspace(model, stage, pp, cluster, step_rows) : profile.workspace_bytes;
+  m.workspace_bytes = workspace_bytes;
   const double position_bytes = stage.layers * model.position_bytes(stage.kv_heads);
   const double kept = model.kept_positions(context, profile);
   m.sequence_bytes = kept * position_bytes;
@@ -45,9 +50,11 @@ MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, int pp, cons
 MemoryPlan plan_memory(const ModelWork& model, const std::vector<StageWork>& stages, const EngineProfile& profile,
                        const Cluster& cluster, int64_t step_rows, double context) {
   MemoryPlan least;
+  double workspace_bytes = profile.workspace_bytes;
   for (size_t s = 0; s < stages.size(); s++) {
-    const MemoryPlan m =
-        of_stage(model, stages[s], static_cast<int>(stages.size()), profile, cluster, step_rows, context);
+    if (profile.own() && (s == 0 || !works_alike(stages[s], stages[s - 1])))
+      workspace_bytes = own_workspace(model, stages[s], static_cast<int>(stages.size()), cluster, step_rows);
+    const MemoryPlan m = of_stage(model, stages[s], workspace_bytes, profile, cluster, context);
     const bool fewer = !least.weights_fit() || !m.weights_fit() ? m.cache_bytes < least.cache_bytes
                                                                 : m.sequences() < least.sequences();
     if (s == 0 || fewer) least = m;

@@ -82,6 +82,7 @@ double ModelWork::shared_parameters() const { return 3 * shared_columns_ * stati
 void ModelWork::count_parameters() {
   layer_parameters_ = config_.num_layers * shared_parameters();
   vocabulary_parameters_ = of(config_.vocab_size, config_.hidden_size);
+  for (int64_t window : config_.layer_windows) windows_[window]++;
   for (const TensorSlot& slot : tensor_slots(config_, units_)) {
     if (!slot.name.starts_with("layers.")) continue;
     layer_parameters_ += of(slot.rows, slot.columns);
@@ -108,18 +109,19 @@ double ModelWork::used_expert_share() const {
 
 double ModelWork::seen_positions(double context) const {
   double seen = 0;
-  for (int64_t window : config_.layer_windows)
-    seen += window > 0 ? std::min(context, static_cast<double>(window)) : context;
+  for (auto [window, layers] : windows_)
+    seen += layers * (window > 0 ? std::min(context, static_cast<double>(window)) : context);
   return seen / config_.num_layers;
 }
 
 double ModelWork::seen_in_prompt(double tokens) const {
   double seen = 0;
-  for (int64_t window : config_.layer_windows) {
+  for (auto [window, layers] : windows_) {
     const double most = window > 0 ? std::min(tokens, static_cast<double>(window)) : tokens;
     const double rest = std::fmod(tokens, most);  // of the last chunk
     // Rows see ever more until it is `most`; in chunks they begin again.
-    seen += chunked_ ? ((tokens - rest) * most + rest * rest) / (2 * tokens) : most * (1 - most / (2 * tokens));
+    seen +=
+        layers * (chunked_ ? ((tokens - rest) * most + rest * rest) / (2 * tokens) : most * (1 - most / (2 * tokens)));
   }
   return seen / config_.num_layers;
 }
@@ -159,14 +161,20 @@ std::vector<StageWork> ModelWork::stages(int tp, int pp, const std::vector<int>&
   const std::vector<int> borders = layer_borders(config_.num_layers, pp, split);
   std::vector<StageWork> stages;
   for (int s = 0; s < pp; s++) {
+    const int first = borders[static_cast<size_t>(s)], end = borders[static_cast<size_t>(s + 1)];
+    // Between the first and the last, stages of as many layers hold as much: asked once, for there may be hundreds.
+    if (equal_layers_ && s > 1 && s + 1 < pp && end - first == stages.back().layers) {
+      stages.push_back(stages.back());
+      stages.back().place.first_layer = first, stages.back().place.end_layer = end;
+      continue;
+    }
     StageWork fullest;
     std::set<std::tuple<int, int, int64_t, int64_t>> seen;  // ranks that hold as much do as much
     double kv_heads = 0;
     for (int r = 0; r < tp; r++) {
       const RankShare share = RankShare::of(config_, units_, tp, r);
       if (!seen.emplace(share.num_heads, share.num_kv_heads, share.intermediate, share.num_tokens).second) continue;
-      const auto at = [&](int i) { return borders[static_cast<size_t>(i)]; };
-      const StageWork work = stage_of({tp, r, at(s), at(s + 1), s == 0, s + 1 == pp});
+      const StageWork work = stage_of({tp, r, first, end, s == 0, s + 1 == pp});
       kv_heads = std::max(kv_heads, work.kv_heads);
       if (work.weight_bytes > fullest.weight_bytes) fullest = work;
     }

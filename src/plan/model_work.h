@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -82,6 +83,7 @@ class ModelWork {
   double layer_scale_ = 1, vocabulary_scale_ = 1;  // of the source's packed bytes
   bool equal_layers_ = false;                      // one stands for all
   double layer_parameters_ = 0, expert_parameters_ = 0, vocabulary_parameters_ = 0;
+  std::map<int64_t, int> windows_;  // how many layers have each; 0: none
 };
 
 }  // namespace trireme

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "plan/reasons.h"
@@ -183,12 +184,62 @@ class Ways {
   std::vector<std::string> ways_;
 };
 
+// "this, or that would fit"; "" where no single change is enough.
+std::string ways_text(const Plan& plan, const PlanQuestion& question) {
+  const std::vector<std::string> ways = Ways(plan, question).find();
+  return ways.empty() ? "" : fmt::format("{} would fit", fmt::join(ways, ", or "));
+}
+
+// What a question asks for beside a place in memory is dropped, and said.
+std::string drop_promises(PlanRequest& r) {
+  std::vector<std::string> dropped;
+  const auto drop = [&](const char* option, double& asked) {
+    if (std::exchange(asked, 0) > 0) dropped.emplace_back(option);
+  };
+  drop("--slo-ttft", r.slo_ttft_ms), drop("--slo-tpot", r.slo_tpot_ms), drop("--rate", r.rate);
+  return fmt::format("{}", fmt::join(dropped, " and "));
+}
+
+// With less asked for: "TP 2 would fit", or what else would; "" where nothing does.
+std::string fit_of(const PlanQuestion& question) {
+  const Plan plan = question.plan();
+  if (plan.choice < 0) return ways_text(plan, question);
+  const LayoutPlan& l = plan.layouts.front();
+  return fmt::format("{} would fit, at {:.4g} ms a token, TTFT {:.4g} ms, {:.3g} requests/s", layout_name(l),
+                     l.performance.decode_ms, l.performance.ttft_ms, l.tokens_per_s / question.request.output_tokens);
+}
+
+// Where no single change is enough: without promises, then for one sequence, then in fewer bits, too.
+std::string several_changes(const PlanQuestion& question) {
+  PlanRequest r = question.request;
+  std::vector<std::string> changes;
+  const auto changed = [&](const ModelWork& model) {
+    const std::string fit = fit_of({model, question.cluster, question.profile, r, question.at_precision});
+    return fit.empty() ? "" : fmt::format("{}: {}", fmt::join(changes, ", "), fit);
+  };
+  if (const std::string promises = drop_promises(r); !promises.empty()) {
+    changes.push_back("without " + promises);
+    if (std::string fit = changed(question.model); !fit.empty()) return fit;
+  }
+  if (r.batch > 1) {
+    r.batch = 1;
+    changes.emplace_back("at --batch 1");
+    if (std::string fit = changed(question.model); !fit.empty()) return fit;
+  }
+  for (Precision p : question.lower_precisions()) {
+    changes.push_back(fmt::format("at --precision {}", precision_name(p)));
+    if (std::string fit = changed(*question.at_precision(p)); !fit.empty()) return fit;
+    changes.pop_back();
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string nearest_fit(const Plan& plan, const PlanQuestion& question) {
-  const std::vector<std::string> ways = Ways(plan, question).find();
-  if (!ways.empty()) return fmt::format("{} would fit", fmt::join(ways, ", or "));
-  return "no single change of the load, the precision or the number of devices would; ask for less in several";
+  if (std::string ways = ways_text(plan, question); !ways.empty()) return ways;
+  if (std::string ways = several_changes(question); !ways.empty()) return ways;
+  return "nothing near it would; ask for a smaller model, a shorter context or other devices";
 }
 
 }  // namespace trireme

@@ -293,7 +293,8 @@ const Family& family_of(ConfigReader& in) {
   std::string names = supported_families();
   for (const Family& family : kFamilies)
     if (!runs_family(family.model_type)) names += fmt::format(", {}", family.model_type);
-  in.refuse("model_type", fmt::format("is '{}'; a plan knows the sizes of: {}", type, names));
+  in.refuse("model_type", fmt::format("{}; a plan knows the sizes of: {}",
+                                      type.empty() ? "is missing" : fmt::format("is '{}'", type), names));
 }
 
 ModelConfig read_sizes(ConfigReader& in, const Family& family, bool tied) {

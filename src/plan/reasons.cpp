@@ -29,10 +29,10 @@ std::string cache_reason(const LayoutPlan& l, const PlanRequest& r) {
 std::string slo_reason(const LayoutPlan& l, const PlanRequest& r) {
   const Performance& p = l.performance;
   if (r.slo_ttft_ms > 0 && p.ttft_ms > r.slo_ttft_ms)
-    return fmt::format("TTFT {:.0f} ms, {:.0f} wanted", p.ttft_ms, r.slo_ttft_ms);
+    return fmt::format("TTFT {:.0f} ms, {} wanted", p.ttft_ms, r.slo_ttft_ms);
   if (r.slo_tpot_ms > 0 && p.decode_ms > r.slo_tpot_ms)
-    return fmt::format("{:.1f} ms a token, {:.1f} wanted", p.decode_ms, r.slo_tpot_ms);
-  return fmt::format("{:.1f} requests/s wanted, {:.1f} possible", r.rate, l.tokens_per_s / r.output_tokens);
+    return fmt::format("{:.1f} ms a token, {} wanted", p.decode_ms, r.slo_tpot_ms);
+  return fmt::format("{} requests/s wanted, {} possible", r.rate, short_number(l.tokens_per_s / r.output_tokens));
 }
 
 struct Question {
@@ -77,23 +77,25 @@ std::string figures(const LayoutPlan& l, const LayoutPlan& best, const Question&
     case Objective::latency:
       return fmt::format("{:.1f} ms a token, {} {:.1f}", l.performance.decode_ms, name, best.performance.decode_ms);
     case Objective::throughput:
-      return fmt::format("{:.0f} tok/s, {} {:.0f}", l.tokens_per_s, name, best.tokens_per_s);
+      return fmt::format("{} tok/s, {} {}", short_number(l.tokens_per_s), name, short_number(best.tokens_per_s));
     case Objective::cost:
       return costs(l, best, q);
   }
   return "";
 }
 
+// Why the simpler one is taken; "" where that is the other one, which is worse by a hair.
 std::string preference(const LayoutPlan& l, const LayoutPlan& best) {
-  if (l.pp > best.pp) return "fewer stages preferred";
-  return l.tp > best.tp ? "narrower TP preferred" : "fewer replicas preferred";
+  if (l.pp > best.pp) return "; fewer stages preferred";
+  if (l.tp > best.tp) return "; narrower TP preferred";
+  return l.dp > best.dp ? "; fewer replicas preferred" : "";
 }
 
 // Of one whose figure is as good as the chosen one's or better, but not by what its width and depth must gain.
 std::string simpler_reason(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
   const double percent = percent_more(merit(l, q.request.objective), merit(best, q.request.objective));
   const bool close = percent < 100 * l.expected_error;
-  return fmt::format("{}: {}{}; {}", figures(l, best, q),
+  return fmt::format("{}: {}{}{}", figures(l, best, q),
                      percent > 0 ? fmt::format("{:.0f} % better", percent) : "no better",
                      percent > 0 && close ? ", within what the model can tell" : "", preference(l, best));
 }
@@ -118,8 +120,11 @@ std::string obstacle(const LayoutPlan& l, const LayoutPlan& best, const Question
   if (l.tp > best.tp && reduce > 0.2) return all_reduce;
   if (l.pp > best.pp)
     return fmt::format("a token passes {} stages one after the other, whose weights are read in turn", l.pp);
-  const bool many = r.objective != Objective::latency && r.batch == 0;
-  if (l.max_sequences < best.max_sequences && many)
+  const bool many = r.objective != Objective::latency && r.batch == 0 && r.rate == 0;
+  if (many && r.has_promises() && l.wanted < std::min(l.max_sequences, best.wanted))
+    return fmt::format("the promised times are kept with {:.0f} in flight a replica, {} with {:.0f}", l.wanted,
+                       layout_name(best), best.wanted);
+  if (many && l.max_sequences < best.max_sequences)
     return fmt::format("room for {} sequences, {} has {}", l.max_sequences, layout_name(best), best.max_sequences);
   if (l.tp < best.tp) return "fewer devices read the weights of each token";
   return "limited by " + l.limiting_factor;
@@ -149,6 +154,8 @@ std::string chosen_reason(const LayoutPlan& l, const Plan& plan, const PlanReque
 }
 
 }  // namespace
+
+std::string short_number(double x) { return x == 0 || x >= 9.95 ? fmt::format("{:.0f}", x) : fmt::format("{:.2g}", x); }
 
 std::string layout_name(const LayoutPlan& l) {
   std::string name;

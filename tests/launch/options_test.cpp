@@ -134,6 +134,23 @@ TEST_CASE("unknown names are refused with the nearest one") {
   CHECK(says(refusal({"run", "a", "--config", file.path}), file.path));
 }
 
+TEST_CASE("a choice that others call otherwise, or in capitals, is named") {
+  for (auto [text, choice] : {std::pair{"awq", "int4"},
+                              {"GPTQ", "int4"},
+                              {"q4_k_m", "int4"},
+                              {"w8a8", "int8"},
+                              {"nvfp4", "fp4"},
+                              {"FP4", "fp4"},
+                              {"fp16", "bf16"},
+                              {"e4m3", "fp8"},
+                              {"int44", "int4"}})
+    CHECK(says(refusal({"plan", "--precision", text}),
+               fmt::format("'{}' (did you mean {}?); it takes one of auto, bf16", text, choice)));
+  CHECK(says(refusal({"plan", "--kv", "fp16"}), "did you mean bf16?"));
+  CHECK(says(refusal({"plan", "--kv", "awq"}),
+             "'awq'; it takes one of auto, bf16, fp8"));  // what it has not is not named
+  CHECK(says(refusal({"plan", "--objective", "Latency"}), "did you mean latency?"));
+}
 TEST_CASE("a prefix is not guessed") { CHECK(says(refusal({"run", "a", "--max-t", "3"}), "--max-t")); }
 
 TEST_CASE("bad values are refused, naming option, source, what was seen and what is possible") {

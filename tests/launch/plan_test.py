@@ -110,6 +110,7 @@ for arguments, code, words in [
         (["--machine", "8 h100"], 64, "no model was given; give one of -m MODEL, --config config.json and --shape NAME"),
         (["--shape", "llama-9", "--machine", "8 h100"], 64, "there is no shape 'llama-9'"),
         (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--precision", "fp9"], 64, "it takes one of auto, bf16, fp8, fp4, int8, int4"),
+        (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--precision", "awq"], 64, "did you mean int4?"),
         (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--batch", "0"], 64, "--batch is '0'"),
         (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--tp", "16"], 78, "tp 16 x pp 1 x dp 1 = 16 devices; 1 host x 8 h100 nvswitch has 8"),
         (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--batch", "4", "--rate", "2"], 64, "keep one"),
@@ -180,6 +181,17 @@ for changes, words in (({"num_hidden_layers": -1}, "num_hidden_layers is -1"), (
     err = plan_config({**falcon, **changes}, code=65)
     check(f"{path}: the model's " in err and words in err and err.count("\n") == 1, changes, err)
 
+# At a rate as many sequences as come in are started, and what fewer bits gain is time: the tokens are as many.
+out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--objective", "cost", "--gpu-hour", "2.5", "--rate", "10")
+in_flight = re.search(r"^> 1 device +yes +[\d.]+ +\d+ +(\d+) ", out, re.MULTILINE)  # a mean, rounded
+started = re.findall(r"--max-seqs (\d+)", out)
+check(in_flight and len(started) == 2 and 0 <= int(started[0]) - int(in_flight[1]) <= 1, out)
+check(re.search(r"^at fp8 .*; 1 device: [\d.]+ ms a token in place of [\d.]+$", out, re.MULTILINE), out)
+
+# Requests of one token are no more than the GPU has arithmetic for, 71 ms each (src/plan/bound.h); those in flight wait for each other's prompts.
+scoring, _ = plan_json("--shape", "llama-3.1-8b", "--machine", "1 h100", "--input-len", "4096", "--output-len", "1")
+check(scoring["layouts"][0]["output_tokens_per_s"] < 1000 / 71 and scoring["layouts"][0]["ttft_ms"] > 5000, scoring)
+
 # Words, the launch lines, a second at most (of a loaded machine).
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--gpu-hour", "2.5")
 for words in ("> DP 8", "take DP 8: the most tokens a second", "8 replicas give", "mpirun -n 8 ", "sbatch --nodes=1", "interactive, one user a replica", "cost per"):
@@ -190,8 +202,10 @@ for tokens, noted in (("200000", True), ("100000", False)):
 out = plan("--shape", "llama-3.1-8b", "--precision", "int8", "--machine", "2 hosts x 2 epyc-9654", "--batch", "4", "--tp", "2", "--pp", "1", "--dp", "2")[0]
 for words in ("--map-by ppr:2:node:PE=96 ", "--cpus-per-task=96 "):  # else a rank gets one core of its socket
     check(words in out, out)
-fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
-check(fastest < 1, fastest)
+for asked, code in [(("llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8"), 0),  # and where larger machines are looked for
+                    (("llama-2-70b", "--machine", "4 hosts x 6 a100-80gb", "--engine-profile", "trireme", "--input-len", "30000", "--slo-ttft", "200"), 78)]:
+    fastest = min(plan("--shape", *asked, code=code)[2] for _ in range(3))
+    check(fastest < 1, asked, fastest)
 
 # What quantizing gives, as it is advised, is what the same command with --precision gives: keys and values may change with the weights.
 for model, machine, *load in [("llama-3.1-70b", "8 h100", "--input-len", "1000", "--output-len", "1000"), ("llama-3.1-8b", "1 h100"), ("llama-3.1-8b", "8 b200", "--batch", "8")]:

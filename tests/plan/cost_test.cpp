@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 #include "model/shapes.h"
 #include "plan/memory.h"
@@ -80,6 +81,39 @@ TEST_CASE("more sequences, longer contexts and longer prompts never take less ti
       before = now;
     }
   }
+}
+
+TEST_CASE(
+    "a longer prompt takes no less time on stages, either: other engines cut whole chunks of it, not equal ones") {
+  for (int pp : {2, 4, 8}) {
+    CAPTURE(pp);
+    const Replica r("llama-3.1-70b", Precision::bf16, 2, "8 h100", 1, pp);
+    double before = 0;
+    for (double tokens = 6000; tokens < 40000; tokens += 500) {
+      CAPTURE(tokens);
+      const double now = r.cost.prefill(tokens).total_ms();
+      CHECK(now > before);
+      before = now;
+    }
+  }
+}
+
+TEST_CASE("no more requests are answered than prompts can be computed, however few tokens each asks for") {
+  for (const char* machine : kMachines)
+    for (auto [tp, pp] : {std::pair{1, 1}, {2, 1}, {1, 2}})
+      for (double output : {1.0, 2.0, 8.0, 64.0, 1024.0})
+        for (double sequences : {1.0, 16.0, 100.0}) {
+          CAPTURE(machine);
+          CAPTURE(output);
+          CAPTURE(sequences);
+          const Replica r("llama-3.1-8b", Precision::bf16, 2, machine, tp, pp);
+          const Performance p = r.steady(4096, output, sequences);
+          const double requests_per_s = p.tokens_per_s / output;
+          CHECK(requests_per_s * r.cost.prefill(4096).bound_ms / pp <= 1000);
+          CHECK(p.decode_ms <= p.step.total_ms() + 2.001 * p.prompt_ms);  // a step has room for 8192 tokens of prompts
+          if (p.queue_ms > 0) continue;  // by Little's law, what is in flight is what comes in while one is served
+          CHECK(requests_per_s * (p.ttft_ms + (output - 1) * p.decode_ms) == doctest::Approx(1e3 * p.running));
+        }
 }
 
 TEST_CASE("trap: weights fit, KV does not (H100, 70B in FP8: 912 tok/s on one, 6170 on two)") {

@@ -117,6 +117,18 @@ TEST_CASE("weights that do not fit, and a cache that does not, are told apart wi
   CHECK(q.find(plan, 4, 1)->fits);
 }
 
+TEST_CASE("of weights that do not fit the times are those of the batch that was asked for, beside the others'") {
+  Question q("llama-3.1-70b", Precision::bf16, "8 h100");
+  q.request.batch = 16, q.request.context = q.request.position = 2048;
+  const Plan plan = q.plan();
+  const LayoutPlan* one = q.find(plan, 1, 1);
+  REQUIRE(one);
+  CHECK(!one->fits);
+  CHECK(one->tokens_per_s == 0);
+  CHECK(one->bound_decode_ms == doctest::Approx(44.7).epsilon(0.01));  // the published arithmetic, of 16 sequences
+  CHECK(one->performance.decode_ms >= one->bound_decode_ms);
+}
+
 TEST_CASE("TP over PCIe is refused in the words of its all-reduce") {
   Question q("llama-3.1-70b", Precision::fp8, "8 l40s");
   const Plan plan = q.plan();
@@ -138,6 +150,19 @@ TEST_CASE("a batch that keeps the promised times is smaller than one that fits")
   CHECK(contains(never.layouts[0].reason, "0.5 wanted"));
 }
 
+TEST_CASE("where promises leave few in flight, these are the reason, not the room that there is") {
+  Question q("llama-3.1-70b", Precision::fp8, "8 h100");
+  q.request.slo_tpot_ms = 20;
+  const Plan plan = q.plan();
+  const LayoutPlan *best = q.find(plan, 4, 1), *narrow = q.find(plan, 2, 1);
+  CHECK(best == &plan.layouts.front());
+  CHECK(narrow->wanted < best->wanted);
+  CHECK(contains(narrow->reason,
+                 fmt::format("the promised times are kept with {:.0f} in flight a replica, {} with {:.0f}; ",
+                             narrow->wanted, layout_name(*best), best->wanted)));
+  CHECK(give_advice(plan, q.whole()).front().starts_with("smallest that fits and keeps the promised times: TP 2, "));
+}
+
 TEST_CASE("a rate of requests keeps so many in flight, up to what the machine can answer") {
   Question q("llama-3.1-8b", Precision::bf16, "1 h100");
   q.request.rate = 1;
@@ -148,7 +173,7 @@ TEST_CASE("a rate of requests keeps so many in flight, up to what the machine ca
   q.request.rate = 10000;
   const Plan flooded = q.plan();
   CHECK(flooded.choice == -1);
-  CHECK(contains(flooded.layouts[0].reason, "10000.0 requests/s wanted, "));
+  CHECK(contains(flooded.layouts[0].reason, "10000 requests/s wanted, "));
 }
 
 TEST_CASE("a rate at the least cost takes no more replicas than answer it") {
@@ -189,6 +214,34 @@ TEST_CASE("what would fit keeps what was promised: devices for a rate, times tha
   const std::string only = nearest_fit(time.plan(), time.whole());
   CHECK(only.starts_with("--slo-tpot "));
   CHECK(!contains(only, ", or "));
+}
+
+TEST_CASE("where no single change is enough, promises are dropped first, then sequences, then bits") {
+  Question hasty("qwen2.5-72b", Precision::bf16, "2 a100-40gb");
+  hasty.request.slo_ttft_ms = 5000, hasty.request.slo_tpot_ms = 5;
+  CHECK(
+      nearest_fit(hasty.plan(), hasty.whole()) ==
+      "without --slo-ttft and --slo-tpot: --precision int8 with TP 2, or 1 host x 4 a100-40gb nvswitch with TP 4 would "
+      "fit");
+  Question busy("qwen2.5-72b", Precision::int4, "3 l4");
+  busy.request.rate = 20, busy.request.slo_tpot_ms = 20;
+  CHECK(nearest_fit(busy.plan(), busy.whole()).starts_with("without --slo-tpot and --rate: PP 3 would fit, at "));
+  Question large("llama-3.1-405b", Precision::bf16, "1 raspberry-pi-4");
+  large.request.batch = 256;
+  CHECK(nearest_fit(large.plan(), large.whole()).starts_with("at --batch 1, at --precision int4: 64 hosts x 1 "));
+}
+
+TEST_CASE("figures that are small keep their digits") {
+  CHECK(short_number(1977.6) == "1978");
+  CHECK(short_number(9.96) == "10");
+  CHECK(short_number(3.14) == "3.1");
+  CHECK(short_number(0.0123) == "0.012");
+  CHECK(short_number(0) == "0");
+  Question q("llama-2-7b", Precision::bf16, "8 hosts x 1 raspberry-pi-4");
+  q.request.slo_ttft_ms = 0.5;
+  CHECK(contains(q.plan().layouts.front().reason, " ms, 0.5 wanted"));
+  q.request.slo_ttft_ms = 0, q.request.rate = 25;
+  CHECK(contains(q.plan().layouts.front().reason, "25 requests/s wanted, 0.0"));
 }
 
 TEST_CASE("one layout that is asked for is the only one; one that cannot be is refused with the arithmetic") {
@@ -239,6 +292,23 @@ TEST_CASE("ranks divide a host's CPUs: every number of them that divides its cor
   CHECK(q.plan().layouts.size() == 1);
   q.request.dp = 9;
   CHECK(contains(testkit::error_of([&] { q.plan(); }), "= 27 ranks, which want a core each; "));
+}
+
+TEST_CASE("what is preferred is what the chosen one has: of replicas that do alike, fewer") {
+  Question q("smollm2-135m", Precision::bf16, "2 epyc-9654");
+  q.cluster.cores = 192;
+  const Plan plan = q.plan();
+  const LayoutPlan& best = plan.layouts.front();
+  int fewer = 0, more = 0;  // replicas than the best one's, of layouts that are no better
+  for (const LayoutPlan& l : plan.layouts) {
+    CAPTURE(layout_name(l));
+    CAPTURE(l.reason);
+    if (!contains(l.reason, ": no better") || l.tp > best.tp || l.pp > best.pp) continue;
+    CHECK(contains(l.reason, "fewer replicas preferred") == (l.dp > best.dp));
+    ++(l.dp > best.dp ? more : fewer);
+  }
+  CHECK(fewer > 0);
+  CHECK(more > 0);
 }
 
 TEST_CASE("a layout of ranks that is asked for need not divide the cores: alone it may leave some idle") {

@@ -55,6 +55,15 @@ TEST_CASE("stages hold their layers, the first the embedding, the last the head"
   CHECK(stages[0].weight_bytes == doctest::Approx(11 * layer + embedding).epsilon(1e-9));
   CHECK(stages[2].weight_bytes == doctest::Approx(10 * layer + embedding + 4 * kHidden).epsilon(1e-9));
   CHECK(stages[1].head_bytes == 0);
+  int end = 0;
+  for (const StageWork& stage : model.stages(3, 9)) {  // five of 4 layers, four of 3
+    CHECK(stage.place.first_layer == end);
+    end = stage.place.end_layer;
+    CHECK(stage.layers == end - stage.place.first_layer);
+    CHECK(stage.layer_bytes == doctest::Approx(stage.layers * model.stages(3, 1)[0].layer_bytes / 32).epsilon(1e-9));
+    CHECK((stage.head_bytes > 0) == stage.place.last);
+  }
+  CHECK(end == 32);
 }
 
 TEST_CASE("keys and values follow the heads, and are held twice where TP exceeds them") {

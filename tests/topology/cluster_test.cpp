@@ -60,6 +60,20 @@ TEST_CASE("every data sheet is whole, and its text is what parse takes") {
   }
 }
 
+TEST_CASE("a device may be called what nvidia-smi calls it") {
+  for (auto [words, text] : {std::pair{"8 NVIDIA H100 80GB HBM3", "1 host x 8 h100 nvswitch"},
+                             {"2 hosts x 8 NVIDIA A100-SXM4-80GB, 8 ib200", "2 hosts x 8 a100-80gb nvswitch, 8 ib200"},
+                             {"8 NVIDIA A100-SXM4-40GB", "1 host x 8 a100-40gb nvswitch"},
+                             {"2 NVIDIA A100 80GB PCIe nvlink-pairs", "1 host x 2 a100-pcie-80gb nvlink-pairs"},
+                             {"4 NVIDIA H100 PCIe", "1 host x 4 h100-pcie pcie"},
+                             {"4 NVIDIA GeForce RTX 4090", "1 host x 4 rtx-4090 pcie"}})
+    CHECK(Cluster::parse(words).text() == text);
+  CHECK(Cluster::from_json({{"devices", 8}, {"device", "NVIDIA H200"}}, "m.json").text() == "1 host x 8 h200 nvswitch");
+  CHECK(contains(error_of([] { Cluster::parse("4 NVIDIA Tesla V100"); }),
+                 "column 3: there stands 'nvidia'; expected a device"));
+  CHECK(contains(error_of([] { Cluster::parse("8 x h100"); }), "column 3: there stands 'x'"));
+}
+
 TEST_CASE("a part of a device has that part of all rates, not of its links") {
   DeviceSheet half = find_device_sheet("b200").value();
   const DeviceSheet sheet = half;
@@ -121,6 +135,16 @@ TEST_CASE("a machine of which there is no data sheet is a JSON object") {
                    Cluster::from_json({{"device", "h100"}, {"hosts", 0}}, "m.json");
                  }),
                  "\"hosts\" of the machine must be a whole number"));
+  for (double figure : {1e-300, 1e300})
+    CHECK(contains(
+        error_of([&] {
+          Cluster::from_json({{"device", {{"memory_gb", 1}, {"memory_gbps", figure}, {"bf16_tflops", 1}}}}, "m.json");
+        }),
+        "\"memory_gbps\" of the machine must be 0 or from 0.001 to 1000000000"));
+  CHECK(contains(error_of([] {
+                   Cluster::from_json({{"device", "h1000"}}, "m.json");
+                 }),
+                 "\"device\" of the machine must be a device (did you mean h100?)"));
   CHECK(contains(error_of([] { Cluster::from_json(nlohmann::json::array(), "m.json"); }),
                  "a machine is a JSON object; it is array"));
 }
