@@ -24,6 +24,7 @@ struct Launch {
   int part = 0;
   int parts = 1;
   void* stream = nullptr;
+  bool early = false;        // CUDA, from sm_90 on: the kernel may begin while those before it are at work
   void* products = nullptr;  // a library's, where they are in the table (src/device/library_products.h)
 };
 

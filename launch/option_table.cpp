@@ -36,7 +36,7 @@ const OptionSpec kTable[] = {
   {"engine", "max-step-tokens", 0, "N", "256", kEngine, &Options::max_step_tokens, "tokens of one step: the prefill chunk", 1, 1 << 20},
   {"engine", "kv-gib", 0, "X|auto", "auto", kEngine, &Options::kv_gib, "KV cache of a rank in GiB", 0, 1 << 20, true},
   {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs"},
-  {"engine", "cuda-graphs", 0, "on|off", "on", kEngine, &Options::cuda_graphs, "replay decode steps from CUDA graphs; the bits are the same"},
+  {"engine", "cuda-graphs", 0, "on|off", "on", kEngine, &Options::cuda_graphs, "replay decode steps from CUDA graphs, start kernels early (sm_90); off: one after the other, the same bits"},
   {"engine", "nccl", 0, "FILE|off|auto", "auto", kEngine | kDoctor, &Options::nccl, "motion between GPUs: auto looks for NCCL, off does without, FILE is its library"},
   {"engine", "numerics", 0, "exact|standard|fast", "standard", kEngine, &Options::numerics, "precision of products and KV cache (docs/numerics.md)"},
   {"engine", "level", 0, "auto|reference|avx2|avx512", "auto", kEngine, &Options::level, "highest kernel level to use"},

@@ -45,16 +45,6 @@ inline int64_t most_shared() {
   }();
   return most;
 }
-
-// Whether a kernel may begin before the one that it follows is done: from sm_90 on.
-inline bool begins_early() {
-  static const bool early = [] {
-    int device = 0, major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
-  }();
-  return early;
-}
 #endif
 
 // Blocks with `shared` bytes of block_memory().
@@ -76,7 +66,7 @@ void enqueue_shared(const Launch& launch, int64_t blocks, int threads, int64_t s
   config.dynamicSmemBytes = static_cast<size_t>(shared);
   config.stream = static_cast<cudaStream_t>(launch.stream);
   config.attrs = &early;
-  config.numAttrs = begins_early() ? 1 : 0;
+  config.numAttrs = launch.early ? 1 : 0;
   cudaLaunchKernelEx(&config, kernel, arguments...);
 #else
   emulate_kernel(launch.stream, blocks, threads, shared, [=] {

@@ -24,6 +24,7 @@ namespace {
 static_assert(CudaDevice::kMostUnits == kMostTreeUnits && CudaDevice::kMostRoots == kMostNodes);
 static_assert(Device::kMostMeet == kMostRanksMeet);
 constexpr int kOldestArchitecture = 8;  // sm_80: the oldest that kernels/cuda is compiled for
+constexpr int kEarlyArchitecture = 9;   // sm_90: the first whose kernels may begin early (Launch::early)
 constexpr size_t kMostGraphs = 64;      // that repeat() keeps: each takes memory of host and GPU
 constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
 // Entries of a stream's queue that the host fills before it waits for the GPU. Past about 1000 a launch blocks inside
@@ -128,6 +129,7 @@ class OneStream final : public CudaDevice {
            name());
     driver_.check(opened, "to be opened");
     driver_.ask("a stream", [&] { return cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); });
+    line_ = {.stream = stream_, .early = graphs && properties.major >= kEarlyArchitecture};
     fill_cuda(kernels_, properties.major * 10 + properties.minor);
     level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.e4m3_inputs ? "+fp8" : "");
     kernels_.level = level_;
@@ -220,7 +222,7 @@ class OneStream final : public CudaDevice {
 
   void meet(const Meeting& meeting) override {
     enqueue("a kernel", [&] {
-      enqueue_meet(Launch{0, 1, stream_}, {meeting.places, meeting.rank});
+      enqueue_meet(line_, {meeting.places, meeting.rank});
       return cudaGetLastError();
     });
     met_ = &meeting;
@@ -266,6 +268,7 @@ class OneStream final : public CudaDevice {
     missing = products->missing();
     if (!missing.empty()) return nullptr;
     products_ = std::move(products);
+    line_.products = products_.get();
     return &products_->kernels();
   }
   std::string uuid() const override { return uuid_; }
@@ -286,7 +289,7 @@ class OneStream final : public CudaDevice {
 
   void launch_erased(Thunk thunk, const void* call, int64_t) override {
     enqueue("a kernel", [&] {
-      thunk(call, Launch{0, 1, stream_, products_.get()});
+      thunk(call, line_);
       return cudaGetLastError();
     });
   }
@@ -370,6 +373,7 @@ class OneStream final : public CudaDevice {
   std::string behind_lane_;
   std::function<void()> ask_;
   cudaStream_t stream_ = nullptr;
+  Launch line_;     // how operations are launched
   int queued_ = 0;  // since the host last saw the stream empty
   bool recording_ = false;
   size_t most_graphs_, recorded_ = 0;
