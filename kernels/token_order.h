@@ -14,9 +14,10 @@ TRIREME_HD inline uint32_t logit_order(float logit) {
 }
 
 // Likewise tokens by their logits, of equal ones the lower id first. All differ, NaNs' included.
-inline uint64_t token_order(float logit, int32_t token) {
-  return uint64_t{logit_order(logit)} << 32 | ~static_cast<uint32_t>(token);
+TRIREME_HD inline uint64_t order_of(uint32_t of_logit, int32_t token) {
+  return uint64_t{of_logit} << 32 | ~static_cast<uint32_t>(token);
 }
-inline int32_t token_of(uint64_t order) { return static_cast<int32_t>(~static_cast<uint32_t>(order)); }
+TRIREME_HD inline uint64_t token_order(float logit, int32_t token) { return order_of(logit_order(logit), token); }
+TRIREME_HD inline int32_t token_of(uint64_t order) { return static_cast<int32_t>(~static_cast<uint32_t>(order)); }
 
 }  // namespace trireme

@@ -78,53 +78,82 @@ __global__ void best_part_kernel(Sample a) {
   write_sampled(a, row, best_of_block(best, std::isnan(best.logit)));
 }
 
-// A block a row. The order of the least of the best is found byte by byte, from the highest: by how many tokens have
-// which. Then the tokens above it and the first ones at it are taken, in the order of their ids.
-__global__ void best_tokens_kernel(BestTokens a) {
+constexpr int kBestThreads = 1024;  // of a row's block, and the most tokens that it keeps
+static_assert(kMostBest <= kBestThreads, "as many threads have a token as are the best");
+
+// use(logit, token) for a thread's own tokens, every 1024th, by loads that do not wait for each other.
+template <typename Use>
+__device__ void each_own(const float* logits, int32_t tokens, const Use& use) {
+  constexpr int kAhead = 8;
+  auto t = static_cast<int32_t>(threadIdx.x);
+  for (; t + (kAhead - 1) * kBestThreads < tokens; t += kAhead * kBestThreads) {
+    float ahead[kAhead];
+    UNROLL
+    for (int i = 0; i < kAhead; i++) ahead[i] = logits[t + i * kBestThreads];
+    UNROLL
+    for (int i = 0; i < kAhead; i++) use(ahead[i], t + i * kBestThreads);
+  }
+  for (; t < tokens; t += kBestThreads) use(logits[t], t);
+}
+
+// A number that exactly `nth` of the threads' are at or above, bit by bit from the highest. At least `nth` of theirs
+// are not 0, and those all differ.
+__device__ uint64_t bound_of_block(uint64_t mine, int nth) {
+  uint64_t bound = 0;
+  NO_UNROLL
+  for (int bit = 63; bit >= 0; bit--) {
+    const uint64_t tried = bound | uint64_t{1} << bit;
+    const int above = __syncthreads_count(mine >= tried);
+    if (above >= nth) bound = tried;
+    if (above == nth) break;  // of random logits after some 20 bits
+  }
+  return bound;
+}
+
+// A block a row. Where each thread knows the best of its own tokens, and `nth` of these are at or above a bound, so are
+// the best `nth` of the row, and few others: a second reading keeps them, and the choice is among those. No two tokens
+// have the same token_order(), so that equal logits are nothing special.
+__global__ void __launch_bounds__(kBestThreads) best_tokens_kernel(BestTokens a) {
   wait_in_line();
-  constexpr int kWarps = kThreads / kWarp;
-  static_assert(kThreads == 256, "a thread a value of a byte");
-  __shared__ int bins[256], above_of[kWarps], at_of[kWarps], left_of_row;
-  __shared__ uint32_t least_of_row;
+  __shared__ uint64_t kept[kBestThreads];
+  __shared__ int kept_of_row;
   const float* logits = a.rows[blockIdx.x];
   TokenLogit* out = a.out.data() + int64_t{blockIdx.x} * a.count;
-  const int me = static_cast<int>(threadIdx.x);
-  uint32_t least = 0;
-  int left = a.count;  // to be taken of those at `least`, as far as it is known
-  for (int shift = 24; shift >= 0 && a.tokens > a.count; shift -= 8) {
-    bins[me] = 0;
+  const int me = static_cast<int>(threadIdx.x), nth = min(a.count, a.tokens);
+  uint32_t largest = 0;
+  int32_t at = me;
+  each_own(logits, a.tokens, [&](float logit, int32_t t) {
+    const uint32_t order = logit_order(logit);
+    if (order > largest) largest = order, at = t;
+  });
+  const uint64_t best = me >= a.tokens ? 0 : order_of(largest, at);
+  uint64_t bound = bound_of_block(best, nth);
+  int n = 0;
+  // Once, but where threads have so many of the best that there is no room: then bounds are bisected.
+  for (uint64_t low = 0, high = ~uint64_t{0};; bound = low + (high - low) / 2) {
+    if (me == 0) kept_of_row = 0;
     __syncthreads();
-    for (int32_t t = me; t < a.tokens; t += kThreads) {
-      const uint32_t order = logit_order(logits[t]);
-      if (shift == 24 || order >> (shift + 8) == least >> (shift + 8)) atomicAdd(&bins[order >> shift & 255], 1);
-    }
+    if (best >= bound)
+      each_own(logits, a.tokens, [&](float logit, int32_t t) {
+        const uint64_t order = token_order(logit, t);
+        if (order < bound) return;
+        const int i = atomicAdd(&kept_of_row, 1);
+        if (i < kBestThreads) kept[i] = order;
+      });
     __syncthreads();
-    if (me == 0) {
-      uint32_t bin = 255;
-      for (; bins[bin] < left; bin--) left -= bins[bin];
-      least_of_row = least | bin << shift, left_of_row = left;
-    }
-    __syncthreads();
-    least = least_of_row, left = left_of_row;
+    n = kept_of_row;
+    if (n >= nth && n <= kBestThreads) break;
+    (n < nth ? high : low) = bound;
+    __syncthreads();  // all have read how many they are
   }
-  int above_before = 0, at_before = 0;
-  for (int32_t first = 0; first < a.tokens; first += kThreads) {
-    const int32_t t = first + me;
-    const uint32_t order = t < a.tokens ? logit_order(logits[t]) : 0;
-    const bool above = t < a.tokens && order > least, at = t < a.tokens && order == least;
-    const unsigned above_lanes = __ballot_sync(kAllLanes, above), at_lanes = __ballot_sync(kAllLanes, at);
-    __syncthreads();  // nobody reads the counts before these any more
-    if (lane() == 0) above_of[warp()] = __popc(above_lanes), at_of[warp()] = __popc(at_lanes);
-    __syncthreads();
-    const unsigned lower = (1u << lane()) - 1;
-    int above_here = above_before + __popc(above_lanes & lower), at_here = at_before + __popc(at_lanes & lower);
-    for (int w = 0; w < kWarps; w++) {
-      if (w < warp()) above_here += above_of[w], at_here += at_of[w];
-      above_before += above_of[w], at_before += at_of[w];
-    }
-    if (above || (at && at_here < left)) out[above_here + min(at_here, left)] = {logits[t], a.first_token + t};
+  const uint64_t mine = me < n ? kept[me] : 0, least = n > nth ? bound_of_block(mine, nth) : 1;
+  if (mine >= least) {
+    const int32_t t = token_of(mine);
+    int before = 0;
+    for (int i = 0; i < n; i++) before += kept[i] >= least && token_of(kept[i]) < t;
+    out[before] = {logits[t], a.first_token + t};
   }
-  for (int i = above_before + min(at_before, left) + me; i < a.count; i += kThreads) out[i] = {};
+  if (me >= nth && me < a.count) out[me] = {};
 }
 
 // A warp a unit of a row, sixteen chains.
@@ -155,7 +184,7 @@ void sample(const Launch& launch, const Sample& a) {
 }
 
 void best_tokens(const Launch& launch, const BestTokens& a) {
-  enqueue(launch, static_cast<int64_t>(a.rows.size()), kThreads, best_tokens_kernel, a);
+  enqueue(launch, static_cast<int64_t>(a.rows.size()), kBestThreads, best_tokens_kernel, a);
 }
 
 void exp_sums(const Launch& launch, const ExpSums& a) {

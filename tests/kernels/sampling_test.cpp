@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 
 #include "check_levels.h"
 #include "kernels/random.h"
@@ -112,18 +113,37 @@ TEST_CASE("best_tokens: the largest logits by id, of equal ones the lower ids, -
   }
 }
 
+// Rows that a bound on the best of a row may get wrong. The best are heaped where one thread of 1024, or one lane of a
+// vector, finds many; and where equal ones stand from the beginning to the end.
+std::vector<std::vector<float>> rows_for_bounds(Source& source, int32_t tokens) {
+  const auto count = static_cast<size_t>(tokens);
+  const std::vector<float> random = source.values(count, 5);
+  std::vector<float> few = random, rising = random, odd = random, low = random, heaped = random;
+  for (float& x : few) x = std::nearbyint(x);
+  std::sort(rising.begin(), rising.end());
+  const std::vector<float> falling(rising.rbegin(), rising.rend());
+  for (float& x : odd)
+    if (source.below(4) == 0) x = source.below(2) ? INFINITY : -INFINITY;
+  for (size_t i = 0; i < count; i++) {
+    if (i % 97 != 5) low[i] = -INFINITY;
+    if (i % 1024 < 255) heaped[i] += 100;
+  }
+  std::vector<float> heaped_few = heaped;
+  for (float& x : heaped_few) x = x > 50 ? 100 : 0;
+  const std::vector<float> equal(count, -0.75f), lowest(count, -INFINITY);
+  return {random, few, rising, falling, odd, low, heaped, heaped_few, equal, lowest};
+}
+
 TEST_CASE("best_tokens: every level has the reference's, also where many are equal, ascend or are not finite") {
   Source source(11);
-  for (int32_t tokens : {1, 17, 300, 5000})
-    for (int32_t count : {1, 20, kMostBest}) {
-      std::vector<float> random = source.values(static_cast<size_t>(tokens), 5), few = random, rising = random;
-      for (float& v : few) v = std::nearbyint(v);
-      std::sort(rising.begin(), rising.end());
-      std::vector<float> odd = random;
-      for (float& v : odd)
-        if (source.below(4) == 0) v = source.below(2) ? INFINITY : -INFINITY;
-      const float* const rows[] = {random.data(), few.data(), rising.data(), odd.data()};
-      const size_t all = 4 * static_cast<size_t>(count);
+  for (int32_t tokens : {1, 17, 255, 300, 1024, 1025, 5000, 20000})
+    for (int32_t count : {1, 2, 20, 64, kMostBest}) {
+      const auto values = rows_for_bounds(source, tokens);
+      std::vector<const float*> rows;
+      for (const auto& row : values) rows.push_back(row.data());
+      const size_t all = rows.size() * static_cast<size_t>(count);
+      CAPTURE(tokens);
+      CAPTURE(count);
       check_levels(all * sizeof(TokenLogit), [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
         kernels.best_tokens(launch, {rows, 7, tokens, count, {reinterpret_cast<TokenLogit*>(out.data()), all}});
       });
@@ -131,13 +151,22 @@ TEST_CASE("best_tokens: every level has the reference's, also where many are equ
 }
 
 TEST_CASE("best_tokens: a NaN among the logits harms nobody") {
-  std::vector<float> logits(1000, kNan);
-  const float* const rows[] = {logits.data()};
-  for (auto level : available_levels()) {
-    Guarded out(8 * sizeof(TokenLogit));
-    select_kernels(level).best_tokens({}, {rows, 0, 1000, 8, {reinterpret_cast<TokenLogit*>(out.data()), 8}});
-    CHECK(out.intact());
+  constexpr int32_t kTokens = 3000;
+  const std::vector<float> all(kTokens, kNan);
+  std::vector<float> some = all, below = all;
+  for (size_t i = 0; i < kTokens; i++) {
+    if (i % 3 == 0) some[i] = static_cast<float>(i);
+    below[i] = std::bit_cast<float>(i % 1024 < 300 ? ~0u : 0xff800001u);
   }
+  const float* const rows[] = {all.data(), some.data(), below.data()};
+  for (auto level : available_levels())
+    for (int32_t count : {8, kMostBest}) {
+      const size_t outs = 3 * static_cast<size_t>(count);
+      Guarded out(outs * sizeof(TokenLogit));
+      select_kernels(level).best_tokens({},
+                                        {rows, 0, kTokens, count, {reinterpret_cast<TokenLogit*>(out.data()), outs}});
+      CHECK(out.intact());
+    }
 }
 
 TEST_CASE("sample: greedy takes the largest, ties by lower id, a NaN nothing") {

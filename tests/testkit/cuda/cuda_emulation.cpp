@@ -77,6 +77,7 @@ struct Block {
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Warp> warps;
   Barrier barrier;
+  int counts[2] = {};  // at the barrier, by turns as a warp's words
   const std::function<void()>* kernel = nullptr;
   std::vector<uint4> memory;
   std::exception_ptr thrown;
@@ -186,6 +187,13 @@ void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, s
 }
 
 void __syncthreads() { wait_at(block.barrier); }
+int __syncthreads_count(int predicate) {
+  int& count = block.counts[block.barrier.passed % 2];
+  if (block.barrier.waiting == 0) count = 0;
+  count += predicate != 0;
+  wait_at(block.barrier);
+  return count;
+}
 
 void wait_for_earlier() { this_fiber().waited = true; }
 void must_have_waited() { must(this_fiber().waited, "a kernel's threads wait for what was enqueued before"); }

@@ -50,6 +50,7 @@ void take_turns(bool turns);
 extern void (*enqueue_on_stream)(void* stream, std::function<void()> work);
 
 void __syncthreads();
+int __syncthreads_count(int predicate);
 
 // A kernel that has begun before those that it follows are done (PTX: griddepcontrol). Here it never does; but its
 // threads must say when they would wait, and may copy no rows of x before.
