@@ -240,8 +240,10 @@ struct TreeCombine {
   bool accumulate = false;
 };
 
-// A residual and the norm after it: `sum`, then `norm`, whose x is the sum's out and whose runs are whole rows.
+// A residual and the norm after it: `sum`, then `norm`, whose x is the sum's out and whose runs are whole rows. Of few
+// nodes: more, which other ranks hold, are brought by more threads than a row's norm has.
 struct AddNorm {
+  static constexpr int kMostNodes = 2;
   TreeCombine sum;
   RmsNorm norm;
 };

@@ -12,6 +12,9 @@ namespace trireme {
 
 namespace {
 
+// A rank's own: its host's library, the cache that its memory holds (ranks agree on the least), what it prints.
+constexpr std::string_view kOwn[] = {"nccl", "kv-gib", "print-placement"};
+
 std::string shown(const std::string& value) {
   constexpr size_t kMostBytes = 40;
   const bool plain = std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c <= '~'; });
@@ -25,6 +28,7 @@ nlohmann::ordered_json option_traits(const Options& options) {
   nlohmann::ordered_json traits = nlohmann::ordered_json::object();
   for (const OptionSpec& spec : option_table()) {
     if (!command || !(spec.commands & command->bit) || spec.group == "files" || spec.group == "general") continue;
+    if (std::ranges::count(kOwn, spec.name) > 0) continue;
     traits[fmt::format("--{}", spec.name)] = shown(fmt::format("{}", fmt::join(values_of(options, spec), "\n")));
   }
   return traits;

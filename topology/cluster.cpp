@@ -83,7 +83,8 @@ std::optional<DeviceSheet> find_device(std::string_view name) {
   return name.starts_with("nvidia ") ? find_gpu_sheet(name) : std::nullopt;
 }
 
-// A driver's name is all words up to the links or the adapters, but "PCIe", which tells one card from another.
+// A driver's name is all words up to the links or the adapters. "PCIe" is a word of it, which tells one card from
+// another, unless the card is one that has sockets of its own.
 DeviceSheet take_device(Words& words) {
   std::string name(words.next());
   Words rest = words;
@@ -91,6 +92,7 @@ DeviceSheet take_device(Words& words) {
   while (name.starts_with("nvidia") && !rest.at_end()) {
     const std::string_view word = rest.next();
     if (word == "," || word == link_name(Link::nvswitch) || word == link_name(Link::nvlink_pairs)) break;
+    if (word == link_name(Link::pcie) && (name.find("sxm") != name.npos || name.find("hbm3") != name.npos)) break;
     name += fmt::format(" {}", rest.take());
   }
   const auto sheet = find_device(name);

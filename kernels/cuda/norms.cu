@@ -162,10 +162,9 @@ void enqueue_norm(const Launch& launch, const RmsNorm& a, const Added& added) {
 
 void rms_norm(const Launch& launch, const RmsNorm& a) { enqueue_norm<false>(launch, a, {}); }
 
-// More nodes, which lie on other GPUs, are asked for by more threads than those of a row's one block.
 void add_norm(const Launch& launch, const AddNorm& a) {
   const TreeCombine& sum = a.sum;
-  if (sum.nodes.size() > 2) return tree_combine(launch, sum), rms_norm(launch, a.norm);
+  must(!sum.nodes.empty() && sum.nodes.size() <= AddNorm::kMostNodes, "a norm adds a few nodes");
   const float* second = sum.nodes.size() == 2 ? sum.nodes[1] : nullptr;
   enqueue_norm<true>(launch, a.norm, {sum.out, sum.stride, sum.nodes[0], second, sum.accumulate});
 }

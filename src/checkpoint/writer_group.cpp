@@ -29,4 +29,10 @@ void WriterGroup::agree(const std::function<void()>& work) const {
   comm_.agree(text, static_cast<int>(code));
 }
 
+bool WriterGroup::has_alike(uint64_t digest) const {
+  uint64_t set[] = {digest, ~digest};  // a bit that is set in both is one rank's in each
+  combine(set);
+  return (set[0] & set[1]) == 0;
+}
+
 }  // namespace trireme

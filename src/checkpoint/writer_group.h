@@ -24,6 +24,7 @@ class WriterGroup {
   int64_t broadcast(int64_t value) const { return comm_.all_sum(rank() == 0 ? value : 0); }  // rank 0's
   int64_t sum(int64_t mine) const { return comm_.all_sum(mine); }
   void combine(std::span<uint64_t> words) const { comm_.all_or(words); }  // bitwise or, in place on every rank
+  bool has_alike(uint64_t digest) const;                                  // whether it is the same on all ranks
   void* handle() const { return comm_.handle(); }                         // the MPI_Comm, for HDF5
   // HDF5's collective calls cannot be polled: keep what this returns while they run.
   BoundedCall bounded(const char* what) const { return {what, waiter_->deadline(), MpiSession::abort}; }

@@ -152,10 +152,10 @@ void TreeReduce::combine(int64_t first_row, int64_t rows, const Result& result) 
 
 void TreeReduce::finish(std::span<const float* const> nodes, const TreeProgram& program, const Result& result) {
   const TreeCombine sum{nodes, &program, columns_, result.out, result.accumulate};
-  if (result.norm)
-    device_.launch(kernels_.add_norm, AddNorm{sum, *result.norm});
-  else
-    device_.launch(kernels_.tree_combine, sum);
+  if (result.norm && std::ssize(nodes) <= AddNorm::kMostNodes)
+    return device_.launch(kernels_.add_norm, AddNorm{sum, *result.norm});
+  device_.launch(kernels_.tree_combine, sum);
+  if (result.norm) device_.launch(kernels_.rms_norm, *result.norm);
 }
 
 }  // namespace trireme

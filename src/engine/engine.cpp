@@ -28,14 +28,18 @@ void Engine::submit(Request request) {
   c.row = r.row;
   c.prompt_tokens = std::ssize(r.prompt);
   if (r.sampling.prompt_logprobs >= 0) c.prompt_logprobs.push_back(std::nullopt);
-  if (c.prompt_tokens > config_.max_positions || !scheduler_.fits(r)) {
+  const bool past_context = c.prompt_tokens > config_.max_positions;
+  if (past_context || !scheduler_.fits(r)) {
     c.finish_reason = "error";
     c.error_code = "too_long";
-    // How many it has is the layout's and the machine's, and stands in the log: results do not tell one from another.
-    c.error_message = fmt::format(
-        "{} prompt tokens and up to {} new ones need {} positions, more than the model's context ({}) or the KV cache "
-        "has; use more ranks or a larger --kv-gib, or ask for fewer tokens",
-        c.prompt_tokens, r.sampling.max_tokens, scheduler_.positions_needed(r), config_.max_positions);
+    // How many the cache has is the layout's and the machine's, and stands in the log: results do not tell these apart.
+    c.error_message =
+        past_context ? fmt::format("{} prompt tokens are more than the model's context of {}; send the text in parts",
+                                   c.prompt_tokens, config_.max_positions)
+                     : fmt::format(
+                           "{} prompt tokens and up to {} new ones need {} positions, more than the KV cache "
+                           "has; use more ranks or a larger --kv-gib, or ask for fewer tokens",
+                           c.prompt_tokens, r.sampling.max_tokens, scheduler_.positions_needed(r));
     finished_.push_back(std::move(c));
     return;
   }

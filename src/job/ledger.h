@@ -29,7 +29,7 @@ class Ledger {
 
   DocumentReader reader_;
   ResultStore& store_;
-  uint64_t surveyed_digest_;
+  std::optional<uint64_t> surveyed_digest_;  // of one file
   Tally tally_;
   FinishedRow first_error_;
   bool input_ended_ = false;

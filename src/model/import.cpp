@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/thread_pool.h"
 #include "model/transformers_config.h"
 
@@ -235,18 +236,47 @@ ModelImport::ModelImport(const ModelSource& source, WeightChoice choice)
   check_rest(source, plans, config);
 }
 
+namespace {
+
+// Of what a rank is about to convert: from where to what, and of each file its size and how it begins and ends.
+uint64_t digest_of(const ModelSource& source, WeightChoice choice) {
+  constexpr uint64_t kPart = 64 << 10;
+  StreamHash hash;
+  const auto add = [&](std::string_view text) { hash.update(std::as_bytes(std::span(text))); };
+  add(fmt::format("{} {}", source.path, static_cast<int>(choice)));
+  for (const std::string& path : source.files) {
+    const InputFile file(path);
+    add(fmt::format("{} {}", path, file.bytes()));
+    std::vector<std::byte> part(std::min(kPart, file.bytes()));
+    for (const uint64_t at : {uint64_t{0}, file.bytes() - part.size()}) {
+      file.read(at, part, "the ends of a model's file");
+      hash.update(part);
+    }
+  }
+  return hash.digest();
+}
+
+}  // namespace
+
 ConvertReport convert_model(const std::string& path, const std::string& destination, const WriterGroup& group,
                             const ConvertOptions& options) {
   std::optional<ModelSource> source;
   std::optional<ModelImport> model;
   CheckpointContent content;
   std::vector<std::vector<EncodingError>> errors;
+  uint64_t digest = 0;
   group.agree([&] {
     source.emplace(ModelSource::open(path, ModelSource::Weights::yes, options.follow_links));
     model.emplace(*source, options.weights);
     content = content_of(*source, *model);
     for (const TensorInfo& t : content.tensors) errors.emplace_back(static_cast<size_t>(t.units));
+    digest = digest_of(*source, options.weights);
   });
+  if (!group.has_alike(digest))
+    fail(ExitCode::configuration,
+         "{}: the ranks have different models there, or convert to different types; give all the same source and "
+         "--dtype",
+         path);
   CheckpointWriter writer(group, destination, content);
   group.agree([&] { write_share(model->plans, group, writer, errors, options.progress); });
   writer.finish();

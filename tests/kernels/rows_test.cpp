@@ -225,7 +225,7 @@ TEST_CASE("tree_combine adds the nodes along the tree, left operand first") {
 }
 
 TEST_CASE("add_norm is tree_combine, then rms_norm of its result: their bits, at every level") {
-  for (int units : {1, 2, 5})
+  for (int units : {1, 2})
     for (int64_t columns : {1, 17, 576, 5000, 8195})
       for (ActivationForm form : {ActivationForm::f32, ActivationForm::int8}) {
         CAPTURE(units);

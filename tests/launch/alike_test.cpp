@@ -46,6 +46,7 @@ TEST_CASE("whatever shapes results or the layout is compared") {
 
 TEST_CASE("what rank 0 alone does, or each rank for itself, may differ") {
   CHECK(first_difference({traits({"--output", "a", "--restart"}), traits({"--log-level", "error"})}) == "");
+  CHECK(first_difference({traits({"--nccl", "/opt/a.so", "--kv-gib", "2"}), traits({"--kv-gib", "4"})}) == "");
 }
 
 TEST_CASE("long texts and line ends do not break the line") {

@@ -145,6 +145,7 @@ MISTAKES = [
     M("srun without PMIx", RUN, 78, ["srun", "--mpi=pmix"], env={"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}),
     # other commands
     M("convert without an output", "convert {m}", 64, ["-o MODEL.h5"]),
+    M("ranks that convert to different types", "convert {m} -o {out}", 78, ["{m}", "different types", "the same source and --dtype"], other="--dtype int8"),
     M("convert a text file", "convert {dir}/text.txt -o {out}", 65, ["{dir}/text.txt"]),
     M("convert a checkpoint", "convert {m}.h5 -o {out}", 65, ["{m}.h5 is a checkpoint already", "made from"]),
     M("convert over the source", "convert {m} -o {m}", 73, ["{m}", "is there already", "convert -o"]),
