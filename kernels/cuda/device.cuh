@@ -69,7 +69,7 @@ void enqueue_shared(const Launch& launch, int64_t blocks, int threads, int64_t s
   config.numAttrs = launch.early ? 1 : 0;
   cudaLaunchKernelEx(&config, kernel, arguments...);
 #else
-  emulate_kernel(launch.stream, blocks, threads, shared, [=] {
+  emulate_kernel(launch.stream, launch.early, blocks, threads, shared, [=] {
     kernel(arguments...);
     must_have_waited();
   });

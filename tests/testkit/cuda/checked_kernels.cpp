@@ -119,7 +119,7 @@ void check(Kernels& kernels) {
 void fill_cuda(Kernels& kernels, int architecture) {
   fill_unchecked_cuda(unchecked, architecture);
   kernels = unchecked;
-  cuda::enqueue_on_stream = testkit::enqueue;
+  cuda::enqueue_on_stream = testkit::enqueue_kernel;
   check<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
         &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares,
         &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale, &Kernels::route,

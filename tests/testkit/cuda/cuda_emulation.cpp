@@ -82,15 +82,17 @@ struct Block {
   std::vector<uint4> memory;
   std::exception_ptr thrown;
   bool asleep = false;  // whether a thread waited for another GPU
+  bool early = false;   // whether earlier kernels are still at work
 };
-Block block;
+Block main_block;
+Block* block = &main_block;  // the one that runs
 
-Fiber& this_fiber() { return *block.fibers[threadIdx.x]; }
-Warp& this_warp() { return block.warps[threadIdx.x / kWarpLanes]; }
+Fiber& this_fiber() { return *block->fibers[threadIdx.x]; }
+Warp& this_warp() { return block->warps[threadIdx.x / kWarpLanes]; }
 
 // To the scheduler, and back when it comes by again.
 [[gnu::noinline]] void yield() {
-  if (_setjmp(this_fiber().place) == 0) _longjmp(block.scheduler, 1);
+  if (_setjmp(this_fiber().place) == 0) _longjmp(block->scheduler, 1);
 }
 
 void wait_at(Barrier& barrier) {
@@ -109,19 +111,19 @@ void leave(Barrier& barrier) {
 void run_threads() {
   for (;; yield()) {
     try {
-      (*block.kernel)();
+      (*block->kernel)();
     } catch (...) {
-      block.thrown = std::current_exception();
+      block->thrown = std::current_exception();
     }
     this_fiber().done = true;
     leave(this_warp().barrier);
-    leave(block.barrier);
+    leave(block->barrier);
   }
 }
 
 // Lets a thread run until it waits or ends.
 [[gnu::noinline]] void resume(Fiber& fiber) {
-  if (_setjmp(block.scheduler) != 0) return;
+  if (_setjmp(block->scheduler) != 0) return;
   if (fiber.entered) _longjmp(fiber.place, 1);
   fiber.entered = true;
   ucontext_t context;
@@ -133,78 +135,140 @@ void run_threads() {
   setcontext(&context);
 }
 
-void run_block(int threads) {
-  stalled = 0;
-  block.barrier = {threads, 0, 0};
-  std::fill(block.memory.begin(), block.memory.end(), uint4{~0u, ~0u, ~0u, ~0u});
-  for (Warp& warp : block.warps) warp.barrier = {kWarpLanes, 0, 0};
+// A block of this many threads, none of which has begun.
+void set_up_block(int threads, int64_t shared, const std::function<void()>& kernel) {
+  while (static_cast<int>(block->fibers.size()) < threads) block->fibers.push_back(std::make_unique<Fiber>());
+  block->warps.resize(static_cast<size_t>(threads / kWarpLanes));
+  block->memory.assign(static_cast<size_t>(shared + 15) / sizeof(uint4), {~0u, ~0u, ~0u, ~0u});
+  block->kernel = &kernel;
+  block->thrown = nullptr;
+  block->asleep = false;
+  block->barrier = {threads, 0, 0};
+  for (Warp& warp : block->warps) warp.barrier = {kWarpLanes, 0, 0};
   for (int i = 0; i < threads; i++) {
-    block.fibers[static_cast<size_t>(i)]->done = block.fibers[static_cast<size_t>(i)]->waited = false;
-    block.fibers[static_cast<size_t>(i)]->warp_operations = 0;
-    block.fibers[static_cast<size_t>(i)]->copies.assign(1, {});
-    block.fibers[static_cast<size_t>(i)]->products.assign(1, {});
+    Fiber& fiber = *block->fibers[static_cast<size_t>(i)];
+    fiber.done = fiber.waited = false;
+    fiber.warp_operations = 0;
+    fiber.copies.assign(1, {});
+    fiber.products.assign(1, {});
   }
-  for (int left = threads; left > 0;)
-    for (int i = 0; i < threads; i++) {
-      Fiber& fiber = *block.fibers[static_cast<size_t>(i)];
-      if (fiber.done) continue;
-      threadIdx.x = static_cast<unsigned>(i);
-      resume(fiber);
-      left -= fiber.done;
-      if (fiber.done) stalled = 0;
-      if (!block.asleep || stalled < 2 * threads) continue;
-      for (auto& waiting : block.fibers) waiting->entered = false;
-      block.asleep = false;
-      throw StillWaiting();
-    }
 }
 
-void run_kernel(int64_t blocks, int threads, int64_t shared, const std::function<void()>& kernel) {
-  must(threads > 0 && threads % kWarpLanes == 0, "a block has whole warps");
-  while (static_cast<int>(block.fibers.size()) < threads) block.fibers.push_back(std::make_unique<Fiber>());
-  block.warps.resize(static_cast<size_t>(threads / kWarpLanes));
-  block.memory.resize(static_cast<size_t>(shared + 15) / sizeof(uint4));
-  block.kernel = &kernel;
-  block.thrown = nullptr;
-  block.asleep = false;
-  blockDim.x = static_cast<unsigned>(threads);
-  gridDim.x = static_cast<unsigned>(blocks);
-  for (int64_t i = 0; i < blocks; i++) {
-    blockIdx.x = static_cast<unsigned>(i);
-    run_block(threads);
-    if (block.thrown) std::rethrow_exception(block.thrown);
+// Lets the threads run by turns until all have ended or, of a block that began early, wait for earlier kernels.
+void run_threads_of_block(int threads) {
+  stalled = 0;
+  for (int left = threads; left > 0;) {
+    left = 0;
+    for (int i = 0; i < threads; i++) {
+      Fiber& fiber = *block->fibers[static_cast<size_t>(i)];
+      if (fiber.done || (block->early && fiber.waited)) continue;
+      threadIdx.x = static_cast<unsigned>(i);
+      resume(fiber);
+      left += !fiber.done;
+      if (fiber.done) stalled = 0;
+      if (!block->asleep || stalled < 2 * threads) continue;
+      for (auto& waiting : block->fibers) waiting->entered = false;
+      block->asleep = false;
+      throw StillWaiting();
+    }
   }
+  if (block->thrown) std::rethrow_exception(block->thrown);
 }
+
+std::vector<std::unique_ptr<Block>> spare_blocks;  // whose fibers have stacks
+
+// While it lives another block runs than the usual one.
+struct Instead {
+  explicit Instead(Block& other) { block = &other; }
+  ~Instead() { block = &main_block; }
+};
+
+// A kernel that was enqueued.
+class Kernel {
+ public:
+  Kernel(int64_t blocks, int threads, int64_t shared, std::function<void()> kernel)
+      : blocks_(blocks), threads_(threads), shared_(shared), kernel_(std::move(kernel)) {
+    must(threads > 0 && threads % kWarpLanes == 0, "a block has whole warps");
+  }
+
+  // The first block, up to where its threads wait for earlier kernels.
+  void begin() {
+    if (begun_) return;
+    if (spare_blocks.empty()) spare_blocks.push_back(std::make_unique<Block>());
+    begun_ = std::move(spare_blocks.back());
+    spare_blocks.pop_back();
+    const Instead instead(*begun_);
+    set_up_block(threads_, shared_, kernel_);
+    block->early = true;
+    run(0);
+    block->early = false;
+  }
+
+  // The rest. One that still waits for another GPU begins anew when it is asked again.
+  void run() {
+    const bool begun = begun_ != nullptr;
+    if (std::unique_ptr<Block> first = std::move(begun_)) {
+      const Instead instead(*first);
+      run(0);
+      spare_blocks.push_back(std::move(first));
+    }
+    for (int64_t i = begun; i < blocks_; i++) {
+      set_up_block(threads_, shared_, kernel_);
+      run(i);
+    }
+  }
+
+ private:
+  void run(int64_t i) {
+    blockDim.x = static_cast<unsigned>(threads_);
+    gridDim.x = static_cast<unsigned>(blocks_);
+    blockIdx.x = static_cast<unsigned>(i);
+    run_threads_of_block(threads_);
+  }
+
+  int64_t blocks_;
+  int threads_;
+  int64_t shared_;
+  std::function<void()> kernel_;
+  std::unique_ptr<Block> begun_;
+};
 
 }  // namespace
 
-void (*enqueue_on_stream)(void* stream, std::function<void()> work) = nullptr;
+void (*enqueue_on_stream)(void* stream, std::function<void()> begin, std::function<void()> work) = nullptr;
 
-void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, std::function<void()> kernel) {
+void emulate_kernel(void* stream, bool early, int64_t blocks, int threads, int64_t shared,
+                    std::function<void()> kernel) {
   must(shared <= granted_shared, "a block has the shared memory that it asks for");
-  auto run = [blocks, threads, shared, kernel = std::move(kernel)] { run_kernel(blocks, threads, shared, kernel); };
-  stream ? enqueue_on_stream(stream, run) : run();
+  const auto enqueued = std::make_shared<Kernel>(blocks, threads, shared, std::move(kernel));
+  if (!stream) return enqueued->run();
+  std::function<void()> begin;
+  if (early) begin = [enqueued] { enqueued->begin(); };
+  enqueue_on_stream(stream, std::move(begin), [enqueued] { enqueued->run(); });
 }
 
-void __syncthreads() { wait_at(block.barrier); }
+void __syncthreads() { wait_at(block->barrier); }
 int __syncthreads_count(int predicate) {
-  int& count = block.counts[block.barrier.passed % 2];
-  if (block.barrier.waiting == 0) count = 0;
+  int& count = block->counts[block->barrier.passed % 2];
+  if (block->barrier.waiting == 0) count = 0;
   count += predicate != 0;
-  wait_at(block.barrier);
+  wait_at(block->barrier);
   return count;
 }
 
-void wait_for_earlier() { this_fiber().waited = true; }
+void wait_for_earlier() {
+  this_fiber().waited = true;
+  if (block->early) yield();
+}
 void must_have_waited() { must(this_fiber().waited, "a kernel's threads wait for what was enqueued before"); }
 
 void __nanosleep(unsigned) {
-  block.asleep = true;
+  block->asleep = true;
   stalled++;
   yield();
 }
 
-std::byte* block_memory() { return reinterpret_cast<std::byte*>(block.memory.data()); }
+std::byte* block_memory() { return reinterpret_cast<std::byte*>(block->memory.data()); }
 int64_t most_shared() {
   static size_t asked = 0;
   return granted_shared = kShared[turns ? asked++ % std::size(kShared) : 0];

@@ -37,8 +37,10 @@ struct alignas(16) float4 {
 };
 
 // threads: a multiple of 32. shared: bytes of block_memory(). Rethrows what a thread threw. stream: the kernel runs
-// when its stream does (emulated_gpu.h); null: now.
-void emulate_kernel(void* stream, int64_t blocks, int threads, int64_t shared, std::function<void()> kernel);
+// when its stream does (emulated_gpu.h); null: now. early: its first block begins, up to wait_for_earlier(), before the
+// kernel that it follows on the stream does anything: what it reads too early is of the past.
+void emulate_kernel(void* stream, bool early, int64_t blocks, int threads, int64_t shared,
+                    std::function<void()> kernel);
 
 // NaNs, in whatever type, when a block begins.
 std::byte* block_memory();
@@ -47,7 +49,8 @@ int64_t most_shared();
 void take_turns(bool turns);
 
 // Set by a program that has streams.
-extern void (*enqueue_on_stream)(void* stream, std::function<void()> work);
+// begin: of kernels that may begin early.
+extern void (*enqueue_on_stream)(void* stream, std::function<void()> begin, std::function<void()> work);
 
 void __syncthreads();
 int __syncthreads_count(int predicate);

@@ -66,7 +66,18 @@ struct Gpu {
 Gpu gpu;
 cudaError_t last_error = cudaSuccess;
 
-using Work = std::deque<std::function<bool()>>;  // each says whether it is done
+struct Item {
+  std::function<bool()> run;  // says whether it is done
+  bool is_kernel = false;
+  std::function<void()> begin;  // of a kernel that may begin while the one before it is at work
+};
+using Work = std::deque<Item>;
+
+// As far as it gets; whether it is done.
+bool run_item(const Work& work, size_t at) {
+  if (at + 1 < work.size() && work[at].is_kernel && work[at + 1].begin) work[at + 1].begin();
+  return work[at].run();
+}
 
 struct Stream {
   Work work;
@@ -78,7 +89,7 @@ struct Stream {
     if (std::exchange(running, true)) return;
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
     try {
-      while (!work.empty() && std::chrono::steady_clock::now() < end && work.front()()) work.pop_front();
+      while (!work.empty() && std::chrono::steady_clock::now() < end && run_item(work, 0)) work.pop_front();
     } catch (const cuda::StillWaiting&) {  // a kernel, which begins anew
     }
     running = false;
@@ -116,6 +127,12 @@ void* map(size_t bytes, int protection, int file = -1) {
   return data == MAP_FAILED ? nullptr : data;
 }
 
+void enqueue_item(void* stream, Item item) {
+  auto* s = static_cast<Stream*>(stream);
+  must(s->captured || s->work.size() < kQueueEntries, "a launch finds room in the queue, or it would block for good");
+  (s->captured ? *s->captured : s->work).push_back(std::move(item));
+}
+
 // Another process opens GPU memory by the file behind it.
 struct Shared {
   int process, file;
@@ -133,11 +150,11 @@ void enqueue(void* stream, std::function<void()> work) {
   enqueue_waiting(stream, [work = std::move(work)] { return work(), true; });
 }
 
-void enqueue_waiting(void* stream, std::function<bool()> work) {
-  auto* s = static_cast<Stream*>(stream);
-  must(s->captured || s->work.size() < kQueueEntries, "a launch finds room in the queue, or it would block for good");
-  (s->captured ? *s->captured : s->work).push_back(std::move(work));
+void enqueue_kernel(void* stream, std::function<void()> begin, std::function<void()> work) {
+  enqueue_item(stream, {[work = std::move(work)] { return work(), true; }, true, std::move(begin)});
 }
+
+void enqueue_waiting(void* stream, std::function<bool()> work) { enqueue_item(stream, {std::move(work)}); }
 
 bool is_recording() {
   for (const Stream* stream : streams)
@@ -337,7 +354,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   block_in("cudaGraphLaunch");
   enqueue_waiting(stream, [exec, next = size_t{0}]() mutable {
     const Work& works = *static_cast<Work*>(exec);
-    while (next < works.size() && works[next]()) next++;
+    while (next < works.size() && run_item(works, next)) next++;
     return next == works.size();
   });
   return cudaSuccess;

@@ -20,6 +20,9 @@ bool gpu_reaches(const void* data, size_t bytes);
 // Does `work` when the host next asks for the stream, with GPU memory within reach.
 void enqueue(void* stream, std::function<void()> work);
 
+// A kernel. begin: what it does before it waits for earlier ones, if it may begin while the one before it is at work.
+void enqueue_kernel(void* stream, std::function<void()> begin, std::function<void()> work);
+
 // Whether a stream's work is recorded for a graph.
 bool is_recording();
 // Work that may have to wait for others: it is asked again, whenever the host asks for the stream, until it says true.
