@@ -192,7 +192,7 @@ check(re.search(r"^at fp8 .*; 1 device: [\d.]+ ms a token in place of [\d.]+$", 
 scoring, _ = plan_json("--shape", "llama-3.1-8b", "--machine", "1 h100", "--input-len", "4096", "--output-len", "1")
 check(scoring["layouts"][0]["output_tokens_per_s"] < 1000 / 71 and scoring["layouts"][0]["ttft_ms"] > 5000, scoring)
 
-# Words, the launch lines, and how long it takes: told, for a loaded machine would fail.
+# Words, the launch lines, a second at most (of a loaded machine).
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--gpu-hour", "2.5")
 for words in ("> DP 8", "take DP 8: the most tokens a second", "8 replicas give", "mpirun -n 8 ", "sbatch --nodes=1", "interactive, one user a replica", "cost per"):
     check(words in out, words, out)
@@ -202,9 +202,11 @@ for tokens, noted in (("200000", True), ("100000", False)):
 out = plan("--shape", "llama-3.1-8b", "--precision", "int8", "--machine", "2 hosts x 2 epyc-9654", "--batch", "4", "--tp", "2", "--pp", "1", "--dp", "2")[0]
 for words in ("--map-by ppr:2:node:PE=96 ", "--cpus-per-task=96 "):  # else a rank gets one core of its socket
     check(words in out, out)
-for asked, code in [(("llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8"), 0),  # and where larger machines are looked for
-                    (("llama-2-70b", "--machine", "4 hosts x 6 a100-80gb", "--engine-profile", "trireme", "--input-len", "30000", "--slo-ttft", "200"), 78)]:
-    print(f"{min(plan('--shape', *asked, code=code)[2] for _ in range(3)):.2f} s, of which a second is wanted: plan --shape {' '.join(asked)}")
+fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
+check(fastest < 1, fastest)
+# Where nothing fits, larger machines are looked for; how long that takes is told alone, for under sanitizers it is seconds.
+seconds = plan("--shape", "llama-2-70b", "--machine", "4 hosts x 6 a100-80gb", "--engine-profile", "trireme", "--input-len", "30000", "--slo-ttft", "200", code=78)[2]
+print(f"{seconds:.2f} s where nothing fits")
 
 # What quantizing gives, as it is advised, is what the same command with --precision gives: keys and values may change with the weights.
 for model, machine, *load in [("llama-3.1-70b", "8 h100", "--input-len", "1000", "--output-len", "1000"), ("llama-3.1-8b", "1 h100"), ("llama-3.1-8b", "8 b200", "--batch", "8")]:
