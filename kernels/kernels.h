@@ -114,7 +114,8 @@ struct Encode {
   Activations out;            // not f32, which needs no encoding
 };
 
-// y = x w^T: [rows, n], summed along the contraction's tree. A part of the contraction leaves several sums ("roots").
+// y = x w^T + bias: [rows, n], summed along the contraction's tree. A part of the contraction leaves several sums
+// ("roots").
 struct MatMul {
   Activations x;  // [rows, k]; k = contraction->total_columns, form = activation_form(w.form)
   PackedView w;   // [n, k]
@@ -122,6 +123,8 @@ struct MatMul {
   float* y = nullptr;       // [roots][rows, n]
   int64_t y_stride = 0;     // floats from a row to the next, >= n
   int64_t root_stride = 0;  // floats from a root to the next; unused when there is one
+
+  std::span<const float> bias = {};  // [n], or none; of one root
 };
 
 // Rotary positions: pairs (i, i + rotary / 2) of the first `rotary` values of a head, as in transformers.
@@ -185,7 +188,15 @@ struct GatedMul {
   MatrixView<const float> gate;  // [rows, columns]
   MatrixView<const float> up;    // [rows, columns]
   MatrixView<float> out;         // [rows, columns]
-  Activations encoded = {};      // with data: `out` as Encode leaves it, too
+  Activations encoded = {};      // with data: what Encode makes of `out`, in place of it
+};
+
+// gate and up as the two halves of a product's outputs, and what GatedMul makes of them.
+struct GatedMatMul {
+  MatMul product;  // one root; w: can_gate(). y: [rows, n], left with anything
+  Activation activation = Activation::silu;
+  MatrixView<float> out;     // [rows, n / 2]
+  Activations encoded = {};  // likewise
 };
 
 struct AddBias {
@@ -358,6 +369,7 @@ struct Kernels {
   void (*rope_append)(const Launch&, const RopeAppend&) = nullptr;
   void (*attention)(const Launch&, const Attention&) = nullptr;
   void (*gated_mul)(const Launch&, const GatedMul&) = nullptr;
+  void (*gated_matmul)(const Launch&, const GatedMatMul&) = nullptr;
   void (*sum_squares)(const Launch&, const SumSquares&) = nullptr;
   void (*norm_by_squares)(const Launch&, const NormBySquares&) = nullptr;
   void (*add_bias)(const Launch&, const AddBias&) = nullptr;

@@ -175,6 +175,9 @@ int64_t packed_bytes(const PackedView& w) { return panels(w) * (sections(w, w.k)
 
 int64_t packed_panel(const PackedView& w, int64_t n) { return n - n % panel_outputs(w); }
 bool packed_border_n(const PackedView& w, int64_t n) { return n % panel_outputs(w) == 0; }
+bool can_gate(const PackedView& w) {
+  return w.form != PackedForm::bf16_rows && w.n % 2 == 0 && packed_border_n(w, w.n / 2);
+}
 bool packed_border_k(const PackedView& w, int64_t k) {
   switch (w.form) {
     case PackedForm::f32:

@@ -4,80 +4,13 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cpu/best_of_row.h"
+#include "kernels/cpu/drive_matmul.h"
 #include "kernels/cpu/expert_leaves.h"
-#include "kernels/cpu/inner.h"
-#include "kernels/cpu/levels.h"
-#include "kernels/packed_layout.h"
 
 namespace trireme {
 
 // Cuts operations into the pieces that inner loops take, for a thread of the team. Compiled for every CPU; kLoops are
 // those of an instruction set.
-
-// Rows that pass a panel together: their activations stay in the second-level cache while panels come and go.
-inline constexpr int64_t kRowBlock = 256;
-
-inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
-  const bool f32_scales = w.scale_type == DType::f32;
-  switch (w.form) {
-    case PackedForm::f32:
-      return loops.panel_f32;
-    case PackedForm::bf16:
-      return loops.panel_bf16;
-    case PackedForm::e4m3:
-      return loops.panel_e4m3;
-    case PackedForm::q8:
-      return f32_scales ? loops.panel_q8_f32 : loops.panel_q8;
-    case PackedForm::q4:
-    case PackedForm::bf16_rows:  // of GPUs
-    case PackedForm::e4m3_groups:
-      break;
-  }
-  return f32_scales ? loops.panel_q4_f32 : loops.panel_q4;
-}
-
-// Every part takes the same number of consecutive panels; panels left over are split by rows, or dealt out when the
-// rows are few.
-template <const InnerLoops& kLoops>
-void drive_matmul(const Launch& launch, const MatMul& a) {
-  const Contraction& c = *a.contraction;
-  const bool no_panels = a.w.form == PackedForm::bf16_rows || a.w.form == PackedForm::e4m3_groups;
-  if (c.max_depth > kMaxTreeDepth || no_panels) return reference_matmul(launch, a);
-  bool narrow = a.w.form == PackedForm::q8 || a.w.form == PackedForm::q4;
-  int64_t outputs = narrow ? kGroupPanel : kWidePanel, panels = (a.w.n + outputs - 1) / outputs;
-  PackedView one = a.w;
-  one.n = outputs;
-  const int64_t panel_bytes = packed_bytes(one);
-  auto loop = panel_loop(kLoops, a.w);
-  auto product = [&](int64_t panel, Range rows, bool more) {
-    const std::byte* w = a.w.data + panel * panel_bytes;
-    loop({.x = a.x.data + rows.begin * a.x.row_bytes,
-          .x_stride = a.x.row_bytes,
-          .w = w,
-          .next = more ? w + panel_bytes : nullptr,
-          .columns = c.columns.data(),
-          .pops = c.program.pops.data(),
-          .units = static_cast<int>(c.columns.size()),
-          .zero = a.w.zero,
-          .has_minimum = a.w.has_minimum,
-          .scale_columns = a.w.scale_columns,
-          .y = a.y + rows.begin * a.y_stride + panel * outputs,
-          .y_stride = a.y_stride,
-          .root_stride = a.root_stride,
-          .rows = rows.end - rows.begin,
-          .outputs = static_cast<int>(std::min(outputs, a.w.n - panel * outputs))});
-  };
-  int64_t each = panels / launch.parts, first = each * launch.part;
-  for (int64_t row = 0; row < a.x.rows; row += kRowBlock)
-    for (int64_t i = 0; i < each; i++) product(first + i, {row, std::min(a.x.rows, row + kRowBlock)}, i + 1 < each);
-  for (int64_t panel = each * launch.parts; panel < panels; panel++) {
-    bool few = a.x.rows < 16 * launch.parts;
-    Range rows = part_of(a.x.rows, launch.part, launch.parts);
-    if (few) rows = panel % launch.parts == launch.part ? Range{0, a.x.rows} : Range{0, 0};
-    for (int64_t row = rows.begin; row < rows.end; row += kRowBlock)
-      product(panel, {row, std::min(rows.end, row + kRowBlock)}, false);
-  }
-}
 
 // Rows of an operation that goes row by row.
 template <typename F>
@@ -87,26 +20,14 @@ void each_row(const Launch& launch, int64_t rows, const F& f) {
 }
 
 // Runs of columns of an elementwise operation: f(row, first column, columns). So few rows are work for many threads.
-template <int64_t kRun = 256, typename F>
+inline constexpr int64_t kRunColumns = 256;
+template <int64_t kRun = kRunColumns, typename F>
 void each_run(const Launch& launch, int64_t rows, int64_t columns, const F& f) {
   int64_t runs = (columns + kRun - 1) / kRun;
   each_row(launch, rows * runs, [&](int64_t i) {
     int64_t column = i % runs * kRun;
     f(i / runs, column, std::min(kRun, columns - column));
   });
-}
-
-// Columns [first, first + count) of a row, count of them at x: whole groups, or up to the row's end.
-template <const InnerLoops& kLoops>
-void encode_run(const float* x, const Activations& out, int64_t row, int64_t first, int64_t count) {
-  std::byte* to = out.data + row * out.row_bytes;
-  const int64_t padded = first + count == out.columns ? out.row_bytes / 2 - first : count;
-  if (out.form == ActivationForm::bf16)
-    kLoops.encode_bf16_row(x, count, padded, reinterpret_cast<uint16_t*>(to) + first);
-  if (out.form == ActivationForm::int8)
-    kLoops.encode_int8_row(x, count, reinterpret_cast<Int8Group*>(to) + first / kInputGroup);
-  if (out.form == ActivationForm::e4m3)
-    encode_e4m3_row(x, count, reinterpret_cast<E4M3Group*>(to) + first / kInputGroup);
 }
 
 // The run of columns that begins at `column`.
@@ -149,8 +70,10 @@ template <const InnerLoops& kLoops>
 void drive_gated_mul(const Launch& launch, const GatedMul& a) {
   auto loop = a.activation == Activation::silu ? kLoops.silu_mul_row : kLoops.gelu_mul_row;
   each_run(launch, a.gate.rows, a.gate.columns, [&](int64_t i, int64_t k, int64_t count) {
-    loop(a.gate.row(i) + k, a.up.row(i) + k, count, a.out.row(i) + k);
-    if (a.encoded.data) encode_run<kLoops>(a.out.row(i) + k, a.encoded, i, k, count);
+    float values[kRunColumns];
+    float* out = a.encoded.data ? values : a.out.row(i) + k;
+    loop(a.gate.row(i) + k, a.up.row(i) + k, count, out);
+    if (a.encoded.data) encode_run<kLoops>(out, a.encoded, i, k, count);
   });
 }
 
@@ -361,6 +284,7 @@ void fill_from(Kernels& kernels) {
   kernels.rms_norm = drive_rms_norm<kLoops>;
   kernels.encode = drive_encode<kLoops>;
   kernels.matmul = drive_matmul<kLoops>;
+  kernels.gated_matmul = drive_gated_matmul<kLoops>;
   kernels.rope_append = drive_rope_append<kLoops>;
   kernels.attention = drive_attention<kLoops>;
   kernels.gated_mul = drive_gated_mul<kLoops>;

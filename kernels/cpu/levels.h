@@ -12,6 +12,7 @@ void fill_avx512(Kernels& kernels);
 
 // The reference's operations that come in files of their own, also for shapes that the inner loops do not take.
 void reference_matmul(const Launch& launch, const MatMul& a);
+void reference_gated_matmul(const Launch& launch, const GatedMatMul& a);
 void reference_rope_append(const Launch& launch, const RopeAppend& a);
 void reference_attention(const Launch& launch, const Attention& a);
 void reference_route(const Launch& launch, const Route& a);

@@ -8,6 +8,7 @@
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/levels.h"
 #include "kernels/elementary.h"
+#include "kernels/gated.h"
 #include "kernels/random.h"
 #include "kernels/token_order.h"
 
@@ -111,11 +112,15 @@ void norm_by_squares(const Launch& launch, const NormBySquares& a) {
 void gated_mul(const Launch& launch, const GatedMul& a) {
   Range rows = part_of(a.gate.rows, launch.part, launch.parts);
   for (int64_t i = rows.begin; i < rows.end; i++) {
-    for (int64_t k = 0; k < a.gate.columns; k++) {
-      float gate = a.gate.row(i)[k];
-      a.out.row(i)[k] = (a.activation == Activation::silu ? silu(gate) : gelu_tanh(gate)) * a.up.row(i)[k];
+    for (int64_t k = 0; k < a.gate.columns; k += kInputGroup) {
+      const int64_t count = std::min<int64_t>(kInputGroup, a.gate.columns - k);
+      float values[kInputGroup];
+      for (int64_t j = 0; j < count; j++) values[j] = gated(a.activation, a.gate.row(i)[k + j], a.up.row(i)[k + j]);
+      if (a.encoded.data)
+        encode_columns(values, a.encoded, i, k, count);
+      else
+        std::copy_n(values, count, a.out.row(i) + k);
     }
-    if (a.encoded.data) encode_row(a.out.row(i), a.encoded, i);
   }
 }
 
@@ -283,6 +288,7 @@ void fill_reference(Kernels& kernels) {
              .rope_append = reference_rope_append,
              .attention = reference_attention,
              .gated_mul = gated_mul,
+             .gated_matmul = reference_gated_matmul,
              .sum_squares = sum_squares,
              .norm_by_squares = norm_by_squares,
              .add_bias = add_bias,

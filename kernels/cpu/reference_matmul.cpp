@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cmath>
 
 #include "base/thread_pool.h"
 #include "kernels/cpu/levels.h"
+#include "kernels/gated.h"
 #include "kernels/packed_layout.h"
 
 namespace trireme {
@@ -114,9 +116,9 @@ UnitSum unit_sum(PackedForm form) {
 
 constexpr int kMaxDepth = 32;  // the tree over any int of units is no deeper
 
-void output(const MatMul& a, UnitSum sum_of, int64_t row, int64_t n) {
+// The sums of an output, on a stack: gives how many.
+int roots_of(const MatMul& a, UnitSum sum_of, int64_t row, int64_t n, float (&stack)[kMaxDepth]) {
   const Contraction& c = *a.contraction;
-  float stack[kMaxDepth];
   int depth = 0;
   int64_t begin = 0;
   for (size_t u = 0; u < c.columns.size(); u++) {
@@ -125,7 +127,8 @@ void output(const MatMul& a, UnitSum sum_of, int64_t row, int64_t n) {
     for (int pops = c.program.pops[u]; pops > 0; pops--, depth--)
       stack[depth - 2] = stack[depth - 2] + stack[depth - 1];
   }
-  for (int root = 0; root < depth; root++) a.y[root * a.root_stride + row * a.y_stride + n] = stack[root];
+  if (!a.bias.empty()) stack[0] = stack[0] + a.bias[static_cast<size_t>(n)];
+  return depth;
 }
 
 }  // namespace
@@ -133,7 +136,29 @@ void output(const MatMul& a, UnitSum sum_of, int64_t row, int64_t n) {
 void reference_matmul(const Launch& launch, const MatMul& a) {
   Range mine = part_of(a.w.n, launch.part, launch.parts);
   for (int64_t row = 0; row < a.x.rows; row++)
-    for (int64_t n = mine.begin; n < mine.end; n++) output(a, unit_sum(a.w.form), row, n);
+    for (int64_t n = mine.begin; n < mine.end; n++) {
+      float stack[kMaxDepth];
+      const int roots = roots_of(a, unit_sum(a.w.form), row, n, stack);
+      for (int root = 0; root < roots; root++) a.y[root * a.root_stride + row * a.y_stride + n] = stack[root];
+    }
+}
+
+void reference_gated_matmul(const Launch& launch, const GatedMatMul& a) {
+  const UnitSum sum_of = unit_sum(a.product.w.form);
+  Range groups = part_of(a.out.columns / kInputGroup, launch.part, launch.parts);
+  for (int64_t row = 0; row < a.out.rows; row++)
+    for (int64_t k = groups.begin * kInputGroup; k < groups.end * kInputGroup; k += kInputGroup) {
+      float values[kInputGroup], gate[kMaxDepth], up[kMaxDepth];
+      for (int64_t i = 0; i < kInputGroup; i++) {
+        roots_of(a.product, sum_of, row, k + i, gate);
+        roots_of(a.product, sum_of, row, a.out.columns + k + i, up);
+        values[i] = gated(a.activation, gate[0], up[0]);
+      }
+      if (a.encoded.data)
+        encode_columns(values, a.encoded, row, k, kInputGroup);
+      else
+        std::copy_n(values, kInputGroup, a.out.row(row) + k);
+    }
 }
 
 }  // namespace trireme

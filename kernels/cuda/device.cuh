@@ -185,6 +185,8 @@ __device__ inline void push(float* stack, int& depth, float sum, int pops) {
   for (; pops > 0; pops--, depth--) stack[depth - 2] = stack[depth - 2] + stack[depth - 1];
 }
 
+void gated_mul(const Launch& launch, const GatedMul& a);
+
 void fill_rows(Kernels& kernels);
 void fill_norms(Kernels& kernels);
 void fill_matmul(Kernels& kernels);

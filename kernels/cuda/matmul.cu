@@ -25,16 +25,13 @@ __device__ void unit_f32(const MatMul& a, int64_t n, int64_t row, int64_t begin,
   for (int r = 0; r < kRows; r++) out[r][lane()] = sums[r];
 }
 
-// A block: 32 outputs of kRows rows. Warp w sums units w, w + 8, ...; then it runs the tree of row w.
+// The sums of an output and of row first_row + warp(), on a stack: gives how many. Warp w sums units w, w + 8, ...;
+// then it runs the tree of row w.
 template <int kRows>
-__global__ void matmul_f32_kernel(MatMul a, Units units) {
-  wait_in_line();
+__device__ int roots_f32(const MatMul& a, const Units& units, int64_t n, int64_t first_row,
+                         float (&stack)[kTreeDepth]) {
   constexpr int kWaiting = 32;  // units whose sums wait for the tree
   __shared__ float sums[kWaiting][kRows][kOutputs];
-  const int64_t panels = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / panels * kRows;
-  const int64_t n = blockIdx.x % panels * kOutputs + lane(), row = first_row + warp();
-
-  float stack[kTreeDepth];
   int depth = 0;
   for (int first = 0; first < units.tree.nodes; first += kWaiting) {
     const int end = min(first + kWaiting, units.tree.nodes);
@@ -45,37 +42,82 @@ __global__ void matmul_f32_kernel(MatMul a, Units units) {
       push(stack, depth, sums[u - first][warp()][lane()], units.tree.pops[u]);
     __syncthreads();
   }
-  if (warp() >= kRows || row >= a.x.rows || n >= a.w.n) return;
-  for (int root = 0; root < depth; root++) a.y[root * a.root_stride + row * a.y_stride + n] = stack[root];
+  return depth;
+}
+
+// A block: 32 outputs of kRows rows; a warp: a row. Where gate is a product's other half, up's 32 outputs, too.
+template <int kRows>
+__global__ void matmul_f32_kernel(MatMul a, Gate gate, Units units) {
+  wait_in_line();
+  const int64_t panels = gate.panels > 0 ? gate.panels : blocks_of(a.w.n, kOutputs);
+  const int64_t first_row = blockIdx.x / panels * kRows, row = first_row + warp();
+  const int64_t n = blockIdx.x % panels * kOutputs + lane();
+  float stack[kTreeDepth];
+  const int roots = roots_f32<kRows>(a, units, n, first_row, stack);
+  const bool mine = warp() < kRows && row < a.x.rows && n < a.w.n;
+  if (gate.panels > 0) {
+    const float gate_sum = stack[0];
+    roots_f32<kRows>(a, units, gate.panels * kOutputs + n, first_row, stack);
+    if (mine) put_gated(a, gate, row, n, gate_sum, stack[0]);
+  } else if (mine) {
+    for (int root = 0; root < roots; root++)
+      a.y[root * a.root_stride + row * a.y_stride + n] = with_bias(a, n, stack[root]);
+  }
 }
 
 template <int kRows>
-void enqueue_f32(const Launch& launch, const MatMul& a, const Units& units) {
-  enqueue(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kOutputs), kThreads, matmul_f32_kernel<kRows>, a,
-          units);
+void enqueue_f32(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
+  const int64_t panels = gate.panels > 0 ? gate.panels : blocks_of(a.w.n, kOutputs);
+  enqueue(launch, blocks_of(a.x.rows, kRows) * panels, kThreads, matmul_f32_kernel<kRows>, a, gate, units);
 }
 
 // Rows from which tiles are worth their fixed size.
 constexpr int64_t kManyRows = 33;
 
+// False: sums do not fit shared memory.
 template <By kBy>
-void matmul(const Launch& launch, const MatMul& a) {
+bool multiply(const Launch& launch, const MatMul& a, const Gate& gate) {
   const Contraction& c = *a.contraction;
-  if (c.columns.empty()) return;
+  if (c.columns.empty()) return true;
   must(a.w.form != PackedForm::bf16_rows, "plain rows are multiplied by a library");
   const Units units{tree_of(c.program), c.columns.front(), c.columns.back(), c.max_depth};
   if (a.w.form == PackedForm::f32) {
-    if (a.x.rows == 1) return enqueue_f32<1>(launch, a, units);
-    if (a.x.rows <= 4) return enqueue_f32<4>(launch, a, units);
-    return enqueue_f32<kMostRows>(launch, a, units);
+    if (a.x.rows == 1)
+      enqueue_f32<1>(launch, a, gate, units);
+    else if (a.x.rows <= 4)
+      enqueue_f32<4>(launch, a, gate, units);
+    else
+      enqueue_f32<kMostRows>(launch, a, gate, units);
+    return true;
   }
-  if (a.x.rows >= kManyRows && tile_matmul(launch, a, units, kBy)) return;
-  must(stream_matmul(launch, a, units), "the sums of a contraction fit shared memory");
+  if (a.x.rows >= kManyRows && tile_matmul(launch, a, gate, units, kBy)) return true;
+  return stream_matmul(launch, a, gate, units);
+}
+
+template <By kBy>
+void matmul(const Launch& launch, const MatMul& a) {
+  must(multiply<kBy>(launch, a, {}), "the sums of a contraction fit shared memory");
+}
+
+template <By kBy>
+void gated_matmul(const Launch& launch, const GatedMatMul& a) {
+  const MatMul& p = a.product;
+  if (multiply<kBy>(launch, p, gate_of(a))) return;
+  matmul<kBy>(launch, p);  // GPUs whose shared memory is too small for two panels
+  const int64_t columns = a.out.columns;
+  gated_mul(launch, {a.activation,
+                     {p.y, a.out.rows, columns, p.y_stride},
+                     {p.y + columns, a.out.rows, columns, p.y_stride},
+                     a.out,
+                     a.encoded});
 }
 
 }  // namespace
 
-void fill_matmul(Kernels& kernels) { kernels.matmul = matmul<By::warps>; }
+void fill_matmul(Kernels& kernels) {
+  kernels.matmul = matmul<By::warps>;
+  kernels.gated_matmul = gated_matmul<By::warps>;
+}
 
 }  // namespace trireme::cuda
 
@@ -84,6 +126,7 @@ namespace trireme {
 void take_warpgroups(Kernels& kernels) {
   kernels.warpgroups = true;
   kernels.matmul = cuda::matmul<cuda::By::warpgroups>;
+  kernels.gated_matmul = cuda::gated_matmul<cuda::By::warpgroups>;
 }
 
 }  // namespace trireme

@@ -2,21 +2,22 @@
 
 #include <type_traits>
 
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/outputs.cuh"
 
 namespace trireme::cuda {
 
-// Products with BF16, E4M3 or codes on tensor cores. Both have the same bits.
+// Products with BF16, E4M3 or codes on tensor cores. Both have the same bits. Where a gate has panels, y is room for
+// sums.
 
 // For few rows: weights stream through, a warp a unit. False: this tree needs more shared memory than a block has.
-bool stream_matmul(const Launch& launch, const MatMul& a, const Units& units);
+bool stream_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units);
 
 // Who multiplies 16 columns: warps (mma.sync), or four of them together (wgmma), which has the same bits where the GPU
 // adds alike.
 enum class By { warps, warpgroups };
 
 // For many rows: tiles of outputs and rows, a block walks all units. False: likewise, or the tree is too deep.
-bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units, By by);
+bool tile_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units, By by);
 
 // f() of the form as a constant, of those that tensor cores multiply.
 template <PackedForm... kForms, typename F>

@@ -1,6 +1,7 @@
 // Operations on rows: lookup, encoding, elementwise ones. Orders of sums are the reference's
 // (kernels/cpu/reference.cpp).
 #include "kernels/cuda/encode.cuh"
+#include "kernels/gated.h"
 
 namespace trireme::cuda {
 
@@ -37,11 +38,12 @@ __global__ void gated_mul_kernel(GatedMul a) {
   const int64_t row = item / columns, k = item % columns;
   float value = 0;
   if (k < a.gate.columns) {
-    const float gate = a.gate.row(row)[k];
-    value = (a.activation == Activation::silu ? silu(gate) : gelu_tanh(gate)) * a.up.row(row)[k];
-    a.out.row(row)[k] = value;
+    value = gated(a.activation, a.gate.row(row)[k], a.up.row(row)[k]);
   }
-  if (a.encoded.data) encode_column(a.encoded, row, k, value);
+  if (a.encoded.data)
+    encode_column(a.encoded, row, k, value);
+  else if (k < a.gate.columns)
+    a.out.row(row)[k] = value;
 }
 
 __global__ void add_bias_kernel(AddBias a) {
@@ -80,11 +82,6 @@ void encode(const Launch& launch, const Encode& a) {
   enqueue(launch, blocks_of(a.x.rows * blocks_of(a.x.columns, kWarp) * kWarp, kThreads), kThreads, encode_kernel, a);
 }
 
-void gated_mul(const Launch& launch, const GatedMul& a) {
-  enqueue(launch, blocks_of(a.gate.rows * blocks_of(a.gate.columns, kWarp) * kWarp, kThreads), kThreads,
-          gated_mul_kernel, a);
-}
-
 void add_bias(const Launch& launch, const AddBias& a) {
   enqueue(launch, blocks_of(a.x.rows * a.x.columns, kThreads), kThreads, add_bias_kernel, a);
 }
@@ -98,6 +95,11 @@ void scale(const Launch& launch, const Scale& a) {
 }
 
 }  // namespace
+
+void gated_mul(const Launch& launch, const GatedMul& a) {
+  enqueue(launch, blocks_of(a.gate.rows * blocks_of(a.gate.columns, kWarp) * kWarp, kThreads), kThreads,
+          gated_mul_kernel, a);
+}
 
 void fill_rows(Kernels& kernels) {
   kernels.embed = embed;

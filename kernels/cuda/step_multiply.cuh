@@ -186,6 +186,19 @@ __device__ inline void multiply(const PackedView& w, const StepShape& shape, con
     multiply_bf16<kForm, kTiles>(panel, rows, sums);
 }
 
+// A lane's sums of a panel, to [rows][stride]: four floats more than outputs let a quad's lanes write to different
+// banks.
+template <int kTiles>
+__device__ inline void put_sums(const Sums<kTiles>& sums, float* to, int stride) {
+  UNROLL
+  for (int row = 0; row < 2 * kTiles; row++) {  // those of this lane
+    const int at = row / 2 * kTensorRows + lane() % 4 * 2 + row % 2;
+    *reinterpret_cast<float4*>(to + at * stride + lane() / 4 * 4) = {
+        sums[row / 2][0][row % 2], sums[row / 2][0][2 + row % 2], sums[row / 2][1][row % 2],
+        sums[row / 2][1][2 + row % 2]};
+  }
+}
+
 // The scales that wait for a unit's sums, of the lane's four outputs. The panel's memory goes to whole panels.
 template <PackedForm kForm>
 __device__ inline float4 unit_scales(const PackedView& w, const StepShape& shape, int64_t panel, int begin) {

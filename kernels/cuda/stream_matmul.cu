@@ -50,18 +50,6 @@ Places places_of(const PackedView& w, const Units& units) {
           int64_t{units.max_depth} * kRows * kPanels * kPanel * 4};
 }
 
-// A lane's sums of a panel, to a unit's [kRows][kStride].
-template <int kTiles>
-__device__ void put_sums(const Sums<kTiles>& sums, float* unit, int stride) {
-  UNROLL
-  for (int row = 0; row < 2 * kTiles; row++) {  // those of this lane
-    const int of_block = row / 2 * kTensorRows + lane() % 4 * 2 + row % 2;
-    *reinterpret_cast<float4*>(unit + of_block * stride + lane() / 4 * 4) = {
-        sums[row / 2][0][row % 2], sums[row / 2][0][2 + row % 2], sums[row / 2][1][row % 2],
-        sums[row / 2][1][2 + row % 2]};
-  }
-}
-
 // Pushes units [first, last) of an output and row: their sums stand `apart` floats behind each other, the tree's open
 // sums likewise. Gives the new depth.
 __device__ int push_units(const Tree& tree, int first, int last, const float* sums, int apart, float* stack,
@@ -76,19 +64,22 @@ __device__ int push_units(const Tree& tree, int first, int last, const float* su
 
 template <PackedForm kForm, int kPanels, int kRows, bool kDeep>
 __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
-    stream_matmul_kernel(MatMul a, Units units, Places places) {
+    stream_matmul_kernel(MatMul a, Gate gate, Units units, Places places) {
   constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm, kPanels, kDeep);
   constexpr int kStride = sums_stride(kPanels), kOutputs = kPanels * kPanel;
   const int64_t groups = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / groups * kRows;
-  const int64_t first_panel = blockIdx.x % groups * kPanels;
+  const int64_t block = blockIdx.x % groups;
+  int64_t panels[kPanels];
+  UNROLL
+  for (int p = 0; p < kPanels; p++) panels[p] = panel_of(gate, block, kPanels, p);
   const int step = places.step, panel = places.shape.panel;
   const int within = static_cast<int>(min(int64_t{kRows}, a.x.rows - first_row));
   std::byte* ring = block_memory() + warp() * places.ring;
   float* waiting = reinterpret_cast<float*>(block_memory() + kStreams * places.ring);  // [kStreams][kRows][kStride]
   float* stacks = waiting + places.sums / 4;                                           // [depth][kRows][kOutputs]
 
-  const PanelCopy<kForm, kWarp> first_copy(a.w, places.shape, first_panel, lane());
-  const PanelCopy<kForm, kWarp> second_copy(a.w, places.shape, first_panel + 1, lane());
+  const PanelCopy<kForm, kWarp> first_copy(a.w, places.shape, panels[0], lane());
+  const PanelCopy<kForm, kWarp> second_copy(a.w, places.shape, panels[kPanels - 1], lane());
   const RowCopy<kForm, kRows, kWarp> row_copy(a.x, first_row, lane(), units);
   auto copy_weights = [&](const Steps<kForm>& of, std::byte* to) {
     first_copy.copy(of.k, of.end, to);
@@ -119,9 +110,8 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
       float4 scales[kPanels];
       UNROLL
       for (int p = 0; p < kPanels; p++)
-        scales[p] = (first_panel + p) * kPanel < a.w.n
-                        ? unit_scales<kForm>(a.w, places.shape, first_panel + p, units.begin(u))
-                        : float4{};
+        scales[p] =
+            panels[p] * kPanel < a.w.n ? unit_scales<kForm>(a.w, places.shape, panels[p], units.begin(u)) : float4{};
       for (int k = units.begin(u); k < units.end(u); k += step_columns(kForm)) {
         wait_for_copies<kRing - 2>();
         __syncwarp();  // all lanes' copies are here, and nobody reads the step before this one any more
@@ -148,22 +138,30 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
     depth = deeper;
     __syncthreads();
   }
+  if (kPanels == 2 && gate.panels > 0) {
+    for (int row = warp(); row < within; row += kStreams) {
+      const float* sums = stacks + row * kOutputs + lane();
+      put_gated(a, gate, first_row + row, block * kPanel + lane(), sums[0], sums[kOutputs - kPanel]);
+    }
+    return;
+  }
   for (int item = warp(); item < within * kPanels; item += kStreams) {
-    const int row = item / kPanels, output = item % kPanels * kPanel + lane();
-    const int64_t n = first_panel * kPanel + output;
+    const int row = item / kPanels, p = item % kPanels, output = p * kPanel + lane();
+    const int64_t n = panels[p] * kPanel + lane();
     if (n >= a.w.n) continue;
     for (int root = 0; root < depth; root++)
-      a.y[root * a.root_stride + (first_row + row) * a.y_stride + n] = stacks[(root * kRows + row) * kOutputs + output];
+      a.y[root * a.root_stride + (first_row + row) * a.y_stride + n] =
+          with_bias(a, n, stacks[(root * kRows + row) * kOutputs + output]);
   }
 }
 
 template <PackedForm kForm, int kPanels, int kRows, bool kDeep = false>
-bool enqueue_stream(const Launch& launch, const MatMul& a, const Units& units) {
+bool enqueue_stream(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
   const Places places = places_of<kForm, kPanels, kRows, kDeep>(a.w, units);
   const int64_t shared = int64_t{kStreams} * places.ring + places.sums + places.stacks;
   if (shared > most_shared()) return false;
   enqueue_shared(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kPanels * kPanel), kThreads, shared,
-                 stream_matmul_kernel<kForm, kPanels, kRows, kDeep>, a, units, places);
+                 stream_matmul_kernel<kForm, kPanels, kRows, kDeep>, a, gate, units, places);
   return true;
 }
 
@@ -171,26 +169,27 @@ constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for 13
 constexpr int64_t kHalfOfSms = 66;       // blocks that leave as many of 132 idle
 
 // More rows, more outputs beside them: all blocks read all rows, from L2. But weights that take many instructions to
-// decode want all SMs, so that a narrow layer's blocks stay small.
+// decode want all SMs, so that a narrow layer's blocks stay small. A block that gates has two panels.
 template <PackedForm kForm>
-bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Units& units) {
-  const bool wide = a.w.n >= kManyOutputs;
+bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
+  const bool gates = gate.panels > 0, wide = a.w.n >= kManyOutputs || gates;
   const auto are_few = [&a](int panels) { return blocks_of(a.w.n, panels * kPanel) <= kHalfOfSms; };
-  if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, units)) return true;
+  if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, gate, units)) return true;
   if constexpr (kForm != PackedForm::bf16)
-    if (a.x.rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, units)) return true;
+    if (a.x.rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, gate, units)) return true;
   if constexpr (kForm == PackedForm::bf16)
-    if (a.x.rows > 8 && are_few(2) && enqueue_stream<kForm, 2, 16, true>(launch, a, units)) return true;
-  if (a.x.rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, units)) return true;
-  if (wide && enqueue_stream<kForm, 2, 8>(launch, a, units)) return true;
-  if (are_few(1) && enqueue_stream<kForm, 1, 8, true>(launch, a, units)) return true;
-  return enqueue_stream<kForm, 1, 8>(launch, a, units);
+    if (a.x.rows > 8 && are_few(2) && enqueue_stream<kForm, 2, 16, true>(launch, a, gate, units)) return true;
+  if (a.x.rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, gate, units)) return true;
+  if (wide && enqueue_stream<kForm, 2, 8>(launch, a, gate, units)) return true;
+  if (gates) return false;
+  if (are_few(1) && enqueue_stream<kForm, 1, 8, true>(launch, a, gate, units)) return true;
+  return enqueue_stream<kForm, 1, 8>(launch, a, gate, units);
 }
 
 }  // namespace
 
-bool stream_matmul(const Launch& launch, const MatMul& a, const Units& units) {
-  return by_form(a.w.form, [&](auto form) { return enqueue_stream_form<form()>(launch, a, units); });
+bool stream_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
+  return by_form(a.w.form, [&](auto form) { return enqueue_stream_form<form()>(launch, a, gate, units); });
 }
 
 }  // namespace trireme::cuda

@@ -41,9 +41,10 @@ struct Place {
 #endif
     return place;
   }
+  __device__ int64_t output(int h, int i) const { return n + 2 * h + i / 2; }
   __device__ float* at(int root, int tile, int h, int i) const {
-    const int64_t r = row + tile * kTensorRows + i % 2, output = n + 2 * h + i / 2;
-    return r < a.x.rows && output < a.w.n ? a.y + root * a.root_stride + r * a.y_stride + output : nullptr;
+    const int64_t r = row + tile * kTensorRows + i % 2;
+    return r < a.x.rows && output(h, i) < a.w.n ? a.y + root * a.root_stride + r * a.y_stride + output(h, i) : nullptr;
   }
 };
 
@@ -106,16 +107,17 @@ struct TileSteps {
   RowCopy<kForm, kRows, kThreads> row_copy;
   Steps<kForm> coming;
 
-  __device__ TileSteps(const MatMul& a, const Units& all, const StepShape& of_step, int bytes, int64_t panel,
-                       int64_t row)
+  __device__ TileSteps(const MatMul& a, const Gate& gate, const Units& all, const StepShape& of_step, int bytes,
+                       const TileIndex& tile)
       : units(all),
         shape(of_step),
         ring(block_memory()),
         step(bytes),
         of_tile(warp() % kTilePanels),
         half(warp() / kTilePanels),
-        panel_copy(a.w, shape, panel + copied(), static_cast<int>(threadIdx.x) % kTeam),
-        row_copy(a.x, row, static_cast<int>(threadIdx.x), all),
+        panel_copy(a.w, shape, panel_of(gate, tile.outputs, kTilePanels, copied()),
+                   static_cast<int>(threadIdx.x) % kTeam),
+        row_copy(a.x, tile.rows * kRows, static_cast<int>(threadIdx.x), all),
         coming(all, 0, 1) {
     Steps<kForm> early = coming;  // weights, which nobody writes
     for (int i = 0; i < kAhead && !early.done(); i++, early.next()) copy_weights(early, ring + i * step);
@@ -216,7 +218,8 @@ __device__ void write_roots(const Waiting<kTiles>& waiting, int depth, Sums<kTil
     const Place place = waiting.place.here();
     UNROLL
     for (int j = 0; j < kTiles * 8; j++)
-      if (float* y = place.at(root, j / 8, j / 4 % 2, j % 4)) *y = newest[j / 8][j / 4 % 2][j % 4];
+      if (float* y = place.at(root, j / 8, j / 4 % 2, j % 4))
+        *y = with_bias(place.a, place.output(j / 4 % 2, j % 4), newest[j / 8][j / 4 % 2][j % 4]);
     if (root == 0) return;
     UNROLL
     for (int j = 0; j < kTiles * 8; j++)
@@ -224,14 +227,31 @@ __device__ void write_roots(const Waiting<kTiles>& waiting, int depth, Sums<kTil
   }
 }
 
+// Gate and up of a row are in different warps' registers: they meet in shared memory.
+template <int kRows, int kTiles>
+__device__ void write_gated(const MatMul& a, const Gate& gate, const TileIndex& tile, int of_tile, int half,
+                            const Sums<kTiles>& sums, float* shared) {
+  constexpr int kStride = kTilePanels * kPanel + 4, kGates = kTilePanels / 2;
+  __syncthreads();  // nobody's sums wait there any more
+  put_sums<kTiles>(sums, shared + half * kRows / 2 * kStride + of_tile * kPanel, kStride);
+  __syncthreads();
+  for (int item = warp(); item < kRows * kGates; item += kThreads / kWarp) {
+    const int of_rows = item / kGates, panel = item % kGates;
+    const int64_t row = tile.rows * kRows + of_rows, column = (tile.outputs * kGates + panel) * kPanel + lane();
+    const float* both = shared + of_rows * kStride + panel * kPanel + lane();
+    if (row < a.x.rows && column < gate.panels * kPanel)
+      put_gated(a, gate, row, column, both[0], both[kGates * kPanel]);
+  }
+}
+
 template <PackedForm kForm, int kRows, By kBy>
 __global__ void __launch_bounds__(kThreads, 1)
-    tile_matmul_kernel(MatMul a, Units units, StepShape shape, int step, int64_t row_tiles) {
+    tile_matmul_kernel(MatMul a, Gate gate, Units units, StepShape shape, int step, int64_t row_tiles) {
   constexpr int kTiles = kRows / 2 / kTensorRows;
   const TileIndex tile = tile_of(blockIdx.x, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
-  const int64_t first_row = tile.rows * kRows, first_panel = tile.outputs * kTilePanels;
-  TileSteps<kForm, kRows, kBy> steps(a, units, shape, step, first_panel, first_row);
-  const int64_t my_panel = first_panel + steps.of_tile, my_row = first_row + steps.half * kRows / 2;
+  TileSteps<kForm, kRows, kBy> steps(a, gate, units, shape, step, tile);
+  const int64_t my_panel = panel_of(gate, tile.outputs, kTilePanels, steps.of_tile);
+  const int64_t my_row = tile.rows * kRows + steps.half * kRows / 2;
   const bool exists = my_panel * kPanel < a.w.n;
   const Waiting<kTiles> waiting{reinterpret_cast<float*>(steps.ring + steps.kRing * step),
                                 {a, my_row + lane() % 4 * 2, my_panel * kPanel + lane() / 4 * 4}};
@@ -262,36 +282,39 @@ __global__ void __launch_bounds__(kThreads, 1)
     UNROLL
     for (int j = 0; j < kTiles * 8; j++) newest[j / 8][j / 4 % 2][j % 4] = sums[j / 8][j / 4 % 2][j % 4];
   }
-  write_roots<kTiles>(waiting, depth, newest);
+  if (gate.panels > 0)
+    write_gated<kRows, kTiles>(a, gate, tile, steps.of_tile, steps.half, newest, waiting.shared);
+  else
+    write_roots<kTiles>(waiting, depth, newest);
 }
 
 template <PackedForm kForm, int kRows, By kBy>
-bool enqueue_tile(const Launch& launch, const MatMul& a, const Units& units) {
+bool enqueue_tile(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
   const StepShape shape = step_shape(a.w);
   const int step = shape.step(kTilePanels, kRows, row_pieces(kForm));
   const int64_t shared = ring_of_tile(kForm, kRows) * step + kSharedSums * sums_bytes<kRows>();
   if (shared > most_shared()) return false;
   const int64_t row_tiles = blocks_of(a.x.rows, kRows);
   enqueue_shared(launch, row_tiles * blocks_of(a.w.n, kTilePanels * kPanel), kThreads, shared,
-                 tile_matmul_kernel<kForm, kRows, kBy>, a, units, shape, step, row_tiles);
+                 tile_matmul_kernel<kForm, kRows, kBy>, a, gate, units, shape, step, row_tiles);
   return true;
 }
 
 template <PackedForm kForm, By kBy>
-bool enqueue_tile_form(const Launch& launch, const MatMul& a, const Units& units) {
-  if (a.x.rows > 64 && enqueue_tile<kForm, 128, kBy>(launch, a, units)) return true;
-  return enqueue_tile<kForm, 64, kBy>(launch, a, units);
+bool enqueue_tile_form(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
+  if (a.x.rows > 64 && enqueue_tile<kForm, 128, kBy>(launch, a, gate, units)) return true;
+  return enqueue_tile<kForm, 64, kBy>(launch, a, gate, units);
 }
 
 }  // namespace
 
-bool tile_matmul(const Launch& launch, const MatMul& a, const Units& units, By by) {
+bool tile_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units, By by) {
   // y holds one sum only, and only where it is the last that is written.
   if (units.max_depth > (a.contraction->program.roots == 1 ? kMostSums : kMostSums - 1)) return false;
   return by_form(a.w.form, [&](auto form) {
     if constexpr (form() == PackedForm::bf16)
-      if (by == By::warpgroups) return enqueue_tile_form<form(), By::warpgroups>(launch, a, units);
-    return enqueue_tile_form<form(), By::warps>(launch, a, units);
+      if (by == By::warpgroups) return enqueue_tile_form<form(), By::warpgroups>(launch, a, gate, units);
+    return enqueue_tile_form<form(), By::warps>(launch, a, gate, units);
   });
 }
 

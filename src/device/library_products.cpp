@@ -95,7 +95,9 @@ CublasLt::Algorithm LibraryProducts::best(const Shape& shape, const Plan& plan) 
 void LibraryProducts::matmul(const Launch& launch, const MatMul& a) {
   auto& products = *static_cast<LibraryProducts*>(launch.products);
   if (a.w.form != PackedForm::bf16_rows) return products.own_matmul_(launch, a);
-  if (a.x.rows > 0 && a.w.n > 0 && a.w.k > 0) products.multiply(launch.stream, a);
+  if (a.x.rows == 0 || a.w.n == 0 || a.w.k == 0) return;
+  products.multiply(launch.stream, a);
+  if (!a.bias.empty()) products.kernels_.add_bias(launch, {{a.y, a.x.rows, a.w.n, a.y_stride}, a.bias});
 }
 
 // One sum of all columns. Where the tree has several roots for a rank (a tp that is no power of two), the others are 0.

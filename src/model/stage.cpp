@@ -13,6 +13,9 @@ namespace trireme {
 
 namespace {
 
+constexpr size_t kScratchAlignment = 64;  // bytes: rows in any form may stand in any buffer
+int64_t aligned_floats(int64_t floats) { return (floats + 15) / 16 * 16; }
+
 constexpr int32_t kNoToken = -1;  // nobody's: leaves its row alone
 
 const PackedView& first_of(const Projection& projection) { return projection.parts.front().w; }
@@ -113,13 +116,15 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
 // Every buffer of a step, and their sizes, in one place.
 void Stage::take_scratch(const StepLimits& limits, const UnitTable& units) {
   const ScratchShape shape(config_, share_);
-  memory_ = device_.allocate(static_cast<size_t>(limits.rows * shape.row_bytes() + 64), "a step's activations");
+  memory_ =
+      device_.allocate(static_cast<size_t>(limits.rows * shape.row_bytes()) + kScratchAlignment * shape.columns.size(),
+                       "a step's activations");
   encoded_ = memory_.data();
   float** const places[] = {&normed_,  &qkv_,    &attended_, &gate_up_, &activated_,
                             &squares_, &router_, &gathered_, &mixed_};
   float* next = reinterpret_cast<float*>(encoded_ + limits.rows * shape.encoded_bytes);
   for (size_t i = 0; i < std::size(places); i++)
-    *places[i] = std::exchange(next, next + limits.rows * shape.columns[i]);
+    *places[i] = std::exchange(next, next + aligned_floats(limits.rows * shape.columns[i]));
   if (config_.num_experts == 0) return;
   over_experts_ = over_units(units.mlp_units, share_.mlp);
   expert_rows_ = {device_, limits.rows, config_.experts_per_token, share_.mlp};
@@ -189,13 +194,8 @@ void Stage::attend(const Input& in, const LayerWeights& layer, const LayerPlan& 
 
 // Leaves this rank's roots of down.
 void Stage::mlp(const Input& in, const LayerWeights& layer) {
-  const int64_t rows = in.x.rows, columns = mlp_columns_;
-  MatrixView<float> gate_up(gate_up_, rows, 2 * columns);
-  MatrixView<float> gate(gate_up_, rows, columns, 2 * columns), up(gate_up_ + columns, rows, columns, 2 * columns);
-
-  project(in, layer.gate_up, layer.gate_up_bias, gate_up);
-  product(activate(gate, up, layer.down), layer.down, over_intermediate_, reduce_mlp_.roots(), config_.hidden_size,
-          reduce_mlp_.root_stride(rows));
+  product(gated(in, layer.gate_up, layer.gate_up_bias, layer.down), layer.down, over_intermediate_, reduce_mlp_.roots(),
+          config_.hidden_size, reduce_mlp_.root_stride(in.x.rows));
 }
 
 // x += residual_multiplier * norm(the sum of all ranks' roots + bias), of which most families have the sum alone; then
@@ -228,47 +228,6 @@ Stage::Sublayer Stage::mlp_of(const LayerWeights& layer) const {
 void Stage::normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer) {
   norm(q, layer.q_norm, q);
   norm(k, layer.k_norm, k);
-}
-
-// The norm is over the heads of all ranks.
-void Stage::normalize_rows(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer) {
-  const bool alone = shares_.size() == 1;
-  const int64_t rows = q.rows, width = config_.head_dim, mine = share_.num_heads + share_.num_kv_heads;
-  float* squares = alone ? squares_ : reinterpret_cast<float*>(group_.window());
-  device_.launch(kernels_.sum_squares, SumSquares{q, width, {squares, rows, share_.num_heads, mine}});
-  device_.launch(kernels_.sum_squares,
-                 SumSquares{k, width, {squares + share_.num_heads, rows, share_.num_kv_heads, mine}});
-  if (!alone) gather_squares(rows);
-
-  const int64_t heads = config_.num_heads, all = heads + config_.num_kv_heads;
-  const auto epsilon = static_cast<float>(config_.rms_norm_eps);
-  device_.launch(kernels_.norm_by_squares,
-                 NormBySquares{q, layer.q_norm, {squares_, rows, heads, all}, heads * width, epsilon});
-  device_.launch(
-      kernels_.norm_by_squares,
-      NormBySquares{k, layer.k_norm, {squares_ + heads, rows, all - heads, all}, (all - heads) * width, epsilon});
-}
-
-// Each rank shows the sums of squares of its own heads. A KV head that two ranks hold is taken from the first.
-void Stage::gather_squares(int64_t rows) {
-  const int64_t heads = config_.num_heads, all = heads + config_.num_kv_heads;
-  for (size_t r = 0; r < shares_.size(); r++) {
-    to_[r] = {0, static_cast<size_t>(rows * (share_.num_heads + share_.num_kv_heads)) * sizeof(float), 0, 1};
-    from_[r] = {0, static_cast<size_t>(rows * (shares_[r].num_heads + shares_[r].num_kv_heads)) * sizeof(float), 0, 1};
-  }
-  group_.exchange(to_, from_);
-  for (size_t r = shares_.size(); r-- > 0;) {
-    const RankShare& s = shares_[r];
-    const float* from = reinterpret_cast<const float*>(group_.shown(static_cast<int>(r)));
-    const int64_t held = s.num_heads + s.num_kv_heads;
-    const auto show = [&](int64_t to, int64_t heads_before, int64_t count) {
-      device_.copy_runs(squares_ + to, static_cast<size_t>(all) * sizeof(float), from + heads_before,
-                        static_cast<size_t>(held) * sizeof(float), static_cast<size_t>(count) * sizeof(float),
-                        static_cast<size_t>(rows));
-    };
-    show(s.first_head, 0, s.num_heads);
-    show(heads + s.first_kv_head, s.num_heads, s.num_kv_heads);
-  }
 }
 
 void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits) {
@@ -348,11 +307,30 @@ Stage::Input Stage::input_of(const RmsNorm& norm, const Sublayer& sublayer) cons
   return {norm.out, form_of(norm.out, *sublayer.w)};
 }
 
-Activations Stage::activate(MatrixView<const float> gate, MatrixView<const float> up, const PackedView& w) {
-  const MatrixView<float> out(activated_, gate.rows, gate.columns);
-  const Activations in = form_of(out, w);
-  device_.launch(kernels_.gated_mul, GatedMul{config_.activation, gate, up, out, to_encode(in)});
-  return in;
+// activation(gate) * up, as products with `down` take it: in one operation where both are one matrix whose panels
+// allow.
+Activations Stage::gated(const Input& in, const Projection& gate_up, std::span<const float> bias,
+                         const PackedView& down) {
+  const int64_t rows = in.x.rows, columns = mlp_columns_;
+  const MatrixView<float> out(activated_, rows, columns);
+  const PackedView& w = first_of(gate_up);
+  if (gate_up.parts.size() == 1 && can_gate(w)) {
+    // Not to where the product's inputs are: blocks that are done leave theirs while others read.
+    Activations next = form_of(out, down);
+    next.data = reinterpret_cast<std::byte*>(activated_);
+    device_.launch(
+        kernels_.gated_matmul,
+        GatedMatMul{
+            {in.encoded, w, &over_hidden_, gate_up_, 2 * columns, 0, bias}, config_.activation, out, to_encode(next)});
+    return next;
+  }
+  const MatrixView<float> both(gate_up_, rows, 2 * columns);
+  const MatrixView<const float> gate(gate_up_, rows, columns, both.stride),
+      up(gate_up_ + columns, rows, columns, both.stride);
+  project(in, gate_up, bias, both);
+  const Activations next = form_of(out, down);
+  device_.launch(kernels_.gated_mul, GatedMul{config_.activation, gate, up, out, to_encode(next)});
+  return next;
 }
 
 Activations Stage::encoded(MatrixView<const float> x, const PackedView& w) {
@@ -372,9 +350,10 @@ Activations Stage::form_of(MatrixView<const float> x, const PackedView& w) const
 void Stage::project(Input in, const Projection& projection, std::span<const float> bias, MatrixView<float> out) {
   for (const auto& part : projection.parts) {
     if (activation_form(part.w.form) != in.encoded.form) in.encoded = encoded(in.x, part.w);
-    product(in.encoded, part.w, over_hidden_, out.data + part.first_output, out.stride, 0);
+    const auto first = static_cast<size_t>(part.first_output), n = static_cast<size_t>(part.w.n);
+    device_.launch(kernels_.matmul, MatMul{in.encoded, part.w, &over_hidden_, out.data + first, out.stride, 0,
+                                           bias.empty() ? bias : bias.subspan(first, n)});
   }
-  if (!bias.empty()) device_.launch(kernels_.add_bias, AddBias{out, bias});
 }
 
 void Stage::product(const Activations& in, const PackedView& w, const Contraction& contraction, float* y,

@@ -101,7 +101,7 @@ class Stage {
   Input normed(MatrixView<const float> x, const Sublayer& sublayer);
   RmsNorm norm_into(MatrixView<const float> x, const Sublayer& sublayer) const;
   Input input_of(const RmsNorm& norm, const Sublayer& sublayer) const;
-  Activations activate(MatrixView<const float> gate, MatrixView<const float> up, const PackedView& w);
+  Activations gated(const Input& in, const Projection& gate_up, std::span<const float> bias, const PackedView& down);
   Activations encoded(MatrixView<const float> x, const PackedView& w);
   Activations form_of(MatrixView<const float> x, const PackedView& w) const;
   void project(Input in, const Projection& projection, std::span<const float> bias, MatrixView<float> out);

@@ -6,7 +6,7 @@ namespace trireme {
 // Every rank routes alike and computes the experts it holds, each over the rows that go to it; leaves the roots of the
 // tree over all experts.
 void Stage::mix_experts(const Input& in, const LayerWeights& layer) {
-  const int64_t rows = in.x.rows, hidden = config_.hidden_size, columns = mlp_columns_;
+  const int64_t rows = in.x.rows, hidden = config_.hidden_size;
   MatrixView<float> logits(router_, rows, config_.num_experts);
   product(in.encoded, layer.router, over_hidden_, logits.data, logits.stride, 0);
   const ExpertRows::Choices choices = expert_rows_.choices(rows);
@@ -22,12 +22,11 @@ void Stage::mix_experts(const Input& in, const LayerWeights& layer) {
     const std::span<const RowPlace> chosen_by = expert_rows_.rows_of(static_cast<int>(e));
     const int64_t count = std::ssize(chosen_by);
     if (count == 0) continue;
-    MatrixView<float> gate_up(gate_up_, count, 2 * columns);
-    MatrixView<float> gate(gate_up_, count, columns, 2 * columns), up(gate_up_ + columns, count, columns, 2 * columns);
     const MatrixView<float> gathered(gathered_, count, hidden);
     device_.launch(kernels_.gather_rows, GatherRows{expert_rows_.source(), in.x.stride, chosen_by, gathered});
-    project({gathered, encoded(gathered, expert.gate_up.parts.front().w)}, expert.gate_up, {}, gate_up);
-    product(activate(gate, up, expert.down), expert.down, over_intermediate_, mixed_ + mixed * hidden, hidden, 0);
+    const Input rows_of_expert{gathered, encoded(gathered, expert.gate_up.parts.front().w)};
+    product(gated(rows_of_expert, expert.gate_up, {}, expert.down), expert.down, over_intermediate_,
+            mixed_ + mixed * hidden, hidden, 0);
     mixed += count;
   }
   device_.launch(kernels_.expert_combine, ExpertCombine{{mixed_, mixed, hidden},

@@ -164,7 +164,7 @@ TEST_CASE("encode: every level gives the reference's bits") {
     }
 }
 
-TEST_CASE("rms_norm and gated_mul leave their rows in the form of products, too: encode's bits, at every level") {
+TEST_CASE("rms_norm and gated_mul leave their rows in the form of products: encode's bits, at every level") {
   for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8, ActivationForm::e4m3})
     for (int64_t columns : kColumns) {
       Source source(3);
@@ -187,7 +187,9 @@ TEST_CASE("rms_norm and gated_mul leave their rows in the form of products, too:
         kernels.rms_norm(launch, {{x.data(), 5, columns}, weight, 1e-5f, rows, encoded});
       });
       check([&](const Kernels& kernels, const Launch& launch, MatrixView<float> rows, const Activations& encoded) {
-        kernels.gated_mul(launch, {Activation::silu, {x.data(), 5, columns}, {up.data(), 5, columns}, rows, encoded});
+        const GatedMul gated = {Activation::silu, {x.data(), 5, columns}, {up.data(), 5, columns}, rows, encoded};
+        kernels.gated_mul(launch, gated);  // these alone
+        select_kernels("reference").gated_mul({}, {gated.activation, gated.gate, gated.up, rows});
       });
     }
 }

@@ -53,6 +53,7 @@ void reach(const Encode& a) { reach(a.x), reach(a.out); }
 void reach(const MatMul& a) {
   reach(a.x), reach(a.w);
   const int64_t roots = a.contraction->program.roots;
+  reach(a.bias);
   reach(a.y, a.x.rows == 0 ? 0 : ((roots - 1) * a.root_stride + (a.x.rows - 1) * a.y_stride + a.w.n) * 4);
 }
 void reach(const RopeAppend& a) {
@@ -66,6 +67,7 @@ void reach_tables(std::span<const AttentionSpan> spans) {
     reach(span.block_table, (span.first_position + span.rows + kBlockTokens - 1) / kBlockTokens * 4);
 }
 void reach(const GatedMul& a) { reach(a.gate), reach(a.up), reach(a.out), reach(a.encoded); }
+void reach(const GatedMatMul& a) { reach(a.product), reach(a.out), reach(a.encoded); }
 void reach(const SumSquares& a) { reach(a.x), reach(a.out); }
 void reach(const NormBySquares& a) { reach(a.x), reach(a.weight), reach(a.sum_squares); }
 void reach(const AddBias& a) { reach(a.x), reach(a.bias); }
@@ -121,7 +123,7 @@ void fill_cuda(Kernels& kernels, int architecture) {
   kernels = unchecked;
   cuda::enqueue_on_stream = testkit::enqueue_kernel;
   check<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
-        &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::sum_squares,
+        &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::gated_matmul, &Kernels::sum_squares,
         &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale, &Kernels::route,
         &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::add_norm, &Kernels::sample, &Kernels::best_tokens,
         &Kernels::exp_sums>(kernels);
