@@ -26,7 +26,10 @@ struct Launch {
   void* stream = nullptr;
   bool early = false;        // CUDA, from sm_90 on: the kernel may begin while those before it are at work
   void* products = nullptr;  // a library's, where they are in the table (src/device/library_products.h)
+  // CUDA: kWorkspaceBytes in which blocks of an operation leave something for each other, zeros at first; or none.
+  std::byte* workspace = nullptr;
 };
+inline constexpr int64_t kWorkspaceBytes = 9 << 20;
 
 // The inputs of products. f32: MatrixView<float>; bf16: rounded to nearest even; int8, e4m3: per row, groups of 32
 // columns.

@@ -141,6 +141,7 @@ int run_command(const Options& given, const Environment& environment) {
       GpuMonitor gpu(session.gpu_uuid());
       speeds = speeds_of(session, work(session, job ? &*job : nullptr, day, gpu));
       gpu.stop();
+      if (!session.graphs_refused().empty()) log.warn("{}", session.graphs_refused());
       phases = mean_phases(session, job ? job->seconds() : 0);
       ranks = all_ranks(session, environment, gpu);
     }

@@ -78,6 +78,8 @@ class Session {
   Memory memory() const;
   // A line for each rank that computes on a GPU: what it holds there. Collective, after load().
   std::vector<std::string> gpu_memory_texts();
+  // CudaDevice::graphs_refused() of this rank.
+  std::string graphs_refused() const { return gpu_ ? gpu_->graphs_refused() : ""; }
 
  private:
   void check_alike() const;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <set>
+#include <utility>
 
 #include "base/must.h"
 #include "kernels/cuda/cuda_kernels.h"
@@ -29,6 +31,8 @@ inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 inline constexpr int kThreads = 256;  // of a block, unless a kernel says otherwise
 
+inline constexpr int64_t kSms = 132;  // of an H100 or H200, which numbers of blocks are chosen for
+
 inline constexpr int64_t kSharedUnasked = 48 << 10;  // bytes of shared memory that every block may have
 
 // Blocks that hold `items`.
@@ -47,16 +51,26 @@ inline int64_t most_shared() {
 }
 #endif
 
+#ifdef __CUDACC__
+// What a kernel asks of the GPU once: all of an SM's memory as shared memory, like all others, for one that divides it
+// otherwise could begin only when the SM is empty; and as much of it as a block may have, where it takes more than it
+// need not ask for. Such kernels have no other shared memory, which would count, too. A failure shows at the launch.
+inline void prepare(const void* kernel, int64_t shared) {
+  thread_local std::set<std::pair<const void*, bool>> prepared;
+  if (!prepared.emplace(kernel, shared > kSharedUnasked).second) return;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+  if (shared > kSharedUnasked)
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared()));
+}
+#endif
+
 // Blocks with `shared` bytes of block_memory().
 template <typename... Parameters, typename... Arguments>
 void enqueue_shared(const Launch& launch, int64_t blocks, int threads, int64_t shared, void (*kernel)(Parameters...),
                     const Arguments&... arguments) {
   if (launch.part != 0 || blocks == 0) return;
 #ifdef __CUDACC__
-  // The same limit at every launch, which those that a graph recorded may not find lowered; such kernels have no other
-  // shared memory, which would count, too. A failure shows at the launch.
-  if (shared > kSharedUnasked)
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared()));
+  prepare(reinterpret_cast<const void*>(kernel), shared);
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;

@@ -66,15 +66,18 @@ __device__ inline int piece_offset(int line, int piece) {
 // from different banks. This is the order that wgmma calls a swizzle of 32 bytes.
 __device__ inline int row_offset(int row, int piece) { return row * 2 * kPiece + (piece ^ row / 4 % 2) * kPiece; }
 
-// What a warp or block takes next: steps of units first, first + stride, ... one after the other.
+// What a warp or block takes next: steps of units first, first + stride, ... before last, one after the other.
 template <PackedForm kForm>
 struct Steps {
   const Units& units;
-  int unit, stride;
+  int unit, stride, last;
   int k = 0, end = 0;
 
-  __device__ Steps(const Units& all, int first, int every) : units(all), unit(first), stride(every) { enter(); }
-  __device__ bool done() const { return unit >= units.tree.nodes; }
+  __device__ Steps(const Units& all, int first, int every, int end_unit)
+      : units(all), unit(first), stride(every), last(end_unit) {
+    enter();
+  }
+  __device__ bool done() const { return unit >= last; }
   __device__ void next() {
     k += step_columns(kForm);
     if (k < end) return;

@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
     first_copy.copy(of.k, of.end, to);
     if constexpr (kPanels == 2) second_copy.copy(of.k, of.end, to + panel);
   };
-  Steps<kForm> coming(units, warp(), kStreams), early = coming;
+  Steps<kForm> coming(units, warp(), kStreams, units.tree.nodes), early = coming;
   auto copy_rows = [&](std::byte* to) {
     if (!coming.done()) {
       row_copy.copy(coming.k, coming.end, to + kPanels * panel);
@@ -165,15 +165,14 @@ bool enqueue_stream(const Launch& launch, const MatMul& a, const Gate& gate, con
   return true;
 }
 
-constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for 132 SMs
-constexpr int64_t kHalfOfSms = 66;       // blocks that leave as many of 132 idle
+constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for all SMs
 
 // More rows, more outputs beside them: all blocks read all rows, from L2. But weights that take many instructions to
 // decode want all SMs, so that a narrow layer's blocks stay small. A block that gates has two panels.
 template <PackedForm kForm>
 bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
   const bool gates = gate.panels > 0, wide = a.w.n >= kManyOutputs || gates;
-  const auto are_few = [&a](int panels) { return blocks_of(a.w.n, panels * kPanel) <= kHalfOfSms; };
+  const auto are_few = [&a](int panels) { return blocks_of(a.w.n, panels * kPanel) <= kSms / 2; };
   if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, gate, units)) return true;
   if constexpr (kForm != PackedForm::bf16)
     if (a.x.rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, gate, units)) return true;

@@ -3,6 +3,7 @@
 // has 32 outputs and half of the rows; four warps, with all outputs, may multiply as a warpgroup. Units' sums run the
 // tree in place: the newest stays in registers, those below it in shared memory, the deepest in y itself.
 #include "kernels/cuda/matmul.cuh"
+#include "kernels/cuda/split.cuh"
 #include "kernels/cuda/step_copy.cuh"
 #include "kernels/cuda/warpgroup.cuh"
 
@@ -107,8 +108,8 @@ struct TileSteps {
   RowCopy<kForm, kRows, kThreads> row_copy;
   Steps<kForm> coming;
 
-  __device__ TileSteps(const MatMul& a, const Gate& gate, const Units& all, const StepShape& of_step, int bytes,
-                       const TileIndex& tile)
+  __device__ TileSteps(const MatMul& a, const Gate& gate, const Units& all, const UnitRun& run,
+                       const StepShape& of_step, int bytes, const TileIndex& tile)
       : units(all),
         shape(of_step),
         ring(block_memory()),
@@ -118,7 +119,7 @@ struct TileSteps {
         panel_copy(a.w, shape, panel_of(gate, tile.outputs, kTilePanels, copied()),
                    static_cast<int>(threadIdx.x) % kTeam),
         row_copy(a.x, tile.rows * kRows, static_cast<int>(threadIdx.x), all),
-        coming(all, 0, 1) {
+        coming(all, run.first, 1, run.last) {
     Steps<kForm> early = coming;  // weights, which nobody writes
     for (int i = 0; i < kAhead && !early.done(); i++, early.next()) copy_weights(early, ring + i * step);
     wait_for_earlier();
@@ -129,6 +130,7 @@ struct TileSteps {
   __device__ Operands next() {
     if constexpr (kBy == By::warpgroups) wait_for_products<1>();
     wait_for_copies<kAhead - 1>();
+    if constexpr (kBy == By::warpgroups) show_copies_to_products();
     __syncthreads();  // all copies of this step are here, and nobody reads what the next ones fall on any more
     copy_next(ring + (at + kAhead < kRing ? at + kAhead : at + kAhead - kRing) * step);
     const std::byte* now = ring + at * step;
@@ -246,10 +248,13 @@ __device__ void write_gated(const MatMul& a, const Gate& gate, const TileIndex& 
 
 template <PackedForm kForm, int kRows, By kBy>
 __global__ void __launch_bounds__(kThreads, 1)
-    tile_matmul_kernel(MatMul a, Gate gate, Units units, StepShape shape, int step, int64_t row_tiles) {
+    tile_matmul_kernel(MatMul a, Gate gate, Units units, Split split, StepShape shape, int step, int64_t row_tiles) {
   constexpr int kTiles = kRows / 2 / kTensorRows;
-  const TileIndex tile = tile_of(blockIdx.x, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
-  TileSteps<kForm, kRows, kBy> steps(a, gate, units, shape, step, tile);
+  const int64_t tile_number = blockIdx.x / static_cast<unsigned>(split.parts);
+  const int part = static_cast<int>(blockIdx.x % static_cast<unsigned>(split.parts));
+  const TileIndex tile = tile_of(tile_number, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
+  const UnitRun run = units_of_part(split, units.tree.nodes, part);
+  TileSteps<kForm, kRows, kBy> steps(a, gate, units, run, shape, step, tile);
   const int64_t my_panel = panel_of(gate, tile.outputs, kTilePanels, steps.of_tile);
   const int64_t my_row = tile.rows * kRows + steps.half * kRows / 2;
   const bool exists = my_panel * kPanel < a.w.n;
@@ -261,13 +266,14 @@ __global__ void __launch_bounds__(kThreads, 1)
   Sums<kTiles> newest = {};  // that waits for a right neighbour, where `has_newest`
   bool has_newest = false;
   int depth = 0;
-  for (int u = 0; u < units.tree.nodes; u++) {
-    if (u + 1 == units.tree.nodes) let_next_begin();
+  for (int u = run.first; u < run.last; u++) {
+    if (u + 1 == run.last) let_next_begin();
     Sums<kTiles> sums = {};
     const float4 scales = exists ? unit_scales<kForm>(a.w, shape, my_panel, units.begin(u)) : float4{};
     unit.add(u, sums);
     scale_unit<kForm, kTiles>(scales, sums);
     for (int pops = units.tree.pops[u]; pops > 0; pops--) {
+      if (!has_newest && depth == 0) break;  // a part's last unit: the others' sums are not here
       if (!has_newest) {
         waiting.add(--depth, sums);
         continue;
@@ -282,6 +288,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     UNROLL
     for (int j = 0; j < kTiles * 8; j++) newest[j / 8][j / 4 % 2][j % 4] = sums[j / 8][j / 4 % 2][j % 4];
   }
+  if (split.parts > 1 && !join_parts<kTiles * 8>(split, tile_number, part, [&newest](int j) -> float& {
+        return newest[j / 8][j / 4 % 2][j % 4];
+      }))
+    return;
   if (gate.panels > 0)
     write_gated<kRows, kTiles>(a, gate, tile, steps.of_tile, steps.half, newest, waiting.shared);
   else
@@ -294,9 +304,10 @@ bool enqueue_tile(const Launch& launch, const MatMul& a, const Gate& gate, const
   const int step = shape.step(kTilePanels, kRows, row_pieces(kForm));
   const int64_t shared = ring_of_tile(kForm, kRows) * step + kSharedSums * sums_bytes<kRows>();
   if (shared > most_shared()) return false;
-  const int64_t row_tiles = blocks_of(a.x.rows, kRows);
-  enqueue_shared(launch, row_tiles * blocks_of(a.w.n, kTilePanels * kPanel), kThreads, shared,
-                 tile_matmul_kernel<kForm, kRows, kBy>, a, gate, units, shape, step, row_tiles);
+  const int64_t row_tiles = blocks_of(a.x.rows, kRows), tiles = row_tiles * blocks_of(a.w.n, kTilePanels * kPanel);
+  const Split split = split_of(launch, tiles, sums_bytes<kRows>(), units, a.contraction->program.roots);
+  enqueue_shared(launch, tiles * split.parts, kThreads, shared, tile_matmul_kernel<kForm, kRows, kBy>, a, gate, units,
+                 split, shape, step, row_tiles);
   return true;
 }
 

@@ -2,8 +2,7 @@
 
 // Products of a warpgroup (PTX: wgmma), which only sm_90a has: four warps multiply 64 outputs by the rows that lie in
 // shared memory, where the instruction reads them by itself and later: until they are finished nobody may touch the
-// rows, the registers of both operands or the sums. Copies (cp.async) that are waited for are seen by it behind a
-// barrier, as CUTLASS's sm90_mma_multistage_gmma_rs_warpspecialized.hpp relies on; ordinary stores would need a fence.
+// rows, the registers of both operands or the sums.
 // tests/testkit/cuda/cuda_emulation.h has the same for a CPU.
 #include "kernels/cuda/step_multiply.cuh"
 
@@ -24,6 +23,13 @@ __device__ inline uint64_t rows_descriptor(const std::byte* rows) {
 #define TRIREME_WGMMA(...) static_cast<void>(0)  // sums stay as they are, which shows (src/device/warpgroups.h)
 #endif
 
+// Between a thread's copies to shared memory that it has waited for and a barrier behind which products read them (PTX
+// ISA, "Async proxy").
+__device__ inline void show_copies_to_products() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
 // Between what wrote a product's registers and the product.
 __device__ inline void begin_products(unsigned (&w)[2][4]) {
   TRIREME_WGMMA("wgmma.fence.sync.aligned;"

@@ -59,6 +59,8 @@ class CudaDevice : public Device {
   virtual std::string uuid() const = 0;         // of the GPU, or of its MIG instance: equal where ranks share it
   virtual std::string chip() const = 0;         // PCI address: on one host, equal where ranks share it, under MIG, too
   virtual int64_t available_bytes() const = 0;  // free now
+  // Why repeat() goes without graphs though it was to make them; empty: it does not, or for want of memory.
+  virtual std::string graphs_refused() const = 0;
 
   // marks: numbers from 0 on that the lane has.
   virtual std::unique_ptr<Lane> open_lane(int marks) = 0;

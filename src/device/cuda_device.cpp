@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <exception>
 #include <map>
 #include <utility>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "base/held_memory.h"
 #include "device/cuda.h"
 #include "device/cuda_driver.h"
+#include "device/cuda_lane.h"
 #include "device/library_products.h"
 #include "device/warpgroups.h"
 #include "kernels/cuda/cuda_kernels.h"
@@ -32,11 +32,10 @@ constexpr int kSpins = 2000;            // queries of the stream before a waitin
 // "more than 1000"). A half of that costs nothing: a kernel takes longer than the one gap of a launch in 500.
 constexpr int kMostQueued = 500;
 
-// These wait for the GPU, which may be why the job is failing: its memory is left to the process's end.
-bool failing() { return std::uncaught_exceptions() > 0; }
+// These wait for the GPU: on a failing one its memory is left to the process's end.
 template <typename F>
 void give_back(void* driver, const F& f) {
-  if (!failing()) static_cast<CudaDriver*>(driver)->call("memory to be given back", f);
+  if (!device_is_failing()) static_cast<CudaDriver*>(driver)->call("memory to be given back", f);
 }
 void release_device(std::byte* data, size_t bytes, void* driver) noexcept {
   hold_device(-static_cast<int64_t>(bytes));
@@ -59,58 +58,6 @@ std::string text_of(const cudaUUID_t& uuid) {
   return text;
 }
 
-// On a failing device the lane's stream may never end, and is left to the process's end.
-class EventLane final : public Lane {
- public:
-  EventLane(cudaStream_t device, CudaDriver& driver, int marks)
-      : device_(device), driver_(driver), marks_(static_cast<size_t>(marks)) {
-    driver_.ask("a second stream", [&] { return cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); });
-    make(followed_);
-    for (cudaEvent_t& mark : marks_) make(mark);
-  }
-  ~EventLane() override {
-    if (failing()) return;
-    driver_.call("a second stream to be closed", [&] {
-      for (cudaEvent_t mark : marks_) cudaEventDestroy(mark);
-      cudaEventDestroy(followed_);
-      return cudaStreamDestroy(stream_);
-    });
-  }
-
-  void* stream() override { return stream_; }
-  void follow() override {
-    record(followed_, device_);
-    let_follow(stream_, followed_);
-  }
-  void mark(int i) override { record(marks_.at(static_cast<size_t>(i)), stream_); }
-  void lead(int i) override { let_follow(device_, marks_.at(static_cast<size_t>(i))); }
-  bool passed(int i) override {
-    constexpr const char* kWhat = "the messages of other ranks";
-    const cudaEvent_t mark = marks_.at(static_cast<size_t>(i));
-    const cudaError_t state = driver_.call(kWhat, [&] { return cudaEventQuery(mark); });
-    if (state == cudaSuccess) return true;
-    if (state != cudaErrorNotReady) driver_.check(state, kWhat);
-    cudaGetLastError();  // "not ready" is no error of the next launch
-    return false;
-  }
-
- private:
-  void make(cudaEvent_t& event) {
-    driver_.ask("an event", [&] { return cudaEventCreateWithFlags(&event, cudaEventDisableTiming); });
-  }
-  void record(cudaEvent_t event, cudaStream_t stream) {
-    driver_.ask("an event", [&] { return cudaEventRecord(event, stream); });
-  }
-  void let_follow(cudaStream_t stream, cudaEvent_t event) {
-    driver_.ask("one stream to follow another", [&] { return cudaStreamWaitEvent(stream, event, 0); });
-  }
-
-  cudaStream_t device_, stream_ = nullptr;
-  CudaDriver& driver_;
-  cudaEvent_t followed_ = nullptr;
-  std::vector<cudaEvent_t> marks_;
-};
-
 class OneStream final : public CudaDevice {
  public:
   OneStream(int gpu, const cudaDeviceProp& properties, std::chrono::milliseconds wait, bool graphs, Watchdog::End end)
@@ -129,14 +76,17 @@ class OneStream final : public CudaDevice {
            name());
     driver_.check(opened, "to be opened");
     driver_.ask("a stream", [&] { return cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); });
-    line_ = {.stream = stream_, .early = graphs && properties.major >= kEarlyArchitecture};
+    begins_early_ = graphs && properties.major >= kEarlyArchitecture;
+    line_.stream = stream_;
+    workspace_ = allocate(kWorkspaceBytes, "sums that blocks share");
+    line_.workspace = workspace_.data();
     fill_cuda(kernels_, properties.major * 10 + properties.minor);
     level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.e4m3_inputs ? "+fp8" : "");
     kernels_.level = level_;
     if (properties.major == 9 && properties.minor == 0) choose_warpgroups();
   }
   ~OneStream() override {
-    if (failing()) return;
+    if (device_is_failing()) return;
     driver_.call("to be closed", [&] {
       for (auto& [key, graph] : graphs_)
         if (graph) cudaGraphExecDestroy(graph);
@@ -221,10 +171,7 @@ class OneStream final : public CudaDevice {
   }
 
   void meet(const Meeting& meeting) override {
-    enqueue("a kernel", [&] {
-      enqueue_meet(line_, {meeting.places, meeting.rank});
-      return cudaGetLastError();
-    });
+    enqueue_kernel([&](const Launch& launch) { enqueue_meet(launch, {meeting.places, meeting.rank}); });
     met_ = &meeting;
   }
 
@@ -273,8 +220,11 @@ class OneStream final : public CudaDevice {
   }
   std::string uuid() const override { return uuid_; }
   std::string chip() const override { return chip_; }
+  std::string graphs_refused() const override { return graphs_refused_; }
   int64_t available_bytes() const override { return static_cast<int64_t>(memory().first); }
-  std::unique_ptr<Lane> open_lane(int marks) override { return std::make_unique<EventLane>(stream_, driver_, marks); }
+  std::unique_ptr<Lane> open_lane(int marks) override {
+    return std::make_unique<EventLane>(stream_, driver_, marks, in_line_);
+  }
   void waits_for(std::string whom, std::function<void()> ask) override {
     behind_lane_ = std::move(whom);
     ask_ = std::move(ask);
@@ -288,10 +238,7 @@ class OneStream final : public CudaDevice {
   }
 
   void launch_erased(Thunk thunk, const void* call, int64_t) override {
-    enqueue("a kernel", [&] {
-      thunk(call, line_);
-      return cudaGetLastError();
-    });
+    enqueue_kernel([&](const Launch& launch) { thunk(call, launch); });
   }
 
   std::string waited_for() const {
@@ -303,36 +250,51 @@ class OneStream final : public CudaDevice {
     return fmt::format("GPU {} ({}, sm_{}{})", gpu, properties.name, properties.major, properties.minor);
   }
 
-  // What a graph records is not in the queue.
+  // What a graph records is not in the queue, and what it refuses shows at its end.
   template <typename F>
   void enqueue(const char* what, const F& operation) {
-    if (!recording_) {
-      if (queued_ == kMostQueued) synchronize();
-      queued_++;
-    }
+    in_line_ = false;
+    if (recording_) return static_cast<void>(driver_.call(what, operation));
+    if (queued_ == kMostQueued) synchronize();
+    queued_++;
     driver_.ask(what, operation);
   }
+  // NVIDIA's documentation has kernels begin early behind kernels only: so not behind a copy, a graph or another
+  // stream.
+  template <typename F>
+  void enqueue_kernel(const F& operation) {
+    line_.early = begins_early_ && in_line_;
+    enqueue("a kernel", [&] {
+      operation(line_);
+      return cudaGetLastError();
+    });
+    in_line_ = true;
+  }
 
-  // Null where the GPU has no room for another graph: what is only faster may not end a run.
+  // Null where the GPU has no room for another graph or refuses it: what is only faster may not end a run.
   cudaGraphExec_t record(const std::function<void()>& operations) {
     driver_.ask("a graph's begin", [&] { return cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal); });
     recording_ = true;
+    in_line_ = false;
     operations();
     recording_ = false;
     cudaGraph_t recorded = nullptr;
-    driver_.ask("a graph's end", [&] { return cudaStreamEndCapture(stream_, &recorded); });
     cudaGraphExec_t graph = nullptr;
-    const cudaError_t made =
-        driver_.call("a graph to be made", [&] { return cudaGraphInstantiate(&graph, recorded, 0); });
-    driver_.ask("a graph's draft to go", [&] { return cudaGraphDestroy(recorded); });
-    if (made == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      most_graphs_ = recorded_;
-      return nullptr;
-    }
-    driver_.check(made, "a graph to be made");
-    recorded_++;
-    return graph;
+    cudaError_t made = driver_.call("a graph's end", [&] { return cudaStreamEndCapture(stream_, &recorded); });
+    if (made == cudaSuccess)
+      made = driver_.call("a graph to be made", [&] { return cudaGraphInstantiate(&graph, recorded, 0); });
+    // Its memory, which its first launch would take.
+    if (made == cudaSuccess)
+      made = driver_.call("a graph to be ready", [&] { return cudaGraphUpload(graph, stream_); });
+    if (recorded) driver_.ask("a graph's draft to go", [&] { return cudaGraphDestroy(recorded); });
+    if (made == cudaSuccess) return recorded_++, graph;
+    if (graph) driver_.ask("a graph to go", [&] { return cudaGraphExecDestroy(graph); });
+    cudaGetLastError();
+    most_graphs_ = recorded_;
+    if (made != cudaErrorMemoryAllocation)
+      graphs_refused_ = fmt::format("{} made no CUDA graph ({}): operations were enqueued one by one", name(),
+                                    cudaGetErrorString(made));
+    return nullptr;
   }
 
   Buffer take(size_t bytes, const char* what) {
@@ -367,14 +329,17 @@ class OneStream final : public CudaDevice {
 
   std::chrono::milliseconds wait_;
   mutable CudaDriver driver_;
-  std::string uuid_, chip_, level_;
+  std::string uuid_, chip_, level_, graphs_refused_;
   std::array<char, 16> device_{};
   const Meeting* met_ = nullptr;  // the last one
   std::string behind_lane_;
   std::function<void()> ask_;
   cudaStream_t stream_ = nullptr;
-  Launch line_;     // how operations are launched
-  int queued_ = 0;  // since the host last saw the stream empty
+  Launch line_;       // how operations are launched
+  Buffer workspace_;  // of it
+  bool begins_early_ = false;
+  bool in_line_ = false;  // whether a kernel was enqueued last
+  int queued_ = 0;        // since the host last saw the stream empty
   bool recording_ = false;
   size_t most_graphs_, recorded_ = 0;
   std::map<int64_t, cudaGraphExec_t> graphs_;  // null: none recorded

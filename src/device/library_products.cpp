@@ -100,18 +100,19 @@ void LibraryProducts::matmul(const Launch& launch, const MatMul& a) {
   if (!a.bias.empty()) products.kernels_.add_bias(launch, {{a.y, a.x.rows, a.w.n, a.y_stride}, a.bias});
 }
 
-// One sum of all columns. Where the tree has several roots for a rank (a tp that is no power of two), the others are 0.
+// One sum of all columns. Where the tree has several roots for a rank (a tp that is no power of two), the others are 0:
+// first of all, for behind a product kernels may begin early (Launch::early).
 void LibraryProducts::multiply(void* stream, const MatMul& a) {
+  const auto others = static_cast<size_t>(a.contraction->program.roots - 1);
+  if (others > 0)
+    cudaMemsetAsync(a.y + a.root_stride, 0, others * static_cast<size_t>(a.root_stride) * sizeof(float),
+                    static_cast<cudaStream_t>(stream));
   const Plan& how =
       plan({a.w.n, a.w.k, a.x.rows, a.x.row_bytes / int64_t{sizeof(BF16)}, a.y_stride, alignment_of(a.y, a.y_stride)});
   constexpr float kOne = 1, kZero = 0;
   check(library_.matmul(handle_, operation_, &kOne, a.w.data, how.weights, a.x.data, how.rows, &kZero, a.y, how.sums,
                         a.y, how.sums, &how.algorithm, workspace_.data(), workspace_.bytes(), stream),
         "a product");
-  const auto others = static_cast<size_t>(a.contraction->program.roots - 1);
-  if (others > 0)
-    cudaMemsetAsync(a.y + a.root_stride, 0, others * static_cast<size_t>(a.root_stride) * sizeof(float),
-                    static_cast<cudaStream_t>(stream));
 }
 
 }  // namespace trireme

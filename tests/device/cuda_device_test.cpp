@@ -75,13 +75,16 @@ TEST_CASE("without graphs, and past the graphs that a device keeps, operations a
   CHECK(many.asked == before);  // one of those kept
 }
 
-TEST_CASE("a GPU without room for a graph does the operations all the same") {
-  auto gpu = CudaDevice::open(0, kWait);
-  Step step(*gpu);
-  setenv("TRIREME_EMULATED_GPU_NO_GRAPHS", "1", 1);
-  for (float x : {1.0f, 2.0f, 3.0f}) CHECK((step.run(7, {x, x, x}) == std::vector<float>{4 * x, 4 * x, 4 * x}));
-  unsetenv("TRIREME_EMULATED_GPU_NO_GRAPHS");
-  CHECK(step.run(7, {5, 5, 5}).front() == 20);
+TEST_CASE("a GPU without room for a graph, or that refuses one, does the operations all the same") {
+  for (const char* how : {"1", "2", "3"}) {
+    auto gpu = CudaDevice::open(0, kWait);
+    Step step(*gpu);
+    setenv("TRIREME_EMULATED_GPU_NO_GRAPHS", how, 1);
+    for (float x : {1.0f, 2.0f, 3.0f}) CHECK((step.run(7, {x, x, x}) == std::vector<float>{4 * x, 4 * x, 4 * x}));
+    unsetenv("TRIREME_EMULATED_GPU_NO_GRAPHS");
+    CHECK(step.run(7, {5, 5, 5}).front() == 20);
+    CHECK(gpu->graphs_refused().empty() == (*how != '3'));
+  }
 }
 
 TEST_CASE("launches, copies and graphs never find the queue full; a GPU that hangs ends them within the deadline") {

@@ -71,12 +71,14 @@ Rows encode_rows(PackedForm form, const std::vector<float>& x, int64_t rows, int
   return out;
 }
 
-std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts) {
+std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts,
+                           std::byte* workspace) {
   int64_t rows = x.view.rows, n = w.view.n, stride = n + 5;
   auto roots = static_cast<size_t>(c.program.roots);
   Guarded y(roots * static_cast<size_t>(rows * stride) * 4);
   std::fill_n(y.floats(), y.bytes() / 4, NAN);
-  each_part(parts, [&](const Launch& launch) {
+  each_part(parts, [&](Launch launch) {
+    launch.workspace = workspace;
     kernels.matmul(launch, {x.view, w.view, &c, y.floats(), stride, rows * stride});
   });
   CHECK(y.intact());

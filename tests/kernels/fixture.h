@@ -149,8 +149,9 @@ struct Rows {
 };
 Rows encode_rows(PackedForm form, const std::vector<float>& x, int64_t rows, int64_t columns);
 
-// y of one level, [roots][rows][n]; what lies beside it must stay as it was.
-std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts);
+// y of one level, [roots][rows][n]; what lies beside it must stay as it was. workspace: Launch's.
+std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts,
+                           std::byte* workspace = nullptr);
 
 // Calls f as a team of `parts` would, one part after the other.
 template <typename F>

@@ -81,8 +81,9 @@ struct Block {
   const std::function<void()>* kernel = nullptr;
   std::vector<uint4> memory;
   std::exception_ptr thrown;
-  bool asleep = false;  // whether a thread waited for another GPU
-  bool early = false;   // whether earlier kernels are still at work
+  bool asleep = false;    // whether a thread waited for another GPU
+  bool early = false;     // whether earlier kernels are still at work
+  bool let_next = false;  // whether a thread said that the next one may begin
 };
 Block main_block;
 Block* block = &main_block;  // the one that runs
@@ -142,7 +143,7 @@ void set_up_block(int threads, int64_t shared, const std::function<void()>& kern
   block->memory.assign(static_cast<size_t>(shared + 15) / sizeof(uint4), {~0u, ~0u, ~0u, ~0u});
   block->kernel = &kernel;
   block->thrown = nullptr;
-  block->asleep = false;
+  block->asleep = block->let_next = false;
   block->barrier = {threads, 0, 0};
   for (Warp& warp : block->warps) warp.barrier = {kWarpLanes, 0, 0};
   for (int i = 0; i < threads; i++) {
@@ -191,9 +192,9 @@ class Kernel {
     must(threads > 0 && threads % kWarpLanes == 0, "a block has whole warps");
   }
 
-  // The first block, up to where its threads wait for earlier kernels.
-  void begin() {
-    if (begun_) return;
+  // The first block, up to where its threads wait for earlier kernels. Whether it lets the next one begin then.
+  bool begin() {
+    if (begun_) return begun_->let_next;
     if (spare_blocks.empty()) spare_blocks.push_back(std::make_unique<Block>());
     begun_ = std::move(spare_blocks.back());
     spare_blocks.pop_back();
@@ -202,6 +203,7 @@ class Kernel {
     block->early = true;
     run(0);
     block->early = false;
+    return block->let_next;
   }
 
   // The rest. One that still waits for another GPU begins anew when it is asked again.
@@ -235,15 +237,15 @@ class Kernel {
 
 }  // namespace
 
-void (*enqueue_on_stream)(void* stream, std::function<void()> begin, std::function<void()> work) = nullptr;
+void (*enqueue_on_stream)(void* stream, std::function<bool()> begin, std::function<void()> work) = nullptr;
 
 void emulate_kernel(void* stream, bool early, int64_t blocks, int threads, int64_t shared,
                     std::function<void()> kernel) {
   must(shared <= granted_shared, "a block has the shared memory that it asks for");
   const auto enqueued = std::make_shared<Kernel>(blocks, threads, shared, std::move(kernel));
   if (!stream) return enqueued->run();
-  std::function<void()> begin;
-  if (early) begin = [enqueued] { enqueued->begin(); };
+  std::function<bool()> begin;
+  if (early) begin = [enqueued] { return enqueued->begin(); };
   enqueue_on_stream(stream, std::move(begin), [enqueued] { enqueued->run(); });
 }
 
@@ -260,6 +262,7 @@ void wait_for_earlier() {
   this_fiber().waited = true;
   if (block->early) yield();
 }
+void let_next_begin() { block->let_next = true; }
 void must_have_waited() { must(this_fiber().waited, "a kernel's threads wait for what was enqueued before"); }
 
 void __nanosleep(unsigned) {

@@ -49,17 +49,17 @@ int64_t most_shared();
 void take_turns(bool turns);
 
 // Set by a program that has streams.
-// begin: of kernels that may begin early.
-extern void (*enqueue_on_stream)(void* stream, std::function<void()> begin, std::function<void()> work);
+// begin: of kernels that may begin early; whether the next one may, too.
+extern void (*enqueue_on_stream)(void* stream, std::function<bool()> begin, std::function<void()> work);
 
 void __syncthreads();
 int __syncthreads_count(int predicate);
 
-// A kernel that has begun before those that it follows are done (PTX: griddepcontrol). Here it never does; but its
-// threads must say when they would wait, and may copy no rows of x before.
+// A kernel that has begun before those that it follows are done (PTX: griddepcontrol). Its threads must wait, and may
+// copy no rows of x before.
 void wait_for_earlier();
 void must_have_waited();
-inline void let_next_begin() {}
+void let_next_begin();
 
 // Asynchronous copies (PTX: cp.async). Blocks with even numbers see them at once, the others as late as they may, so
 // that both a wait left out and memory used again too early show.
@@ -121,8 +121,10 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
   return lanes;
 }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
-// Threads are fibers, which give way elsewhere.
+// Threads are fibers, which give way elsewhere; blocks run one after the other.
 inline int atomicAdd(int* at, int value) { return std::exchange(*at, *at + value); }
+inline void __threadfence() {}
+inline float __ldcg(const float* at) { return *at; }
 
 inline void __syncwarp() { exchange_in_warp(0); }
 
@@ -173,6 +175,7 @@ template <int kPending>
 void wait_for_products() {
   wait_until_products(kPending);
 }
+inline void show_copies_to_products() {}
 
 // Memory that other processes write, too.
 inline void store_release(uint32_t* at, uint32_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }

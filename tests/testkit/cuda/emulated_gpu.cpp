@@ -11,6 +11,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -69,13 +70,14 @@ cudaError_t last_error = cudaSuccess;
 struct Item {
   std::function<bool()> run;  // says whether it is done
   bool is_kernel = false;
-  std::function<void()> begin;  // of a kernel that may begin while the one before it is at work
+  std::function<bool()> begin;  // of a kernel that may begin while the one before it is at work
 };
 using Work = std::deque<Item>;
 
-// As far as it gets; whether it is done.
+// As far as it gets; whether it is done. Kernels that follow each other begin as early as they may.
 bool run_item(const Work& work, size_t at) {
-  if (at + 1 < work.size() && work[at].is_kernel && work[at + 1].begin) work[at + 1].begin();
+  for (size_t next = at + 1; next < work.size() && work[next - 1].is_kernel && work[next].begin; next++)
+    if (!work[next].begin()) break;
   return work[at].run();
 }
 
@@ -150,7 +152,7 @@ void enqueue(void* stream, std::function<void()> work) {
   enqueue_waiting(stream, [work = std::move(work)] { return work(), true; });
 }
 
-void enqueue_kernel(void* stream, std::function<void()> begin, std::function<void()> work) {
+void enqueue_kernel(void* stream, std::function<bool()> begin, std::function<void()> work) {
   enqueue_item(stream, {[work = std::move(work)] { return work(), true; }, true, std::move(begin)});
 }
 
@@ -340,14 +342,21 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   auto& captured = static_cast<Stream*>(stream)->captured;
   if (!captured) return cudaErrorIllegalState;
-  *graph = new Work(std::move(*captured));
+  auto recorded = std::make_unique<Work>(std::move(*captured));
   captured.reset();
+  *graph = nullptr;
+  if (setting("TRIREME_EMULATED_GPU_NO_GRAPHS", 0) == 3) return last_error = cudaErrorStreamCaptureInvalidated;
+  *graph = recorded.release();
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
   block_in("cudaGraphInstantiate");
-  if (setting("TRIREME_EMULATED_GPU_NO_GRAPHS", 0)) return last_error = cudaErrorMemoryAllocation;
+  if (setting("TRIREME_EMULATED_GPU_NO_GRAPHS", 0) == 1) return last_error = cudaErrorMemoryAllocation;
   *exec = new Work(*static_cast<Work*>(graph));
+  return cudaSuccess;
+}
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
+  if (setting("TRIREME_EMULATED_GPU_NO_GRAPHS", 0) == 2) return last_error = cudaErrorMemoryAllocation;
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {

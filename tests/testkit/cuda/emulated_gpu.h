@@ -5,7 +5,8 @@
 // number for all ranks or for one ("1@2"): TRIREME_EMULATED_GPUS (1), TRIREME_EMULATED_GPU_MIB (8192),
 // TRIREME_EMULATED_GPU_SM (80), TRIREME_EMULATED_GPU_1_SM (80; the second GPU's), TRIREME_EMULATED_GPU_HANGS (0),
 // TRIREME_EMULATED_GPU_ALONE (0): it reaches no other process's memory, TRIREME_EMULATED_GPU_OPENS_ELSEWHERE (0): what
-// it opens of another process is other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): it has no room for graphs,
+// it opens of another process is other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): 1: it has no room for graphs, 2: it
+// has none for their first launch, 3: it refuses a kernel in one,
 // TRIREME_EMULATED_GPU_NO_LOCKING (0): the host has no memory to lock for another's, TRIREME_EMULATED_GPU_BLOCKS_IN: a
 // call that never returns, TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE (unset): than its mma.sync does. Its queue is as
 // long as a real one's.
@@ -20,8 +21,9 @@ bool gpu_reaches(const void* data, size_t bytes);
 // Does `work` when the host next asks for the stream, with GPU memory within reach.
 void enqueue(void* stream, std::function<void()> work);
 
-// A kernel. begin: what it does before it waits for earlier ones, if it may begin while the one before it is at work.
-void enqueue_kernel(void* stream, std::function<void()> begin, std::function<void()> work);
+// A kernel. begin: what it does before it waits for earlier ones, if it may begin while the one before it is at work;
+// says whether the next kernel may begin then, too.
+void enqueue_kernel(void* stream, std::function<bool()> begin, std::function<void()> work);
 
 // Whether a stream's work is recorded for a graph.
 bool is_recording();
