@@ -12,6 +12,7 @@
 #include "launch/commands.h"
 #include "launch/environment.h"
 #include "launch/option_table.h"
+#include "plan/own_memory.h"
 
 namespace trireme {
 
@@ -172,6 +173,13 @@ void check_contradictions(const Options& options) {
     fail(ExitCode::usage, "--text and the file '{}' both say what to tokenize; keep one", options.input);
 }
 
+// What is more on GPUs than on CPUs.
+void choose_counts(Options& options) {
+  const bool on_gpus = options.device == "cuda";
+  if (options.max_seqs == 0) options.max_seqs = default_sequences(on_gpus);
+  if (options.max_step_tokens == 0) options.max_step_tokens = default_step_tokens(on_gpus);
+}
+
 void take_positional(Options& options, const Command& command, const std::vector<std::string>& words) {
   bool optional = command.argument.empty() || command.argument.starts_with("[");
   constexpr std::string_view kCounts[] = {"no arguments", "one argument", "two arguments"};
@@ -223,6 +231,7 @@ Options parse_options(std::span<const std::string> arguments, std::span<const st
   apply(options, variables, commands);
   apply(options, line, commands);
 
+  choose_counts(options);
   if (command) {
     take_positional(options, *command, line.positional);
     check_contradictions(options);

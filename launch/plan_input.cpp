@@ -86,10 +86,10 @@ Cluster cluster_here(Machine machine, const std::optional<HostCosts>& costs) {
   return cluster_of(machine, cpu_arithmetic(limits));
 }
 
-EngineProfile profile_of(const std::string& name, std::optional<HostCosts> costs) {
+EngineProfile profile_of(const std::string& name, bool on_gpus, std::optional<HostCosts> costs) {
   EngineProfile profile = get_engine_profile(name != "auto" ? name : costs ? "trireme" : "published");
   if (!profile.own()) return profile;
-  profile.set_step_tokens(kStepTokens);
+  profile.set_step_tokens(default_step_tokens(on_gpus));
   if (!costs) return profile;
   profile.host = std::move(costs);
   profile.about = "this engine, calibrated on these CPUs";
@@ -138,10 +138,10 @@ PlannedMachine PlannedMachine::of(const Options& o, const Environment& environme
   } else {
     planned.cluster = is_file(o.machine) ? read_cluster_file(o.machine) : Cluster::parse(o.machine);
   }
-  planned.profile = profile_of(o.engine_profile, std::move(costs));
+  planned.profile = profile_of(o.engine_profile, !planned.cluster.device.cpu, std::move(costs));
   const bool left_open = o.batch == 0 && o.rate == 0;
   if (planned.profile.own() && planned.cluster.device.cpu && left_open)
-    planned.profile.most_sequences = static_cast<double>(kSequences);
+    planned.profile.most_sequences = static_cast<double>(default_sequences(false));
   return planned;
 }
 

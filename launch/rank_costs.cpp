@@ -31,7 +31,7 @@ constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128
 constexpr int64_t kLoneRows[] = {1, 4, 8, 16, 64, 256};
 constexpr int64_t kMostFp8Rows = 16;  // CPUs unpack it for a few rows at a time: more take as many times longer
 constexpr double kLeastNs = 1e-6;     // of a parameter: noise may leave nothing
-constexpr int64_t kChunk = kStepTokens;
+constexpr int64_t kChunk = default_step_tokens(false);
 constexpr int64_t kShort = 4;    // tokens of a prompt that only begins a sequence
 constexpr int64_t kLong = 2048;  // tokens of a long prompt
 // Positions that attention is measured over, by so many sequences: near, in few layers, so few that a quarter of the

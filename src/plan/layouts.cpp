@@ -99,7 +99,8 @@ class Planner {
     LayoutPlan l;
     l.tp = tp, l.pp = pp, l.dp = dp;
     const CostModel cost(model_, model_.stages(tp, pp), cluster_, profile_, tp, pp);
-    l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, kStepTokens, request_.context);
+    l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, default_step_tokens(!cluster_.device.cpu),
+                           request_.context);
     l.max_sequences = std::floor(l.memory.sequences());
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);

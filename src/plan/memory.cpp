@@ -15,8 +15,8 @@ double own_workspace(const ModelWork& model, const StageWork& stage, int pp, con
   const StepLimits limits{step_rows, std::min(kLogitRows, step_rows)};
   const GroupPlace group = GroupPlace::of(cluster, stage.place.tp);
   const RankShape rank{stage.place, pp, group.size - group.per_host(), !cluster.device.cpu};
-  const Workspace own =
-      workspace_of(model.config(), model.units(), rank, limits, kSequences, model.config().max_positions);
+  const Workspace own = workspace_of(model.config(), model.units(), rank, limits, default_sequences(rank.on_gpu),
+                                     model.config().max_positions);
   return static_cast<double>(own.on_device() + kRankBytes);
 }
 

@@ -53,7 +53,7 @@ Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const 
     w.windows = window_bytes(std::max(sums, results), rank.remote_members);
     return w;
   }
-  w.device += small.staged;
+  w.device += small.staged + kWorkspaceBytes;
   // The windows of a GPU's group lie in the host's memory, where its ranks met, and on the GPUs if they reach each
   // other. Results and hops pass through the host.
   if (place.tp > 1 && rank.remote_members == 0) w.windows = window_bytes(sums, 0);

@@ -7,9 +7,10 @@
 namespace trireme {
 
 // How this engine divides a rank's memory when nobody says it (launch/session.cpp), which the planner must know.
-inline constexpr int64_t kStepTokens = 256;  // of the largest step: --max-step-tokens' default
-inline constexpr int64_t kSequences = 16;    // in flight: --max-seqs' default
-inline constexpr int64_t kLogitRows = 32;    // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
+// --max-step-tokens and --max-seqs where nobody says them. A GPU has to have many rows to be busy, and memory for them.
+constexpr int64_t default_step_tokens(bool on_gpu) { return on_gpu ? 2048 : 256; }
+constexpr int64_t default_sequences(bool on_gpu) { return on_gpu ? 256 : 16; }
+inline constexpr int64_t kLogitRows = 32;  // logits computed at once: [32, vocabulary] FP32 is 6 MB for 49152 tokens
 inline constexpr int64_t kRankBytes = int64_t{256} << 20;  // that libraries, heap and program may take, a rank
 inline constexpr double kCacheShare = 0.5;                 // of a host's memory left after the weights
 inline constexpr double kGpuCacheShare = 0.95;  // of a GPU's memory left after weights, workspace and kRankBytes

@@ -69,6 +69,14 @@ TEST_CASE("a run gets the defaults of the contract") {
   CHECK_FALSE(sampling.digest);
 }
 
+TEST_CASE("on GPUs more sequences are in flight and steps are larger, where nobody says how many") {
+  Options options = parse_run({"-m", "model.h5", "-o", "out.jsonl", "--device", "cuda", "--max-seqs", "auto"});
+  CHECK(options.max_seqs == 256);
+  CHECK(options.max_step_tokens == 2048);
+  options = parse_run({"-m", "model.h5", "-o", "out.jsonl", "--device", "cuda", "--max-step-tokens", "64"});
+  CHECK(options.max_step_tokens == 64);
+}
+
 TEST_CASE("help and version are words, too") {
   const std::vector<std::string> none;
   const Options help = parse_options(std::vector<std::string>{"help", "run"}, none);
