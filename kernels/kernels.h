@@ -284,7 +284,7 @@ struct SampledToken {
   int32_t token = -1;  // -1: none there, or the row has a NaN
   float logit = 0;     // of the token
 };
-inline constexpr int kSampleParts = 64;  // of a row: 2000 of a vocabulary of 128000 each
+inline constexpr int kSampleParts = 64;  // of a row at most: 2000 tokens of a vocabulary of 128000 each
 struct Sample {
   std::span<const SampleRow> rows;
   int32_t first_token = 0;

@@ -70,11 +70,11 @@ __global__ void sample_kernel(Sample a, int parts, int32_t of_part) {
 }
 
 // A block a row: the best of its parts.
-__global__ void best_part_kernel(Sample a) {
+__global__ void best_part_kernel(Sample a, int parts) {
   wait_in_line();
   const int64_t row = blockIdx.x;
   SampledToken best;
-  if (threadIdx.x < kSampleParts) best = a.parts[row * kSampleParts + threadIdx.x];
+  if (threadIdx.x < static_cast<unsigned>(parts)) best = a.parts[row * parts + threadIdx.x];
   write_sampled(a, row, best_of_block(best, std::isnan(best.logit)));
 }
 
@@ -177,10 +177,11 @@ __global__ void exp_sums_kernel(ExpSums a) {
 
 void sample(const Launch& launch, const Sample& a) {
   const auto rows = static_cast<int64_t>(a.rows.size());
-  const int parts = a.parts.empty() ? 1 : kSampleParts;
+  const auto busy = static_cast<int>(std::clamp<int64_t>(blocks_of(a.tokens, kThreads), 1, kSampleParts));
+  const int parts = a.parts.empty() ? 1 : busy;  // no part has fewer tokens than threads
   const auto of_part = static_cast<int32_t>(blocks_of(a.tokens, parts));
   enqueue(launch, rows * parts, kThreads, sample_kernel, a, parts, of_part);
-  if (parts > 1) enqueue(launch, rows, kThreads, best_part_kernel, a);
+  if (parts > 1) enqueue(launch, rows, kThreads, best_part_kernel, a, parts);
 }
 
 void best_tokens(const Launch& launch, const BestTokens& a) {

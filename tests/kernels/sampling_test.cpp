@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "check_levels.h"
 #include "kernels/random.h"
@@ -218,6 +219,23 @@ TEST_CASE("sample: every level and every split of the vocabulary gives the refer
           CHECK(best.token == expected.token);
           CHECK(same(best.score, expected.score));
         }
+    }
+}
+
+TEST_CASE("sample: a NaN anywhere in a row leaves it without a token, whoever has its part") {
+  constexpr int32_t kTokens = 20000;
+  std::vector<float> logits = Source(4).values(kTokens, 3);
+  SampleRow row{logits.data(), 0, 0, 0};
+  for (auto level : available_levels())
+    for (int32_t at : {0, 255, 256, 9999, kTokens - 1}) {
+      const float was = std::exchange(logits[static_cast<size_t>(at)], kNan);
+      SampledToken out;
+      std::vector<SampledToken> parts(kSampleParts);
+      select_kernels(level).sample({}, {{&row, 1}, 0, kTokens, {&out, 1}, parts});
+      CHECK(out.token == -1);
+      logits[static_cast<size_t>(at)] = was;
+      select_kernels(level).sample({}, {{&row, 1}, 0, kTokens, {&out, 1}, parts});
+      CHECK(out.token == std::max_element(logits.begin(), logits.end()) - logits.begin());
     }
 }
 
