@@ -196,10 +196,10 @@ struct GatedMul {
 
 // gate and up as the two halves of a product's outputs, and what GatedMul makes of them.
 struct GatedMatMul {
-  MatMul product;  // one root; w: can_gate(). y: [rows, n], left with anything
+  MatMul product;  // one root; w: can_gate() says so. y: [rows, n], left with anything
   Activation activation = Activation::silu;
   MatrixView<float> out;     // [rows, n / 2]
-  Activations encoded = {};  // likewise
+  Activations encoded = {};  // with data: what Encode makes of `out`, in place of it
 };
 
 struct AddBias {

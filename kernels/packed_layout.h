@@ -17,6 +17,11 @@ TRIREME_HD inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
 TRIREME_HD inline int64_t bf16_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * ((w.k + 1) / 2) + k / 2) * (2 * kWidePanel) + n % kWidePanel * 2 + k % 2;
 }
+// Outputs of a panel.
+TRIREME_HD constexpr int panel_outputs(PackedForm form) {
+  const bool wide = form == PackedForm::f32 || form == PackedForm::bf16 || form == PackedForm::e4m3;
+  return form == PackedForm::bf16_rows ? 1 : wide ? kWidePanel : kGroupPanel;
+}
 // Columns from a row of bf16_rows to the next.
 TRIREME_HD inline int64_t bf16_row(int64_t k) { return (k + 7) / 8 * 8; }
 TRIREME_HD inline BF16& bf16_at(const PackedView& w, int64_t n, int64_t k) {
@@ -66,16 +71,15 @@ TRIREME_HD inline float group_value(const PackedView& w, const std::byte* group,
 TRIREME_HD constexpr bool is_e4m3(PackedForm form) {
   return form == PackedForm::e4m3 || form == PackedForm::e4m3_groups;
 }
-TRIREME_HD constexpr int e4m3_panel(PackedForm form) { return form == PackedForm::e4m3 ? kWidePanel : kGroupPanel; }
 TRIREME_HD inline int64_t e4m3_code_bytes(PackedForm form, int64_t k) {
   return form == PackedForm::e4m3 ? (k + 1) / 2 * 2 * kWidePanel
                                   : (k + kGroupColumns - 1) / kGroupColumns * code_bytes(form);
 }
 TRIREME_HD inline int64_t e4m3_scale_bytes(const PackedView& w, int64_t k) {
-  return (k + w.scale_columns - 1) / w.scale_columns * e4m3_panel(w.form) * int64_t{sizeof(float)};
+  return (k + w.scale_columns - 1) / w.scale_columns * panel_outputs(w.form) * int64_t{sizeof(float)};
 }
 TRIREME_HD inline std::byte* e4m3_panel_data(const PackedView& w, int64_t n) {
-  return w.data + n / e4m3_panel(w.form) * (e4m3_code_bytes(w.form, w.k) + e4m3_scale_bytes(w, w.k));
+  return w.data + n / panel_outputs(w.form) * (e4m3_code_bytes(w.form, w.k) + e4m3_scale_bytes(w, w.k));
 }
 TRIREME_HD inline E4M3& e4m3_code(const PackedView& w, int64_t n, int64_t k) {
   const int64_t at = w.form == PackedForm::e4m3 ? k * kWidePanel + n % kWidePanel
@@ -86,7 +90,7 @@ TRIREME_HD inline E4M3& e4m3_code(const PackedView& w, int64_t n, int64_t k) {
 }
 TRIREME_HD inline float& e4m3_scale(const PackedView& w, int64_t n, int64_t k) {
   std::byte* scales = e4m3_panel_data(w, n) + e4m3_code_bytes(w.form, w.k);
-  return reinterpret_cast<float*>(scales)[k / w.scale_columns * e4m3_panel(w.form) + n % e4m3_panel(w.form)];
+  return reinterpret_cast<float*>(scales)[k / w.scale_columns * panel_outputs(w.form) + n % panel_outputs(w.form)];
 }
 
 // One value, decoded exactly.

@@ -124,12 +124,7 @@ void pack_group(const StoredBlock& b, const PackedView& w, int64_t row, int64_t 
   if (w.has_minimum) pack_values(b, b.minimums, w, GroupValue::minimum, row, column, count, group, lane);
 }
 
-int64_t panel_outputs(const PackedView& w) {
-  if (w.form == PackedForm::bf16_rows) return 1;
-  const bool groups = w.form == PackedForm::q8 || w.form == PackedForm::q4 || w.form == PackedForm::e4m3_groups;
-  return groups ? kGroupPanel : kWidePanel;
-}
-int64_t panels(const PackedView& w) { return (w.n + panel_outputs(w) - 1) / panel_outputs(w); }
+int64_t panels(const PackedView& w) { return (w.n + panel_outputs(w.form) - 1) / panel_outputs(w.form); }
 
 // Bytes of a panel of k columns: of its values, then of what stands behind all of them.
 std::array<int64_t, 2> sections(const PackedView& w, int64_t k) {
@@ -173,10 +168,12 @@ PackedView packed_form(const WeightFormat& format, Packing packing) {
 
 int64_t packed_bytes(const PackedView& w) { return panels(w) * (sections(w, w.k)[0] + sections(w, w.k)[1]); }
 
-int64_t packed_panel(const PackedView& w, int64_t n) { return n - n % panel_outputs(w); }
-bool packed_border_n(const PackedView& w, int64_t n) { return n % panel_outputs(w) == 0; }
-bool can_gate(const PackedView& w) {
-  return w.form != PackedForm::bf16_rows && w.n % 2 == 0 && packed_border_n(w, w.n / 2);
+int64_t packed_panel(const PackedView& w, int64_t n) { return n - n % panel_outputs(w.form); }
+bool packed_border_n(const PackedView& w, int64_t n) { return n % panel_outputs(w.form) == 0; }
+bool can_gate(const PackedView& w, int team) {
+  if (w.form == PackedForm::bf16_rows || w.n % 2 != 0 || !packed_border_n(w, w.n / 2)) return false;
+  const auto most = [team](int64_t items) { return (items + team - 1) / team; };
+  return 2 * most(panels(w) / 2) <= most(panels(w));
 }
 bool packed_border_k(const PackedView& w, int64_t k) {
   switch (w.form) {
@@ -199,7 +196,8 @@ bool packed_border_k(const PackedView& w, int64_t k) {
 
 std::array<PackedRuns, 2> packed_runs(const PackedView& part, const PackedView& whole, int64_t n0, int64_t k0) {
   const auto from = sections(part, part.k), to = sections(whole, whole.k), before = sections(whole, k0);
-  const int64_t from_panel = from[0] + from[1], to_panel = to[0] + to[1], first = n0 / panel_outputs(whole) * to_panel;
+  const int64_t from_panel = from[0] + from[1], to_panel = to[0] + to[1],
+                first = n0 / panel_outputs(whole.form) * to_panel;
   if (part.k == whole.k) return {{{.to = first, .bytes = panels(part) * to_panel, .count = 1}, {}}};
   return {{{0, first + before[0], from[0], from_panel, to_panel, panels(part)},
            {from[0], first + to[0] + before[1], from[1], from_panel, to_panel, from[1] > 0 ? panels(part) : 0}}};

@@ -59,8 +59,9 @@ int64_t packed_panel(const PackedView& w, int64_t n);
 // Whether n outputs fill their panels; k columns, from the first on, their pairs and groups: elsewhere stand zeros.
 bool packed_border_n(const PackedView& w, int64_t n);
 bool packed_border_k(const PackedView& w, int64_t k);
-// Whether the outputs' halves lie in panels of their own, so that one may gate the other (GatedMatMul).
-bool can_gate(const PackedView& w);
+// Whether the outputs' halves lie in panels of their own, so that one may gate the other (GatedMatMul), and a team of
+// so many threads shares pairs of panels as evenly as panels.
+bool can_gate(const PackedView& w, int team = 1);
 
 // `count` runs of `bytes`, each so many bytes after the one before it.
 struct PackedRuns {

@@ -31,11 +31,11 @@ const OptionSpec kTable[] = {
   {"layout", "print-placement", 0, "", "", kEngine, &Options::print_placement, "say on stderr where each rank, TP group and hop is, before the weights load"},
   {"layout", "stage-split", 0, "N,N,...", "", kEngine, &Options::stage_split, "layers of each stage, first stage first", 1, kRanks},
 
+  {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs"},
   {"engine", "threads", 0, "N|auto", "auto", kEngine, &Options::threads, "threads of a rank (auto: the CPUs its mask allows)", 1, 4096},
   {"engine", "max-seqs", 0, "N|auto", "auto", kEngine, &Options::max_seqs, "sequences in flight on a replica (auto: 16, on GPUs 256)", 1, 65536},
   {"engine", "max-step-tokens", 0, "N|auto", "auto", kEngine, &Options::max_step_tokens, "tokens of one step: the prefill chunk (auto: 256, on GPUs 2048)", 1, 1 << 20},
   {"engine", "kv-gib", 0, "X|auto", "auto", kEngine, &Options::kv_gib, "KV cache of a rank in GiB", 0, 1 << 20, true},
-  {"engine", "device", 0, "cpu|cuda", "cpu", kEngine, &Options::device, "where the model runs"},
   {"engine", "cuda-graphs", 0, "on|off", "on", kEngine, &Options::cuda_graphs, "replay decode steps from CUDA graphs, start kernels early (sm_90); off: one after the other, the same bits"},
   {"engine", "nccl", 0, "FILE|off|auto", "auto", kEngine | kDoctor, &Options::nccl, "motion between GPUs: auto looks for NCCL, off does without, FILE is its library"},
   {"engine", "numerics", 0, "exact|standard|fast", "standard", kEngine, &Options::numerics, "precision of products and KV cache (docs/numerics.md)"},

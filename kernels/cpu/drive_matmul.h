@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/encode_run.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/levels.h"
 #include "kernels/packed_layout.h"
@@ -36,9 +37,6 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
 inline bool has_loop(const MatMul& a) {
   const bool no_panels = a.w.form == PackedForm::bf16_rows || a.w.form == PackedForm::e4m3_groups;
   return a.contraction->max_depth <= kMaxTreeDepth && !no_panels;
-}
-inline int64_t panel_outputs(PackedForm form) {
-  return form == PackedForm::q8 || form == PackedForm::q4 ? kGroupPanel : kWidePanel;
 }
 
 // A product's panels by the loop of their form.
@@ -107,19 +105,6 @@ void drive_matmul(const Launch& launch, const MatMul& a) {
     panels.multiply(panel, rows, more ? panel + 1 : -1, a.y + rows.begin * a.y_stride + panel * panels.outputs(),
                     a.y_stride);
   });
-}
-
-// Columns [first, first + count) of a row, count of them at x: whole groups, or up to the row's end.
-template <const InnerLoops& kLoops>
-void encode_run(const float* x, const Activations& out, int64_t row, int64_t first, int64_t count) {
-  std::byte* to = out.data + row * out.row_bytes;
-  const int64_t padded = first + count == out.columns ? out.row_bytes / 2 - first : count;
-  if (out.form == ActivationForm::bf16)
-    kLoops.encode_bf16_row(x, count, padded, reinterpret_cast<uint16_t*>(to) + first);
-  if (out.form == ActivationForm::int8)
-    kLoops.encode_int8_row(x, count, reinterpret_cast<Int8Group*>(to) + first / kInputGroup);
-  if (out.form == ActivationForm::e4m3)
-    encode_e4m3_row(x, count, reinterpret_cast<E4M3Group*>(to) + first / kInputGroup);
 }
 
 // A panel of gate, that of up, then what they give: their sums stay in a core's cache.

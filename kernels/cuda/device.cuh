@@ -57,7 +57,9 @@ inline int64_t most_shared() {
 // need not ask for. Such kernels have no other shared memory, which would count, too. A failure shows at the launch.
 inline void prepare(const void* kernel, int64_t shared) {
   thread_local std::set<std::pair<const void*, bool>> prepared;
-  if (!prepared.emplace(kernel, shared > kSharedUnasked).second) return;
+  const std::pair asked(kernel, shared > kSharedUnasked);
+  if (prepared.contains(asked)) return;
+  prepared.insert(asked);
   cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
   if (shared > kSharedUnasked)
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most_shared()));

@@ -74,12 +74,13 @@ void enqueue_f32(const Launch& launch, const MatMul& a, const Gate& gate, const 
 // Rows from which tiles are worth their fixed size.
 constexpr int64_t kManyRows = 33;
 
-// False: sums do not fit shared memory.
+// False: sums do not fit shared memory, or a gate would leave SMs without work.
 template <By kBy>
 bool multiply(const Launch& launch, const MatMul& a, const Gate& gate) {
   const Contraction& c = *a.contraction;
   if (c.columns.empty()) return true;
   must(a.w.form != PackedForm::bf16_rows, "plain rows are multiplied by a library");
+  must(c.program.roots == 1 || (a.bias.empty() && gate.panels == 0), "of several roots none is the sum");
   const Units units{tree_of(c.program), c.columns.front(), c.columns.back(), c.max_depth};
   if (a.w.form == PackedForm::f32) {
     if (a.x.rows == 1)
@@ -103,7 +104,7 @@ template <By kBy>
 void gated_matmul(const Launch& launch, const GatedMatMul& a) {
   const MatMul& p = a.product;
   if (multiply<kBy>(launch, p, gate_of(a))) return;
-  matmul<kBy>(launch, p);  // GPUs whose shared memory is too small for two panels
+  matmul<kBy>(launch, p);
   const int64_t columns = a.out.columns;
   gated_mul(launch, {a.activation,
                      {p.y, a.out.rows, columns, p.y_stride},

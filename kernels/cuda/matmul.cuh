@@ -16,7 +16,8 @@ bool stream_matmul(const Launch& launch, const MatMul& a, const Gate& gate, cons
 // adds alike.
 enum class By { warps, warpgroups };
 
-// For many rows: tiles of outputs and rows, a block walks all units. False: likewise, or the tree is too deep.
+// For many rows: tiles of outputs and rows, a block walks all units of its tile, or a node's. False: likewise, or the
+// tree is too deep.
 bool tile_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units, By by);
 
 // f() of the form as a constant, of those that tensor cores multiply.

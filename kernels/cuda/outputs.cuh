@@ -17,11 +17,12 @@ struct Gate {
 inline Gate gate_of(const GatedMatMul& a) { return {a.out.columns / kPanel, a.activation, a.out, a.encoded}; }
 
 // The p-th panel of a block that has `panels`: where one half of a product gates the other, half of them are gate's,
-// then come those of up for the same columns.
+// then come those of up for the same columns. Past the last one: none of the product's.
 __device__ inline int64_t panel_of(const Gate& gate, int64_t block, int panels, int p) {
   if (gate.panels == 0) return block * panels + p;
   const int half = panels / 2;
-  return block * half + p % half + (p < half ? 0 : gate.panels);
+  const int64_t of_gate = block * half + p % half;
+  return of_gate < gate.panels && p < half ? of_gate : gate.panels + min(of_gate, gate.panels);
 }
 
 __device__ inline float with_bias(const MatMul& a, int64_t n, float sum) {

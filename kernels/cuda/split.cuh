@@ -7,6 +7,9 @@
 namespace trireme::cuda {
 
 inline constexpr int kMostParts = 4;
+// Of the workspace: counts come first, always as many, for they must stay zeros; then sums.
+inline constexpr int64_t kCountBytes = 512;
+static_assert(kCountBytes >= kSms / 2 * int64_t{sizeof(int)});
 
 struct Split {
   int parts = 1;           // nodes of one depth, 1, 2 or 4
@@ -16,12 +19,11 @@ struct Split {
 
 // So many parts as leave no more than half of the SMs idle, where the workspace has room.
 inline Split split_of(const Launch& launch, int64_t tiles, int64_t tile_bytes, const Units& units, int roots) {
-  constexpr int64_t kHalf = kSms / 2;
   int parts = 1;
-  while (parts < kMostParts && tiles * parts <= kHalf && units.tree.nodes >= 4 * parts) parts *= 2;
-  const int64_t counts = blocks_of(tiles * int64_t{sizeof(int)}, 256) * 256;
-  if (!launch.workspace || roots != 1 || parts == 1 || counts + tiles * parts * tile_bytes > kWorkspaceBytes) return {};
-  return {parts, reinterpret_cast<float*>(launch.workspace + counts), reinterpret_cast<int*>(launch.workspace)};
+  while (parts < kMostParts && tiles * parts <= kSms / 2 && units.tree.nodes >= 4 * parts) parts *= 2;
+  if (!launch.workspace || roots != 1 || parts == 1) return {};
+  must(kCountBytes + tiles * parts * tile_bytes <= kWorkspaceBytes, "the workspace holds the sums of split tiles");
+  return {parts, reinterpret_cast<float*>(launch.workspace + kCountBytes), reinterpret_cast<int*>(launch.workspace)};
 }
 
 // The units of a part.

@@ -203,7 +203,7 @@ __device__ inline void put_sums(const Sums<kTiles>& sums, float* to, int stride)
 template <PackedForm kForm>
 __device__ inline float4 unit_scales(const PackedView& w, const StepShape& shape, int64_t panel, int begin) {
   if constexpr (!is_e4m3(kForm)) return {1, 1, 1, 1};
-  constexpr int kOutputs = e4m3_panel(kForm);  // that a packed panel has
+  constexpr int kOutputs = panel_outputs(kForm);  // that a packed panel has
   const int64_t output = panel * kPanel + lane() / 4 * 4;
   const std::byte* scales = w.data + output / kOutputs * shape.panel_stride + e4m3_code_bytes(kForm, w.k);
   return reinterpret_cast<const float4*>(scales)[(begin / w.scale_columns * kOutputs + output % kOutputs) / 4];

@@ -62,6 +62,28 @@ __device__ int push_units(const Tree& tree, int first, int last, const float* su
   return depth;
 }
 
+// The roots that a block's stacks hold, [roots][kRows][outputs], of the rows within x.
+template <int kPanels, int kRows>
+__device__ void write_rows(const MatMul& a, const Gate& gate, int64_t block, const int64_t (&panels)[kPanels],
+                           int64_t first_row, int within, int roots, const float* stacks) {
+  constexpr int kOutputs = kPanels * kPanel;
+  if (kPanels == 2 && gate.panels > 0) {
+    for (int row = warp(); row < within; row += kStreams) {
+      const float* sums = stacks + row * kOutputs + lane();
+      put_gated(a, gate, first_row + row, block * kPanel + lane(), sums[0], sums[kOutputs - kPanel]);
+    }
+    return;
+  }
+  for (int item = warp(); item < within * kPanels; item += kStreams) {
+    const int row = item / kPanels, p = item % kPanels;
+    const int64_t n = panels[p] * kPanel + lane();
+    if (n >= a.w.n) continue;
+    for (int root = 0; root < roots; root++)
+      a.y[root * a.root_stride + (first_row + row) * a.y_stride + n] =
+          with_bias(a, n, stacks[(root * kRows + row) * kOutputs + p * kPanel + lane()]);
+  }
+}
+
 template <PackedForm kForm, int kPanels, int kRows, bool kDeep>
 __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
     stream_matmul_kernel(MatMul a, Gate gate, Units units, Places places) {
@@ -138,21 +160,7 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
     depth = deeper;
     __syncthreads();
   }
-  if (kPanels == 2 && gate.panels > 0) {
-    for (int row = warp(); row < within; row += kStreams) {
-      const float* sums = stacks + row * kOutputs + lane();
-      put_gated(a, gate, first_row + row, block * kPanel + lane(), sums[0], sums[kOutputs - kPanel]);
-    }
-    return;
-  }
-  for (int item = warp(); item < within * kPanels; item += kStreams) {
-    const int row = item / kPanels, p = item % kPanels, output = p * kPanel + lane();
-    const int64_t n = panels[p] * kPanel + lane();
-    if (n >= a.w.n) continue;
-    for (int root = 0; root < depth; root++)
-      a.y[root * a.root_stride + (first_row + row) * a.y_stride + n] =
-          with_bias(a, n, stacks[(root * kRows + row) * kOutputs + output]);
-  }
+  write_rows<kPanels, kRows>(a, gate, block, panels, first_row, within, depth, stacks);
 }
 
 template <PackedForm kForm, int kPanels, int kRows, bool kDeep = false>
@@ -168,10 +176,14 @@ bool enqueue_stream(const Launch& launch, const MatMul& a, const Gate& gate, con
 constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for all SMs
 
 // More rows, more outputs beside them: all blocks read all rows, from L2. But weights that take many instructions to
-// decode want all SMs, so that a narrow layer's blocks stay small. A block that gates has two panels.
+// decode want all SMs, so that a narrow layer's blocks stay small. A block that gates has two panels; where such ones
+// would be too large, nothing gates.
 template <PackedForm kForm>
 bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
-  const bool gates = gate.panels > 0, wide = a.w.n >= kManyOutputs || gates;
+  constexpr bool kQuick = kForm == PackedForm::bf16 || kForm == PackedForm::e4m3_groups;
+  const bool gates = gate.panels > 0;
+  if (gates && !kQuick && a.w.n < kManyOutputs && a.x.rows <= 16) return false;
+  const bool wide = a.w.n >= kManyOutputs || gates;
   const auto are_few = [&a](int panels) { return blocks_of(a.w.n, panels * kPanel) <= kSms / 2; };
   if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, gate, units)) return true;
   if constexpr (kForm != PackedForm::bf16)

@@ -1,7 +1,8 @@
 // Products with many rows, which are as fast as tensor cores multiply. A block has a tile of 128 outputs and 128 or 64
-// rows and walks all units of the contraction; steps come through shared memory, where all its warps read them. A warp
-// has 32 outputs and half of the rows; four warps, with all outputs, may multiply as a warpgroup. Units' sums run the
-// tree in place: the newest stays in registers, those below it in shared memory, the deepest in y itself.
+// rows and walks all units of the contraction, or, where tiles are few, those of a node of its tree (split.cuh); steps
+// come through shared memory, where all its warps read them. A warp has 32 outputs and half of the rows; four warps,
+// with all outputs, may multiply as a warpgroup. Units' sums run the tree in place: the newest stays in registers,
+// those below it in shared memory, the deepest in y itself.
 #include "kernels/cuda/matmul.cuh"
 #include "kernels/cuda/split.cuh"
 #include "kernels/cuda/step_copy.cuh"
@@ -13,7 +14,7 @@ namespace {
 
 constexpr int kTilePanels = 4;
 constexpr int kSharedSums = 3;  // sums of an output that wait in shared memory: with two in registers and one
-constexpr int kMostSums = kSharedSums + 3;  // in y enough for 32 units
+constexpr int kMostSums = kSharedSums + 3;  // in y enough for trees of 32 units
 // Columns ahead of the copied ones that L2 is asked for: two steps under way are too few to wait for memory.
 constexpr int kFetchedAhead = 128;
 constexpr int kRowTilesTogether = 8;  // that blocks take beside each other: these rows and weights fit L2

@@ -20,6 +20,7 @@ class CpuDevice final : public Device {
   Buffer upload(Buffer host, const char*) override { return host; }
   Buffer pin(std::span<std::byte>, const char*) override { return {}; }
   bool works_in_host_memory() const override { return true; }
+  int team() const override { return pool_.size(); }
   Handle share(const Buffer&) override { return {}; }
   std::optional<Buffer> open(const Handle&, size_t) override { return std::nullopt; }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }

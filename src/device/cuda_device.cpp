@@ -254,7 +254,11 @@ class OneStream final : public CudaDevice {
   template <typename F>
   void enqueue(const char* what, const F& operation) {
     in_line_ = false;
-    if (recording_) return static_cast<void>(driver_.call(what, operation));
+    if (recording_) {
+      const cudaError_t error = driver_.call(what, operation);
+      if (recorded_error_ == cudaSuccess) recorded_error_ = error;
+      return;
+    }
     if (queued_ == kMostQueued) synchronize();
     queued_++;
     driver_.ask(what, operation);
@@ -276,11 +280,17 @@ class OneStream final : public CudaDevice {
     driver_.ask("a graph's begin", [&] { return cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal); });
     recording_ = true;
     in_line_ = false;
-    operations();
-    recording_ = false;
+    recorded_error_ = cudaSuccess;
+    try {
+      operations();
+    } catch (const Error&) {  // a library's; without a graph it comes again, if it is one of the operation
+      recorded_error_ = cudaErrorUnknown;
+    }
+    recording_ = in_line_ = false;
     cudaGraph_t recorded = nullptr;
     cudaGraphExec_t graph = nullptr;
     cudaError_t made = driver_.call("a graph's end", [&] { return cudaStreamEndCapture(stream_, &recorded); });
+    if (recorded_error_ != cudaSuccess) made = recorded_error_;
     if (made == cudaSuccess)
       made = driver_.call("a graph to be made", [&] { return cudaGraphInstantiate(&graph, recorded, 0); });
     // Its memory, which its first launch would take.
@@ -310,15 +320,17 @@ class OneStream final : public CudaDevice {
   [[noreturn]] void no_host_room(size_t bytes, const char* what) const {
     cudaGetLastError();  // the error is told here
     fail(ExitCode::out_of_memory,
-         "{}: the host has no {} MiB of memory to lock for {}; give the job more memory, or lower --max-seqs", name(),
-         mib(bytes), what);
+         "{}: the host has no {} MiB of memory to lock for {}; give the job more memory, or lower --max-step-tokens or "
+         "--max-seqs",
+         name(), mib(bytes), what);
   }
   [[noreturn]] void no_room(size_t bytes, const char* what) const {
     cudaGetLastError();  // the error is told here
     const auto [free, total] = memory();
     fail(ExitCode::out_of_memory,
-         "{} has no {} MiB for {}: {} of its {} MiB are free; use more GPUs, or lower --max-seqs or --kv-gib", name(),
-         mib(bytes), what, free >> 20, total >> 20);
+         "{} has no {} MiB for {}: {} of its {} MiB are free; use more GPUs, or lower --max-step-tokens, --max-seqs or "
+         "--kv-gib",
+         name(), mib(bytes), what, free >> 20, total >> 20);
   }
   std::pair<size_t, size_t> memory() const {  // bytes free, bytes in all
     size_t free = 0, total = 0;
@@ -341,6 +353,7 @@ class OneStream final : public CudaDevice {
   bool in_line_ = false;  // whether a kernel was enqueued last
   int queued_ = 0;        // since the host last saw the stream empty
   bool recording_ = false;
+  cudaError_t recorded_error_ = cudaSuccess;  // the first while recording
   size_t most_graphs_, recorded_ = 0;
   std::map<int64_t, cudaGraphExec_t> graphs_;  // null: none recorded
   Kernels kernels_;

@@ -16,7 +16,7 @@ inline bool device_is_failing() { return std::uncaught_exceptions() > 0; }
 // On a failing device the lane's stream may never end, and is left to the process's end.
 class EventLane final : public Lane {
  public:
-  // in_line: of the device, no more once its stream waits for this one.
+  // in_line: whether a kernel was the last that the device's stream was given.
   EventLane(cudaStream_t device, CudaDriver& driver, int marks, bool& in_line)
       : device_(device), driver_(driver), marks_(static_cast<size_t>(marks)), in_line_(in_line) {
     driver_.ask("a second stream", [&] { return cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); });
@@ -34,6 +34,7 @@ class EventLane final : public Lane {
 
   void* stream() override { return stream_; }
   void follow() override {
+    in_line_ = false;
     record(followed_, device_);
     let_follow(stream_, followed_);
   }

@@ -31,6 +31,8 @@ class Device {
   // Lets operations reach host memory of someone else's, as long as what it gives back is kept.
   [[nodiscard]] virtual Buffer pin(std::span<std::byte> memory, const char* what) = 0;
   virtual bool works_in_host_memory() const = 0;
+  // Threads that share an operation (Launch::parts).
+  virtual int team() const { return 1; }
 
   // How another process of this host reaches memory of allocate(), until that is released.
   struct Handle {

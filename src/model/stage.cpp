@@ -13,8 +13,8 @@ namespace trireme {
 
 namespace {
 
-constexpr size_t kScratchAlignment = 64;  // bytes: rows in any form may stand in any buffer
-int64_t aligned_floats(int64_t floats) { return (floats + 15) / 16 * 16; }
+constexpr size_t kScratchAlignment = 16;  // bytes: rows in any form may stand in any buffer
+int64_t aligned_floats(int64_t floats) { return (floats + 3) / 4 * 4; }
 
 constexpr int32_t kNoToken = -1;  // nobody's: leaves its row alone
 
@@ -307,14 +307,14 @@ Stage::Input Stage::input_of(const RmsNorm& norm, const Sublayer& sublayer) cons
   return {norm.out, form_of(norm.out, *sublayer.w)};
 }
 
-// activation(gate) * up, as products with `down` take it: in one operation where both are one matrix whose panels
-// allow.
+// activation(gate) * up, as products with `down` take it: in one operation where both are one matrix and its panels let
+// them.
 Activations Stage::gated(const Input& in, const Projection& gate_up, std::span<const float> bias,
                          const PackedView& down) {
   const int64_t rows = in.x.rows, columns = mlp_columns_;
   const MatrixView<float> out(activated_, rows, columns);
   const PackedView& w = first_of(gate_up);
-  if (gate_up.parts.size() == 1 && can_gate(w)) {
+  if (gate_up.parts.size() == 1 && can_gate(w, device_.team())) {
     // Not to where the product's inputs are: blocks that are done leave theirs while others read.
     Activations next = form_of(out, down);
     next.data = reinterpret_cast<std::byte*>(activated_);

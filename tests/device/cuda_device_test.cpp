@@ -76,15 +76,44 @@ TEST_CASE("without graphs, and past the graphs that a device keeps, operations a
 }
 
 TEST_CASE("a GPU without room for a graph, or that refuses one, does the operations all the same") {
-  for (const char* how : {"1", "2", "3"}) {
+  for (const char* how : {"1", "2", "3", "4"}) {
     auto gpu = CudaDevice::open(0, kWait);
     Step step(*gpu);
     setenv("TRIREME_EMULATED_GPU_NO_GRAPHS", how, 1);
     for (float x : {1.0f, 2.0f, 3.0f}) CHECK((step.run(7, {x, x, x}) == std::vector<float>{4 * x, 4 * x, 4 * x}));
     unsetenv("TRIREME_EMULATED_GPU_NO_GRAPHS");
     CHECK(step.run(7, {5, 5, 5}).front() == 20);
-    CHECK(gpu->graphs_refused().empty() == (*how != '3'));
+    CHECK(gpu->graphs_refused().empty() == (*how < '3'));
   }
+}
+
+TEST_CASE("on sm_90 kernels begin early, behind kernels only: the emulated GPU refuses them elsewhere") {
+  setenv("TRIREME_EMULATED_GPU_SM", "90", 1);
+  for (const char* how : {"0", "3"}) {
+    auto gpu = CudaDevice::open(0, kWait);
+    setenv("TRIREME_EMULATED_GPU_NO_GRAPHS", how, 1);
+    Step step(*gpu);
+    const auto lane = gpu->open_lane(1);
+    MatrixView<float> x(step.middle.as<float>(), 1, 3);
+    const auto scale = [&] { gpu->launch(gpu->kernels().scale, Scale{x, 1, 0}); };
+    for (int i = 0; i < 4; i++) {
+      scale(), scale();
+      gpu->copy(step.out.data(), step.middle.data(), sizeof(float));
+      scale(), scale();
+      lane->follow();
+      scale();
+      lane->mark(0), lane->lead(0);
+      scale(), scale();
+      gpu->copy(step.out.data(), step.middle.data(), sizeof(float));
+      gpu->repeat(9, [&] { scale(), scale(); });
+      scale(), scale();
+      gpu->repeat(10, [&] { scale(), scale(); });
+      gpu->synchronize();
+    }
+    CHECK(gpu->graphs_refused().empty() == (*how == '0'));
+    unsetenv("TRIREME_EMULATED_GPU_NO_GRAPHS");
+  }
+  unsetenv("TRIREME_EMULATED_GPU_SM");
 }
 
 TEST_CASE("launches, copies and graphs never find the queue full; a GPU that hangs ends them within the deadline") {

@@ -36,7 +36,7 @@ class Runs:
         launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
         done = subprocess.run(
             [*launcher, self.program, "run", self.tiny.put("in.jsonl", corpus), "-m", model, "-o", out, "--device", "cuda", "--numerics", numerics, "--tokens",
-             "--logprobs", "1", "--prompt-logprobs", "0", "--restart", "--log-level", "info", "--max-step-tokens", "16", *options],
+             "--logprobs", "1", "--prompt-logprobs", "0", "--restart", "--log-level", "info", "--max-step-tokens", "16", "--max-seqs", "4", *options],
             capture_output=True, text=True, timeout=170, check=False,
             env=self.tiny.environment(LD_LIBRARY_PATH=self.libraries, TRIREME_TEST_CUBLASLT=acting, **env))
         if not self.checks.check(f"{name} ends with {ends}", done.returncode == ends, done.stderr) or ends != 0:

@@ -214,9 +214,11 @@ class Kernel {
       run(0);
       spare_blocks.push_back(std::move(first));
     }
+    static unsigned kernels = 0;  // of which every other goes through its blocks backwards: no order is promised
+    const bool backwards = kernels++ % 2 == 1;
     for (int64_t i = begun; i < blocks_; i++) {
       set_up_block(threads_, shared_, kernel_);
-      run(i);
+      run(backwards ? blocks_ - 1 - (i - begun) : i);
     }
   }
 

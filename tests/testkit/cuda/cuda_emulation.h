@@ -2,8 +2,8 @@
 
 // CUDA's words for a CPU, so that kernels/cuda can be compiled by any C++ compiler and compared with the reference
 // where there is no GPU. The threads of a block are fibers of one thread that change places at barriers and warp
-// operations; blocks run one after the other. What it cannot show: memory that only a GPU or only a host reaches, races
-// inside a warp between such points, and speed.
+// operations; blocks run one after the other, in one order or the other. What it cannot show: memory that only a GPU or
+// only a host reaches, races inside a warp between such points, and speed.
 #include <cstdint>
 #include <cstring>
 #include <functional>

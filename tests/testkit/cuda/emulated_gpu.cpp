@@ -85,6 +85,7 @@ struct Stream {
   Work work;
   std::optional<Work> captured;  // while a graph is recorded
   bool running = false;          // streams may wait for each other in turn
+  bool after_kernel = false;     // whether a kernel was enqueued last
 
   // For a moment: who asks a real GPU how far it is does not wait for it.
   void run() {
@@ -132,6 +133,8 @@ void* map(size_t bytes, int protection, int file = -1) {
 void enqueue_item(void* stream, Item item) {
   auto* s = static_cast<Stream*>(stream);
   must(s->captured || s->work.size() < kQueueEntries, "a launch finds room in the queue, or it would block for good");
+  must(!item.begin || s->after_kernel, "kernels begin early behind kernels only");
+  s->after_kernel = item.is_kernel;
   (s->captured ? *s->captured : s->work).push_back(std::move(item));
 }
 
@@ -337,6 +340,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   auto& captured = static_cast<Stream*>(stream)->captured;
   if (captured) return cudaErrorIllegalState;
   captured.emplace();
+  static_cast<Stream*>(stream)->after_kernel = false;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
@@ -344,6 +348,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!captured) return cudaErrorIllegalState;
   auto recorded = std::make_unique<Work>(std::move(*captured));
   captured.reset();
+  static_cast<Stream*>(stream)->after_kernel = false;
   *graph = nullptr;
   if (setting("TRIREME_EMULATED_GPU_NO_GRAPHS", 0) == 3) return last_error = cudaErrorStreamCaptureInvalidated;
   *graph = recorded.release();
@@ -405,7 +410,10 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_stride, const void* from, size
   });
   return cudaSuccess;
 }
-cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
+cudaError_t cudaGetLastError() {
+  if (setting("TRIREME_EMULATED_GPU_NO_GRAPHS", 0) == 4 && is_recording()) return cudaErrorInvalidValue;
+  return std::exchange(last_error, cudaSuccess);
+}
 const char* cudaGetErrorString(cudaError_t error) {
   static thread_local std::string text;
   text = "emulated error " + std::to_string(static_cast<int>(error));

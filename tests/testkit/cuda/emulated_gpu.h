@@ -6,7 +6,7 @@
 // TRIREME_EMULATED_GPU_SM (80), TRIREME_EMULATED_GPU_1_SM (80; the second GPU's), TRIREME_EMULATED_GPU_HANGS (0),
 // TRIREME_EMULATED_GPU_ALONE (0): it reaches no other process's memory, TRIREME_EMULATED_GPU_OPENS_ELSEWHERE (0): what
 // it opens of another process is other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): 1: it has no room for graphs, 2: it
-// has none for their first launch, 3: it refuses a kernel in one,
+// has none for their first launch, 3: a graph's end is an error, 4: a launch in one is,
 // TRIREME_EMULATED_GPU_NO_LOCKING (0): the host has no memory to lock for another's, TRIREME_EMULATED_GPU_BLOCKS_IN: a
 // call that never returns, TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE (unset): than its mma.sync does. Its queue is as
 // long as a real one's.
