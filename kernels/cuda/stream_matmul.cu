@@ -64,8 +64,8 @@ __device__ int push_units(const Tree& tree, int first, int last, const float* su
 
 // The roots that a block's stacks hold, [roots][kRows][outputs], of the rows within x.
 template <int kPanels, int kRows>
-__device__ void write_rows(const MatMul& a, const Gate& gate, int64_t block, const int64_t (&panels)[kPanels],
-                           int64_t first_row, int within, int roots, const float* stacks) {
+__device__ void write_rows(const MatMul& a, const Gate& gate, int64_t block, int64_t first_row, int within, int roots,
+                           const float* stacks) {
   constexpr int kOutputs = kPanels * kPanel;
   if (kPanels == 2 && gate.panels > 0) {
     for (int row = warp(); row < within; row += kStreams) {
@@ -76,7 +76,7 @@ __device__ void write_rows(const MatMul& a, const Gate& gate, int64_t block, con
   }
   for (int item = warp(); item < within * kPanels; item += kStreams) {
     const int row = item / kPanels, p = item % kPanels;
-    const int64_t n = panels[p] * kPanel + lane();
+    const int64_t n = panel_of(gate, block, kPanels, p) * kPanel + lane();
     if (n >= a.w.n) continue;
     for (int root = 0; root < roots; root++)
       a.y[root * a.root_stride + (first_row + row) * a.y_stride + n] =
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
     depth = deeper;
     __syncthreads();
   }
-  write_rows<kPanels, kRows>(a, gate, block, panels, first_row, within, depth, stacks);
+  write_rows<kPanels, kRows>(a, gate, block, first_row, within, depth, stacks);
 }
 
 template <PackedForm kForm, int kPanels, int kRows, bool kDeep = false>

@@ -34,7 +34,7 @@ class Mistake:
 
 M = Mistake
 RUN = "run {in} -m {m} -o {out}"
-MANY = "run {dir}/many.jsonl -m {m} -o {out} --restart --device cuda --deadline-s 0.5 --max-tokens 4 --ignore-eos"  # steps enough to make a graph
+MANY = "run {dir}/many.jsonl -m {m} -o {out} --restart --device cuda --max-seqs 16 --max-step-tokens 256 --deadline-s 0.5 --max-tokens 4 --ignore-eos"  # steps enough to make a graph
 MISTAKES = [
     # the command line
     M("no command", "", 64, ["trireme COMMAND", "run"]),

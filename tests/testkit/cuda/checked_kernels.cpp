@@ -106,7 +106,7 @@ struct Checked<kOperation> {
   static void call(const Launch& launch, const Args& args) {
     reach(args);
     if constexpr (std::is_same_v<Args, Attention>)  // which may be on their way, by a copy that is enqueued
-      testkit::enqueue(launch.stream, [spans = args.spans] { reach_tables(spans); });
+      testkit::before_next_kernel([spans = args.spans] { reach_tables(spans); });
     (unchecked.*kOperation)(launch, args);
   }
 };

@@ -124,6 +124,8 @@ void run_all() {
     for (; !stream->work.empty(); sched_yield()) run(*stream);
 }
 
+std::function<void()> first_check;  // of the next kernel
+
 void* map(size_t bytes, int protection, int file = -1) {
   const int kind = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
   void* data = mmap(nullptr, whole_pages(bytes), protection, kind, file, 0);
@@ -156,8 +158,13 @@ void enqueue(void* stream, std::function<void()> work) {
 }
 
 void enqueue_kernel(void* stream, std::function<bool()> begin, std::function<void()> work) {
-  enqueue_item(stream, {[work = std::move(work)] { return work(), true; }, true, std::move(begin)});
+  auto checked = [check = std::exchange(first_check, nullptr), work = std::move(work)] {
+    if (check) check();
+    return work(), true;
+  };
+  enqueue_item(stream, {std::move(checked), true, std::move(begin)});
 }
+void before_next_kernel(std::function<void()> check) { first_check = std::move(check); }
 
 void enqueue_waiting(void* stream, std::function<bool()> work) { enqueue_item(stream, {std::move(work)}); }
 

@@ -25,6 +25,9 @@ void enqueue(void* stream, std::function<void()> work);
 // says whether the next kernel may begin then, too.
 void enqueue_kernel(void* stream, std::function<bool()> begin, std::function<void()> work);
 
+// What the next kernel that is enqueued does first, when it runs.
+void before_next_kernel(std::function<void()> check);
+
 // Whether a stream's work is recorded for a graph.
 bool is_recording();
 // Work that may have to wait for others: it is asked again, whenever the host asks for the stream, until it says true.
