@@ -107,7 +107,9 @@ void bench_engine(const char* name, const StepLoad& load, const Options& options
   wide.dp = 1;
   Log log(options.log_level, world.rank());
   const std::vector<int> cpus = allowed_cpus();
-  Session session(wide, world, source_of(options, world, log));
+  const Demand demand{static_cast<double>(load.sequences), static_cast<double>(load.prompt),
+                      load.decode ? static_cast<double>(load.generate) : 1.0};
+  Session session(wide, world, source_of(options, world, log), demand);
   const int64_t positions = load.prompt + tokens_of(load, wide.max_step_tokens, session.gpu() != nullptr),
                 context = session.config().max_positions;
   if (positions > context)

@@ -35,6 +35,8 @@ def check_shapes(checks, tiny):
     checks.equal("the figure says what it is of", bare.get("model"), "smollm2-135m with made-up weights of bf16")
     # 30 layers, keys and values of 3 heads of 64, two sequences with 16 + 3 / 2 positions
     checks.equal("cache bytes", bare.get("cache_bytes"), 30 * 2 * 3 * 64 * 2 * 2 * 17)
+    one = figure(checks, tiny, "decode of one sequence", ["decode", *SHAPE, "--batch", "1"], ranks=2)
+    checks.check("one sequence is a stage's at a time: two ranks share each layer", "tp 2, pp 1" in one.get("layout", ""), one)
     prefill = figure(checks, tiny, "prefill", ["prefill", *SHAPE, "--prompt-tokens", "20"])
     checks.check("a CPU has a limit", prefill.get("limit", 0) > 0 and prefill.get("share", 0) > 0, prefill)
     checks.equal("nothing was written", os.listdir(tiny.folder), [])
