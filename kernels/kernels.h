@@ -29,7 +29,7 @@ struct Launch {
   // CUDA: kWorkspaceBytes in which blocks of an operation leave something for each other, zeros at first; or none.
   std::byte* workspace = nullptr;
 };
-inline constexpr int64_t kWorkspaceBytes = 9 << 20;
+inline constexpr int64_t kWorkspaceBytes = 9 << 20;  // 132 tiles of 128 rows and outputs, and counts
 
 // The inputs of products. f32: MatrixView<float>; bf16: rounded to nearest even; int8, e4m3: per row, groups of 32
 // columns.

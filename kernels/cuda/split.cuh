@@ -17,7 +17,7 @@ struct Split {
   int* arrived = nullptr;  // [tiles] zeros before and after
 };
 
-// So many parts as leave no more than half of the SMs idle, where the workspace has room.
+// So many parts as leave no more than half of the SMs idle.
 inline Split split_of(const Launch& launch, int64_t tiles, int64_t tile_bytes, const Units& units, int roots) {
   int parts = 1;
   while (parts < kMostParts && tiles * parts <= kSms / 2 && units.tree.nodes >= 4 * parts) parts *= 2;
