@@ -25,6 +25,7 @@ struct Launch {
   int parts = 1;
   void* stream = nullptr;
   bool early = false;        // CUDA, from sm_90 on: the kernel may begin while those before it are at work
+  bool* enqueued = nullptr;  // CUDA: becomes true where a kernel is
   void* products = nullptr;  // a library's, where they are in the table (src/device/library_products.h)
   // CUDA: kWorkspaceBytes in which blocks of an operation leave something for each other, zeros at first; or none.
   std::byte* workspace = nullptr;

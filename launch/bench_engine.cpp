@@ -144,6 +144,7 @@ void bench_engine(const char* name, const StepLoad& load, const Options& options
     if (sample >= 0 && load.decode) limits.push_back(before.read_gbps);
     if (sample == 0 && !load.decode) limits.push_back(compute_peak(before, session));
   }
+  if (!session.graphs_refused().empty()) log.warn("{}", session.graphs_refused());
   if (!session.leads_replica()) return;
   const Work work = work_of(session, load);
   const double rate = median(rates);

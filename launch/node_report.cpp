@@ -18,7 +18,8 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr uint64_t kSmallShm = uint64_t{256} << 20;  // bytes free: windows of a group of 8 ranks and Open MPI's own
+// Bytes free that a group of 8 ranks and Open MPI want: windows of a hidden size of 8192, on GPUs of larger steps.
+constexpr uint64_t small_shm(bool on_gpus) { return uint64_t{on_gpus ? 1280u : 256u} << 20; }
 constexpr int64_t kFewFiles = 1024;
 
 // -1: unlimited.
@@ -32,10 +33,11 @@ void check_rank(const ordered_json& r, std::vector<std::string>& found) {
   std::string who = fmt::format("rank {} on {}", r["rank"].get<int>(), r["host"].get<std::string>());
   if (const std::string missing = r["cuda_missing"]; r["gpus"] != "none" && !missing.empty())
     found.push_back(fmt::format("{}: its GPUs are of no use: {}", who, missing));
-  if (r["shm_free"].get<uint64_t>() < kSmallShm)
+  const bool on_gpus = r["gpus"] != "none" && r["cuda_missing"].get<std::string>().empty();
+  if (r["shm_free"].get<uint64_t>() < small_shm(on_gpus))
     found.push_back(
         fmt::format("{}: /dev/shm has {} MiB free, {} are wanted; remount it larger (containers: --shm-size)", who,
-                    r["shm_free"].get<uint64_t>() >> 20, kSmallShm >> 20));
+                    r["shm_free"].get<uint64_t>() >> 20, small_shm(on_gpus) >> 20));
   if (int64_t files = r["limits"]["open files"]; files >= 0 && files < kFewFiles)
     found.push_back(fmt::format("{}: only {} open files are allowed; raise ulimit -n to {}", who, files, kFewFiles));
   if (r["huge_pages"] == "never")

@@ -71,6 +71,7 @@ template <typename... Parameters, typename... Arguments>
 void enqueue_shared(const Launch& launch, int64_t blocks, int threads, int64_t shared, void (*kernel)(Parameters...),
                     const Arguments&... arguments) {
   if (launch.part != 0 || blocks == 0) return;
+  if (launch.enqueued) *launch.enqueued = true;
 #ifdef __CUDACC__
   prepare(reinterpret_cast<const void*>(kernel), shared);
   cudaLaunchAttribute early{};

@@ -178,7 +178,7 @@ __global__ void exp_sums_kernel(ExpSums a) {
 void sample(const Launch& launch, const Sample& a) {
   const auto rows = static_cast<int64_t>(a.rows.size());
   const auto busy = static_cast<int>(std::clamp<int64_t>(blocks_of(a.tokens, kThreads), 1, kSampleParts));
-  const int parts = a.parts.empty() ? 1 : busy;  // no part has fewer tokens than threads
+  const int parts = a.parts.empty() ? 1 : busy;  // about a token a thread at least
   const auto of_part = static_cast<int32_t>(blocks_of(a.tokens, parts));
   enqueue(launch, rows * parts, kThreads, sample_kernel, a, parts, of_part);
   if (parts > 1) enqueue(launch, rows, kThreads, best_part_kernel, a, parts);

@@ -92,9 +92,14 @@ void GroupCollective::place_windows(Device& device) {
   std::vector<Buffer> windows(members_.size());
   const std::vector<Offer> offers = offer_windows(device, bytes, windows[static_cast<size_t>(rank_)]);
   if (!all_say(open_windows(device, offers, windows))) return take_back(device, windows);
-  if (!all_say(proved(device, offers, windows))) {
+  const char* wrong = nullptr;
+  if (!all_say(proved(device, offers, windows)))
+    wrong = "shm (what a GPU opened of another's memory was not what that one wrote)";
+  else if (!all_say(arrives(device, offers, windows)))
+    wrong = "shm (what a GPU wrote to another's memory did not arrive there)";
+  if (wrong) {
     take_back(device, windows);
-    transport_ = "shm (what a GPU opened of another's memory was not what that one wrote)";
+    transport_ = wrong;
     return;
   }
   for (size_t r = 0; r < members_.size(); r++) members_[r].on_device = std::move(windows[r]);
@@ -149,6 +154,27 @@ bool GroupCollective::proved(Device& device, const std::vector<Offer>& offers, c
   device.synchronize();
   bool equal = true;
   for (size_t i = 0; i < seen.size(); i++) equal = equal && seen[i] == offers[i / 2].token;
+  return equal;
+}
+
+// Whether what all ranks write to my window is there: by such words they wait for each other.
+bool GroupCollective::arrives(Device& device, const std::vector<Offer>& offers, const std::vector<Buffer>& windows) {
+  must((1 + windows.size()) * sizeof(uint64_t) <= SharedGroupMemory::padded(window_bytes_),
+       "a window has a word a rank");
+  const auto word_of = [](const Buffer& window, size_t r) {
+    return window.data() + kFirstWindow + (1 + r) * sizeof(uint64_t);
+  };
+  const auto me = static_cast<size_t>(rank_);
+  PinnedVector<uint64_t> token(device, 1, "a token"), seen(device, windows.size(), "tokens");
+  token.push_back(offers[me].token);
+  for (const Buffer& window : windows) device.copy(word_of(window, me), token.data(), sizeof(uint64_t));
+  device.synchronize();
+  all_say(true);  // all have written
+  seen.resize(windows.size());
+  device.copy(seen.data(), word_of(windows[me], 0), windows.size() * sizeof(uint64_t));
+  device.synchronize();
+  bool equal = true;
+  for (size_t r = 0; r < windows.size(); r++) equal = equal && seen[r] == offers[r].token;
   return equal;
 }
 

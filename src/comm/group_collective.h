@@ -62,6 +62,7 @@ class GroupCollective final : public Collective {
   std::vector<Offer> offer_windows(Device& device, size_t bytes, Buffer& mine);
   bool open_windows(Device& device, const std::vector<Offer>& offers, std::vector<Buffer>& windows);
   bool proved(Device& device, const std::vector<Offer>& offers, const std::vector<Buffer>& windows);
+  bool arrives(Device& device, const std::vector<Offer>& offers, const std::vector<Buffer>& windows);
   void take_back(Device& device, std::vector<Buffer>& windows);
   void start_messages(std::span<const Piece> to, std::span<const Piece> from);
   void wait_for(GroupMember& member);

@@ -29,8 +29,9 @@ constexpr size_t kMostGraphs = 64;      // that repeat() keeps: each takes memor
 constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
 // Entries of a stream's queue that the host fills before it waits for the GPU. Past about 1000 a launch blocks inside
 // the driver, which has no deadline; NVIDIA documents no number (measured: forums.developer.nvidia.com, topic 68937,
-// "more than 1000"). A half of that costs nothing: a kernel takes longer than the one gap of a launch in 500.
-constexpr int kMostQueued = 500;
+// "more than 1000"). Operations count, which are one kernel or up to three.
+// What is left costs nothing: a kernel takes longer than the one gap of a launch in 300.
+constexpr int kMostQueued = 300;
 
 // These wait for the GPU: on a failing one its memory is left to the process's end.
 template <typename F>
@@ -267,43 +268,46 @@ class OneStream final : public CudaDevice {
   // stream.
   template <typename F>
   void enqueue_kernel(const F& operation) {
-    line_.early = begins_early_ && in_line_;
+    const bool behind_kernel = in_line_;
+    bool enqueued = false;
+    Launch launch = line_;
+    launch.early = begins_early_ && behind_kernel;
+    launch.enqueued = &enqueued;
     enqueue("a kernel", [&] {
-      operation(line_);
+      operation(launch);
       return cudaGetLastError();
     });
-    in_line_ = true;
+    in_line_ = enqueued || behind_kernel;
   }
 
   // Null where the GPU has no room for another graph or refuses it: what is only faster may not end a run.
   cudaGraphExec_t record(const std::function<void()>& operations) {
-    driver_.ask("a graph's begin", [&] { return cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal); });
-    recording_ = true;
-    in_line_ = false;
-    recorded_error_ = cudaSuccess;
-    try {
-      operations();
-    } catch (const Error&) {  // a library's; without a graph it comes again, if it is one of the operation
-      recorded_error_ = cudaErrorUnknown;
-    }
-    recording_ = in_line_ = false;
     cudaGraph_t recorded = nullptr;
     cudaGraphExec_t graph = nullptr;
-    cudaError_t made = driver_.call("a graph's end", [&] { return cudaStreamEndCapture(stream_, &recorded); });
-    if (recorded_error_ != cudaSuccess) made = recorded_error_;
+    cudaError_t made = driver_.call("a graph's begin",
+                                    [&] { return cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal); });
+    if (made == cudaSuccess) {
+      recording_ = true;
+      in_line_ = false;
+      recorded_error_ = cudaSuccess;
+      operations();
+      recording_ = in_line_ = false;
+      made = driver_.call("a graph's end", [&] { return cudaStreamEndCapture(stream_, &recorded); });
+      if (recorded_error_ != cudaSuccess) made = recorded_error_;
+    }
     if (made == cudaSuccess)
       made = driver_.call("a graph to be made", [&] { return cudaGraphInstantiate(&graph, recorded, 0); });
     // Its memory, which its first launch would take.
     if (made == cudaSuccess)
       made = driver_.call("a graph to be ready", [&] { return cudaGraphUpload(graph, stream_); });
-    if (recorded) driver_.ask("a graph's draft to go", [&] { return cudaGraphDestroy(recorded); });
+    if (recorded) driver_.call("a graph's draft to go", [&] { return cudaGraphDestroy(recorded); });
     if (made == cudaSuccess) return recorded_++, graph;
-    if (graph) driver_.ask("a graph to go", [&] { return cudaGraphExecDestroy(graph); });
+    if (graph) driver_.call("a graph to go", [&] { return cudaGraphExecDestroy(graph); });
     cudaGetLastError();
     most_graphs_ = recorded_;
     if (made != cudaErrorMemoryAllocation)
-      graphs_refused_ = fmt::format("{} made no CUDA graph ({}): operations were enqueued one by one", name(),
-                                    cudaGetErrorString(made));
+      graphs_refused_ = fmt::format("{} made {} CUDA graphs and no more ({}): other steps were enqueued one by one",
+                                    name(), recorded_, cudaGetErrorString(made));
     return nullptr;
   }
 
@@ -347,7 +351,7 @@ class OneStream final : public CudaDevice {
   std::string behind_lane_;
   std::function<void()> ask_;
   cudaStream_t stream_ = nullptr;
-  Launch line_;       // how operations are launched
+  Launch line_;       // what all launches have
   Buffer workspace_;  // of it
   bool begins_early_ = false;
   bool in_line_ = false;  // whether a kernel was enqueued last

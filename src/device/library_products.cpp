@@ -97,6 +97,7 @@ void LibraryProducts::matmul(const Launch& launch, const MatMul& a) {
   if (a.w.form != PackedForm::bf16_rows) return products.own_matmul_(launch, a);
   if (a.x.rows == 0 || a.w.n == 0 || a.w.k == 0) return;
   products.multiply(launch.stream, a);
+  if (launch.enqueued) *launch.enqueued = true;
   if (!a.bias.empty()) products.kernels_.add_bias(launch, {{a.y, a.x.rows, a.w.n, a.y_stride}, a.bias});
 }
 

@@ -2,10 +2,12 @@
 
 #include <cmath>
 #include <functional>
+#include <vector>
 
 #include "base/error.h"
 #include "device/cuda.h"
 #include "device/pinned_vector.h"
+#include "testkit/cuda/emulated_gpu.h"
 
 using namespace trireme;
 
@@ -87,32 +89,38 @@ TEST_CASE("a GPU without room for a graph, or that refuses one, does the operati
   }
 }
 
-TEST_CASE("on sm_90 kernels begin early, behind kernels only: the emulated GPU refuses them elsewhere") {
+TEST_CASE("on sm_90 kernels begin early, behind kernels only") {
+  const auto early_of = [](CudaDevice& gpu) {
+    Step step(gpu);
+    const auto lane = gpu.open_lane(1);
+    const MatrixView<float> x(step.middle.as<float>(), 1, 3), none(step.middle.as<float>(), 0, 3);
+    const auto scale = [&](MatrixView<float> rows) { gpu.launch(gpu.kernels().scale, Scale{rows, 1, 0}); };
+    const auto copy = [&] { gpu.copy(step.out.data(), step.middle.data(), sizeof(float)); };
+    const auto count = [](const auto& f) {
+      const int before = testkit::early_kernels();
+      f();
+      return testkit::early_kernels() - before;
+    };
+    std::vector<int> early = {
+        count([&] { copy(), scale(x), scale(x), scale(x); }),
+        count([&] { copy(), scale(none), scale(x); }),  // no kernel between them
+        count([&] { scale(none), scale(x); }),
+        count([&] { lane->follow(), scale(x), lane->mark(0), lane->lead(0), scale(x), scale(x); }),
+    };
+    for (int i = 0; i < 3; i++) early.push_back(count([&] { gpu.repeat(9, [&] { scale(x), scale(x); }), scale(x); }));
+    gpu.synchronize();
+    return early;
+  };
+  CHECK(early_of(*CudaDevice::open(0, kWait)) == std::vector<int>(7));  // sm_80
   setenv("TRIREME_EMULATED_GPU_SM", "90", 1);
-  for (const char* how : {"0", "3"}) {
-    auto gpu = CudaDevice::open(0, kWait);
-    setenv("TRIREME_EMULATED_GPU_NO_GRAPHS", how, 1);
-    Step step(*gpu);
-    const auto lane = gpu->open_lane(1);
-    MatrixView<float> x(step.middle.as<float>(), 1, 3);
-    const auto scale = [&] { gpu->launch(gpu->kernels().scale, Scale{x, 1, 0}); };
-    for (int i = 0; i < 4; i++) {
-      scale(), scale();
-      gpu->copy(step.out.data(), step.middle.data(), sizeof(float));
-      scale(), scale();
-      lane->follow();
-      scale();
-      lane->mark(0), lane->lead(0);
-      scale(), scale();
-      gpu->copy(step.out.data(), step.middle.data(), sizeof(float));
-      gpu->repeat(9, [&] { scale(), scale(); });
-      scale(), scale();
-      gpu->repeat(10, [&] { scale(), scale(); });
-      gpu->synchronize();
-    }
-    CHECK(gpu->graphs_refused().empty() == (*how == '0'));
-    unsetenv("TRIREME_EMULATED_GPU_NO_GRAPHS");
-  }
+  // The first time operations are done, then recorded, then replayed.
+  CHECK(early_of(*CudaDevice::open(0, kWait)) == std::vector<int>{2, 0, 1, 1, 3, 1, 0});
+  CHECK(early_of(*CudaDevice::open(0, kWait, false)) == std::vector<int>(7));
+  auto gpu = CudaDevice::open(0, kWait);
+  setenv("TRIREME_EMULATED_GPU_NO_GRAPHS", "3", 1);
+  CHECK(early_of(*gpu) == std::vector<int>{2, 0, 1, 1, 3, 3, 3});
+  unsetenv("TRIREME_EMULATED_GPU_NO_GRAPHS");
+  CHECK_FALSE(gpu->graphs_refused().empty());
   unsetenv("TRIREME_EMULATED_GPU_SM");
 }
 

@@ -58,8 +58,8 @@ int main(int argc, char** argv) {
     std::vector<int> members;
     for (int r = 0; r < ranks.world.size(); r++) members.push_back(r);
     auto gpu = CudaDevice::open(0, std::chrono::seconds(20));
-    auto placed = [&](const char* setting, const std::string& where) {
-      if (setting && ranks.world.rank() == 0) setenv(setting, "1", 1);  // one that does not reach is enough
+    auto placed = [&](const char* setting, const std::string& where, const char* value = "1") {
+      if (setting && ranks.world.rank() == 0) setenv(setting, value, 1);  // one that does not reach is enough
       auto group = fabric->collective(members, 1 << 16);
       group->place_windows(*gpu);
       if (setting) unsetenv(setting);
@@ -71,6 +71,10 @@ int main(int argc, char** argv) {
     ranks.test("a GPU that opens other memory", [&] {
       placed("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE",
              "shm (what a GPU opened of another's memory was not what that one wrote)");
+    });
+    ranks.test("a GPU whose writes do not arrive", [&] {
+      placed("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE", "shm (what a GPU wrote to another's memory did not arrive there)",
+             "2");
     });
     ranks.test("copies between neighbours' memory, where they reach it", [&] { probes(ranks, *fabric, *gpu); });
   });

@@ -125,9 +125,10 @@ void run_all() {
 }
 
 std::function<void()> first_check;  // of the next kernel
+int early_so_far = 0;
 
-void* map(size_t bytes, int protection, int file = -1) {
-  const int kind = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+void* map(size_t bytes, int protection, int file = -1, bool keeps_writes = false) {
+  const int kind = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : keeps_writes ? MAP_PRIVATE : MAP_SHARED;
   void* data = mmap(nullptr, whole_pages(bytes), protection, kind, file, 0);
   return data == MAP_FAILED ? nullptr : data;
 }
@@ -162,8 +163,10 @@ void enqueue_kernel(void* stream, std::function<bool()> begin, std::function<voi
     if (check) check();
     return work(), true;
   };
+  early_so_far += begin != nullptr;
   enqueue_item(stream, {std::move(checked), true, std::move(begin)});
 }
+int early_kernels() { return early_so_far; }
 void before_next_kernel(std::function<void()> check) { first_check = std::move(check); }
 
 void enqueue_waiting(void* stream, std::function<bool()> work) { enqueue_item(stream, {std::move(work)}); }
@@ -247,10 +250,11 @@ cudaError_t cudaIpcOpenMemHandle(void** data, cudaIpcMemHandle_t handle, unsigne
   Shared shared;
   std::memcpy(&shared, &handle, sizeof shared);
   if (setting("TRIREME_EMULATED_GPU_ALONE", 0)) return last_error = cudaErrorPeerAccessUnsupported;
-  const bool elsewhere = setting("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE", 0);
+  const int elsewhere = setting("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE", 0);
   const std::string path = "/proc/" + std::to_string(shared.process) + "/fd/" + std::to_string(shared.file);
   const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, elsewhere ? -1 : file))) return cudaErrorInvalidValue;
+  if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, elsewhere == 1 ? -1 : file, elsewhere == 2)))
+    return cudaErrorInvalidValue;
   close(file);
   gpu.own[static_cast<std::byte*>(*data)] = shared.bytes;
   return cudaSuccess;

@@ -5,11 +5,11 @@
 // number for all ranks or for one ("1@2"): TRIREME_EMULATED_GPUS (1), TRIREME_EMULATED_GPU_MIB (8192),
 // TRIREME_EMULATED_GPU_SM (80), TRIREME_EMULATED_GPU_1_SM (80; the second GPU's), TRIREME_EMULATED_GPU_HANGS (0),
 // TRIREME_EMULATED_GPU_ALONE (0): it reaches no other process's memory, TRIREME_EMULATED_GPU_OPENS_ELSEWHERE (0): what
-// it opens of another process is other memory, TRIREME_EMULATED_GPU_NO_GRAPHS (0): 1: it has no room for graphs, 2: it
-// has none for their first launch, 3: a graph's end is an error, 4: a launch in one is,
-// TRIREME_EMULATED_GPU_NO_LOCKING (0): the host has no memory to lock for another's, TRIREME_EMULATED_GPU_BLOCKS_IN: a
-// call that never returns, TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE (unset): than its mma.sync does. Its queue is as
-// long as a real one's.
+// it opens of another process is 1: other memory, 2: the same, but what it writes there does not arrive,
+// TRIREME_EMULATED_GPU_NO_GRAPHS (0): 1: it has no room for graphs, 2: it has none for their first launch, 3: a graph's
+// end is an error, 4: a launch in one is, TRIREME_EMULATED_GPU_NO_LOCKING (0): the host has no memory to lock for
+// another's, TRIREME_EMULATED_GPU_BLOCKS_IN: a call that never returns, TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE
+// (unset): than its mma.sync does. Its queue is as long as a real one's.
 #include <cstddef>
 #include <functional>
 
@@ -25,6 +25,8 @@ void enqueue(void* stream, std::function<void()> work);
 // says whether the next kernel may begin then, too.
 void enqueue_kernel(void* stream, std::function<bool()> begin, std::function<void()> work);
 
+// Kernels enqueued so far that may begin early.
+int early_kernels();
 // What the next kernel that is enqueued does first, when it runs.
 void before_next_kernel(std::function<void()> check);
 
