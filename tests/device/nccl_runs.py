@@ -148,7 +148,7 @@ def faults(runs):
     runs.ends("a link goes down", 69, ["reports: remote process exited", "a link went down"], (1, 2, 1), "error=4@0")
     runs.ends("an abort never returns", 69, ["a link went down"], (1, 2, 1), "error=4@1 abort-hang")
     runs.ends("a rank alone cannot lock its windows", 72, ["the host has no 1 MiB of memory to lock for the windows of a group", "(rank 0 on "], (2, 1, 1),
-              library="off", TRIREME_EMULATED_GPU_ALONE="1", TRIREME_EMULATED_GPU_NO_LOCKING="1@1")
+              "", "--max-step-tokens", "256", library="off", TRIREME_EMULATED_GPU_ALONE="1", TRIREME_EMULATED_GPU_NO_LOCKING="1@1")
     runs.ends("a driver never opens another's memory", 71, ["waited 2 s for GPU ", "asked for another's memory", "its driver is stuck"], (2, 1, 1),
               library="off", TRIREME_EMULATED_GPU_BLOCKS_IN="cudaIpcOpenMemHandle")
     runs.ends("a rank dies", 137, [], (1, 2, 1), "die=4@1")
