@@ -97,7 +97,7 @@ rows() {
 # same NAME MODEL VOCABULARY NUMERICS LAYOUT...: on the GPU in layouts ("TP PP DP") that share it.
 same() {
   local name="$1" model="$2" numerics="$4" layout what ranks launcher code expected="$work/$1.$4.jsonl" reference=()
-  local options=(--numerics "$4" --tokens --digest --logprobs 2 --prompt-logprobs 1 --log-level error --restart)
+  local options=(--numerics "$4" --tokens --digest --logprobs 2 --prompt-logprobs 1 --log-level error --restart --max-seqs 16)
   rows "$3" > "$work/$name.jsonl"
   shift 4
   # Emulated: one GPU that ranks share, or one for each, which wait for each other.
@@ -135,7 +135,7 @@ same() {
 fast() {
   local layout what ranks launcher code=0
   rows "$3" > "$work/$1.jsonl"
-  local options=(--tokens --log-level warn --restart --device cuda)
+  local options=(--tokens --log-level warn --restart --device cuda --max-seqs 16)
   if over "$1 fast"; then return; fi
   limited "$run_s" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" || code=$?
   if [ "$code" != 0 ]; then broken "$1 fast, standard beside it" "$code" "$run_s"; return; fi
@@ -191,7 +191,7 @@ by_nccl() {
   local alone='CUDA_VISIBLE_DEVICES=$OMPI_COMM_WORLD_LOCAL_RANK exec "$0" "$@"' layout what ranks code=0
   if [ $emulated = yes ]; then alone='TRIREME_EMULATED_GPU_ALONE=1 exec "$0" "$@"'; fi
   rows "$3" > "$work/$1.jsonl"
-  local options=(--tokens --digest --logprobs 2 --prompt-logprobs 1 --restart)
+  local options=(--tokens --digest --logprobs 2 --prompt-logprobs 1 --restart --max-seqs 16)
   if over "$1 by NCCL"; then return; fi
   limited "$run_s" "$trireme" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" --log-level error || code=$?
   if [ "$code" != 0 ]; then broken "$1 by NCCL, the reference" "$code" "$run_s"; return; fi
