@@ -134,7 +134,7 @@ int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequ
   const double running = std::min(std::ceil(l.performance.running), l.max_sequences);  // at a rate a mean
   const int64_t planned = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : running));
   if (!c.device.cpu || r.batch > 0 || r.rate > 0) return planned;
-  return std::min(planned, default_sequences(false));
+  return std::min(planned, default_sequences(!c.device.cpu));
 }
 
 // The line that starts a run so, bare and under Slurm.

@@ -141,7 +141,7 @@ PlannedMachine PlannedMachine::of(const Options& o, const Environment& environme
   planned.profile = profile_of(o.engine_profile, !planned.cluster.device.cpu, std::move(costs));
   const bool left_open = o.batch == 0 && o.rate == 0;
   if (planned.profile.own() && planned.cluster.device.cpu && left_open)
-    planned.profile.most_sequences = static_cast<double>(default_sequences(false));
+    planned.profile.most_sequences = static_cast<double>(default_sequences(!planned.cluster.device.cpu));
   return planned;
 }
 

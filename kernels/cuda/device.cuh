@@ -52,9 +52,10 @@ inline int64_t most_shared() {
 #endif
 
 #ifdef __CUDACC__
-// What a kernel asks of the GPU once: all of an SM's memory as shared memory, like all others, for one that divides it
-// otherwise could begin only when the SM is empty; and as much of it as a block may have, where it takes more than it
-// need not ask for. Such kernels have no other shared memory, which would count, too. A failure shows at the launch.
+// What a kernel asks of the GPU once. That an SM's memory is divided as for all others, most of it shared: a kernel
+// that divides it otherwise can begin only when the SM is empty. And, where it takes more than every block may have,
+// the most that one may ask for: always the same, which launches that a graph recorded may not find lowered; such
+// kernels have no other shared memory, which would count, too. A failure shows at the launch.
 inline void prepare(const void* kernel, int64_t shared) {
   thread_local std::set<std::pair<const void*, bool>> prepared;
   const std::pair asked(kernel, shared > kSharedUnasked);

@@ -29,8 +29,8 @@ constexpr size_t kMostGraphs = 64;      // that repeat() keeps: each takes memor
 constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
 // Entries of a stream's queue that the host fills before it waits for the GPU. Past about 1000 a launch blocks inside
 // the driver, which has no deadline; NVIDIA documents no number (measured: forums.developer.nvidia.com, topic 68937,
-// "more than 1000"). Operations count, which are one kernel or up to three.
-// What is left costs nothing: a kernel takes longer than the one gap of a launch in 300.
+// "more than 1000"). Operations are counted, of which some are three entries. The wait costs nothing: a kernel takes
+// longer than the one gap of a launch in 300.
 constexpr int kMostQueued = 300;
 
 // These wait for the GPU: on a failing one its memory is left to the process's end.
@@ -251,7 +251,7 @@ class OneStream final : public CudaDevice {
     return fmt::format("GPU {} ({}, sm_{}{})", gpu, properties.name, properties.major, properties.minor);
   }
 
-  // What a graph records is not in the queue, and what it refuses shows at its end.
+  // What a graph records is not in the queue, and a refusal ends the graph, not the run (record()).
   template <typename F>
   void enqueue(const char* what, const F& operation) {
     in_line_ = false;
