@@ -89,6 +89,13 @@ struct GatherRows {
   }
 };
 
+// Rows of one matrix, in the order of a list; -1 in it leaves a row of `out` alone.
+struct TakeRows {
+  MatrixView<const float> x;
+  std::span<const int32_t> rows;  // [rows of out]
+  MatrixView<float> out;
+};
+
 // Every run of weight.size() columns is normed by itself: the whole row, or each head (q and k norms).
 struct RmsNorm {
   MatrixView<const float> x;      // [rows, runs * columns]
@@ -118,17 +125,25 @@ struct Encode {
   Activations out;            // not f32, which needs no encoding
 };
 
+// Rows in the order of experts, each expert's by a matrix of its own: [ends[e - 1], ends[e]) by the one that stands
+// e * w.to_next bytes behind the first. What stands in rows past the last end is of no account.
+struct ExpertRows {
+  std::span<const int32_t> ends;  // [experts]; none: all rows by one matrix
+  int64_t usual = 0;              // rows of an expert, about: kernels are chosen by it, which changes no bits
+};
+
 // y = x w^T + bias: [rows, n], summed along the contraction's tree. A part of the contraction leaves several sums
 // ("roots").
 struct MatMul {
   Activations x;  // [rows, k]; k = contraction->total_columns, form = activation_form(w.form)
-  PackedView w;   // [n, k]
+  PackedView w;   // [n, k]; of experts the first one's
   const Contraction* contraction = nullptr;
   float* y = nullptr;       // [roots][rows, n]
   int64_t y_stride = 0;     // floats from a row to the next, >= n
   int64_t root_stride = 0;  // floats from a root to the next; unused when there is one
 
   std::span<const float> bias = {};  // [n], or none; of one root
+  ExpertRows experts = {};
 };
 
 // Rotary positions: pairs (i, i + rotary / 2) of the first `rotary` values of a head, as in transformers.
@@ -233,12 +248,29 @@ struct Route {
   std::span<float> weights;    // [rows, top_k]
 };
 
+// Which rows of a step go to which of the experts held: places, where an expert's rows are consecutive and ascending,
+// one expert after the other.
+struct PlaceByExpert {
+  std::span<const int32_t> experts;  // [rows, top_k], as Route leaves them
+  int top_k = 0;
+  int32_t first_expert = 0;     // held are this one and those after it
+  std::span<int32_t> ends;      // [experts held] of their places
+  std::span<int32_t> row_of;    // [places: rows * min(top_k, experts held)], then -1, where others hold the experts
+  std::span<int32_t> place_of;  // [rows, top_k], -1 of an expert that is not held
+
+  TRIREME_HD int64_t rows() const { return static_cast<int64_t>(experts.size()) / top_k; }
+};
+
 // The sum over the experts held, along the tree of all experts: a leaf is weight * (the row's result), rounded, where
 // the row went to that expert, else zero (which is added like any other value, so that no border shows).
 struct ExpertCombine {
-  MatrixView<const float> y;             // [assignments, columns] results
-  std::span<const int32_t> assignment;   // [rows, experts held] row of y, or -1
-  std::span<const float> weight;         // [rows, experts held]; unused where -1
+  MatrixView<const float> y;          // [places, columns] results
+  std::span<const int32_t> experts;   // [rows, top_k], as Route leaves them
+  std::span<const float> weights;     // [rows, top_k]
+  std::span<const int32_t> place_of;  // [rows, top_k] row of y, or -1
+  int top_k = 0;
+  UnitRange held;
+  int total = 0;                         // of all ranks
   const TreeProgram* program = nullptr;  // over the experts held
   int64_t rows = 0;
   float* out = nullptr;     // [roots][rows, columns], dense rows
@@ -342,6 +374,7 @@ int64_t simple_values(const Args&) {
 inline int64_t values_by_rows(int64_t rows, int64_t columns) { return rows <= 1 ? 0 : rows * columns; }
 inline int64_t simple_values(const Embed& a) { return values_by_rows(a.out.rows, a.out.columns); }
 inline int64_t simple_values(const GatherRows& a) { return values_by_rows(a.out.rows, a.out.columns); }
+inline int64_t simple_values(const TakeRows& a) { return values_by_rows(a.out.rows, a.out.columns); }
 inline int64_t simple_values(const RmsNorm& a) {
   const auto columns = std::max<int64_t>(1, static_cast<int64_t>(a.weight.size()));
   return values_by_rows(a.out.rows * a.out.columns / columns, columns);
@@ -354,6 +387,7 @@ inline int64_t simple_values(const GatedMul& a) { return a.out.rows * a.out.colu
 inline int64_t simple_values(const AddBias& a) { return a.x.rows * a.x.columns; }
 inline int64_t simple_values(const AddScaled& a) { return a.x.rows * a.x.columns; }
 inline int64_t simple_values(const Scale& a) { return a.x.rows * a.x.columns; }
+inline int64_t simple_values(const PlaceByExpert&) { return 0; }  // one thread counts them
 inline int64_t simple_values(const TreeCombine& a) {
   return static_cast<int64_t>(a.nodes.size()) * a.out.rows * a.out.columns;
 }
@@ -367,6 +401,7 @@ struct Kernels {
   bool warpgroups = false;   // BF16 products of many rows are wgmma's (kernels/cuda/cuda_kernels.h)
   void (*embed)(const Launch&, const Embed&) = nullptr;
   void (*gather_rows)(const Launch&, const GatherRows&) = nullptr;
+  void (*take_rows)(const Launch&, const TakeRows&) = nullptr;
   void (*rms_norm)(const Launch&, const RmsNorm&) = nullptr;
   void (*encode)(const Launch&, const Encode&) = nullptr;
   void (*matmul)(const Launch&, const MatMul&) = nullptr;
@@ -380,6 +415,7 @@ struct Kernels {
   void (*add_scaled)(const Launch&, const AddScaled&) = nullptr;
   void (*scale)(const Launch&, const Scale&) = nullptr;
   void (*route)(const Launch&, const Route&) = nullptr;
+  void (*place_by_expert)(const Launch&, const PlaceByExpert&) = nullptr;
   void (*expert_combine)(const Launch&, const ExpertCombine&) = nullptr;
   void (*tree_combine)(const Launch&, const TreeCombine&) = nullptr;
   void (*add_norm)(const Launch&, const AddNorm&) = nullptr;

@@ -32,6 +32,7 @@ struct PackedView {
   int64_t n = 0;                  // outputs
   int64_t k = 0;                  // contraction
   std::byte* data = nullptr;      // 64-byte aligned, packed_bytes() long; a reader may prefetch past its end
+  int64_t to_next = 0;            // bytes from the matrix of an expert to the next one's, alike in all else
 
   bool same_form(const PackedView& other) const {
     return form == other.form && has_minimum == other.has_minimum && zero == other.zero &&

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/each_expert.h"
 #include "kernels/cpu/encode_run.h"
 #include "kernels/cpu/inner.h"
 #include "kernels/cpu/levels.h"
@@ -98,8 +99,7 @@ void each_panel(const Launch& launch, int64_t panels, int64_t rows, const F& f) 
 }
 
 template <const InnerLoops& kLoops>
-void drive_matmul(const Launch& launch, const MatMul& a) {
-  if (!has_loop(a)) return reference_matmul(launch, a);
+void multiply(const Launch& launch, const MatMul& a) {
   const Panels<kLoops> panels(a);
   each_panel(launch, panels.count(), a.x.rows, [&](int64_t panel, Range rows, bool more) {
     panels.multiply(panel, rows, more ? panel + 1 : -1, a.y + rows.begin * a.y_stride + panel * panels.outputs(),
@@ -107,10 +107,14 @@ void drive_matmul(const Launch& launch, const MatMul& a) {
   });
 }
 
+template <const InnerLoops& kLoops>
+void drive_matmul(const Launch& launch, const MatMul& a) {
+  has_loop(a) ? each_expert(launch, a, multiply<kLoops>) : reference_matmul(launch, a);
+}
+
 // A panel of gate, that of up, then what they give: their sums stay in a core's cache.
 template <const InnerLoops& kLoops>
-void drive_gated_matmul(const Launch& launch, const GatedMatMul& a) {
-  if (!has_loop(a.product)) return reference_gated_matmul(launch, a);
+void multiply_gated(const Launch& launch, const GatedMatMul& a) {
   const auto loop = a.activation == Activation::silu ? kLoops.silu_mul_row : kLoops.gelu_mul_row;
   const Panels<kLoops> panels(a.product);
   const int64_t half = panels.count() / 2, outputs = panels.outputs();
@@ -126,6 +130,11 @@ void drive_gated_matmul(const Launch& launch, const GatedMatMul& a) {
       if (a.encoded.data) encode_run<kLoops>(out, a.encoded, row, panel * outputs, outputs);
     }
   });
+}
+
+template <const InnerLoops& kLoops>
+void drive_gated_matmul(const Launch& launch, const GatedMatMul& a) {
+  has_loop(a.product) ? each_expert(launch, a, multiply_gated<kLoops>) : reference_gated_matmul(launch, a);
 }
 
 }  // namespace trireme

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/kernels.h"
@@ -21,15 +22,19 @@ struct ExpertLeaves {
   Sum stack[64];          // in the end: the roots
 
   void collect(const ExpertCombine& a, int64_t row, int64_t column) {
-    const int held = static_cast<int>(a.program->pops.size());
+    const int held = a.held.size();
+    int64_t choice[kMaxExperts];
+    std::fill_n(choice, held, -1);
+    for (int64_t i = row * a.top_k; i < (row + 1) * a.top_k; i++)
+      if (a.place_of[static_cast<size_t>(i)] >= 0) choice[a.experts[static_cast<size_t>(i)] - a.held.begin] = i;
     int count = 0, depth = 0;
     for (int expert = 0; expert < held; expert++) {
-      const auto at = static_cast<size_t>(row * held + expert);
-      const bool zero = a.assignment[at] < 0;
+      const auto at = static_cast<size_t>(choice[expert]);
+      const bool zero = choice[expert] < 0;
       stack[depth++] = {count, zero ? 0 : 1, zero};
       if (!zero) {
-        y[count] = a.y.row(a.assignment[at]) + column;
-        weights[count] = a.weight[at];
+        y[count] = a.y.row(a.place_of[at]) + column;
+        weights[count] = a.weights[at];
         pops[count++] = 0;
       }
       for (int joins = a.program->pops[static_cast<size_t>(expert)]; joins > 0; joins--) {

@@ -16,6 +16,7 @@ void reference_gated_matmul(const Launch& launch, const GatedMatMul& a);
 void reference_rope_append(const Launch& launch, const RopeAppend& a);
 void reference_attention(const Launch& launch, const Attention& a);
 void reference_route(const Launch& launch, const Route& a);
+void reference_place_by_expert(const Launch& launch, const PlaceByExpert& a);
 void reference_expert_combine(const Launch& launch, const ExpertCombine& a);
 
 // The choice of Route for one row; p: [experts] their probabilities, or all NaN.

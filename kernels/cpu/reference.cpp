@@ -30,6 +30,13 @@ void gather_rows(const Launch& launch, const GatherRows& a) {
   for (int64_t i = rows.begin; i < rows.end; i++) std::copy_n(a.row(i), a.out.columns, a.out.row(i));
 }
 
+void take_rows(const Launch& launch, const TakeRows& a) {
+  Range rows = part_of(a.out.rows, launch.part, launch.parts);
+  for (int64_t i = rows.begin; i < rows.end; i++)
+    if (const int32_t row = a.rows[static_cast<size_t>(i)]; row >= 0)
+      std::copy_n(a.x.row(row), a.out.columns, a.out.row(i));
+}
+
 void encode_bf16(const float* x, int64_t columns, int64_t row_bytes, BF16* out) {
   for (int64_t k = 0; k < row_bytes / 2; k++) out[k] = k < columns ? to_bf16(x[k]) : BF16{0};
 }
@@ -282,6 +289,7 @@ void fill_reference(Kernels& kernels) {
   kernels = {.level = "reference",
              .embed = embed,
              .gather_rows = gather_rows,
+             .take_rows = take_rows,
              .rms_norm = rms_norm,
              .encode = encode,
              .matmul = reference_matmul,
@@ -295,6 +303,7 @@ void fill_reference(Kernels& kernels) {
              .add_scaled = add_scaled,
              .scale = scale,
              .route = reference_route,
+             .place_by_expert = reference_place_by_expert,
              .expert_combine = reference_expert_combine,
              .tree_combine = tree_combine,
              .add_norm = add_norm,

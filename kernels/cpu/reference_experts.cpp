@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "base/thread_pool.h"
 #include "kernels/cpu/levels.h"
@@ -47,16 +48,23 @@ void choose(const Route& a, int64_t row, const P& p) {
 constexpr int64_t kExpertColumns = 64;
 constexpr int kExpertDepth = 64;  // roots of a rank and the way down to a leaf, for any int of experts
 
+// The row's choice of an expert, if it has a place; -1: none.
+int64_t choice_of(const ExpertCombine& a, int64_t row, int expert) {
+  for (int64_t i = row * a.top_k; i < (row + 1) * a.top_k; i++)
+    if (a.experts[static_cast<size_t>(i)] == expert && a.place_of[static_cast<size_t>(i)] >= 0) return i;
+  return -1;
+}
+
 void combine_run(const ExpertCombine& a, int64_t row, int64_t column, int64_t count) {
   float stack[kExpertDepth][kExpertColumns];
-  const int64_t held = static_cast<int64_t>(a.program->pops.size());
   int depth = 0;
-  for (int64_t expert = 0; expert < held; expert++) {
-    const auto at = static_cast<size_t>(row * held + expert);
+  for (int expert = a.held.begin; expert < a.held.end; expert++) {
+    const int64_t choice = choice_of(a, row, expert);
+    const auto at = static_cast<size_t>(choice);
     for (int64_t k = 0; k < count; k++)
-      stack[depth][k] = a.assignment[at] < 0 ? 0.0f : a.weight[at] * a.y.row(a.assignment[at])[column + k];
+      stack[depth][k] = choice < 0 ? 0.0f : a.weights[at] * a.y.row(a.place_of[at])[column + k];
     depth++;
-    for (int pops = a.program->pops[static_cast<size_t>(expert)]; pops > 0; pops--, depth--)
+    for (int pops = a.program->pops[static_cast<size_t>(expert - a.held.begin)]; pops > 0; pops--, depth--)
       for (int64_t k = 0; k < count; k++) stack[depth - 2][k] = stack[depth - 2][k] + stack[depth - 1][k];
   }
   for (int root = 0; root < a.program->roots; root++)
@@ -78,6 +86,26 @@ void reference_route(const Launch& launch, const Route& a) {
     for (int64_t e = 0; e < a.logits.columns; e++) lanes[e % 16] += exp_float(x[e] - top);
     float sum = sum_lanes(lanes, 16);
     choose(a, i, [x, top, sum](int expert) { return exp_float(x[expert] - top) / sum; });
+  }
+}
+
+// Counts first, so that every expert's rows stand together.
+void reference_place_by_expert(const Launch& launch, const PlaceByExpert& a) {
+  if (launch.part != 0) return;
+  const int64_t held = std::ssize(a.ends);
+  const auto held_of = [&a, held](size_t choice) {
+    const int64_t e = int64_t{a.experts[choice]} - a.first_expert;
+    return e >= 0 && e < held ? e : -1;
+  };
+  std::fill(a.ends.begin(), a.ends.end(), 0);
+  for (size_t i = 0; i < a.experts.size(); i++)
+    if (const int64_t e = held_of(i); e >= 0) a.ends[static_cast<size_t>(e)]++;
+  std::exclusive_scan(a.ends.begin(), a.ends.end(), a.ends.begin(), 0);  // then each end grows to its own
+  std::fill(a.row_of.begin(), a.row_of.end(), -1);
+  for (size_t i = 0; i < a.experts.size(); i++) {
+    const int64_t e = held_of(i);
+    a.place_of[i] = e < 0 ? -1 : a.ends[static_cast<size_t>(e)]++;
+    if (e >= 0) a.row_of[static_cast<size_t>(a.place_of[i])] = static_cast<int32_t>(i) / a.top_k;
   }
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/each_expert.h"
 #include "kernels/cpu/levels.h"
 #include "kernels/gated.h"
 #include "kernels/packed_layout.h"
@@ -131,9 +132,7 @@ int roots_of(const MatMul& a, UnitSum sum_of, int64_t row, int64_t n, float (&st
   return depth;
 }
 
-}  // namespace
-
-void reference_matmul(const Launch& launch, const MatMul& a) {
+void multiply(const Launch& launch, const MatMul& a) {
   Range mine = part_of(a.w.n, launch.part, launch.parts);
   for (int64_t row = 0; row < a.x.rows; row++)
     for (int64_t n = mine.begin; n < mine.end; n++) {
@@ -143,7 +142,7 @@ void reference_matmul(const Launch& launch, const MatMul& a) {
     }
 }
 
-void reference_gated_matmul(const Launch& launch, const GatedMatMul& a) {
+void multiply_gated(const Launch& launch, const GatedMatMul& a) {
   const UnitSum sum_of = unit_sum(a.product.w.form);
   Range groups = part_of(a.out.columns / kInputGroup, launch.part, launch.parts);
   for (int64_t row = 0; row < a.out.rows; row++)
@@ -160,5 +159,11 @@ void reference_gated_matmul(const Launch& launch, const GatedMatMul& a) {
         std::copy_n(values, kInputGroup, a.out.row(row) + k);
     }
 }
+
+}  // namespace
+
+void reference_matmul(const Launch& launch, const MatMul& a) { each_expert(launch, a, multiply); }
+
+void reference_gated_matmul(const Launch& launch, const GatedMatMul& a) { each_expert(launch, a, multiply_gated); }
 
 }  // namespace trireme

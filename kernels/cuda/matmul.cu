@@ -50,7 +50,8 @@ template <int kRows>
 __global__ void matmul_f32_kernel(MatMul a, Gate gate, Units units) {
   wait_in_line();
   const int64_t panels = gate.panels > 0 ? gate.panels : blocks_of(a.w.n, kOutputs);
-  const int64_t first_row = blockIdx.x / panels * kRows, row = first_row + warp();
+  const int64_t first_row = first_row_of(a, blockIdx.x / panels, kRows), row = first_row + warp();
+  if (first_row < 0) return;
   const int64_t n = blockIdx.x % panels * kOutputs + lane();
   float stack[kTreeDepth];
   const int roots = roots_f32<kRows>(a, units, n, first_row, stack);
@@ -68,7 +69,7 @@ __global__ void matmul_f32_kernel(MatMul a, Gate gate, Units units) {
 template <int kRows>
 void enqueue_f32(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
   const int64_t panels = gate.panels > 0 ? gate.panels : blocks_of(a.w.n, kOutputs);
-  enqueue(launch, blocks_of(a.x.rows, kRows) * panels, kThreads, matmul_f32_kernel<kRows>, a, gate, units);
+  enqueue(launch, row_tiles(a, kRows) * panels, kThreads, matmul_f32_kernel<kRows>, a, gate, units);
 }
 
 // Rows from which tiles are worth their fixed size.
@@ -82,16 +83,17 @@ bool multiply(const Launch& launch, const MatMul& a, const Gate& gate) {
   must(a.w.form != PackedForm::bf16_rows, "plain rows are multiplied by a library");
   must(c.program.roots == 1 || (a.bias.empty() && gate.panels == 0), "of several roots none is the sum");
   const Units units{tree_of(c.program), c.columns.front(), c.columns.back(), c.max_depth};
+  const int64_t rows = rows_of_matrix(a);
   if (a.w.form == PackedForm::f32) {
-    if (a.x.rows == 1)
+    if (rows == 1)
       enqueue_f32<1>(launch, a, gate, units);
-    else if (a.x.rows <= 4)
+    else if (rows <= 4)
       enqueue_f32<4>(launch, a, gate, units);
     else
       enqueue_f32<kMostRows>(launch, a, gate, units);
     return true;
   }
-  if (a.x.rows >= kManyRows && tile_matmul(launch, a, gate, units, kBy)) return true;
+  if (rows >= kManyRows && tile_matmul(launch, a, gate, units, kBy)) return true;
   return stream_matmul(launch, a, gate, units);
 }
 

@@ -2,6 +2,7 @@
 
 #include <type_traits>
 
+#include "kernels/cuda/expert_rows.cuh"
 #include "kernels/cuda/outputs.cuh"
 
 namespace trireme::cuda {

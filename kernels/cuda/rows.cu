@@ -21,6 +21,13 @@ __global__ void gather_rows_kernel(GatherRows a) {
   for (int64_t k = threadIdx.x; k < a.out.columns; k += blockDim.x) a.out.row(row)[k] = from[k];
 }
 
+__global__ void take_rows_kernel(TakeRows a) {
+  wait_in_line();
+  const int64_t row = blockIdx.x, taken = a.rows[row];
+  if (taken < 0) return;
+  for (int64_t k = threadIdx.x; k < a.out.columns; k += blockDim.x) a.out.row(row)[k] = a.x.row(taken)[k];
+}
+
 // A thread a column.
 __global__ void encode_kernel(Encode a) {
   wait_in_line();
@@ -77,6 +84,8 @@ void gather_rows(const Launch& launch, const GatherRows& a) {
   enqueue(launch, a.out.rows, kThreads, gather_rows_kernel, a);
 }
 
+void take_rows(const Launch& launch, const TakeRows& a) { enqueue(launch, a.out.rows, kThreads, take_rows_kernel, a); }
+
 void encode(const Launch& launch, const Encode& a) {
   if (a.out.form == ActivationForm::f32) return;
   enqueue(launch, blocks_of(a.x.rows * blocks_of(a.x.columns, kWarp) * kWarp, kThreads), kThreads, encode_kernel, a);
@@ -104,6 +113,7 @@ void gated_mul(const Launch& launch, const GatedMul& a) {
 void fill_rows(Kernels& kernels) {
   kernels.embed = embed;
   kernels.gather_rows = gather_rows;
+  kernels.take_rows = take_rows;
   kernels.encode = encode;
   kernels.gated_mul = gated_mul;
   kernels.add_bias = add_bias;

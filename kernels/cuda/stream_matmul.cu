@@ -89,8 +89,9 @@ __global__ void __launch_bounds__(kThreads, kRows == kTensorRows ? 2 : 1)
     stream_matmul_kernel(MatMul a, Gate gate, Units units, Places places) {
   constexpr int kTiles = kRows / kTensorRows, kRing = ring_steps(kForm, kPanels, kDeep);
   constexpr int kStride = sums_stride(kPanels), kOutputs = kPanels * kPanel;
-  const int64_t groups = blocks_of(a.w.n, kOutputs), first_row = blockIdx.x / groups * kRows;
-  const int64_t block = blockIdx.x % groups;
+  const int64_t groups = blocks_of(a.w.n, kOutputs), block = blockIdx.x % groups;
+  const int64_t first_row = first_row_of(a, blockIdx.x / groups, kRows);
+  if (first_row < 0) return;
   int64_t panels[kPanels];
   UNROLL
   for (int p = 0; p < kPanels; p++) panels[p] = panel_of(gate, block, kPanels, p);
@@ -168,7 +169,7 @@ bool enqueue_stream(const Launch& launch, const MatMul& a, const Gate& gate, con
   const Places places = places_of<kForm, kPanels, kRows, kDeep>(a.w, units);
   const int64_t shared = int64_t{kStreams} * places.ring + places.sums + places.stacks;
   if (shared > most_shared()) return false;
-  enqueue_shared(launch, blocks_of(a.x.rows, kRows) * blocks_of(a.w.n, kPanels * kPanel), kThreads, shared,
+  enqueue_shared(launch, row_tiles(a, kRows) * blocks_of(a.w.n, kPanels * kPanel), kThreads, shared,
                  stream_matmul_kernel<kForm, kPanels, kRows, kDeep>, a, gate, units, places);
   return true;
 }
@@ -182,15 +183,16 @@ template <PackedForm kForm>
 bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
   constexpr bool kQuick = kForm == PackedForm::bf16 || kForm == PackedForm::e4m3_groups;
   const bool gates = gate.panels > 0;
-  if (gates && !kQuick && a.w.n < kManyOutputs && a.x.rows <= 16) return false;
+  const int64_t rows = rows_of_matrix(a);
+  if (gates && !kQuick && a.w.n < kManyOutputs && rows <= 16) return false;
   const bool wide = a.w.n >= kManyOutputs || gates;
-  const auto are_few = [&a](int panels) { return blocks_of(a.w.n, panels * kPanel) <= kSms / 2; };
-  if (a.x.rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, gate, units)) return true;
+  const auto are_few = [&](int panels) { return row_tiles(a, 16) * blocks_of(a.w.n, panels * kPanel) <= kSms / 2; };
+  if (rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, gate, units)) return true;
   if constexpr (kForm != PackedForm::bf16)
-    if (a.x.rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, gate, units)) return true;
+    if (rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, gate, units)) return true;
   if constexpr (kForm == PackedForm::bf16)
-    if (a.x.rows > 8 && are_few(2) && enqueue_stream<kForm, 2, 16, true>(launch, a, gate, units)) return true;
-  if (a.x.rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, gate, units)) return true;
+    if (rows > 8 && are_few(2) && enqueue_stream<kForm, 2, 16, true>(launch, a, gate, units)) return true;
+  if (rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, gate, units)) return true;
   if (wide && enqueue_stream<kForm, 2, 8>(launch, a, gate, units)) return true;
   if (gates) return false;
   if (are_few(1) && enqueue_stream<kForm, 1, 8, true>(launch, a, gate, units)) return true;

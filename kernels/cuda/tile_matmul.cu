@@ -110,7 +110,7 @@ struct TileSteps {
   Steps<kForm> coming;
 
   __device__ TileSteps(const MatMul& a, const Gate& gate, const Units& all, const UnitRun& run,
-                       const StepShape& of_step, int bytes, const TileIndex& tile)
+                       const StepShape& of_step, int bytes, const TileIndex& tile, int64_t first_row)
       : units(all),
         shape(of_step),
         ring(block_memory()),
@@ -119,7 +119,7 @@ struct TileSteps {
         half(warp() / kTilePanels),
         panel_copy(a.w, shape, panel_of(gate, tile.outputs, kTilePanels, copied()),
                    static_cast<int>(threadIdx.x) % kTeam),
-        row_copy(a.x, tile.rows * kRows, static_cast<int>(threadIdx.x), all),
+        row_copy(a.x, first_row, static_cast<int>(threadIdx.x), all),
         coming(all, run.first, 1, run.last) {
     Steps<kForm> early = coming;  // weights, which nobody writes
     for (int i = 0; i < kAhead && !early.done(); i++, early.next()) copy_weights(early, ring + i * step);
@@ -232,15 +232,15 @@ __device__ void write_roots(const Waiting<kTiles>& waiting, int depth, Sums<kTil
 
 // Gate and up of a row are in different warps' registers: they meet in shared memory.
 template <int kRows, int kTiles>
-__device__ void write_gated(const MatMul& a, const Gate& gate, const TileIndex& tile, int of_tile, int half,
-                            const Sums<kTiles>& sums, float* shared) {
+__device__ void write_gated(const MatMul& a, const Gate& gate, int64_t first_row, int64_t outputs, int of_tile,
+                            int half, const Sums<kTiles>& sums, float* shared) {
   constexpr int kStride = kTilePanels * kPanel + 4, kGates = kTilePanels / 2;
   __syncthreads();  // nobody's sums wait there any more
   put_sums<kTiles>(sums, shared + half * kRows / 2 * kStride + of_tile * kPanel, kStride);
   __syncthreads();
   for (int item = warp(); item < kRows * kGates; item += kThreads / kWarp) {
     const int of_rows = item / kGates, panel = item % kGates;
-    const int64_t row = tile.rows * kRows + of_rows, column = (tile.outputs * kGates + panel) * kPanel + lane();
+    const int64_t row = first_row + of_rows, column = (outputs * kGates + panel) * kPanel + lane();
     const float* both = shared + of_rows * kStride + panel * kPanel + lane();
     if (row < a.x.rows && column < gate.panels * kPanel)
       put_gated(a, gate, row, column, both[0], both[kGates * kPanel]);
@@ -254,10 +254,12 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int64_t tile_number = blockIdx.x / static_cast<unsigned>(split.parts);
   const int part = static_cast<int>(blockIdx.x % static_cast<unsigned>(split.parts));
   const TileIndex tile = tile_of(tile_number, row_tiles, blocks_of(a.w.n, kTilePanels * kPanel));
+  const int64_t first_row = first_row_of(a, tile.rows, kRows);
+  if (first_row < 0) return;
   const UnitRun run = units_of_part(split, units.tree.nodes, part);
-  TileSteps<kForm, kRows, kBy> steps(a, gate, units, run, shape, step, tile);
+  TileSteps<kForm, kRows, kBy> steps(a, gate, units, run, shape, step, tile, first_row);
   const int64_t my_panel = panel_of(gate, tile.outputs, kTilePanels, steps.of_tile);
-  const int64_t my_row = tile.rows * kRows + steps.half * kRows / 2;
+  const int64_t my_row = first_row + steps.half * kRows / 2;
   const bool exists = my_panel * kPanel < a.w.n;
   const Waiting<kTiles> waiting{reinterpret_cast<float*>(steps.ring + steps.kRing * step),
                                 {a, my_row + lane() % 4 * 2, my_panel * kPanel + lane() / 4 * 4}};
@@ -294,7 +296,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       }))
     return;
   if (gate.panels > 0)
-    write_gated<kRows, kTiles>(a, gate, tile, steps.of_tile, steps.half, newest, waiting.shared);
+    write_gated<kRows, kTiles>(a, gate, first_row, tile.outputs, steps.of_tile, steps.half, newest, waiting.shared);
   else
     write_roots<kTiles>(waiting, depth, newest);
 }
@@ -305,16 +307,18 @@ bool enqueue_tile(const Launch& launch, const MatMul& a, const Gate& gate, const
   const int step = shape.step(kTilePanels, kRows, row_pieces(kForm));
   const int64_t shared = ring_of_tile(kForm, kRows) * step + kSharedSums * sums_bytes<kRows>();
   if (shared > most_shared()) return false;
-  const int64_t row_tiles = blocks_of(a.x.rows, kRows), tiles = row_tiles * blocks_of(a.w.n, kTilePanels * kPanel);
-  const Split split = split_of(launch, tiles, sums_bytes<kRows>(), units, a.contraction->program.roots);
+  const int64_t row_count = row_tiles(a, kRows), tiles = row_count * blocks_of(a.w.n, kTilePanels * kPanel);
+  const Split split = a.experts.ends.empty()
+                          ? split_of(launch, tiles, sums_bytes<kRows>(), units, a.contraction->program.roots)
+                          : Split{};
   enqueue_shared(launch, tiles * split.parts, kThreads, shared, tile_matmul_kernel<kForm, kRows, kBy>, a, gate, units,
-                 split, shape, step, row_tiles);
+                 split, shape, step, row_count);
   return true;
 }
 
 template <PackedForm kForm, By kBy>
 bool enqueue_tile_form(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
-  if (a.x.rows > 64 && enqueue_tile<kForm, 128, kBy>(launch, a, gate, units)) return true;
+  if (rows_of_matrix(a) > 64 && enqueue_tile<kForm, 128, kBy>(launch, a, gate, units)) return true;
   return enqueue_tile<kForm, 64, kBy>(launch, a, gate, units);
 }
 

@@ -4,7 +4,6 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "base/error.h"
@@ -28,28 +27,11 @@ std::vector<UnitRange> ranges(int units, int tp) {
   return held;
 }
 
-// What a row of a step takes of a rank's scratch memory.
-struct ScratchShape {
-  // In floats: normed, qkv, attended, gate_up, activated, squares, router, gathered, mixed.
-  std::array<int64_t, 9> columns;
-  int64_t encoded_bytes = 0;
+int64_t squares_of_row(const ModelConfig& c) { return c.qk_norm == QkNorm::row ? c.num_heads + c.num_kv_heads : 0; }
 
-  ScratchShape(const ModelConfig& c, const RankShare& share) {
-    const int64_t heads = int64_t{share.num_heads} * c.head_dim, kv = int64_t{share.num_kv_heads} * c.head_dim;
-    const int64_t experts = c.num_experts, hidden = c.hidden_size;
-    const int64_t mlp = experts > 0 ? c.intermediate_size : share.intermediate;
-    const int64_t squares = c.qk_norm == QkNorm::row ? c.num_heads + c.num_kv_heads : 0;
-    const int64_t held = experts > 0 ? share.mlp.size() : 0;
-    const int64_t most = std::min<int64_t>(c.experts_per_token, held);  // experts of a row that this rank can hold
-    columns = {hidden, heads + 2 * kv, heads, 2 * mlp, mlp, squares, experts, experts > 0 ? hidden : 0, most * hidden};
-    for (int64_t input : {hidden, heads, mlp})
-      for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8})
-        encoded_bytes = std::max(encoded_bytes, activation_row_bytes(form, input));
-  }
-  int64_t row_bytes() const {
-    return encoded_bytes + std::accumulate(columns.begin(), columns.end(), int64_t{0}) * int64_t{sizeof(float)};
-  }
-};
+int64_t mlp_columns_of(const ModelConfig& c, const RankShare& share) {
+  return c.num_experts > 0 ? c.intermediate_size : share.intermediate;
+}
 
 // The contraction of `down`: the units held, or the inside of one expert.
 Contraction over_intermediate(const ModelConfig& c, const UnitTable& units, const RankShare& share) {
@@ -86,21 +68,20 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
       share_(RankShare::of(config, units, place.tp, place.tp_rank)),
       attention_scale_(config.attention_scale > 0 ? static_cast<float>(config.attention_scale)
                                                   : 1.0f / std::sqrt(static_cast<float>(config.head_dim))),
-      mlp_columns_(config.num_experts > 0 ? config.intermediate_size : share_.intermediate),
+      mlp_columns_(mlp_columns_of(config, share_)),
       over_hidden_(contraction(config.hidden_size, units.hidden_unit_columns)),
       over_heads_(contraction(int64_t{config.num_heads} * config.head_dim, units.heads_per_unit * config.head_dim,
                               share_.attention)),
       over_intermediate_(over_intermediate(config, units, share_)),
-      reduce_heads_(group, device, kernels, units.attention_units, ranges(units.attention_units, place.tp),
-                    config.hidden_size, limits.rows),
+      reduce_attention_(group, device, kernels, units.attention_units, ranges(units.attention_units, place.tp),
+                        config.hidden_size, limits.rows),
       reduce_mlp_(group, device, kernels, units.mlp_units, ranges(units.mlp_units, place.tp), config.hidden_size,
                   limits.rows),
       kv_head_of_(upload_kv_heads(config, share_, device)),
       owned_tokens_(device, static_cast<size_t>(limits.rows), "tokens"),
       token_places_(device, static_cast<size_t>(limits.rows), "places of tokens"),
       shown_(device, static_cast<size_t>(place.tp), "windows"),
-      head_input_(device, 1, "rows of logits"),
-      head_places_(device, static_cast<size_t>(limits.logit_rows), "rows of logits"),
+      head_rows_(device, static_cast<size_t>(limits.logit_rows), "rows of logits"),
       tokens_of_(static_cast<size_t>(place.tp)) {
   for (int r = 0; r < place.tp; r++) shares_.push_back(RankShare::of(config, units, place.tp, r));
   for (int i = place.first_layer; i < place.end_layer; i++) {
@@ -113,27 +94,50 @@ Stage::Stage(const ModelConfig& config, const UnitTable& units, const StagePlace
   take_scratch(limits, units);
 }
 
-// Every buffer of a step, and their sizes, in one place.
+Stage::ScratchRow Stage::scratch_row(const ModelConfig& c, const RankShare& share) {
+  const int64_t heads = int64_t{share.num_heads} * c.head_dim, kv = int64_t{share.num_kv_heads} * c.head_dim;
+  const int64_t hidden = c.hidden_size, mlp = mlp_columns_of(c, share);
+  const int64_t places = c.num_experts > 0 ? ExpertPlaces::of_row(c.experts_per_token, share.mlp) : 0;
+  const int64_t gates = c.num_experts > 0 ? places : 1;  // rows of an MLP
+  ScratchRow row{{{{&Stage::normed_, hidden},
+                   {&Stage::qkv_, heads + 2 * kv},
+                   {&Stage::attended_, heads},
+                   {&Stage::gate_up_, gates * 2 * mlp},
+                   {&Stage::activated_, gates * mlp},
+                   {&Stage::squares_, squares_of_row(c)},
+                   {&Stage::router_, c.num_experts},
+                   {&Stage::mixed_, places * hidden}}}};
+  for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8})
+    row.encoded_bytes =
+        std::max({row.encoded_bytes, activation_row_bytes(form, heads), gates * activation_row_bytes(form, mlp),
+                  std::max(int64_t{1}, places) * activation_row_bytes(form, hidden)});
+  return row;
+}
+
+int64_t Stage::ScratchRow::bytes() const {
+  int64_t sum = encoded_bytes;
+  for (const auto& [buffer, floats] : buffers) sum += floats * int64_t{sizeof(float)};
+  return sum;
+}
+
 void Stage::take_scratch(const StepLimits& limits, const UnitTable& units) {
-  const ScratchShape shape(config_, share_);
-  memory_ =
-      device_.allocate(static_cast<size_t>(limits.rows * shape.row_bytes()) + kScratchAlignment * shape.columns.size(),
-                       "a step's activations");
+  const ScratchRow row = scratch_row(config_, share_);
+  memory_ = device_.allocate(static_cast<size_t>(limits.rows * row.bytes()) + kScratchAlignment * row.buffers.size(),
+                             "a step's activations");
   encoded_ = memory_.data();
-  float** const places[] = {&normed_,  &qkv_,    &attended_, &gate_up_, &activated_,
-                            &squares_, &router_, &gathered_, &mixed_};
-  float* next = reinterpret_cast<float*>(encoded_ + limits.rows * shape.encoded_bytes);
-  for (size_t i = 0; i < std::size(places); i++)
-    *places[i] = std::exchange(next, next + aligned_floats(limits.rows * shape.columns[i]));
+  float* next = reinterpret_cast<float*>(encoded_ + limits.rows * row.encoded_bytes);
+  for (const auto& [buffer, floats] : row.buffers)
+    this->*buffer = std::exchange(next, next + aligned_floats(limits.rows * floats));
   if (config_.num_experts == 0) return;
   over_experts_ = over_units(units.mlp_units, share_.mlp);
-  expert_rows_ = {device_, limits.rows, config_.experts_per_token, share_.mlp};
+  expert_places_ = {device_, limits.rows, config_.experts_per_token, share_.mlp};
 }
 
 int64_t Stage::scratch_bytes(const ModelConfig& config, const UnitTable& units, const StagePlace& place,
                              const StepLimits& limits) {
-  const ScratchShape shape(config, RankShare::of(config, units, place.tp, place.tp_rank));
-  int64_t bytes = limits.rows * shape.row_bytes();
+  const RankShare share = RankShare::of(config, units, place.tp, place.tp_rank);
+  int64_t bytes = limits.rows * scratch_row(config, share).bytes();
+  if (config.num_experts > 0) bytes += ExpertPlaces::bytes(limits.rows, config.experts_per_token, share.mlp);
   if (place.tp > 1) return bytes;  // the group has windows
   for (int count : {units.attention_units, units.mlp_units})
     bytes += static_cast<int64_t>(TreeReduce::window_bytes(count, ranges(count, 1), config.hidden_size, limits.rows));
@@ -142,9 +146,9 @@ int64_t Stage::scratch_bytes(const ModelConfig& config, const UnitTable& units, 
 
 size_t Stage::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
   if (tp == 1) return 0;
-  const int64_t squares = config.qk_norm == QkNorm::row ? config.num_heads + config.num_kv_heads : 0;
   // Embedding rows, and sums of squares of heads.
-  size_t bytes = static_cast<size_t>(limits.rows * std::max(config.hidden_size, squares)) * sizeof(float);
+  size_t bytes =
+      static_cast<size_t>(limits.rows * std::max(config.hidden_size, squares_of_row(config))) * sizeof(float);
   for (int count : {units.attention_units, units.mlp_units})
     bytes = std::max(bytes, TreeReduce::window_bytes(count, ranges(count, tp), config.hidden_size, limits.rows));
   return bytes;
@@ -161,10 +165,10 @@ void Stage::forward(const StepBatch& batch, MatrixView<float> x) {
     const LayerWeights& layer = weights_.layers[i];
 
     attend(in, layer, layers_[i], cache_.pages(static_cast<int>(i)), batch);
-    in = add_residual(reduce_heads_, layer.o_bias, layer.post_attention_norm, x, mlp_of(layer));
+    in = reduce_add_norm(reduce_attention_, layer.o_bias, layer.post_attention_norm, x, mlp_of(layer));
 
     config_.num_experts > 0 ? mix_experts(in, layer) : mlp(in, layer);
-    in = add_residual(reduce_mlp_, layer.down_bias, layer.post_mlp_norm, x, attention_of(i + 1));
+    in = reduce_add_norm(reduce_mlp_, layer.down_bias, layer.post_mlp_norm, x, attention_of(i + 1));
   }
   group_.even_out();
 }
@@ -179,29 +183,27 @@ void Stage::attend(const Input& in, const LayerWeights& layer, const LayerPlan& 
       v(qkv_ + heads + kv, rows, kv, qkv.stride);
   MatrixView<float> attended(attended_, rows, heads);
 
-  project(in, layer.qkv, layer.qkv_bias, qkv);
+  column_parallel(in, layer.qkv, layer.qkv_bias, qkv);
   if (config_.qk_norm == QkNorm::head) normalize_heads(q, k, layer);
   if (config_.qk_norm == QkNorm::row) normalize_rows(q, k, layer);
   device_.launch(kernels_.rope_append, RopeAppend{q, k, v, batch.angles, batch.slots, plan.rope, pages});
-  const Activations o_input = form_of(attended, layer.o);
+  const Activations o_input = activations_for(attended, layer.o);
   const bool encodes = config_.head_dim % kInputGroup == 0;  // no group of an encoding is two heads'
   device_.launch(kernels_.attention, Attention{q, batch.spans, kv_head_of_.span<int32_t>(), attention_scale_,
                                                static_cast<float>(config_.attention_softcap), plan.window, pages,
                                                attended, encodes ? to_encode(o_input) : Activations{}});
-  product(encodes ? o_input : encoded(attended, layer.o), layer.o, over_heads_, reduce_heads_.roots(),
-          config_.hidden_size, reduce_heads_.root_stride(rows));
+  row_parallel(encodes ? o_input : encoded(attended, layer.o), layer.o, over_heads_, reduce_attention_);
 }
 
 // Leaves this rank's roots of down.
 void Stage::mlp(const Input& in, const LayerWeights& layer) {
-  product(gated(in, layer.gate_up, layer.gate_up_bias, layer.down), layer.down, over_intermediate_, reduce_mlp_.roots(),
-          config_.hidden_size, reduce_mlp_.root_stride(in.x.rows));
+  row_parallel(gated(in, layer.gate_up, layer.gate_up_bias, layer.down), layer.down, over_intermediate_, reduce_mlp_);
 }
 
 // x += residual_multiplier * norm(the sum of all ranks' roots + bias), of which most families have the sum alone; then
 // the input of the next sublayer.
-Stage::Input Stage::add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
-                                 MatrixView<float> x, const Sublayer& next) {
+Stage::Input Stage::reduce_add_norm(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
+                                    MatrixView<float> x, const Sublayer& next) {
   const auto multiplier = static_cast<float>(config_.residual_multiplier);
   if (bias.empty() && post_norm.empty() && multiplier == 1) {
     if (next.norm.empty()) return reduce.add_to(x), normed(x, next);
@@ -232,11 +234,9 @@ void Stage::normalize_heads(MatrixView<float> q, MatrixView<float> k, const Laye
 
 void Stage::head(MatrixView<const float> x, std::span<const int32_t> rows, MatrixView<float> logits) {
   MatrixView<float> wanted(normed_, static_cast<int64_t>(rows.size()), config_.hidden_size);
-  head_places_.clear();
-  head_input_.clear();
-  head_input_.push_back(x.data);
-  for (int32_t row : rows) head_places_.push_back({0, row});
-  device_.launch(kernels_.gather_rows, GatherRows{head_input_, x.stride, head_places_, wanted});
+  head_rows_.clear();
+  for (int32_t row : rows) head_rows_.push_back(row);
+  device_.launch(kernels_.take_rows, TakeRows{x, head_rows_, wanted});
   norm(wanted, weights_.final_norm, wanted);
   if (weights_.head.n == 0) return;
   product(encoded(wanted, weights_.head), weights_.head, over_hidden_, logits.data, logits.stride, 0);
@@ -300,11 +300,12 @@ Stage::Input Stage::normed(MatrixView<const float> x, const Sublayer& sublayer) 
 
 RmsNorm Stage::norm_into(MatrixView<const float> x, const Sublayer& sublayer) const {
   const MatrixView<float> out(normed_, x.rows, x.columns);
-  return {x, sublayer.norm, static_cast<float>(config_.rms_norm_eps), out, to_encode(form_of(out, *sublayer.w))};
+  return {x, sublayer.norm, static_cast<float>(config_.rms_norm_eps), out,
+          to_encode(activations_for(out, *sublayer.w))};
 }
 
 Stage::Input Stage::input_of(const RmsNorm& norm, const Sublayer& sublayer) const {
-  return {norm.out, form_of(norm.out, *sublayer.w)};
+  return {norm.out, activations_for(norm.out, *sublayer.w)};
 }
 
 // activation(gate) * up, as products with `down` take it: in one operation where both are one matrix and its panels let
@@ -316,49 +317,58 @@ Activations Stage::gated(const Input& in, const Projection& gate_up, std::span<c
   const PackedView& w = first_of(gate_up);
   if (gate_up.parts.size() == 1 && can_gate(w, device_.team())) {
     // Not to where the product's inputs are: blocks that are done leave theirs while others read.
-    Activations next = form_of(out, down);
+    Activations next = activations_for(out, down);
     next.data = reinterpret_cast<std::byte*>(activated_);
-    device_.launch(
-        kernels_.gated_matmul,
-        GatedMatMul{
-            {in.encoded, w, &over_hidden_, gate_up_, 2 * columns, 0, bias}, config_.activation, out, to_encode(next)});
+    device_.launch(kernels_.gated_matmul,
+                   GatedMatMul{{in.encoded, w, &over_hidden_, gate_up_, 2 * columns, 0, bias, experts_of(w, rows)},
+                               config_.activation,
+                               out,
+                               to_encode(next)});
     return next;
   }
   const MatrixView<float> both(gate_up_, rows, 2 * columns);
   const MatrixView<const float> gate(gate_up_, rows, columns, both.stride),
       up(gate_up_ + columns, rows, columns, both.stride);
-  project(in, gate_up, bias, both);
-  const Activations next = form_of(out, down);
+  column_parallel(in, gate_up, bias, both);
+  const Activations next = activations_for(out, down);
   device_.launch(kernels_.gated_mul, GatedMul{config_.activation, gate, up, out, to_encode(next)});
   return next;
 }
 
 Activations Stage::encoded(MatrixView<const float> x, const PackedView& w) {
-  const Activations in = form_of(x, w);
+  const Activations in = activations_for(x, w);
   if (in.form != ActivationForm::f32) device_.launch(kernels_.encode, Encode{x, in});
   return in;
 }
 
 // Where x stands in the form that products with w take: in place, or to be encoded.
-Activations Stage::form_of(MatrixView<const float> x, const PackedView& w) const {
+Activations Stage::activations_for(MatrixView<const float> x, const PackedView& w) const {
   const ActivationForm form = activation_form(w.form);
   if (form != ActivationForm::f32) return {form, encoded_, x.rows, x.columns, activation_row_bytes(form, x.columns)};
   auto* data = reinterpret_cast<std::byte*>(const_cast<float*>(x.data));  // read only: products take all as bytes
   return {form, data, x.rows, x.columns, x.stride * static_cast<int64_t>(sizeof(float))};
 }
 
-void Stage::project(Input in, const Projection& projection, std::span<const float> bias, MatrixView<float> out) {
+void Stage::column_parallel(Input in, const Projection& projection, std::span<const float> bias,
+                            MatrixView<float> out) {
   for (const auto& part : projection.parts) {
     if (activation_form(part.w.form) != in.encoded.form) in.encoded = encoded(in.x, part.w);
     const auto first = static_cast<size_t>(part.first_output), n = static_cast<size_t>(part.w.n);
-    device_.launch(kernels_.matmul, MatMul{in.encoded, part.w, &over_hidden_, out.data + first, out.stride, 0,
-                                           bias.empty() ? bias : bias.subspan(first, n)});
+    device_.launch(kernels_.matmul,
+                   MatMul{in.encoded, part.w, &over_hidden_, out.data + first, out.stride, 0,
+                          bias.empty() ? bias : bias.subspan(first, n), experts_of(part.w, in.x.rows)});
   }
+}
+
+// Leaves this rank's roots where the group sums them.
+void Stage::row_parallel(const Activations& in, const PackedView& w, const Contraction& contraction,
+                         TreeReduce& reduce) {
+  product(in, w, contraction, reduce.roots(), config_.hidden_size, reduce.root_stride(in.rows));
 }
 
 void Stage::product(const Activations& in, const PackedView& w, const Contraction& contraction, float* y,
                     int64_t y_stride, int64_t root_stride) {
-  device_.launch(kernels_.matmul, MatMul{in, w, &contraction, y, y_stride, root_stride});
+  device_.launch(kernels_.matmul, MatMul{in, w, &contraction, y, y_stride, root_stride, {}, experts_of(w, in.rows)});
 }
 
 }  // namespace trireme

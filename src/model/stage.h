@@ -1,32 +1,21 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "comm/tree_reduce.h"
 #include "device/pinned_vector.h"
 #include "kernels/kernels.h"
-#include "model/expert_rows.h"
+#include "model/expert_places.h"
 #include "model/kv_cache.h"
 #include "model/rope.h"
+#include "model/step_batch.h"
 #include "model/weights.h"
 
 namespace trireme {
-
-// The rows of one step, equal on every rank of a replica. All arrays belong to the caller.
-struct StepBatch {
-  std::span<const int32_t> tokens;       // [rows]
-  std::span<const int32_t> angles;       // [rows] row of the RoPE table: the position, or that in the long set
-  std::span<const int64_t> slots;        // [rows] where K and V go
-  std::span<const AttentionSpan> spans;  // cover every row once, in order
-};
-
-// How large a step may be; every buffer is sized by it at start.
-struct StepLimits {
-  int64_t rows = 0;        // tokens of a step
-  int64_t logit_rows = 0;  // rows whose logits are computed at once
-};
 
 // One rank's share of one pipeline stage: the layers' arithmetic. The same code runs on every device; the tables it was
 // given at set-up decide where. Nothing here allocates, locks or logs.
@@ -51,10 +40,10 @@ class Stage {
   // Written by the first stage, else what the stage before sent.
   void forward(const StepBatch& batch, MatrixView<float> x);
 
-  // Whether steps of so many rows launch the same operations, so that a device may repeat them: the choice of experts
-  // passes through the host, exchanges do unless they are operations themselves, and a GroupSum always.
+  // Whether steps of so many rows launch the same operations, so that a device may repeat them: exchanges pass through
+  // the host unless they are operations themselves, and a GroupSum always.
   bool repeats(int64_t rows) const {
-    return config_.num_experts == 0 && (place_.tp == 1 || (group_.is_operation() && !reduce_mlp_.by_group_sum(rows)));
+    return place_.tp == 1 || (group_.is_operation() && !reduce_mlp_.by_group_sum(rows));
   }
 
   // Last stage: the raw logits of the given rows of x for this rank's vocabulary: [rows given, tokens held].
@@ -80,6 +69,14 @@ class Stage {
     const PackedView* w = nullptr;
   };
 
+  // What a row of a step takes of scratch memory: every buffer, and its floats.
+  struct ScratchRow {
+    std::array<std::pair<float * Stage::*, int64_t>, 8> buffers;
+    int64_t encoded_bytes = 0;
+    int64_t bytes() const;
+  };
+  static ScratchRow scratch_row(const ModelConfig& config, const RankShare& share);
+
   void share_tokens(std::span<const int32_t> tokens);
   void embed(const StepBatch& batch, MatrixView<float> x);
   void embed_together(MatrixView<float> x);
@@ -88,8 +85,8 @@ class Stage {
               const StepBatch& batch);
   void mlp(const Input& in, const LayerWeights& layer);
   void mix_experts(const Input& in, const LayerWeights& layer);
-  Input add_residual(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
-                     MatrixView<float> x, const Sublayer& next);
+  Input reduce_add_norm(TreeReduce& reduce, std::span<const float> bias, std::span<const float> post_norm,
+                        MatrixView<float> x, const Sublayer& next);
   Sublayer attention_of(size_t layer) const;
   Sublayer mlp_of(const LayerWeights& layer) const;
   void normalize_heads(MatrixView<float> q, MatrixView<float> k, const LayerWeights& layer);
@@ -103,8 +100,10 @@ class Stage {
   Input input_of(const RmsNorm& norm, const Sublayer& sublayer) const;
   Activations gated(const Input& in, const Projection& gate_up, std::span<const float> bias, const PackedView& down);
   Activations encoded(MatrixView<const float> x, const PackedView& w);
-  Activations form_of(MatrixView<const float> x, const PackedView& w) const;
-  void project(Input in, const Projection& projection, std::span<const float> bias, MatrixView<float> out);
+  Activations activations_for(MatrixView<const float> x, const PackedView& w) const;
+  ExpertRows experts_of(const PackedView& w, int64_t rows) const;
+  void column_parallel(Input in, const Projection& projection, std::span<const float> bias, MatrixView<float> out);
+  void row_parallel(const Activations& in, const PackedView& w, const Contraction& contraction, TreeReduce& reduce);
   void product(const Activations& in, const PackedView& w, const Contraction& contraction, float* y, int64_t y_stride,
                int64_t root_stride);
 
@@ -121,28 +120,27 @@ class Stage {
   float attention_scale_ = 0;
   int64_t mlp_columns_ = 0;  // of gate and of up, of one expert
   Contraction over_hidden_, over_heads_, over_intermediate_;
-  TreeReduce reduce_heads_, reduce_mlp_;
+  TreeReduce reduce_attention_, reduce_mlp_;
   TreeProgram over_experts_;  // held
-  ExpertRows expert_rows_;
+  ExpertPlaces expert_places_;
   Buffer kv_head_of_;  // [heads held] int32
 
-  // Scratch, [rows, ...] of the largest step.
+  // Scratch, [rows, ...] of the largest step; [places, ...] where there are experts: a row stands once for each of
+  // those it chose and the rank holds.
   Buffer memory_;
   float* normed_ = nullptr;                   // [rows, hidden]
   float* qkv_ = nullptr;                      // [rows, (heads + 2 kv_heads) * head_dim]
   float* attended_ = nullptr;                 // [rows, heads * head_dim]
-  float* gate_up_ = nullptr;                  // [rows, 2 * mlp_columns]
-  float* activated_ = nullptr;                // [rows, mlp_columns]
+  float* gate_up_ = nullptr;                  // [rows or places, 2 * mlp_columns]
+  float* activated_ = nullptr;                // [rows or places, mlp_columns]
   float* squares_ = nullptr;                  // [rows, heads + kv_heads] of all ranks; norms of whole q and k rows
   float* router_ = nullptr;                   // [rows, experts]
-  float* gathered_ = nullptr;                 // [rows, hidden] inputs of one expert
-  float* mixed_ = nullptr;                    // [rows * experts per token, hidden] outputs, an expert after the other
-  std::byte* encoded_ = nullptr;              // [rows, widest input] in any activation form
+  float* mixed_ = nullptr;                    // [places, hidden] inputs of experts, then their outputs
+  std::byte* encoded_ = nullptr;              // [rows or places, widest input] in any activation form
   PinnedVector<int32_t> owned_tokens_;        // [rows] tokens of this step that this rank embeds, then kNoToken
   PinnedVector<RowPlace> token_places_;       // [rows] rank and place of a token's embedding
   PinnedVector<const float*> shown_;          // [tp] where they are
-  PinnedVector<const float*> head_input_;     // [1]
-  PinnedVector<RowPlace> head_places_;        // [logit_rows]
+  PinnedVector<int32_t> head_rows_;           // [logit_rows]
   std::vector<int32_t> tokens_of_;            // [tp] of this step, how many
   std::vector<Collective::Piece> to_, from_;  // [tp]
 };

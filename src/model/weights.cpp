@@ -46,23 +46,25 @@ class Layout {
   }
 
   // The units held of one or several row-cut matrices, each at its first output.
-  Projection projection(std::initializer_list<Source> sources) {
+  Projection projection(const std::vector<Source>& sources) {
     Projection p;
-    std::vector<std::vector<Source>> held;  // of each part
-    for (Source s : sources) {
-      PackedView w = form_of(*s.tensor);
-      w.k = s.tensor->columns;
-      if (p.parts.empty() || !p.parts.back().w.same_form(w)) {
-        p.parts.push_back({w, p.outputs});
-        held.emplace_back();
-      }
-      s.first_row = p.parts.back().w.n;
-      held.back().push_back(s);
-      p.parts.back().w.n += rows_held(s);
-      p.outputs += rows_held(s);
-    }
+    std::vector<std::vector<Source>> held = divide(sources, packing_, p);
     for (size_t i = 0; i < p.parts.size(); i++) place(p.parts[i].w, std::move(held[i]));
     return p;
+  }
+  // The same of each unit held, which is an expert: a part of one after the other.
+  Projection projections(std::vector<Source> sources) {
+    const UnitRange experts = sources.front().units;
+    Projection first;
+    std::vector<std::vector<std::vector<Source>>> held;  // [experts][parts]
+    for (int e = experts.begin; e < experts.end; e++) {
+      for (Source& s : sources) s.units = {e, e + 1};
+      first = {};
+      held.push_back(divide(sources, own_packing(), first));
+    }
+    for (size_t i = 0; i < first.parts.size(); i++)
+      place_experts(first.parts[i].w, experts.size(), [&](size_t e) { return std::move(held[e][i]); });
+    return first;
   }
 
   // A matrix that every rank holds whole, and multiplies in FP32 whatever the mode: the router of experts.
@@ -76,10 +78,20 @@ class Layout {
 
   PackedView columns(const std::string& name, int64_t rows, int64_t columns, int64_t unit_columns, UnitRange units) {
     const TensorInfo& t = expect(name, rows, columns, UnitAxis::columns, unit_columns);
-    PackedView w = form_of(t);
+    PackedView w = form_of(t, packing_);
     w.n = rows;
     w.k = std::min(units.end * t.unit_columns, columns) - units.begin * t.unit_columns;
     place(w, {{&t, units}});
+    return w;
+  }
+  PackedView columns_of_each(const std::string& name, int64_t rows, int64_t columns, int64_t unit, UnitRange experts) {
+    const TensorInfo& t = expect(name, rows, columns, UnitAxis::columns, unit);
+    PackedView w = form_of(t, own_packing());
+    w.n = rows, w.k = unit;
+    place_experts(w, experts.size(), [&](size_t i) {
+      const int e = experts.begin + static_cast<int>(i);
+      return std::vector<Source>{{&t, {e, e + 1}}};
+    });
     return w;
   }
 
@@ -104,11 +116,36 @@ class Layout {
     return t;
   }
 
-  PackedView form_of(const TensorInfo& t) const {
+  // A library has no products of experts.
+  Packing own_packing() const {
+    Packing own = packing_;
+    if (own.numerics == Numerics::fast) own.numerics = Numerics::standard;
+    return own;
+  }
+
+  PackedView form_of(const TensorInfo& t, Packing packing) const {
     // Heads, or groups of 16, allow units that end inside a packed group. By the unit alone, so that all layouts agree.
     const bool cut = t.axis == UnitAxis::columns && t.unit_columns % kGroupColumns != 0;
-    if (cut && t.format.e4m3) return packed_form(t.format, packing_.numerics);
-    return packed_form(t.format, cut && t.format.quantized() ? Numerics::exact : packing_);
+    if (cut && t.format.e4m3) return packed_form(t.format, packing.numerics);
+    return packed_form(t.format, cut && t.format.quantized() ? Numerics::exact : packing);
+  }
+
+  // Sources side by side, neighbours of one form as one part: what each part holds.
+  std::vector<std::vector<Source>> divide(const std::vector<Source>& sources, Packing packing, Projection& p) const {
+    std::vector<std::vector<Source>> held;
+    for (Source s : sources) {
+      PackedView w = form_of(*s.tensor, packing);
+      w.k = s.tensor->columns;
+      if (p.parts.empty() || !p.parts.back().w.same_form(w)) {
+        p.parts.push_back({w, p.outputs});
+        held.emplace_back();
+      }
+      s.first_row = p.parts.back().w.n;
+      held.back().push_back(s);
+      p.parts.back().w.n += rows_held(s);
+      p.outputs += rows_held(s);
+    }
+    return held;
   }
 
   static int64_t rows_held(const Source& s) {
@@ -122,10 +159,21 @@ class Layout {
     return {reinterpret_cast<const float*>(w.data), static_cast<size_t>(size)};
   }
 
+  static int64_t room_of(const PackedView& w) { return (packed_bytes(w) + kAlignment - 1) / kAlignment * kAlignment; }
+
+  // Gives as many matrices like w their memory, one behind the other; sources(i): of each. w becomes the first.
+  template <typename F>
+  void place_experts(PackedView& w, int experts, const F& sources) {
+    w.to_next = room_of(w);
+    std::byte* const first = memory_ ? memory_ + used_ : nullptr;
+    for (int i = 0; i < experts; i++) place(w, sources(static_cast<size_t>(i)));
+    w.data = first;
+  }
+
   // Gives a matrix its memory.
   void place(PackedView& w, std::vector<Source> sources) {
     w.data = memory_ ? memory_ + used_ : nullptr;
-    used_ += (packed_bytes(w) + kAlignment - 1) / kAlignment * kAlignment;
+    used_ += room_of(w);
     std::erase_if(sources, [](const Source& s) { return s.units.size() == 0; });
     if (!sources.empty()) matrices_.push_back({w, std::move(sources)});
   }
@@ -171,22 +219,19 @@ void lay_out_attention(LayerWeights& w, Layout& layout, const Share& s, const st
 void lay_out_mlp(LayerWeights& w, Layout& layout, const Share& s, const std::string& at) {
   const ModelConfig& c = s.c;
   const int64_t columns = c.mlp_columns(), unit = s.units.columns_per_unit;
-  auto gate_up = [&](UnitRange held) {
-    return layout.projection({layout.rows(at + "mlp.gate", columns, c.hidden_size, unit, held),
-                              layout.rows(at + "mlp.up", columns, c.hidden_size, unit, held)});
-  };
-  auto down = [&](UnitRange held) { return layout.columns(at + "mlp.down", c.hidden_size, columns, unit, held); };
+  const std::vector gate_up{layout.rows(at + "mlp.gate", columns, c.hidden_size, unit, s.held.mlp),
+                            layout.rows(at + "mlp.up", columns, c.hidden_size, unit, s.held.mlp)};
   if (c.num_experts > 0) {
     w.router = layout.whole(at + "mlp.router", c.num_experts, c.hidden_size);
-    for (int e = s.held.mlp.begin; e < s.held.mlp.end; e++)
-      w.experts.push_back({gate_up({e, e + 1}), down({e, e + 1})});
+    w.gate_up = layout.projections(gate_up);
+    w.down = layout.columns_of_each(at + "mlp.down", c.hidden_size, columns, unit, s.held.mlp);
     return;
   }
-  w.gate_up = gate_up(s.held.mlp);
+  w.gate_up = layout.projection(gate_up);
   if (c.mlp_bias)
     w.gate_up_bias = layout.joined({layout.vector_rows(at + "mlp.gate_bias", columns, unit, s.held.mlp),
                                     layout.vector_rows(at + "mlp.up_bias", columns, unit, s.held.mlp)});
-  w.down = down(s.held.mlp);
+  w.down = layout.columns(at + "mlp.down", c.hidden_size, columns, unit, s.held.mlp);
   if (c.mlp_bias) w.down_bias = layout.vector(at + "mlp.down_bias", c.hidden_size);
 }
 

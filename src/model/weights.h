@@ -31,12 +31,6 @@ struct Projection {
   int64_t outputs = 0;
 };
 
-// One expert of a layer.
-struct ExpertWeights {
-  Projection gate_up;  // [2 * intermediate, hidden]
-  PackedView down;     // [hidden, intermediate]
-};
-
 // A layer's share of one rank. Vectors that the family does not have are empty.
 struct LayerWeights {
   std::span<const float> attention_norm;       // [hidden]
@@ -47,13 +41,12 @@ struct LayerWeights {
   std::span<const float> o_bias;               // [hidden]
   std::span<const float> post_attention_norm;  // [hidden]
   std::span<const float> mlp_norm;             // [hidden]
-  Projection gate_up;                          // [2 * intermediate, hidden], of the columns held
-  std::span<const float> gate_up_bias;         // [outputs of gate_up]
-  PackedView down;                             // [hidden, intermediate]
-  std::span<const float> down_bias;            // [hidden]
-  PackedView router;                           // [experts, hidden]; experts in place of gate_up and down
-  std::vector<ExpertWeights> experts;          // [experts held]
-  std::span<const float> post_mlp_norm;        // [hidden]
+  PackedView router;                           // [experts, hidden]
+  Projection gate_up;                    // [2 * intermediate, hidden], of the columns held, or of each expert held
+  std::span<const float> gate_up_bias;   // [outputs of gate_up]
+  PackedView down;                       // [hidden, intermediate], likewise
+  std::span<const float> down_bias;      // [hidden]
+  std::span<const float> post_mlp_norm;  // [hidden]
 };
 
 // One rank's weights of one stage, packed for the kernels. Owns the memory.

@@ -18,18 +18,6 @@ int64_t window_bytes(size_t bytes, int remote_members) {
   return static_cast<int64_t>(SharedGroupMemory::bytes(bytes) + mirrors);
 }
 
-// The arrays that a step brings and leaves: what a GPU has a copy of, and what it has none of.
-struct StagedBytes {
-  int64_t staged = 0, of_host = 0;
-};
-StagedBytes small_arrays(const ModelConfig& config, const RankShare& share, const StepLimits& limits, int64_t slots) {
-  StagedBytes bytes{Runner::staged_bytes(config, limits, slots), Runner::table_bytes(config, slots)};
-  if (config.num_experts == 0) return bytes;
-  bytes.staged += ExpertRows::staged_bytes(limits.rows, config.experts_per_token, share.mlp);
-  bytes.of_host += ExpertRows::pinned_bytes(limits.rows, config.experts_per_token, share.mlp);
-  return bytes;
-}
-
 }  // namespace
 
 Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const RankShape& rank,
@@ -44,8 +32,9 @@ Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const 
     w.device +=
         static_cast<int64_t>(Sampler::logits_bytes(RankShare::of(config, units, place.tp, place.tp_rank), limits));
   for (const RopeConfig& rope : config.ropes) w.device += Rope::bytes(rope, positions);
-  const StagedBytes small = small_arrays(config, RankShare::of(config, units, place.tp, place.tp_rank), limits, slots);
-  w.host = small.staged + small.of_host;
+  // The arrays that a step brings and leaves: what a GPU has a copy of, and what it has none of.
+  const int64_t staged = Runner::staged_bytes(config, limits, slots);
+  w.host = staged + Runner::table_bytes(config, slots);
   if (!place.last) w.host += static_cast<int64_t>(SharedRing::bytes(hop, rank.pp + 1));
   if (!rank.on_gpu) {
     w.device += w.host;
@@ -53,7 +42,7 @@ Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const 
     w.windows = window_bytes(std::max(sums, results), rank.remote_members);
     return w;
   }
-  w.device += small.staged + kWorkspaceBytes;
+  w.device += staged + kWorkspaceBytes;
   // The windows of a GPU's group lie in the host's memory, where its ranks met, and on the GPUs if they reach each
   // other. Results and hops pass through the host.
   if (place.tp > 1 && rank.remote_members == 0) w.windows = window_bytes(sums, 0);

@@ -21,21 +21,39 @@ Routed route(const std::vector<float>& logits, int64_t rows, int top_k, bool nor
   return out;
 }
 
-// Which expert each of some rows goes to, with what weight, and the results. About one of three experts gets a row.
-struct Assigned {
-  int experts;
-  int64_t rows, columns;
-  std::vector<int32_t> assignment;
-  std::vector<float> weight, y;
+// What a rank that holds `held` lists of choices.
+struct Places {
+  std::vector<int32_t> ends, row_of, place_of;
+  bool operator==(const Places&) const = default;
 };
-Assigned assign(int experts, int64_t rows, int64_t columns, int one_of) {
-  Source source(static_cast<uint32_t>(experts * 7 + columns));
-  Assigned a{experts, rows, columns, {}, {}, {}};
+Places places_of(const Routed& chosen, int top_k, UnitRange held, std::string_view level, int parts = 1) {
+  const size_t count = static_cast<size_t>(held.size()), rows = chosen.experts.size() / static_cast<size_t>(top_k);
+  Places p{std::vector<int32_t>(count, 77),
+           std::vector<int32_t>(rows * std::min(static_cast<size_t>(top_k), count), 77),
+           std::vector<int32_t>(chosen.experts.size(), 77)};
+  each_part(parts, [&](const Launch& launch) {
+    select_kernels(level).place_by_expert(launch, {chosen.experts, top_k, held.begin, p.ends, p.row_of, p.place_of});
+  });
+  return p;
+}
+
+// Which experts each of some rows goes to, with what weight, and the results. About one of so many experts gets a row.
+struct Assigned {
+  int total;  // experts
+  int64_t rows, columns;
+  int top_k;
+  std::vector<int32_t> experts, place_of;
+  std::vector<float> weights, y;
+};
+Assigned assign(int total, int64_t rows, int64_t columns, int one_of) {
+  Source source(static_cast<uint32_t>(total * 7 + columns));
+  Assigned a{total, rows, columns, total, {}, {}, {}, {}};
   int32_t results = 0;
-  for (int64_t i = 0; i < rows * experts; i++) {
+  for (int64_t i = 0; i < rows * total; i++) {
     bool goes = source.below(one_of) == 0;
-    a.assignment.push_back(goes ? results++ : -1);
-    a.weight.push_back(goes ? source.value() : kNan);
+    a.experts.push_back(static_cast<int32_t>(total - 1 - i % total));  // in any order
+    a.place_of.push_back(goes ? results++ : -1);
+    a.weights.push_back(goes ? source.value() : kNan);
   }
   a.y = source.extremes(static_cast<size_t>(results * columns));
   return a;
@@ -44,22 +62,22 @@ Assigned assign(int experts, int64_t rows, int64_t columns, int one_of) {
 // What a rank with the experts `held` gives: one [rows, columns] for each of its roots.
 std::vector<std::vector<float>> combine(const Assigned& a, UnitRange held, const Kernels& kernels, int parts) {
   std::vector<UnitRange> leaves;
-  std::vector<int32_t> assignment;
-  std::vector<float> weight;
   for (int e = held.begin; e < held.end; e++) leaves.push_back({e, e + 1});
-  for (int64_t i = 0; i < a.rows; i++)
-    for (int e = held.begin; e < held.end; e++) {
-      assignment.push_back(a.assignment[static_cast<size_t>(i * a.experts + e)]);
-      weight.push_back(a.weight[static_cast<size_t>(i * a.experts + e)]);
-    }
-  TreeProgram program = tree_program(a.experts, leaves);
+  std::vector<int32_t> place_of = a.place_of;
+  for (size_t i = 0; i < place_of.size(); i++)
+    if (a.experts[i] < held.begin || a.experts[i] >= held.end) place_of[i] = -1;
+  TreeProgram program = tree_program(a.total, leaves);
   size_t count = static_cast<size_t>(a.rows * a.columns), stride = count + 5;
   Guarded out(static_cast<size_t>(program.roots) * stride * 4);
   int64_t results = a.columns > 0 ? static_cast<int64_t>(a.y.size()) / a.columns : 0;
   each_part(parts, [&](const Launch& launch) {
     kernels.expert_combine(launch, {{a.y.data(), results, a.columns},
-                                    assignment,
-                                    weight,
+                                    a.experts,
+                                    a.weights,
+                                    place_of,
+                                    a.top_k,
+                                    held,
+                                    a.total,
                                     &program,
                                     a.rows,
                                     out.floats(),
@@ -143,10 +161,38 @@ TEST_CASE("route agrees with a sort of FP64 probabilities; every level and part 
       }
 }
 
+TEST_CASE("place_by_expert: an expert's rows stand together, ascending, one expert's behind the other's") {
+  const Routed chosen{{4, 2, 0, 1, 2, 4}, {0.75f, 0.25f, 0.5f, 0.5f, 0.625f, 0.375f}};
+  for (auto level : available_levels()) {
+    CAPTURE(level);
+    Places p = places_of(chosen, 2, {2, 5}, level);  // the second row's are others'
+    CHECK(p.ends == std::vector<int32_t>{2, 2, 4});
+    CHECK(p.row_of == std::vector<int32_t>{0, 2, 0, 2, -1, -1});
+    CHECK(p.place_of == std::vector<int32_t>{2, 0, -1, -1, 1, 3});
+    p = places_of(chosen, 2, {4, 5}, level);  // fewer than a row chooses
+    CHECK(p.ends == std::vector<int32_t>{2});
+    CHECK(p.row_of == std::vector<int32_t>{0, 2, -1});
+    CHECK(places_of(chosen, 2, {3, 4}, level).ends == std::vector<int32_t>{0});
+  }
+}
+
+TEST_CASE("place_by_expert: every level and part count lists the same") {
+  for (int experts : {1, 3, 8, 9, 60, 300})
+    for (int64_t rows : {1, 31, 32, 70}) {
+      const int top_k = std::min(experts, 4);
+      Source source(static_cast<uint32_t>(experts + rows));
+      const Routed chosen = route(source.values(static_cast<size_t>(rows * experts)), rows, top_k, true, "reference");
+      for (UnitRange held : {UnitRange{0, experts}, UnitRange{0, (experts + 1) / 2}, UnitRange{experts / 3, experts}}) {
+        const Places expected = places_of(chosen, top_k, held, "reference");
+        for (auto level : available_levels())
+          for (int parts : {1, 2, 3}) CHECK(places_of(chosen, top_k, held, level, parts) == expected);
+      }
+    }
+}
+
 TEST_CASE("expert_combine: weighted results added along the tree of all experts, zeros included") {
   // Five experts: ((0 + 1) + 2) + (3 + 4). Row 0 goes to 1 and 3, row 1 to none, row 2 to 0, with a result of -0.
-  Assigned a{5, 3, 2, {-1, 0, -1, 1, -1, -1, -1, -1, -1, -1, 2, -1, -1, -1, -1}, std::vector<float>(15, kNan), {}};
-  a.weight[1] = 0.25f, a.weight[3] = 0.5f, a.weight[10] = 1;
+  Assigned a{5, 3, 2, 2, {3, 1, 2, 4, 0, 4}, {1, 0, -1, -1, 2, -1}, {0.5f, 0.25f, kNan, kNan, 1, kNan}, {}};
   a.y = {4, 8, 6, 10, -0.0f, 3};
   for (auto level : available_levels()) {
     auto roots = combine(a, {0, 5}, select_kernels(level), 1);

@@ -31,6 +31,22 @@ TEST_CASE("gather_rows brings rows of several matrices together, at every level"
   }
 }
 
+TEST_CASE("take_rows brings rows in the order of a list, at every level") {
+  for (int64_t columns : kColumns) {
+    const std::vector<float> x = Source(2).extremes(static_cast<size_t>(9 * (columns + 3)));
+    const std::vector<int32_t> rows = {8, 0, -1, 3, 3, 6};
+    check_levels(rows.size() * static_cast<size_t>(columns) * 4,
+                 [&](const Kernels& kernels, const Launch& launch, Guarded& out) {
+                   kernels.take_rows(launch, {{x.data(), 9, columns, columns + 3}, rows, {out.floats(), 6, columns}});
+                   if (launch.part + 1 < launch.parts) return;
+                   const std::vector<float> left(static_cast<size_t>(columns));
+                   for (size_t i = 0; i < rows.size(); i++)
+                     CHECK(same_floats(out.floats() + static_cast<int64_t>(i) * columns,
+                                       rows[i] < 0 ? left.data() : x.data() + rows[i] * (columns + 3), left.size()));
+                 });
+  }
+}
+
 TEST_CASE("rms_norm: x / sqrt(mean of squares + epsilon) * weight") {
   const std::vector<float> x = {3, 4, 0, 0}, weight = {1, 2, 1, 1};
   float out[4];

@@ -140,11 +140,11 @@ void replace(Kernels& kernels) {
 
 void wait_after_each(Kernels& kernels) {
   enqueued = kernels;
-  replace<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
-          &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::gated_matmul,
+  replace<&Kernels::embed, &Kernels::gather_rows, &Kernels::take_rows, &Kernels::rms_norm, &Kernels::encode,
+          &Kernels::matmul, &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::gated_matmul,
           &Kernels::sum_squares, &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale,
-          &Kernels::route, &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::add_norm, &Kernels::sample,
-          &Kernels::best_tokens, &Kernels::exp_sums>(kernels);
+          &Kernels::route, &Kernels::place_by_expert, &Kernels::expert_combine, &Kernels::tree_combine,
+          &Kernels::add_norm, &Kernels::sample, &Kernels::best_tokens, &Kernels::exp_sums>(kernels);
 }
 
 int gpu_architecture() { return architecture; }

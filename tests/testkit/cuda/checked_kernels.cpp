@@ -48,10 +48,12 @@ void reach(const GatherRows& a) {
   reach(a.matrices), reach(a.places), reach(a.out);
   for (int64_t i = 0; i < a.out.rows; i++) reach(a.row(i), a.out.columns * 4);
 }
+void reach(const TakeRows& a) { reach(a.x), reach(a.rows), reach(a.out); }
 void reach(const RmsNorm& a) { reach(a.x), reach(a.weight), reach(a.out), reach(a.encoded); }
 void reach(const Encode& a) { reach(a.x), reach(a.out); }
 void reach(const MatMul& a) {
-  reach(a.x), reach(a.w);
+  reach(a.x), reach(a.w), reach(a.experts.ends);
+  if (!a.experts.ends.empty()) reach(a.w.data, (std::ssize(a.experts.ends) - 1) * a.w.to_next + packed_bytes(a.w));
   const int64_t roots = a.contraction->program.roots;
   reach(a.bias);
   reach(a.y, a.x.rows == 0 ? 0 : ((roots - 1) * a.root_stride + (a.x.rows - 1) * a.y_stride + a.w.n) * 4);
@@ -74,8 +76,9 @@ void reach(const AddBias& a) { reach(a.x), reach(a.bias); }
 void reach(const AddScaled& a) { reach(a.x), reach(a.y); }
 void reach(const Scale& a) { reach(a.x); }
 void reach(const Route& a) { reach(a.logits), reach(a.experts), reach(a.weights); }
+void reach(const PlaceByExpert& a) { reach(a.experts), reach(a.ends), reach(a.row_of), reach(a.place_of); }
 void reach(const ExpertCombine& a) {
-  reach(a.y), reach(a.assignment), reach(a.weight);
+  reach(a.y), reach(a.experts), reach(a.weights), reach(a.place_of);
   const int64_t roots = a.program->roots;
   reach(a.out, a.rows == 0 || roots == 0 ? 0 : ((roots - 1) * a.root_stride + a.rows * a.y.columns) * 4);
 }
@@ -122,11 +125,11 @@ void fill_cuda(Kernels& kernels, int architecture) {
   fill_unchecked_cuda(unchecked, architecture);
   kernels = unchecked;
   cuda::enqueue_on_stream = testkit::enqueue_kernel;
-  check<&Kernels::embed, &Kernels::gather_rows, &Kernels::rms_norm, &Kernels::encode, &Kernels::matmul,
-        &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::gated_matmul, &Kernels::sum_squares,
-        &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale, &Kernels::route,
-        &Kernels::expert_combine, &Kernels::tree_combine, &Kernels::add_norm, &Kernels::sample, &Kernels::best_tokens,
-        &Kernels::exp_sums>(kernels);
+  check<&Kernels::embed, &Kernels::gather_rows, &Kernels::take_rows, &Kernels::rms_norm, &Kernels::encode,
+        &Kernels::matmul, &Kernels::rope_append, &Kernels::attention, &Kernels::gated_mul, &Kernels::gated_matmul,
+        &Kernels::sum_squares, &Kernels::norm_by_squares, &Kernels::add_bias, &Kernels::add_scaled, &Kernels::scale,
+        &Kernels::route, &Kernels::place_by_expert, &Kernels::expert_combine, &Kernels::tree_combine,
+        &Kernels::add_norm, &Kernels::sample, &Kernels::best_tokens, &Kernels::exp_sums>(kernels);
 }
 
 }  // namespace trireme

@@ -104,6 +104,10 @@ T __shfl_down_sync(unsigned, T value, int delta) {
   return from_lane(value, this_lane() + delta < 32 ? this_lane() + delta : this_lane());
 }
 template <typename T>
+T __shfl_up_sync(unsigned, T value, int delta) {
+  return from_lane(value, this_lane() >= delta ? this_lane() - delta : this_lane());
+}
+template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   return from_lane(value, this_lane() ^ mask);
 }
@@ -121,6 +125,7 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
   return lanes;
 }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __ffs(int x) { return __builtin_ffs(x); }
 // Threads are fibers, which give way elsewhere; blocks run one after the other.
 inline int atomicAdd(int* at, int value) { return std::exchange(*at, *at + value); }
 inline void __threadfence() {}
