@@ -110,7 +110,7 @@ void Session::check_alike() const {
 Machine Session::gather_machine(RankProbe probe) const {
   probe.rank.domain = fabric_->domain();
   if (gpu_) {
-    probe.rank.gpu = gpu_->uuid();
+    probe.rank.gpu = gpu_of_digits(gpu_->uuid(), probe.rank.visible_gpus);
     probe.rank.gpu_available_bytes = gpu_free_bytes_;
   }
   return trireme::gather_machine(world_, std::move(probe));

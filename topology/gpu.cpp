@@ -98,6 +98,15 @@ std::vector<Gpu> visible_gpus(const std::vector<Gpu>& gpus, const std::optional<
   return instance == visible.end() ? visible : std::vector<Gpu>{*instance};
 }
 
+std::string gpu_of_digits(std::string_view digits, const std::vector<std::string>& visible) {
+  std::string dashed(digits);
+  for (size_t at : {8, 13, 18, 23})
+    if (at < dashed.size()) dashed.insert(at, 1, '-');
+  for (const std::string& name : visible)
+    if (name.ends_with("-" + dashed)) return name;
+  return "GPU-" + dashed;
+}
+
 void place_gpus(const std::string& root, std::vector<Gpu>& gpus) {
   for (Gpu& gpu : gpus) {
     const std::string address = pci_address(gpu.pci);

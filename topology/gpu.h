@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace trireme {
@@ -55,6 +56,10 @@ GpuProbe probe_gpus(const std::string& library = "libnvidia-ml.so.1");
 // for its first instance, "MIG-..." names any; CUDA shows one instance to a process, and then nothing else. An instance
 // is given as its GPU, with the instance's own UUID and memory.
 std::vector<Gpu> visible_gpus(const std::vector<Gpu>& gpus, const std::optional<std::string>& variable);
+
+// The driver's name, of those visible, of the GPU or instance whose UUID CUDA gives as these 32 digits. Where none of
+// them has it, as without NVML: "GPU-..." with the digits.
+std::string gpu_of_digits(std::string_view digits, const std::vector<std::string>& visible);
 
 // Fills in what sysfs under `root` ("/" but in tests) says of where GPUs hang: pci_path, numa.
 void place_gpus(const std::string& root, std::vector<Gpu>& gpus);

@@ -55,9 +55,9 @@ class CudaDevice : public Device {
   // Those of `fast`: kernels(), but BF16 rows are multiplied by cuBLASLt, in a workspace that stays allocated. Null:
   // `missing` says why, in one line. prefixes: where to look beside the usual places.
   virtual const Kernels* fast_kernels(std::span<const std::string> prefixes, std::string& missing) = 0;
-  virtual std::string name() const = 0;         // "GPU 0 (NVIDIA H200, sm_90)"
-  virtual std::string uuid() const = 0;         // of the GPU, or of its MIG instance: equal where ranks share it
-  virtual std::string chip() const = 0;         // PCI address: on one host, equal where ranks share it, under MIG, too
+  virtual std::string name() const = 0;  // "GPU 0 (NVIDIA H200, sm_90)"
+  virtual std::string uuid() const = 0;  // 32 digits of the GPU's, or of its MIG instance's: equal where ranks share it
+  virtual std::string chip() const = 0;  // PCI address: on one host, equal where ranks share it, under MIG, too
   virtual int64_t available_bytes() const = 0;  // free now
   // Why repeat() goes without graphs though it was to make them; empty: it does not, or for want of memory.
   virtual std::string graphs_refused() const = 0;

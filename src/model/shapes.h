@@ -8,11 +8,11 @@
 
 namespace trireme {
 
-// The shape of a well-known dense model: what its published config.json says, as far as it decides cost.
+// The shape of a well-known model: what its published config.json says, as far as it decides cost.
 struct ModelShape {
   const char* name;        // "llama-3.1-8b", as users write it
   const char* model_type;  // "llama"
-  int64_t hidden_size, intermediate_size;
+  int64_t hidden_size, intermediate_size;  // of an expert, where there are any
   int num_layers, num_heads, num_kv_heads, head_dim;
   int64_t vocab_size, max_positions;
   double rope_theta;
@@ -20,6 +20,7 @@ struct ModelShape {
   double rms_norm_eps;
   bool tie_word_embeddings, qkv_bias;
   QkNorm qk_norm;
+  int num_experts = 0, experts_per_token = 0;
 
   ModelConfig config() const;
 };

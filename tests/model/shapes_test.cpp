@@ -15,12 +15,12 @@ namespace {
 
 // As the safetensors of each on huggingface.co add up to; of gpt-530b what its paper says (arXiv 2201.11990).
 const std::map<std::string, double> kPublished = {
-    {"smollm2-135m", 134515008},  {"llama-2-7b", 6738415616},     {"llama-2-13b", 13015864320},
-    {"llama-2-70b", 68976648192}, {"llama-3.2-1b", 1235814400},   {"llama-3.2-3b", 3212749824},
-    {"llama-3.1-8b", 8030261248}, {"llama-3.1-70b", 70553706496}, {"llama-3.1-405b", 405853388800},
-    {"mistral-7b", 7248023552},   {"qwen2.5-0.5b", 494032768},    {"qwen2.5-7b", 7615616512},
-    {"qwen2.5-72b", 72706203648}, {"qwen3-8b", 8190735360},       {"qwen3-32b", 32762123264},
-    {"gpt-530b", 530e9}};
+    {"smollm2-135m", 134515008},    {"llama-2-7b", 6738415616},     {"llama-2-13b", 13015864320},
+    {"llama-2-70b", 68976648192},   {"llama-3.2-1b", 1235814400},   {"llama-3.2-3b", 3212749824},
+    {"llama-3.1-8b", 8030261248},   {"llama-3.1-70b", 70553706496}, {"llama-3.1-405b", 405853388800},
+    {"mistral-7b", 7248023552},     {"qwen2.5-0.5b", 494032768},    {"qwen2.5-7b", 7615616512},
+    {"qwen2.5-72b", 72706203648},   {"qwen3-8b", 8190735360},       {"qwen3-32b", 32762123264},
+    {"qwen3-30b-a3b", 30532122624}, {"mixtral-8x7b", 46702792704},  {"gpt-530b", 530e9}};
 
 double parameters_of(const ModelConfig& config) {
   double parameters = 0;

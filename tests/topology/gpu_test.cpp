@@ -160,4 +160,13 @@ TEST_CASE("where GPUs hang is sysfs's to say") {
   CHECK(gpus[0].pci_path.empty());
 }
 
+TEST_CASE("a GPU that CUDA opened has the driver's name, whether it is a GPU or an instance") {
+  const std::string digits = "abc0000200000000000000000000000f", dashed = "abc00002-0000-0000-0000-00000000000f";
+  const std::string other = "GPU-abc00003-0000-0000-0000-00000000000f";
+  CHECK(gpu_of_digits(digits, {other, "GPU-" + dashed}) == "GPU-" + dashed);
+  CHECK(gpu_of_digits(digits, {other, "MIG-" + dashed}) == "MIG-" + dashed);
+  CHECK(gpu_of_digits(digits, {other}) == "GPU-" + dashed);  // as without a driver's word
+  CHECK(gpu_of_digits("ab", {}) == "GPU-ab");
+}
+
 }  // namespace trireme
