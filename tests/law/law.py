@@ -31,7 +31,9 @@ TINY = {
     "f16": (7, 10, 5, 24, 120, 230, 257, "f16", False),
     "k": (3, 16, 1, 16, 256, 512, 261, "q4_k_m", True),
     "fp8": (4, 8, 2, 18, 102, 231, 262, "bf16", True),  # made from these by convert
+    "experts": (3, 8, 2, 16, 128, 96, 258, "q4_1", False),  # 11 of them
 }
+EXPERTS = {"experts": ["--experts", "11", "--experts-used", "3"]}
 
 
 def environment():
@@ -149,7 +151,7 @@ def tiny_models(law, count, longest):
         gguf, checkpoint = f"{law.folder}/{name}.gguf", f"{law.folder}/{name}.h5"
         subprocess.run([os.path.join(law.build, "tests/testkit/make_tiny_model"), gguf, "--layers", str(layers), "--heads", str(heads),
                         "--kv-heads", str(kv_heads), "--head-dim", str(head_dim), "--hidden", str(hidden), "--intermediate", str(intermediate),
-                        "--vocab", str(vocab), "--type", weights, "--seed", "3", *(["--tied"] if tied else [])], check=True)
+                        "--vocab", str(vocab), "--type", weights, "--seed", "3", *(["--tied"] if tied else []), *EXPERTS.get(name, [])], check=True)
         subprocess.run([os.path.join(law.build, "trireme"), "convert", gguf, "-o", checkpoint, "--dtype", "fp8" if name == "fp8" else "keep"],
                        env=environment(), check=True, capture_output=True)
         # The cache of a preempted run holds the longest row and a few more.

@@ -1,5 +1,6 @@
 // make_tiny_model OUT.gguf [--layers N] [--heads N] [--kv-heads N] [--head-dim N] [--hidden N] [--intermediate N]
-//   [--vocab N] [--context N] [--type f32|f16|bf16|q8_0|q4_0|q4_1|q4_k|q6_k|q4_k_m] [--tied] [--seed N]
+//   [--experts N] [--experts-used N] [--vocab N] [--context N] [--type f32|f16|bf16|q8_0|q4_0|q4_1|q4_k|q6_k|q4_k_m]
+//   [--tied] [--seed N]
 #include <cstdio>
 #include <map>
 #include <stdexcept>
@@ -14,6 +15,7 @@ int main(int argc, char** argv) try {
   std::map<std::string, int*> numbers = {{"--layers", &model.layers},     {"--heads", &model.heads},
                                          {"--kv-heads", &model.kv_heads}, {"--head-dim", &model.head_dim},
                                          {"--hidden", &model.hidden},     {"--intermediate", &model.intermediate},
+                                         {"--experts", &model.experts},   {"--experts-used", &model.experts_used},
                                          {"--vocab", &model.vocab},       {"--context", &model.context}};
   if (argc < 2 || argv[1][0] == '-') throw std::invalid_argument("usage: make_tiny_model OUT.gguf [options]");
   for (int i = 2; i < argc; i++) {

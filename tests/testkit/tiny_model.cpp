@@ -219,7 +219,7 @@ void add_tokenizer(GgufWriter& w, int vocab) {
 
 GgufWriter TinyModel::writer() const {
   if (layers < 1 || heads < 1 || kv_heads < 1 || heads % kv_heads != 0 || head_dim < 2 || head_dim % 2 != 0 ||
-      hidden < 1 || intermediate < 1 || vocab < 4)
+      hidden < 1 || intermediate < 1 || vocab < 4 || (experts != 0 && (experts_used < 1 || experts_used > experts)))
     throw std::invalid_argument("this is no shape of a llama");
   GgufWriter w;
   auto count = [&w](const char* key, int value) { w.u32(key, static_cast<uint32_t>(value)); };
@@ -234,6 +234,7 @@ GgufWriter TinyModel::writer() const {
   count("llama.attention.value_length", head_dim);
   count("llama.rope.dimension_count", head_dim);
   count("llama.vocab_size", vocab);
+  if (experts > 0) count("llama.expert_count", experts), count("llama.expert_used_count", experts_used);
   w.f32("llama.rope.freq_base", 10000).f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
   add_tokenizer(w, vocab);
 
@@ -245,6 +246,14 @@ GgufWriter TinyModel::writer() const {
     const std::string kind = type != "q4_k_m" ? type : fine ? "q6_k" : "q4_k";
     w.tensor(name + ".weight", {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows)}, type_id(kind),
              weights(kind, rows, columns, scale, 0, seed * 1000003 + ++stream));
+  };
+  // The same of every expert, one behind the other.
+  auto matrices = [&](const std::string& name, int rows, int columns) {
+    const std::string kind = type == "q4_k_m" ? "q4_k" : type;
+    const auto scale = static_cast<float>(1.4 / std::sqrt(static_cast<double>(columns)));
+    w.tensor(name + ".weight",
+             {static_cast<uint64_t>(columns), static_cast<uint64_t>(rows), static_cast<uint64_t>(experts)},
+             type_id(kind), weights(kind, int64_t{experts} * rows, columns, scale, 0, seed * 1000003 + ++stream));
   };
   auto norm = [&](const std::string& name) {
     w.tensor(name + ".weight", {static_cast<uint64_t>(hidden)}, 0,
@@ -259,6 +268,14 @@ GgufWriter TinyModel::writer() const {
     matrix(block + "attn_v", kv_heads * head_dim, hidden, 1.2);
     matrix(block + "attn_output", hidden, heads * head_dim, 1.2);
     norm(block + "ffn_norm");
+    if (experts > 0) {
+      w.tensor(block + "ffn_gate_inp.weight", {static_cast<uint64_t>(hidden), static_cast<uint64_t>(experts)}, 0,
+               weights("f32", experts, hidden, 0.2f, 0, seed * 1000003 + ++stream));
+      matrices(block + "ffn_gate_exps", intermediate, hidden);
+      matrices(block + "ffn_up_exps", intermediate, hidden);
+      matrices(block + "ffn_down_exps", hidden, intermediate);
+      continue;
+    }
     matrix(block + "ffn_gate", intermediate, hidden, 1.4);
     matrix(block + "ffn_up", intermediate, hidden, 1.4);
     matrix(block + "ffn_down", hidden, intermediate, 1.4);
