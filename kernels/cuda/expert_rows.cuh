@@ -16,31 +16,34 @@ inline int64_t row_tiles(const MatMul& a, int64_t rows) {
 }
 
 // The first row of a tile of `rows`, by whole warps. Of experts: narrows a to the matrix and the rows, up to their end,
-// of the one whose tile it is; -1: there are not so many tiles.
+// of the one whose tile it is; -1: there are not so many tiles. A lane looks at experts that follow each other, so that
+// all are asked for at once.
 __device__ inline int64_t first_row_of(MatMul& a, int64_t tile, int rows) {
   if (a.experts.ends.empty()) return tile * rows;
   wait_for_earlier();
-  const int experts = static_cast<int>(a.experts.ends.size());
-  int64_t before = 0;  // tiles of experts before those that the lanes have
-  for (int first = 0; first < experts; first += kWarp) {
-    const int e = first + lane();
-    const int begin = e > 0 && e < experts ? a.experts.ends[e - 1] : 0, end = e < experts ? a.experts.ends[e] : 0;
-    const int mine = static_cast<int>(blocks_of(end - begin, rows));
-    int upto = mine;
-    for (int step = 1; step < kWarp; step *= 2) {
-      const int others = __shfl_up_sync(kAllLanes, upto, step);
-      if (lane() >= step) upto += others;
-    }
-    if (const unsigned found = __ballot_sync(kAllLanes, before + upto > tile)) {
-      const int of = __ffs(static_cast<int>(found)) - 1;
-      a.w.data += (first + of) * a.w.to_next;
-      a.x.rows = __shfl_sync(kAllLanes, end, of);
-      const int64_t of_expert = tile - before - __shfl_sync(kAllLanes, upto - mine, of);
-      return __shfl_sync(kAllLanes, begin, of) + of_expert * rows;
-    }
-    before += __shfl_sync(kAllLanes, upto, kWarp - 1);
+  const int32_t* ends = a.experts.ends.data();
+  const int experts = static_cast<int>(a.experts.ends.size()), each = (experts + kWarp - 1) / kWarp;
+  const int first = min(lane() * each, experts), last = min(first + each, experts);
+  int begin = first > 0 ? ends[first - 1] : 0, mine = 0;  // tiles of the lane's experts
+  for (int e = first, from = begin; e < last; from = ends[e++]) mine += (ends[e] - from + rows - 1) / rows;
+  int upto = mine;
+  for (int step = 1; step < kWarp; step *= 2) {
+    const int others = __shfl_up_sync(kAllLanes, upto, step);
+    if (lane() >= step) upto += others;
   }
-  return -1;
+  const unsigned found = __ballot_sync(kAllLanes, upto > tile);
+  if (found == 0) return -1;
+  int expert = first, of_expert = static_cast<int>(tile) - (upto - mine);  // on the lane that has the tile
+  for (; expert + 1 < last; begin = ends[expert++]) {
+    const int tiles = (ends[expert] - begin + rows - 1) / rows;
+    if (of_expert < tiles) break;
+    of_expert -= tiles;
+  }
+  const int lane_of_it = __ffs(static_cast<int>(found)) - 1;
+  expert = __shfl_sync(kAllLanes, expert, lane_of_it);
+  a.w.data += expert * a.w.to_next;
+  a.x.rows = ends[expert];
+  return __shfl_sync(kAllLanes, begin, lane_of_it) + int64_t{rows} * __shfl_sync(kAllLanes, of_expert, lane_of_it);
 }
 
 }  // namespace trireme::cuda
