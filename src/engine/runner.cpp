@@ -20,8 +20,8 @@ double timed(const F& f) {
 
 }  // namespace
 
-Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous,
-               Channel* next, Device& device, Waiter& waiter, const StepLimits& limits, int slots,
+Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Receiver* previous,
+               Sender* next, Device& device, Waiter& waiter, const StepLimits& limits, int slots,
                int64_t rope_positions)
     : config_(config),
       stage_(stage),
