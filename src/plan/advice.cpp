@@ -27,11 +27,7 @@ const LayoutPlan* smallest(const Plan& plan) {
 // nothing.
 bool ranks_are_devices(const Cluster& cluster) { return cluster.cores == 0; }
 
-std::string layout_of_replica(const LayoutPlan& l) {
-  LayoutPlan one = l;
-  one.dp = 1;
-  return layout_name(one);
-}
+std::string layout_of_replica(const Degrees& d) { return layout_name({d.tp, d.pp, 1}); }
 
 void smallest_that_fits(Advice& advice, const Plan& plan, const PlanRequest& r) {
   const LayoutPlan* l = smallest(plan);

@@ -37,9 +37,7 @@ std::vector<int> tp_candidates(const Cluster& cluster, const ModelWork& model, c
 }
 
 // What was asked for, with the least of what was not: each layout has as many ranks, or a multiple of them.
-Shape least_asked(const PlanRequest& r) { return {std::max(r.tp, 1), std::max(r.pp, 1), std::max(r.dp, 1)}; }
-
-int64_t ranks_of(const Shape& s) { return int64_t{s.tp} * s.pp * s.dp; }
+Degrees least_asked(const PlanRequest& r) { return Degrees{r.tp, r.pp, r.dp}.least(); }
 
 bool is_one_layout(const PlanRequest& r) { return r.tp > 0 && r.pp > 0 && r.dp > 0; }
 
@@ -50,26 +48,26 @@ void check_asked(const PlanRequest& r, const ModelWork& model, const Cluster& cl
   if (r.pp > model.config().num_layers)
     fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", r.pp, model.name(),
          model.config().num_layers);
-  if (const Shape asked = least_asked(r); ranks_of(asked) > cluster.most_ranks())
-    fail(ExitCode::configuration, "{} = {} {}; {} has {}", shape_name(asked), ranks_of(asked),
+  if (const Degrees asked = least_asked(r); asked.ranks() > cluster.most_ranks())
+    fail(ExitCode::configuration, "{} = {} {}; {} has {}", degrees_name(asked), asked.ranks(),
          cluster.cores > 0 ? "ranks, which want a core each" : "devices", cluster.text(), cluster.most_ranks());
 }
 
 [[noreturn]] void refuse_uneven(const PlanRequest& r, const ModelWork& model, const Cluster& cluster,
                                 const EngineProfile& profile) {
-  const Shape s = least_asked(r);
+  const Degrees d = least_asked(r);
   fail(ExitCode::configuration,
        "{} = {} rank{}: no layout of so many or a multiple uses {} evenly (as many ranks on each host, TP groups that "
        "divide a host or are whole hosts{}, at most {} stages); --tp {} --pp {} --dp {} takes no more ranks than these",
-       shape_name(s), ranks_of(s), ranks_of(s) == 1 ? "" : "s", cluster.text(),
+       degrees_name(d), d.ranks(), d.ranks() == 1 ? "" : "s", cluster.text(),
        profile.own() ? "" : fmt::format(" and divide {} heads", model.config().num_heads), model.config().num_layers,
-       s.tp, s.pp, s.dp);
+       d.tp, d.pp, d.dp);
 }
 
 // Ranks of a host, where they divide its CPUs: of one layout those that hold it; of those with a given part what they
 // fill; else what divides the cores.
 std::vector<int> rank_counts(const Cluster& cluster, const PlanRequest& r) {
-  const int64_t asked = ranks_of(least_asked(r));
+  const int64_t asked = least_asked(r).ranks();
   if (is_one_layout(r)) return {static_cast<int>((asked + cluster.hosts - 1) / cluster.hosts)};
   if (r.tp == 0 && r.pp == 0 && r.dp == 0) return divisors(cluster.cores);
   std::vector<int> filled;
@@ -95,17 +93,16 @@ class Planner {
   const EngineProfile& profile() const { return profile_; }
   const PlanRequest& request() const { return request_; }
 
-  LayoutPlan evaluate(int tp, int pp, int dp) const {
-    LayoutPlan l;
-    l.tp = tp, l.pp = pp, l.dp = dp;
-    const CostModel cost(model_, model_.stages(tp, pp), cluster_, profile_, tp, pp);
+  LayoutPlan evaluate(const Degrees& degrees) const {
+    LayoutPlan l{degrees};
+    const CostModel cost(model_, model_.stages(l.tp, l.pp), cluster_, profile_, l.tp, l.pp);
     l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, default_step_tokens(!cluster_.device.cpu),
                            request_.context);
     l.max_sequences = std::floor(l.memory.sequences());
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);
     l.performance = cost.steady(load(l.wanted, l.memory.weights_fit() ? l.max_sequences : l.wanted));
-    const double busy = request_.documents > 0 ? std::min<double>(dp, request_.documents) : dp;
+    const double busy = request_.documents > 0 ? std::min<double>(l.dp, request_.documents) : l.dp;
     if (l.max_sequences >= 1) l.tokens_per_s = l.performance.tokens_per_s * busy;
     if (request_.rate > 0) l.tokens_per_s = std::min(l.tokens_per_s, request_.rate * request_.output_tokens);
     l.meets_slo = within(l.performance) && keeps_up(l);
@@ -125,9 +122,9 @@ class Planner {
     int least = few ? 1 : most;
     for (int end = most; least < end;) {  // more replicas answer what fewer do
       const int middle = least + (end - least) / 2;
-      evaluate(tp, pp, middle).acceptable() ? end = middle : least = middle + 1;
+      evaluate({tp, pp, middle}).acceptable() ? end = middle : least = middle + 1;
     }
-    return evaluate(tp, pp, least);
+    return evaluate({tp, pp, least});
   }
 
  private:
@@ -208,7 +205,7 @@ void add_layouts(Plan& plan, const Planner& planner, const Cluster& cluster, boo
       const int most = pp > planner.model().config().num_layers ? 0 : groups / pp;
       const int used = tp * pp * (asked.dp > 0 ? asked.dp : most);
       if (most < std::max(1, asked.dp) || (whole && used < cluster.size())) continue;
-      plan.layouts.push_back(asked.dp > 0 ? planner.evaluate(tp, pp, asked.dp) : planner.with_replicas(tp, pp, most));
+      plan.layouts.push_back(asked.dp > 0 ? planner.evaluate({tp, pp, asked.dp}) : planner.with_replicas(tp, pp, most));
     }
   }
 }
@@ -260,10 +257,10 @@ Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EnginePr
 }
 
 Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                  const PlanRequest& request, std::span<const Shape> shapes) {
+                  const PlanRequest& request, std::span<const Degrees> choices) {
   const Planner planner(model, cluster, profile, request);
   Plan plan;
-  for (const Shape& s : shapes) plan.layouts.push_back(planner.evaluate(s.tp, s.pp, s.dp));
+  for (const Degrees& d : choices) plan.layouts.push_back(planner.evaluate(d));
   rank(plan, model, cluster, request);
   return plan;
 }

@@ -31,8 +31,7 @@ struct PlanRequest {
 };
 
 // One layout, and what it will do.
-struct LayoutPlan {
-  int tp = 1, pp = 1, dp = 1;
+struct LayoutPlan : Degrees {
   MemoryPlan memory;
   double max_sequences = 0;  // of `context` positions, that the cache of a replica holds
   double wanted = 0;         // sequences in flight on a replica
@@ -46,7 +45,7 @@ struct LayoutPlan {
   std::string limiting_factor;  // one of a few words
   std::string reason;           // why it was chosen, or was not, with figures
 
-  int devices() const { return tp * pp * dp; }
+  int devices() const { return static_cast<int>(ranks()); }
   bool acceptable() const { return fits && meets_slo; }
 };
 
@@ -67,6 +66,6 @@ Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EnginePr
 
 // The same of these layouts alone, each of all devices of the cluster.
 Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                  const PlanRequest& request, std::span<const Shape> shapes);
+                  const PlanRequest& request, std::span<const Degrees> choices);
 
 }  // namespace trireme

@@ -157,9 +157,9 @@ std::string chosen_reason(const LayoutPlan& l, const Plan& plan, const PlanReque
 
 std::string short_number(double x) { return x == 0 || x >= 9.95 ? fmt::format("{:.0f}", x) : fmt::format("{:.2g}", x); }
 
-std::string layout_name(const LayoutPlan& l) {
+std::string layout_name(const Degrees& d) {
   std::string name;
-  for (auto [letter, degree] : {std::pair{"TP", l.tp}, {"PP", l.pp}, {"DP", l.dp}})
+  for (auto [letter, degree] : {std::pair{"TP", d.tp}, {"PP", d.pp}, {"DP", d.dp}})
     if (degree > 1) name += fmt::format("{}{} {}", name.empty() ? "" : " x ", letter, degree);
   return name.empty() ? "1 device" : name;
 }

@@ -17,6 +17,6 @@ void give_reasons(Plan& plan, const ModelWork& model, const Cluster& cluster, co
 std::string short_number(double x);
 
 // "TP 4 x PP 2 x DP 2"; ones are left out, but "1 device" where all are one.
-std::string layout_name(const LayoutPlan& layout);
+std::string layout_name(const Degrees& degrees);
 
 }  // namespace trireme

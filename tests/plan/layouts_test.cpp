@@ -314,13 +314,13 @@ TEST_CASE("what is preferred is what the chosen one has: of replicas that do ali
 TEST_CASE("a layout of ranks that is asked for need not divide the cores: alone it may leave some idle") {
   Question q("llama-3.2-1b", Precision::int8, "2 hosts x 1 epyc-9654", "trireme");
   q.cluster.cores = 8;
-  for (const Shape& s : {Shape{1, 1, 1}, Shape{3, 1, 1}, Shape{1, 5, 1}, Shape{7, 1, 2}}) {
-    CAPTURE(shape_name(s));
-    q.request.tp = s.tp, q.request.pp = s.pp, q.request.dp = s.dp;
+  for (const Degrees& d : {Degrees{1, 1, 1}, Degrees{3, 1, 1}, Degrees{1, 5, 1}, Degrees{7, 1, 2}}) {
+    CAPTURE(degrees_name(d));
+    q.request.tp = d.tp, q.request.pp = d.pp, q.request.dp = d.dp;
     const Plan plan = q.plan();
     REQUIRE(plan.layouts.size() == 1);
     const LayoutPlan& l = plan.layouts[0];
-    CHECK(Shape{l.tp, l.pp, l.dp} == s);
+    CHECK(l == d);
     const int of_host = (l.devices() + 1) / 2;
     CHECK(l.memory.device_bytes == doctest::Approx(q.cluster.device.memory_bytes / of_host));
   }
@@ -416,9 +416,9 @@ TEST_CASE(
 
 TEST_CASE("of layouts that are given one is chosen; few documents want few replicas") {
   Question q("llama-3.1-8b", Precision::bf16, "8 h100");
-  const Shape shapes[] = {{1, 1, 8}, {8, 1, 1}};
+  const Degrees choices[] = {{1, 1, 8}, {8, 1, 1}};
   const auto best = [&] {
-    const Plan plan = plan_layouts(q.model, q.cluster, q.profile, q.request, shapes);
+    const Plan plan = plan_layouts(q.model, q.cluster, q.profile, q.request, choices);
     REQUIRE(plan.layouts.size() == 2);
     return plan.layouts[0];
   };
