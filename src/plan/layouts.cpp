@@ -36,51 +36,48 @@ std::vector<int> tp_candidates(const Cluster& cluster, const ModelWork& model, c
   return possible;
 }
 
-// What was asked for, with the least of what was not: each layout has as many ranks, or a multiple of them.
-Degrees least_asked(const PlanRequest& r) { return Degrees{r.tp, r.pp, r.dp}.least(); }
+bool is_one_layout(const Degrees& asked) { return asked == asked.least(); }
 
-bool is_one_layout(const PlanRequest& r) { return r.tp > 0 && r.pp > 0 && r.dp > 0; }
-
-void check_asked(const PlanRequest& r, const ModelWork& model, const Cluster& cluster) {
-  if (r.tp > model.most_tp())
-    fail(ExitCode::configuration, "--tp {}: a layer of {} has {} units; at most that many ranks can share it", r.tp,
+void check_asked(const Degrees& asked, const ModelWork& model, const Cluster& cluster) {
+  if (asked.tp > model.most_tp())
+    fail(ExitCode::configuration, "--tp {}: a layer of {} has {} units; at most that many ranks can share it", asked.tp,
          model.name(), model.most_tp());
-  if (r.pp > model.config().num_layers)
-    fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", r.pp, model.name(),
+  if (asked.pp > model.config().num_layers)
+    fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", asked.pp, model.name(),
          model.config().num_layers);
-  if (const Degrees asked = least_asked(r); asked.ranks() > cluster.most_ranks())
-    fail(ExitCode::configuration, "{} = {} {}; {} has {}", degrees_name(asked), asked.ranks(),
+  if (const Degrees least = asked.least(); least.ranks() > cluster.most_ranks())
+    fail(ExitCode::configuration, "{} = {} {}; {} has {}", degrees_name(least), least.ranks(),
          cluster.cores > 0 ? "ranks, which want a core each" : "devices", cluster.text(), cluster.most_ranks());
 }
 
-[[noreturn]] void refuse_uneven(const PlanRequest& r, const ModelWork& model, const Cluster& cluster,
+// least: of what was asked for. Each layout has as many ranks, or a multiple of them.
+[[noreturn]] void refuse_uneven(const Degrees& least, const ModelWork& model, const Cluster& cluster,
                                 const EngineProfile& profile) {
-  const Degrees d = least_asked(r);
   fail(ExitCode::configuration,
        "{} = {} rank{}: no layout of so many or a multiple uses {} evenly (as many ranks on each host, TP groups that "
        "divide a host or are whole hosts{}, at most {} stages); --tp {} --pp {} --dp {} takes no more ranks than these",
-       degrees_name(d), d.ranks(), d.ranks() == 1 ? "" : "s", cluster.text(),
+       degrees_name(least), least.ranks(), least.ranks() == 1 ? "" : "s", cluster.text(),
        profile.own() ? "" : fmt::format(" and divide {} heads", model.config().num_heads), model.config().num_layers,
-       d.tp, d.pp, d.dp);
+       least.tp, least.pp, least.dp);
 }
 
 // Ranks of a host, where they divide its CPUs: of one layout those that hold it; of those with a given part what they
 // fill; else what divides the cores.
-std::vector<int> rank_counts(const Cluster& cluster, const PlanRequest& r) {
-  const int64_t asked = least_asked(r).ranks();
-  if (is_one_layout(r)) return {static_cast<int>((asked + cluster.hosts - 1) / cluster.hosts)};
-  if (r.tp == 0 && r.pp == 0 && r.dp == 0) return divisors(cluster.cores);
+std::vector<int> rank_counts(const Cluster& cluster, const Degrees& asked) {
+  const int64_t least = asked.least().ranks();
+  if (is_one_layout(asked)) return {static_cast<int>((least + cluster.hosts - 1) / cluster.hosts)};
+  if (asked == Degrees{}) return divisors(cluster.cores);
   std::vector<int> filled;
   for (int ranks = 1; ranks <= cluster.cores; ranks++)
-    if (int64_t{ranks} * cluster.hosts % asked == 0) filled.push_back(ranks);
+    if (int64_t{ranks} * cluster.hosts % least == 0) filled.push_back(ranks);
   return filled;
 }
 
 // The cluster as so many ranks a host may see it: one where devices are what they are.
-std::vector<Cluster> divisions(const Cluster& cluster, const PlanRequest& r) {
+std::vector<Cluster> divisions(const Cluster& cluster, const Degrees& asked) {
   if (cluster.cores == 0) return {cluster};
   std::vector<Cluster> all;
-  for (int ranks : rank_counts(cluster, r)) all.push_back(cluster.divided(ranks));
+  for (int ranks : rank_counts(cluster, asked)) all.push_back(cluster.divided(ranks));
   return all;
 }
 
@@ -197,7 +194,7 @@ double badness(const LayoutPlan& l, Objective objective) {
 
 // Those of one division of a cluster that were asked for. whole: those that use all of it.
 void add_layouts(Plan& plan, const Planner& planner, const Cluster& cluster, bool whole) {
-  const PlanRequest& asked = planner.request();
+  const Degrees& asked = planner.request().degrees;
   for (int tp : tp_candidates(cluster, planner.model(), planner.profile(), asked.tp)) {
     const int groups = cluster.size() / tp;
     const std::vector<int> depths = asked.pp > 0 ? std::vector<int>{asked.pp} : divisors(groups);
@@ -245,13 +242,14 @@ Objective get_objective(std::string_view name) {
 
 Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
                   const PlanRequest& request) {
-  check_asked(request, model, cluster);
+  const Degrees& asked = request.degrees;
+  check_asked(asked, model, cluster);
   Plan plan;
   // Cores that a number of ranks leaves idle are used by another number of them.
-  const bool whole = cluster.cores > 0 && !is_one_layout(request);
-  for (const Cluster& division : divisions(cluster, request))
+  const bool whole = cluster.cores > 0 && !is_one_layout(asked);
+  for (const Cluster& division : divisions(cluster, asked))
     add_layouts(plan, Planner(model, division, profile, request), division, whole);
-  if (plan.layouts.empty()) refuse_uneven(request, model, cluster, profile);
+  if (plan.layouts.empty()) refuse_uneven(asked.least(), model, cluster, profile);
   rank(plan, model, cluster, request);
   return plan;
 }

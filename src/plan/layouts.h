@@ -16,7 +16,7 @@ Objective get_objective(std::string_view name);  // throws Error(usage)
 
 // What is asked of a machine. 0: not asked.
 struct PlanRequest {
-  int tp = 0, pp = 0, dp = 0;
+  Degrees degrees;
   double input_tokens = 0, output_tokens = 0;  // of a request
   double context = 0;                          // positions that a sequence may come to need
   double position = 0;                         // where sequences stand while they decode, a mean

@@ -63,7 +63,7 @@ class Ways {
 
   void another_layout() {
     PlanRequest free = question_.request;
-    free.tp = free.pp = free.dp = 0;
+    free.degrees = {};
     if (const auto other = best(with(free))) ways_.push_back(layout_name(*other));
   }
 

@@ -18,7 +18,7 @@ struct PlanQuestion {
   std::function<std::unique_ptr<ModelWork>(Precision)> at_precision;
 
   Plan plan() const { return plan_layouts(model, cluster, profile, request); }
-  bool is_free() const { return request.tp == 0 && request.pp == 0 && request.dp == 0; }
+  bool is_free() const { return request.degrees == Degrees{}; }
   // The precisions below the model's that the device computes, or that save reading; the nearest first.
   std::vector<Precision> lower_precisions() const;
 };
