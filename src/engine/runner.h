@@ -47,8 +47,6 @@ class Runner {
   const StepTimes& times() const { return times_; }
 
  private:
-  std::optional<StepResult> run(const StepPlan& plan, int64_t rows, double& hops,
-                                const std::function<void()>& meanwhile);
   static int64_t table_blocks(const ModelConfig& config);
   double exchange_seconds() const;
   void lay_out(const StepPlan& plan, int64_t rows);
