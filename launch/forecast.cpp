@@ -95,7 +95,7 @@ std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelCo
 }
 
 size_t Forecast::choose(std::span<const Degrees> choices, std::string& why) const {
-  const Plan plan = plan_layouts(*model_, cluster_, profile_, request_, choices);
+  const Plan plan = plan_layouts({*model_, cluster_, profile_, request_, {}}, choices);
   const LayoutPlan& best = plan.layouts.front();
   why = fmt::format("auto layout: {}, of {} that fit", text_of(best), choices.size());
   if (plan.layouts.size() > 1) why += fmt::format(" (next {})", text_of(plan.layouts[1]));

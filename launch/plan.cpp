@@ -185,7 +185,7 @@ int plan_command(const Options& options, const Environment& environment) {
     return PlannedModel::of(lower, profile).work;
   };
   const PlanQuestion question{*model.work, cluster, profile, request, at_precision};
-  const Plan plan = question.plan();
+  const Plan plan = plan_layouts(question);
   if (options.json)
     print_json(plan, model, request);
   else

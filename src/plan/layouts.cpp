@@ -12,8 +12,6 @@ namespace trireme {
 
 namespace {
 
-constexpr const char* kObjectives[] = {"latency", "throughput", "cost"};
-
 std::vector<int> divisors(int n) {
   std::vector<int> found;
   for (int d = 1; d <= n; d++)
@@ -22,43 +20,43 @@ std::vector<int> divisors(int n) {
 }
 
 // Widths that use hosts evenly: a part of one, or whole ones.
-std::vector<int> tp_candidates(const Cluster& cluster, const ModelWork& model, const EngineProfile& profile,
-                               int asked) {
-  if (asked > 0) return {asked};
+std::vector<int> tp_candidates(const PlanQuestion& q) {
+  if (q.request.degrees.tp > 0) return {q.request.degrees.tp};
   std::set<int> widths;
-  for (int d : divisors(cluster.devices)) widths.insert(d);
-  for (int h : divisors(cluster.hosts)) widths.insert(h * cluster.devices);
+  for (int d : divisors(q.cluster.devices)) widths.insert(d);
+  for (int h : divisors(q.cluster.hosts)) widths.insert(h * q.cluster.devices);
   std::vector<int> possible;
   for (int tp : widths) {
-    const bool even = model.config().num_heads % tp == 0;  // other engines cut heads evenly
-    if (tp <= model.most_tp() && (even || profile.own())) possible.push_back(tp);
+    const bool even = q.model.config().num_heads % tp == 0;  // other engines cut heads evenly
+    if (tp <= q.model.most_tp() && (even || q.profile.own())) possible.push_back(tp);
   }
   return possible;
 }
 
 bool is_one_layout(const Degrees& asked) { return asked == asked.least(); }
 
-void check_asked(const Degrees& asked, const ModelWork& model, const Cluster& cluster) {
-  if (asked.tp > model.most_tp())
+void check_asked(const PlanQuestion& q) {
+  const Degrees asked = q.request.degrees, least = asked.least();
+  if (asked.tp > q.model.most_tp())
     fail(ExitCode::configuration, "--tp {}: a layer of {} has {} units; at most that many ranks can share it", asked.tp,
-         model.name(), model.most_tp());
-  if (asked.pp > model.config().num_layers)
-    fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", asked.pp, model.name(),
-         model.config().num_layers);
-  if (const Degrees least = asked.least(); least.ranks() > cluster.most_ranks())
+         q.model.name(), q.model.most_tp());
+  if (asked.pp > q.model.config().num_layers)
+    fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", asked.pp, q.model.name(),
+         q.model.config().num_layers);
+  if (least.ranks() > q.cluster.most_ranks())
     fail(ExitCode::configuration, "{} = {} {}; {} has {}", degrees_name(least), least.ranks(),
-         cluster.cores > 0 ? "ranks, which want a core each" : "devices", cluster.text(), cluster.most_ranks());
+         q.cluster.cores > 0 ? "ranks, which want a core each" : "devices", q.cluster.text(), q.cluster.most_ranks());
 }
 
-// least: of what was asked for. Each layout has as many ranks, or a multiple of them.
-[[noreturn]] void refuse_uneven(const Degrees& least, const ModelWork& model, const Cluster& cluster,
-                                const EngineProfile& profile) {
+// Each layout has as many ranks as the least of what was asked for, or a multiple of them.
+[[noreturn]] void refuse_uneven(const PlanQuestion& q) {
+  const Degrees least = q.request.degrees.least();
   fail(ExitCode::configuration,
        "{} = {} rank{}: no layout of so many or a multiple uses {} evenly (as many ranks on each host, TP groups that "
        "divide a host or are whole hosts{}, at most {} stages); --tp {} --pp {} --dp {} takes no more ranks than these",
-       degrees_name(least), least.ranks(), least.ranks() == 1 ? "" : "s", cluster.text(),
-       profile.own() ? "" : fmt::format(" and divide {} heads", model.config().num_heads), model.config().num_layers,
-       least.tp, least.pp, least.dp);
+       degrees_name(least), least.ranks(), least.ranks() == 1 ? "" : "s", q.cluster.text(),
+       q.profile.own() ? "" : fmt::format(" and divide {} heads", q.model.config().num_heads),
+       q.model.config().num_layers, least.tp, least.pp, least.dp);
 }
 
 // Ranks of a host, where they divide its CPUs: of one layout those that hold it; of those with a given part what they
@@ -83,12 +81,8 @@ std::vector<Cluster> divisions(const Cluster& cluster, const Degrees& asked) {
 
 class Planner {
  public:
-  Planner(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile, const PlanRequest& request)
-      : model_(model), cluster_(cluster), profile_(profile), request_(request) {}
-
-  const ModelWork& model() const { return model_; }
-  const EngineProfile& profile() const { return profile_; }
-  const PlanRequest& request() const { return request_; }
+  explicit Planner(const PlanQuestion& q)
+      : model_(q.model), cluster_(q.cluster), profile_(q.profile), request_(q.request) {}
 
   LayoutPlan evaluate(const Degrees& degrees) const {
     LayoutPlan l{degrees};
@@ -192,32 +186,33 @@ double badness(const LayoutPlan& l, Objective objective) {
   return (1 + 0.01 * std::log2(l.tp) + 0.05 * std::log2(l.pp)) / merit(l, objective);
 }
 
-// Those of one division of a cluster that were asked for. whole: those that use all of it.
-void add_layouts(Plan& plan, const Planner& planner, const Cluster& cluster, bool whole) {
-  const Degrees& asked = planner.request().degrees;
-  for (int tp : tp_candidates(cluster, planner.model(), planner.profile(), asked.tp)) {
-    const int groups = cluster.size() / tp;
+// Those of one division of a cluster, the question's own, that were asked for. whole: those that use all of it.
+void add_layouts(Plan& plan, const PlanQuestion& q, bool whole) {
+  const Planner planner(q);
+  const Degrees& asked = q.request.degrees;
+  for (int tp : tp_candidates(q)) {
+    const int groups = q.cluster.size() / tp;
     const std::vector<int> depths = asked.pp > 0 ? std::vector<int>{asked.pp} : divisors(groups);
     for (int pp : depths) {
-      const int most = pp > planner.model().config().num_layers ? 0 : groups / pp;
+      const int most = pp > q.model.config().num_layers ? 0 : groups / pp;
       const int used = tp * pp * (asked.dp > 0 ? asked.dp : most);
-      if (most < std::max(1, asked.dp) || (whole && used < cluster.size())) continue;
+      if (most < std::max(1, asked.dp) || (whole && used < q.cluster.size())) continue;
       plan.layouts.push_back(asked.dp > 0 ? planner.evaluate({tp, pp, asked.dp}) : planner.with_replicas(tp, pp, most));
     }
   }
 }
 
 // The best first.
-void rank(Plan& plan, const ModelWork& model, const Cluster& cluster, const PlanRequest& request) {
+void rank(Plan& plan, const PlanQuestion& q) {
   std::stable_sort(plan.layouts.begin(), plan.layouts.end(), [&](const LayoutPlan& a, const LayoutPlan& b) {
     if (a.acceptable() != b.acceptable()) return a.acceptable();
     if (a.fits != b.fits) return a.fits;
     if (a.memory.weights_fit() != b.memory.weights_fit()) return a.memory.weights_fit();
-    return a.fits ? badness(a, request.objective) < badness(b, request.objective)
+    return a.fits ? badness(a, q.request.objective) < badness(b, q.request.objective)
                   : a.memory.cache_bytes > b.memory.cache_bytes;
   });
   if (!plan.layouts.empty() && plan.layouts.front().acceptable()) plan.choice = 0;
-  give_reasons(plan, model, cluster, request);
+  give_reasons(plan, q);
 }
 
 }  // namespace
@@ -234,32 +229,23 @@ double merit(const LayoutPlan& l, Objective objective) {
   return 0;
 }
 
-Objective get_objective(std::string_view name) {
-  for (size_t i = 0; i < std::size(kObjectives); i++)
-    if (name == kObjectives[i]) return static_cast<Objective>(i);
-  fail(ExitCode::usage, "there is no objective '{}'; there are {}", name, fmt::join(kObjectives, ", "));
-}
-
-Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                  const PlanRequest& request) {
-  const Degrees& asked = request.degrees;
-  check_asked(asked, model, cluster);
+Plan plan_layouts(const PlanQuestion& question) {
+  check_asked(question);
   Plan plan;
+  const Degrees& asked = question.request.degrees;
   // Cores that a number of ranks leaves idle are used by another number of them.
-  const bool whole = cluster.cores > 0 && !is_one_layout(asked);
-  for (const Cluster& division : divisions(cluster, asked))
-    add_layouts(plan, Planner(model, division, profile, request), division, whole);
-  if (plan.layouts.empty()) refuse_uneven(asked.least(), model, cluster, profile);
-  rank(plan, model, cluster, request);
+  const bool whole = question.cluster.cores > 0 && !is_one_layout(asked);
+  for (const Cluster& division : divisions(question.cluster, asked)) add_layouts(plan, question.with(division), whole);
+  if (plan.layouts.empty()) refuse_uneven(question);
+  rank(plan, question);
   return plan;
 }
 
-Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                  const PlanRequest& request, std::span<const Degrees> choices) {
-  const Planner planner(model, cluster, profile, request);
+Plan plan_layouts(const PlanQuestion& question, std::span<const Degrees> choices) {
+  const Planner planner(question);
   Plan plan;
   for (const Degrees& d : choices) plan.layouts.push_back(planner.evaluate(d));
-  rank(plan, model, cluster, request);
+  rank(plan, question);
   return plan;
 }
 

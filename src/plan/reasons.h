@@ -11,7 +11,7 @@ namespace trireme {
 std::string limiting_factor(const LayoutPlan& layout);
 
 // Fills the reasons of all layouts, each beside the chosen one.
-void give_reasons(Plan& plan, const ModelWork& model, const Cluster& cluster, const PlanRequest& request);
+void give_reasons(Plan& plan, const PlanQuestion& question);
 
 // Whole, or of what is small two digits: "1978", "3.1", "0.62".
 std::string short_number(double x);

@@ -31,7 +31,7 @@ struct Question {
         model(shape, get_shape(shape).config(), precision, 2, profile) {
     request.input_tokens = 1024, request.output_tokens = 256, request.context = 1280, request.position = 1152;
   }
-  Plan plan() const { return plan_layouts(model, cluster, profile, request); }
+  Plan plan() const { return plan_layouts(whole()); }
   PlanQuestion whole() const {
     return {model, cluster, profile, request, [this](Precision p) {
               return std::make_unique<ModelWork>(shape, model.config(), p, model.kv_bytes(), profile);
@@ -418,7 +418,7 @@ TEST_CASE("of layouts that are given one is chosen; few documents want few repli
   Question q("llama-3.1-8b", Precision::bf16, "8 h100");
   const Degrees choices[] = {{1, 1, 8}, {8, 1, 1}};
   const auto best = [&] {
-    const Plan plan = plan_layouts(q.model, q.cluster, q.profile, q.request, choices);
+    const Plan plan = plan_layouts(q.whole(), choices);
     REQUIRE(plan.layouts.size() == 2);
     return plan.layouts[0];
   };
