@@ -4,13 +4,13 @@
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
-#include "engine/logit_comparer.h"
 #include "launch/bench.h"
 #include "launch/model_file.h"
 #include "launch/quality_report.h"
 #include "launch/quality_text.h"
 #include "launch/session.h"
 #include "launch/together.h"
+#include "quality/logit_comparer.h"
 
 namespace trireme {
 

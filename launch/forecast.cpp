@@ -51,9 +51,7 @@ Cluster of_ranks(Cluster c, const Machine& machine, int threads_wanted) {
   return c;
 }
 
-std::string text_of(const LayoutPlan& l) {
-  return fmt::format("{} {:.0f} tok/s", shape_name({l.tp, l.pp, l.dp}), l.tokens_per_s);
-}
+std::string text_of(const LayoutPlan& l) { return fmt::format("{} {:.0f} tok/s", degrees_name(l), l.tokens_per_s); }
 
 }  // namespace
 
@@ -96,29 +94,28 @@ std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelCo
   }
 }
 
-size_t Forecast::choose(std::span<const Shape> shapes, std::string& why) const {
-  const Plan plan = plan_layouts(*model_, cluster_, profile_, request_, shapes);
+size_t Forecast::choose(std::span<const Degrees> choices, std::string& why) const {
+  const Plan plan = plan_layouts({*model_, cluster_, profile_, request_, {}}, choices);
   const LayoutPlan& best = plan.layouts.front();
-  why = fmt::format("auto layout: {}, of {} that fit", text_of(best), shapes.size());
+  why = fmt::format("auto layout: {}, of {} that fit", text_of(best), choices.size());
   if (plan.layouts.size() > 1) why += fmt::format(" (next {})", text_of(plan.layouts[1]));
   why += fmt::format(", limited by {}", best.limiting_factor);
   if (!measured()) why += "; a guess, until `trireme bench --calibrate` has measured these CPUs";
-  const auto same = [&](const Shape& s) { return s == Shape{best.tp, best.pp, best.dp}; };
-  return static_cast<size_t>(std::find_if(shapes.begin(), shapes.end(), same) - shapes.begin());
+  return static_cast<size_t>(std::find(choices.begin(), choices.end(), best) - choices.begin());
 }
 
-CostModel Forecast::cost_of(const Shape& shape) const {
-  return {*model_, model_->stages(shape.tp, shape.pp, stage_split_), cluster_, profile_, shape.tp, shape.pp};
+CostModel Forecast::cost_of(const Degrees& d) const {
+  return {*model_, model_->stages(d.tp, d.pp, stage_split_), cluster_, profile_, d.tp, d.pp};
 }
 
-double Forecast::decode_ms(const Shape& shape, const Pace::Phase& measured) const {
-  return cost_of(shape).decode_step(measured.sequences(), measured.position()).total_ms();
+double Forecast::decode_ms(const Degrees& degrees, const Pace::Phase& measured) const {
+  return cost_of(degrees).decode_step(measured.sequences(), measured.position()).total_ms();
 }
 
 // As if its rows were those of equal prompts, as many in each stretch: half of the last row's position is their mean.
-double Forecast::prefill_ms(const Shape& shape, const Pace::Phase& measured) const {
+double Forecast::prefill_ms(const Degrees& degrees, const Pace::Phase& measured) const {
   const double rows = measured.rows / measured.stretches, tokens = std::min(rows, 2 * measured.position());
-  return cost_of(shape).prefill(tokens, rows / tokens).total_ms() / rows;
+  return cost_of(degrees).prefill(tokens, rows / tokens).total_ms() / rows;
 }
 
 }  // namespace trireme

@@ -27,12 +27,12 @@ class Forecast {
   static std::optional<Forecast> make(const WeightSource& source, const ModelConfig& config, const Machine& machine,
                                       const Options& options, const Demand& demand, std::string& remark);
 
-  // The place among `shapes` of the one with the most tokens a second; and why, in one line.
-  size_t choose(std::span<const Shape> shapes, std::string& why) const;
+  // The place among `choices` of the one with the most tokens a second; and why, in one line.
+  size_t choose(std::span<const Degrees> choices, std::string& why) const;
 
   // Milliseconds of such steps in this layout: a mean of those that were measured.
-  double decode_ms(const Shape& shape, const Pace::Phase& measured) const;
-  double prefill_ms(const Shape& shape, const Pace::Phase& measured) const;
+  double decode_ms(const Degrees& degrees, const Pace::Phase& measured) const;
+  double prefill_ms(const Degrees& degrees, const Pace::Phase& measured) const;
 
   // Whether it is more than a guess: of calibrated CPUs, or by the data sheet of a GPU; not of `exact`, whose kernels
   // nobody calibrates.
@@ -42,7 +42,7 @@ class Forecast {
   Forecast(const WeightSource& source, const ModelConfig& config, Cluster cluster, EngineProfile profile,
            PlanRequest request, bool measured);
 
-  CostModel cost_of(const Shape& shape) const;
+  CostModel cost_of(const Degrees& degrees) const;
 
   std::unique_ptr<ModelWork> model_;
   Cluster cluster_;

@@ -76,7 +76,7 @@ int Job::begin(const Session& session) {
     case RunFolder::Start::started_over:
       log_.info("an incomplete run of this manifest was dropped: it starts over");
       break;
-    default:
+    case RunFolder::Start::fresh:
       break;
   }
   if (options_.input == "-") input_ = folder_.path_of_stdin();

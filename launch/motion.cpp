@@ -7,7 +7,7 @@
 #include "comm/nccl_channels.h"
 #include "comm/nccl_collective.h"
 #include "comm/nccl_sum.h"
-#include "comm/staged_channel.h"
+#include "comm/staged_channels.h"
 #include "comm/tree_reduce.h"
 #include "launch/together.h"
 
@@ -178,21 +178,17 @@ void Motion::take(Links links) {
   });
 }
 
-std::unique_ptr<Channel> Motion::staged(std::unique_ptr<Channel> channel) {
-  if (!gpu_) return channel;
-  return std::make_unique<StagedChannel>(std::move(channel), device_, need_.hop_bytes);
-}
-
 // A sender does not wait for its peer, so that it comes first: then a fault finds nobody waiting for another channel.
 void Motion::make_hops() {
   const int before = neighbour(-1), after = neighbour(1);
   const int slots = need_.layout.pp + 1;  // a stage can finish a step while the next still has its last
   together(world_, [&] {
-    std::unique_ptr<Channel> previous, next;
-    if (after >= 0 && !next_) next = fabric_.sender(after, need_.hop_bytes, slots);
-    if (before >= 0 && !previous_) previous = fabric_.receiver(before, need_.hop_bytes, slots);
-    if (next) next_ = staged(std::move(next)), next_way_ = next_->transport();
-    if (previous) previous_ = staged(std::move(previous));
+    const bool sends = after >= 0 && !next_, receives = before >= 0 && !previous_;
+    if (sends) next_ = fabric_.sender(after, need_.hop_bytes, slots);
+    if (receives) previous_ = fabric_.receiver(before, need_.hop_bytes, slots);
+    if (gpu_ && sends) next_ = std::make_unique<StagedSender>(std::move(next_), device_, need_.hop_bytes);
+    if (gpu_ && receives) previous_ = std::make_unique<StagedReceiver>(std::move(previous_), device_, need_.hop_bytes);
+    if (sends) next_way_ = next_->transport();
   });
 }
 

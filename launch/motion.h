@@ -38,8 +38,8 @@ class Motion {
 
   Collective& group() const { return *group_; }
   Collective& sampling_group() const { return sampling_group_ ? *sampling_group_ : *group_; }
-  Channel* previous() const { return previous_.get(); }  // null: the first stage
-  Channel* next() const { return next_.get(); }          // null: the last
+  Receiver* previous() const { return previous_.get(); }  // null: the first stage
+  Sender* next() const { return next_.get(); }            // null: the last
 
   // Of this rank: "group by p2p, hops by NCCL 2.28.9 (P2P/IPC)"; and the same for status.json, null on CPUs.
   std::string text() const;
@@ -67,7 +67,6 @@ class Motion {
   std::string way_of(const NcclCommunicator& link) const;
   void take(Links links);
   void make_hops();
-  std::unique_ptr<Channel> staged(std::unique_ptr<Channel> channel);
   void share_slow_paths();
   int neighbour(int step) const;
 
@@ -84,7 +83,8 @@ class Motion {
   std::unique_ptr<GroupSum> sum_;
   std::unique_ptr<Collective> group_;
   std::unique_ptr<Collective> sampling_group_;  // the same ranks, for results that the host reads; else `group_` serves
-  std::unique_ptr<Channel> previous_, next_;
+  std::unique_ptr<Receiver> previous_;
+  std::unique_ptr<Sender> next_;
   std::string group_way_, sum_way_, next_way_;  // how its bytes go
   std::string missing_;            // why NCCL is not used where it could be; "": it is, or nothing asks for it
   std::vector<std::string> slow_;  // pairs of ranks

@@ -77,9 +77,9 @@ void print_heading(const PlannedModel& planned, const Cluster& cluster, const En
       arithmetic_of(cluster.device, precision) == Precision::bf16)
     fmt::print("  {} multiplies no {}: weights are stored so and multiplied as bf16\n", cluster.device.name,
                precision_name(precision));
-  if (r.tp > 0 && !profile.own() && model.config().num_heads % r.tp != 0)
+  if (const int tp = r.degrees.tp; tp > 0 && !profile.own() && model.config().num_heads % tp != 0)
     fmt::print("  {} heads are not a multiple of TP {}: other engines refuse it, this one divides by units\n",
-               model.config().num_heads, r.tp);
+               model.config().num_heads, tp);
   fmt::print("{:.0f} tokens in, {:.0f} out, context {:.0f}, {}; engine profile {} ({})\n", r.input_tokens,
              r.output_tokens, r.context,
              r.batch > 0  ? fmt::format("{:.0f} in flight a replica", r.batch)
@@ -185,7 +185,7 @@ int plan_command(const Options& options, const Environment& environment) {
     return PlannedModel::of(lower, profile).work;
   };
   const PlanQuestion question{*model.work, cluster, profile, request, at_precision};
-  const Plan plan = question.plan();
+  const Plan plan = plan_layouts(question);
   if (options.json)
     print_json(plan, model, request);
   else

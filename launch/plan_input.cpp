@@ -147,7 +147,7 @@ PlannedMachine PlannedMachine::of(const Options& o, const Environment& environme
 
 PlanRequest plan_request(const Options& o) {
   PlanRequest r;
-  r.tp = static_cast<int>(o.tp), r.pp = static_cast<int>(o.pp), r.dp = static_cast<int>(o.dp);
+  r.degrees = {static_cast<int>(o.tp), static_cast<int>(o.pp), static_cast<int>(o.dp)};
   const auto given = [](int64_t tokens) { return static_cast<double>(tokens); };
   const bool only_context = o.context > 0 && o.input_len == 0 && o.output_len == 0;
   r.output_tokens = o.output_len > 0 ? given(o.output_len) : kDefaultOutput;

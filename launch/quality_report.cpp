@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "base/math.h"
-#include "engine/window_mean.h"
 #include "launch/build_commit.h"
+#include "quality/window_mean.h"
 
 namespace trireme {
 

@@ -33,7 +33,7 @@ struct Quality {
   nlohmann::ordered_json about;  // what was compared: files, fingerprints, layout
 };
 
-// Lines for people, or with --json one object. Means with the 95 % intervals of engine/window_mean.h.
+// Lines for people, or with --json one object. Means with the 95 % intervals of quality/window_mean.h.
 void print_quality(const Quality& quality, const Options& options);
 
 }  // namespace trireme

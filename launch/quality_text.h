@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/text_window.h"
 #include "launch/options.h"
 #include "launch/text_model.h"
+#include "quality/text_window.h"
 
 namespace trireme {
 

@@ -28,8 +28,6 @@ PhaseSeconds mean_phases(Session& session, double total) {
 
 StepSpeeds speeds_of(const Session& session, const Pace& pace) {
   StepSpeeds speeds;
-  const Layout& l = session.layout();
-  const Shape shape{l.tp, l.pp, l.dp};
   const Forecast* forecast = session.forecast() ? &*session.forecast() : nullptr;
   const bool scores_prompts = session.options().prompt_logprobs >= 0;  // by the head, which no plan counts
   speeds.guessed = forecast && (!forecast->measured() || scores_prompts);
@@ -37,11 +35,11 @@ StepSpeeds speeds_of(const Session& session, const Pace& pace) {
     speeds.decode_ms = decode.ms_per_token();
     speeds.sequences = decode.sequences();
     speeds.position = decode.position();
-    if (forecast) speeds.planned_decode_ms = forecast->decode_ms(shape, decode);
+    if (forecast) speeds.planned_decode_ms = forecast->decode_ms(session.layout(), decode);
   }
   if (const Pace::Phase& prefill = pace.prefill(); prefill.rows > 0) {
     speeds.prefill_rate = 1e3 / prefill.ms_per_row();
-    if (forecast) speeds.planned_prefill_rate = 1e3 / forecast->prefill_ms(shape, prefill);
+    if (forecast) speeds.planned_prefill_rate = 1e3 / forecast->prefill_ms(session.layout(), prefill);
   }
   return speeds;
 }

@@ -191,9 +191,9 @@ void Session::choose_layout(const std::optional<Demand>& demand) {
   const Links links(machine_, threads);
   const LayoutWish wish{{static_cast<int>(options_.tp), pp, static_cast<int>(options_.dp)},
                         options_.allow_slow_placement};
-  const std::vector<Shape> shapes = possible_layouts(machine_, links, model_need(), wish);
+  const std::vector<Degrees> choices = possible_layouts(machine_, links, model_need(), wish);
   std::string why;
-  layout_ = place(machine_, links, choose_shape(shapes, demand, why), config_.num_layers);
+  layout_ = place(machine_, links, choose_degrees(choices, demand, why), config_.num_layers);
   if (!why.empty()) layout_.remarks.insert(layout_.remarks.begin(), std::move(why));
   for (std::string& remark : far_adapters(machine_, links, layout_, threads))
     layout_.remarks.push_back(std::move(remark));
@@ -211,20 +211,21 @@ void Session::choose_layout(const std::optional<Demand>& demand) {
 }
 
 // Rank 0 chooses, for all, and says why: its planner's best, or the smallest where that knows nothing of the machine.
-Shape Session::choose_shape(const std::vector<Shape>& shapes, const std::optional<Demand>& demand, std::string& why) {
+Degrees Session::choose_degrees(const std::vector<Degrees>& choices, const std::optional<Demand>& demand,
+                                std::string& why) {
   int64_t choice = 0;
   together(world_, [&] {
-    if (world_.rank() != 0 || (shapes.size() == 1 && !demand)) return;
+    if (world_.rank() != 0 || (choices.size() == 1 && !demand)) return;
     std::string remark;
     forecast_ = Forecast::make(*source_, config_, machine_, options_, demand.value_or(Demand{}), remark);
-    if (shapes.size() == 1) return;
+    if (choices.size() == 1) return;
     if (forecast_)
-      choice = static_cast<int64_t>(forecast_->choose(shapes, why));
+      choice = static_cast<int64_t>(forecast_->choose(choices, why));
     else
-      why = fmt::format("auto layout: the smallest of {} that fit", shapes.size());
+      why = fmt::format("auto layout: the smallest of {} that fit", choices.size());
     if (!remark.empty()) why += "; " + remark;
   });
-  return shapes[static_cast<size_t>(world_.all_max(choice))];
+  return choices[static_cast<size_t>(world_.all_max(choice))];
 }
 
 ModelNeed Session::model_need() const {

@@ -88,7 +88,7 @@ class Session {
   void take_fast_kernels();
   std::vector<std::string> gather_chips(const Machine& machine) const;
   void choose_layout(const std::optional<Demand>& demand);
-  Shape choose_shape(const std::vector<Shape>& shapes, const std::optional<Demand>& demand, std::string& why);
+  Degrees choose_degrees(const std::vector<Degrees>& choices, const std::optional<Demand>& demand, std::string& why);
   ModelNeed model_need() const;
   void choose_kernels();
   void choose_level();

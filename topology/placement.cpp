@@ -17,38 +17,39 @@ namespace {
 std::string text_of(int count) { return count == 0 ? "auto" : std::to_string(count); }
 
 // Every way to spread `ranks`, the smallest tp x pp first, among equals the largest tp.
-std::vector<Shape> all_shapes(int ranks, const ModelNeed& need) {
-  std::vector<Shape> shapes;
+std::vector<Degrees> all_degrees(int ranks, const ModelNeed& need) {
+  std::vector<Degrees> choices;
   for (int model = 1; model <= ranks; model++)
     for (int tp = std::min(model, need.max_tp); tp >= 1; tp--)
       if (ranks % model == 0 && model % tp == 0 && model / tp <= need.num_layers)
-        shapes.push_back({tp, model / tp, ranks / model});
-  return shapes;
+        choices.push_back({tp, model / tp, ranks / model});
+  return choices;
 }
 
-bool grants(const Shape& wish, const Shape& s) {
+bool grants(const Degrees& wish, const Degrees& d) {
   auto ok = [](int wished, int is) { return wished == 0 || wished == is; };
-  return ok(wish.tp, s.tp) && ok(wish.pp, s.pp) && ok(wish.dp, s.dp);
+  return ok(wish.tp, d.tp) && ok(wish.pp, d.pp) && ok(wish.dp, d.dp);
 }
 
-// The valid shapes most like the wish, as words.
-std::string nearest(std::vector<Shape> shapes, const Shape& wish) {
-  auto distance = [&](const Shape& s) {
+// The valid ones most like the wish, as words.
+std::string nearest(std::vector<Degrees> choices, const Degrees& wish) {
+  auto distance = [&](const Degrees& d) {
     auto part = [](int wished, int is) {
       return wished == 0 ? 0.0 : std::abs(std::log2(static_cast<double>(wished) / is));
     };
-    return part(wish.tp, s.tp) + part(wish.pp, s.pp) + part(wish.dp, s.dp);
+    return part(wish.tp, d.tp) + part(wish.pp, d.pp) + part(wish.dp, d.dp);
   };
-  std::stable_sort(shapes.begin(), shapes.end(),
-                   [&](const Shape& a, const Shape& b) { return distance(a) < distance(b); });
-  if (shapes.size() > 3) shapes.resize(3);
+  std::stable_sort(choices.begin(), choices.end(),
+                   [&](const Degrees& a, const Degrees& b) { return distance(a) < distance(b); });
+  if (choices.size() > 3) choices.resize(3);
   std::vector<std::string> words;
-  for (const Shape& s : shapes) words.push_back(shape_name(s));
+  for (const Degrees& d : choices) words.push_back(degrees_name(d));
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
-[[noreturn]] void refuse_shape(int ranks, const ModelNeed& need, const Shape& wish, const std::vector<Shape>& shapes) {
-  std::string near = nearest(shapes, wish);
+[[noreturn]] void refuse_wish(int ranks, const ModelNeed& need, const Degrees& wish,
+                              const std::vector<Degrees>& choices) {
+  std::string near = nearest(choices, wish);
   if (wish.tp > need.max_tp)
     fail(ExitCode::configuration,
          "--tp {}: a layer of this model has {} units, and each rank needs one; with {} ranks try {}", wish.tp,
@@ -56,14 +57,15 @@ std::string nearest(std::vector<Shape> shapes, const Shape& wish) {
   if (wish.pp > need.num_layers)
     fail(ExitCode::configuration, "--pp {}: this model has {} layers, and each stage needs one; with {} ranks try {}",
          wish.pp, need.num_layers, ranks, near);
-  int64_t product = int64_t{std::max(wish.tp, 1)} * std::max(wish.pp, 1) * std::max(wish.dp, 1);
+  const Degrees least = wish.least();
+  int64_t product = least.ranks();
   int64_t below = ranks / product * product, above = below + product;
   std::string starts = below > 0 ? fmt::format("{} or {}", below, above) : fmt::format("{}", above);
   const std::string spare = below > 0 ? fmt::format(" ({} would be spare)", ranks - below) : "";
   fail(ExitCode::configuration,
        "tp {} x pp {} x dp {} does not make {} ranks ({} x {} x {} = {}){}; try {}, or start {} ranks",
-       text_of(wish.tp), text_of(wish.pp), text_of(wish.dp), ranks, std::max(wish.tp, 1), std::max(wish.pp, 1),
-       std::max(wish.dp, 1), product, spare, near, starts);
+       text_of(wish.tp), text_of(wish.pp), text_of(wish.dp), ranks, least.tp, least.pp, least.dp, product, spare, near,
+       starts);
 }
 
 constexpr LinkClass kClasses[] = {LinkClass::device,  LinkClass::nvswitch, LinkClass::nvlink,
@@ -154,45 +156,45 @@ void refuse_slow_group(const Links& links, int ranks, int tp) {
   }
 }
 
-void check_links(const Links& links, int ranks, const LayoutWish& wish, std::vector<Shape>& shapes) {
-  if (wish.shape.tp > 0) {
-    if (!wish.allow_slow) refuse_slow_group(links, ranks, wish.shape.tp);
+void check_links(const Links& links, int ranks, const LayoutWish& wish, std::vector<Degrees>& choices) {
+  if (wish.degrees.tp > 0) {
+    if (!wish.allow_slow) refuse_slow_group(links, ranks, wish.degrees.tp);
     return;
   }
-  std::vector<Shape> fast;
+  std::vector<Degrees> fast;
   std::map<int, bool> slow;  // by tp
-  for (const Shape& s : shapes) {
-    const auto [known, fresh] = slow.try_emplace(s.tp);
-    if (fresh) known->second = is_slow(slowest_group(links, ranks, s.tp).second);
-    if (!known->second) fast.push_back(s);
+  for (const Degrees& d : choices) {
+    const auto [known, fresh] = slow.try_emplace(d.tp);
+    if (fresh) known->second = is_slow(slowest_group(links, ranks, d.tp).second);
+    if (!known->second) fast.push_back(d);
   }
   if (fast.empty() && !wish.allow_slow) {
-    const auto [group, link] = slowest_group(links, ranks, shapes.front().tp);
+    const auto [group, link] = slowest_group(links, ranks, choices.front().tp);
     fail(ExitCode::configuration,
          "tp auto x pp {} x dp {} on {} ranks needs TP groups across hosts or other slow links (ranks {}: {}), which "
          "auto does not make; try {} by hand, or other ranks a host",
-         text_of(wish.shape.pp), text_of(wish.shape.dp), ranks, fmt::join(group, " "), link_class_name(link),
-         nearest(shapes, wish.shape));
+         text_of(wish.degrees.pp), text_of(wish.degrees.dp), ranks, fmt::join(group, " "), link_class_name(link),
+         nearest(choices, wish.degrees));
   }
-  if (!fast.empty()) shapes = std::move(fast);
+  if (!fast.empty()) choices = std::move(fast);
 }
 
-void check_memory(const Machine& machine, const ModelNeed& need, std::vector<Shape>& shapes) {
+void check_memory(const Machine& machine, const ModelNeed& need, std::vector<Degrees>& choices) {
   int64_t room = machine.available_bytes(0);
   for (int r = 1; r < machine.size(); r++) room = std::min(room, machine.available_bytes(r));
-  const auto needs = [&](const Shape& s) { return bytes_needed(need, s.tp, s.pp); };
-  std::vector<Shape> fitting;
-  std::copy_if(shapes.begin(), shapes.end(), std::back_inserter(fitting),
-               [&](const Shape& s) { return needs(s) <= room; });
+  const auto needs = [&](const Degrees& d) { return bytes_needed(need, d.tp, d.pp); };
+  std::vector<Degrees> fitting;
+  std::copy_if(choices.begin(), choices.end(), std::back_inserter(fitting),
+               [&](const Degrees& d) { return needs(d) <= room; });
   if (fitting.empty()) {
-    const Shape least = *std::min_element(shapes.begin(), shapes.end(),
-                                          [&](const Shape& a, const Shape& b) { return needs(a) < needs(b); });
+    const Degrees least = *std::min_element(choices.begin(), choices.end(),
+                                            [&](const Degrees& a, const Degrees& b) { return needs(a) < needs(b); });
     fail(ExitCode::configuration,
          "the model does not fit: at {} the fullest of {} ranks needs {} MiB, and {} MiB are free for each; use more "
          "hosts, fewer ranks a host, or a smaller --kv-gib",
-         shape_name(least), machine.size(), needs(least) >> 20, room >> 20);
+         degrees_name(least), machine.size(), needs(least) >> 20, room >> 20);
   }
-  shapes = std::move(fitting);
+  choices = std::move(fitting);
 }
 
 std::string remark_of(const std::vector<int>& group, LinkClass link, int num_layers) {
@@ -206,7 +208,7 @@ std::string remark_of(const std::vector<int>& group, LinkClass link, int num_lay
 
 }  // namespace
 
-std::string shape_name(const Shape& s) { return fmt::format("tp {} x pp {} x dp {}", s.tp, s.pp, s.dp); }
+std::string degrees_name(const Degrees& d) { return fmt::format("tp {} x pp {} x dp {}", d.tp, d.pp, d.dp); }
 
 int64_t bytes_needed(const ModelNeed& need, int tp, int pp) {
   auto share = [&](int64_t bytes) {
@@ -237,26 +239,26 @@ std::vector<int> Layout::group(int pp_stage, int dp_replica) const {
   return ranks;
 }
 
-std::vector<Shape> possible_layouts(const Machine& machine, const Links& links, const ModelNeed& need,
-                                    const LayoutWish& wish) {
+std::vector<Degrees> possible_layouts(const Machine& machine, const Links& links, const ModelNeed& need,
+                                      const LayoutWish& wish) {
   must(machine.size() > 0 && need.num_layers > 0 && need.max_tp > 0, "ranks and a model to place");
-  const std::vector<Shape> all = all_shapes(machine.size(), need);
-  std::vector<Shape> shapes;
-  std::copy_if(all.begin(), all.end(), std::back_inserter(shapes),
-               [&](const Shape& s) { return grants(wish.shape, s); });
-  if (shapes.empty()) refuse_shape(machine.size(), need, wish.shape, all);
-  check_links(links, machine.size(), wish, shapes);
-  check_memory(machine, need, shapes);
-  return shapes;
+  const std::vector<Degrees> all = all_degrees(machine.size(), need);
+  std::vector<Degrees> choices;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(choices),
+               [&](const Degrees& d) { return grants(wish.degrees, d); });
+  if (choices.empty()) refuse_wish(machine.size(), need, wish.degrees, all);
+  check_links(links, machine.size(), wish, choices);
+  check_memory(machine, need, choices);
+  return choices;
 }
 
-Layout place(const Machine& machine, const Links& links, const Shape& shape, int num_layers) {
-  Layout layout{shape.tp, shape.pp, shape.dp, std::vector<Coordinates>(machine.ranks.size()), {}};
-  const std::vector<std::vector<int>> groups = make_groups(links, machine.size(), shape.tp);
+Layout place(const Machine& machine, const Links& links, const Degrees& degrees, int num_layers) {
+  Layout layout{degrees, std::vector<Coordinates>(machine.ranks.size()), {}};
+  const std::vector<std::vector<int>> groups = make_groups(links, machine.size(), degrees.tp);
   for (int g = 0; g < std::ssize(groups); g++) {
     const std::vector<int>& group = groups[static_cast<size_t>(g)];
-    for (int t = 0; t < shape.tp; t++)
-      layout.at[static_cast<size_t>(group[static_cast<size_t>(t)])] = {t, g % shape.pp, g / shape.pp};
+    for (int t = 0; t < degrees.tp; t++)
+      layout.at[static_cast<size_t>(group[static_cast<size_t>(t)])] = {t, g % degrees.pp, g / degrees.pp};
     if (const LinkClass link = links.slowest(group); is_slow(link))
       layout.remarks.push_back(remark_of(group, link, num_layers));
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,14 +25,16 @@ struct ModelNeed {
 int64_t bytes_needed(const ModelNeed& need, int tp, int pp);
 
 // How many ranks share a layer (tp), a replica's layers (pp), and the documents (dp).
-struct Shape {
-  int tp = 0, pp = 0, dp = 0;
-  bool operator==(const Shape&) const = default;
+struct Degrees {
+  int tp = 0, pp = 0, dp = 0;  // 0, of a wish: auto
+  bool operator==(const Degrees&) const = default;
+  Degrees least() const { return {std::max(tp, 1), std::max(pp, 1), std::max(dp, 1)}; }  // where auto is 1
+  int64_t ranks() const { return int64_t{tp} * pp * dp; }
 };
-std::string shape_name(const Shape& shape);  // "tp 4 x pp 2 x dp 1"
+std::string degrees_name(const Degrees& degrees);  // "tp 4 x pp 2 x dp 1"
 
 struct LayoutWish {
-  Shape shape;              // 0: auto
+  Degrees degrees;
   bool allow_slow = false;  // TP groups over slow links (is_slow)
 };
 
@@ -41,8 +44,7 @@ struct Coordinates {
   bool operator==(const Coordinates&) const = default;
 };
 
-struct Layout {
-  int tp = 1, pp = 1, dp = 1;
+struct Layout : Degrees {
   std::vector<Coordinates> at;       // [ranks]
   std::vector<std::string> remarks;  // what the user should know (a group across hosts and its cost)
 
@@ -55,12 +57,12 @@ struct Layout {
 // first, of equals the one with the largest tp. A tp of auto makes no group over slow links, but where nothing else can
 // be and `allow_slow`; one given by hand may reach over the network, and over other slow links if `allow_slow`. Never
 // empty: throws Error(configuration) with the arithmetic and the nearest choices.
-std::vector<Shape> possible_layouts(const Machine& machine, const Links& links, const ModelNeed& need,
-                                    const LayoutWish& wish);
+std::vector<Degrees> possible_layouts(const Machine& machine, const Links& links, const ModelNeed& need,
+                                      const LayoutWish& wish);
 
 // Places (dp, pp, tp) on ranks, for one of these: TP groups inside the smallest set of ranks that the fastest links
 // join and that is wide enough; the stages of a replica on neighbouring groups, so that hops cross what groups need
 // not; replicas outermost.
-Layout place(const Machine& machine, const Links& links, const Shape& shape, int num_layers);
+Layout place(const Machine& machine, const Links& links, const Degrees& degrees, int num_layers);
 
 }  // namespace trireme

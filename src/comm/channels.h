@@ -27,8 +27,8 @@ struct SharedRing {
 };
 static_assert(sizeof(SharedRing) == 128);
 
-// One end of a channel in shared memory.
-class SharedChannel final : public Channel {
+// Either end of a channel in shared memory.
+class SharedChannel final : public Sender, public Receiver {
  public:
   SharedChannel(SharedWindow window, int peer, size_t slot_bytes, int slots, Waiter& waiter)
       : window_(std::move(window)),
@@ -55,11 +55,10 @@ class SharedChannel final : public Channel {
 
 // The sending end over UCX. The receiver answers each message with an empty one (a credit), so that no more than
 // `slots` messages ever wait at its side.
-class UcxSender final : public Channel {
+class UcxSender final : public Sender {
  public:
   UcxSender(UcxWorker& ucx, int me, int peer, uint32_t stream, size_t slot_bytes, int slots, Waiter& waiter);
   void send(std::span<const std::byte> message) override;
-  void receive(std::span<std::byte> message) override;
   const char* transport() const override { return "ucx"; }
 
  private:
@@ -76,13 +75,11 @@ class UcxSender final : public Channel {
 };
 
 // The receiving end over UCX.
-class UcxReceiver final : public Channel {
+class UcxReceiver final : public Receiver {
  public:
   UcxReceiver(UcxWorker& ucx, int me, int peer, uint32_t stream, int slots, Waiter& waiter)
       : ucx_(ucx), me_(me), peer_(peer), stream_(stream), credits_(static_cast<size_t>(slots)), waiter_(waiter) {}
-  void send(std::span<const std::byte> message) override;
   void receive(std::span<std::byte> message) override;
-  const char* transport() const override { return "ucx"; }
 
  private:
   UcxWorker& ucx_;

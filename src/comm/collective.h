@@ -71,20 +71,26 @@ class Collective {
   GroupSum* sum_ = nullptr;
 };
 
-// One direction between two ranks of neighbouring pipeline stages. Messages keep their order. Their memory is the
-// host's, or the device's that the channel was made for; then a message is sent in order with the device's operations,
-// and what is launched after a receive() sees it.
-class Channel {
+// The sending end of a channel between two ranks of neighbouring pipeline stages. Messages keep their order. Their
+// memory is the host's, or the device's that the channel was made for; then a message is sent in order with the
+// device's operations, and what is launched after a receive() sees it.
+class Sender {
  public:
-  virtual ~Channel() = default;
+  virtual ~Sender() = default;
   // Copies the message and returns; waits only while all slots are full.
   virtual void send(std::span<const std::byte> message) = 0;
-  // The next message will have this size: a channel that can takes it in while the device is busy. Once before its
+  virtual const char* transport() const = 0;  // "shm", "ucx", or of a GPU: "shm by the host", ..., "NCCL"
+};
+
+// The other end.
+class Receiver {
+ public:
+  virtual ~Receiver() = default;
+  // The next message will have this size: a receiver that can takes it in while the device is busy. Once before its
   // receive(), or not at all.
   virtual void expect(size_t) {}
   // Waits for the next message, which must have exactly this size.
   virtual void receive(std::span<std::byte> message) = 0;
-  virtual const char* transport() const = 0;  // "shm", "ucx", or of a GPU: "shm by the host", ..., "NCCL"
 };
 
 // Makes the data planes: shared memory between ranks that prove by a handshake that they share it, UCX between others.
@@ -102,8 +108,8 @@ class Fabric {
   // Collective over the members (world ranks, equal on all of them, in the group's order).
   virtual std::unique_ptr<Collective> collective(std::span<const int> members, size_t window_bytes) = 0;
   // Each called by both ends, in the same order relative to other calls between the same two ranks.
-  virtual std::unique_ptr<Channel> sender(int to_world_rank, size_t slot_bytes, int slots) = 0;
-  virtual std::unique_ptr<Channel> receiver(int from_world_rank, size_t slot_bytes, int slots) = 0;
+  virtual std::unique_ptr<Sender> sender(int to_world_rank, size_t slot_bytes, int slots) = 0;
+  virtual std::unique_ptr<Receiver> receiver(int from_world_rank, size_t slot_bytes, int slots) = 0;
 };
 
 }  // namespace trireme

@@ -37,8 +37,8 @@ class HostFabric final : public Fabric {
     return static_cast<int>(std::find(shares_.begin(), shares_.end(), true) - shares_.begin());
   }
   std::unique_ptr<Collective> collective(std::span<const int> members, size_t window_bytes) override;
-  std::unique_ptr<Channel> sender(int to, size_t slot_bytes, int slots) override;
-  std::unique_ptr<Channel> receiver(int from, size_t slot_bytes, int slots) override;
+  std::unique_ptr<Sender> sender(int to, size_t slot_bytes, int slots) override;
+  std::unique_ptr<Receiver> receiver(int from, size_t slot_bytes, int slots) override;
 
  private:
   void start_ucx();
@@ -177,7 +177,7 @@ std::unique_ptr<Collective> HostFabric::collective(std::span<const int> members,
 }
 
 // The sender does not wait for its peer here, so that stages may form a ring in any order; the receiver unlinks.
-std::unique_ptr<Channel> HostFabric::sender(int to, size_t slot_bytes, int slots) {
+std::unique_ptr<Sender> HostFabric::sender(int to, size_t slot_bytes, int slots) {
   Introduction mine{slot_bytes, next_stream_++, slots};
   if (!shares_memory(to)) {
     tell(to, mine);
@@ -197,7 +197,7 @@ std::unique_ptr<Channel> HostFabric::sender(int to, size_t slot_bytes, int slots
   return std::make_unique<SharedChannel>(std::move(window), to, slot_bytes, slots, comm_.waiter());
 }
 
-std::unique_ptr<Channel> HostFabric::receiver(int from, size_t slot_bytes, int slots) {
+std::unique_ptr<Receiver> HostFabric::receiver(int from, size_t slot_bytes, int slots) {
   Introduction theirs = hear(from, "the forming of a channel");
   if (theirs.fault[0] != '\0') fail(ExitCode::out_of_memory, "rank {}: {}", from, theirs.fault);
   must(theirs.bytes == slot_bytes && theirs.slots == slots, "both ends ask for the same channel");

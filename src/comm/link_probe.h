@@ -46,7 +46,8 @@ class LinkProbe {
 
   bool first_;
   ProbeEffort effort_;
-  std::unique_ptr<Channel> sender_, receiver_;
+  std::unique_ptr<Sender> sender_;
+  std::unique_ptr<Receiver> receiver_;
   std::vector<std::byte> data_;
 };
 

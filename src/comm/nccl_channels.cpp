@@ -23,9 +23,6 @@ void NcclSender::send(std::span<const std::byte> message) {
   sent_++;
 }
 
-void NcclSender::receive(std::span<std::byte>) { must(false, "a sender receives nothing"); }
-void NcclReceiver::send(std::span<const std::byte>) { must(false, "a receiver sends nothing"); }
-
 NcclReceiver::NcclReceiver(std::unique_ptr<NcclCommunicator> link, CudaDevice& gpu, size_t slot_bytes)
     : gpu_(gpu), slot_(gpu.allocate(slot_bytes, "messages of the stage before")), link_(std::move(link)) {
   link_->follow();

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
-#include <numeric>
 
 #include "base/error.h"
 
@@ -11,17 +10,21 @@ namespace trireme {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
 template <typename F>
 double timed(const F& f) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   f();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return seconds_since(start);
 }
 
 }  // namespace
 
-Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous,
-               Channel* next, Device& device, Waiter& waiter, const StepLimits& limits, int slots,
+Runner::Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Receiver* previous,
+               Sender* next, Device& device, Waiter& waiter, const StepLimits& limits, int slots,
                int64_t rope_positions)
     : config_(config),
       stage_(stage),
@@ -53,19 +56,37 @@ size_t Runner::hop_bytes(const ModelConfig& config, const StepLimits& limits) {
   return static_cast<size_t>(limits.rows * config.hidden_size) * sizeof(float);
 }
 
+// A device that passes its rows on may still be at the step before, which reads the small arrays of then: meanwhile
+// this step's rows may come.
 std::optional<StepResult> Runner::run(const StepPlan& plan, const std::function<void()>& meanwhile) {
-  const int64_t rows = std::accumulate(plan.items.begin(), plan.items.end(), int64_t{0},
-                                       [](int64_t n, const PlanItem& item) { return n + std::ssize(item.tokens); });
-  std::optional<StepResult> result;
+  const auto start = Clock::now();
   const double waited = waiter_.waited_seconds(), exchanged = exchange_seconds();
-  double hops = 0;
-  const double seconds = timed([&] { result = run(plan, rows, hops, meanwhile); });
+  const int64_t rows = plan.rows();
+  MatrixView<float> x(residual_.as<float>(), rows, config_.hidden_size);
+  const std::span<std::byte> message(residual_.data(), static_cast<size_t>(rows * config_.hidden_size) * sizeof(float));
+  if (previous_ && rows > 0) previous_->expect(message.size());
+  device_.synchronize();
+  lay_out(plan, rows);
   if (rows == 0) return std::nullopt;
 
-  const bool prefill = rows > std::ssize(plan.items);
-  (prefill ? times_.prefill : times_.decode) += seconds;
-  (prefill ? times_.prefill_tokens : times_.decode_tokens) += rows;
-  times_.communication += exchange_seconds() - exchanged + hops;
+  if (previous_) times_.communication += timed([&] { previous_->receive(message); });
+  stage_.prepare(arrays_.tokens_for_host());
+  arrays_.send();
+  auto forward = [&] { stage_.forward(arrays_.for_device(), x); };
+  const bool decode = rows == std::ssize(plan.items);
+  if (decode && stage_.repeats(rows))
+    device_.repeat(rows, std::ref(forward));
+  else
+    forward();
+  if (next_) times_.communication += timed([&] { next_->send(message); });
+  std::optional<StepResult> result;
+  // Where the device is the host, nothing runs meanwhile.
+  if (sampler_) result = sampler_->run(plan, x, device_.works_in_host_memory() ? std::function<void()>() : meanwhile);
+  if (result && result->items.empty()) result.reset();
+
+  (decode ? times_.decode : times_.prefill) += seconds_since(start);
+  (decode ? times_.decode_tokens : times_.prefill_tokens) += rows;
+  times_.communication += exchange_seconds() - exchanged;
   times_.waiting += waiter_.waited_seconds() - waited;
   return result;
 }
@@ -74,33 +95,6 @@ std::optional<StepResult> Runner::run(const StepPlan& plan, const std::function<
 double Runner::exchange_seconds() const {
   const bool own = sampler_ && &sampler_->group() != &group_;
   return group_.seconds() + (own ? sampler_->group().seconds() : 0);
-}
-
-// hops: grows by the seconds between stages. A device that passes its rows on may still be at the step before, which
-// reads the small arrays of then: meanwhile this step's rows may come.
-std::optional<StepResult> Runner::run(const StepPlan& plan, int64_t rows, double& hops,
-                                      const std::function<void()>& meanwhile) {
-  MatrixView<float> x(residual_.as<float>(), rows, config_.hidden_size);
-  const std::span<std::byte> message(residual_.data(), static_cast<size_t>(rows * config_.hidden_size) * sizeof(float));
-  if (previous_ && rows > 0) previous_->expect(message.size());
-  device_.synchronize();
-  lay_out(plan, rows);
-  if (rows == 0) return std::nullopt;
-  if (previous_) hops += timed([&] { previous_->receive(message); });
-  stage_.prepare(arrays_.tokens_for_host());
-  arrays_.send();
-  auto forward = [&] { stage_.forward(arrays_.for_device(), x); };
-  const bool decode = rows == std::ssize(plan.items);
-  if (decode && stage_.repeats(x.rows))
-    device_.repeat(x.rows, std::ref(forward));
-  else
-    forward();
-  std::optional<StepResult> result;
-  if (next_) hops += timed([&] { next_->send(message); });
-  // Where the device is the host, nothing runs meanwhile.
-  if (sampler_) result = sampler_->run(plan, x, device_.works_in_host_memory() ? std::function<void()>() : meanwhile);
-  if (result && result->items.empty()) result.reset();
-  return result;
 }
 
 void Runner::lay_out(const StepPlan& plan, int64_t rows) {

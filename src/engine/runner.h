@@ -30,7 +30,7 @@ class Runner {
  public:
   // previous / next: the neighbouring stages' channels for memory of `device`, null at the ends. sampler: last stage
   // only. rope_positions: of the RoPE tables.
-  Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Channel* previous, Channel* next,
+  Runner(const ModelConfig& config, Stage& stage, Sampler* sampler, Collective& group, Receiver* previous, Sender* next,
          Device& device, Waiter& waiter, const StepLimits& limits, int slots, int64_t rope_positions);
 
   // Bytes of the largest message between stages.
@@ -47,8 +47,6 @@ class Runner {
   const StepTimes& times() const { return times_; }
 
  private:
-  std::optional<StepResult> run(const StepPlan& plan, int64_t rows, double& hops,
-                                const std::function<void()>& meanwhile);
   static int64_t table_blocks(const ModelConfig& config);
   double exchange_seconds() const;
   void lay_out(const StepPlan& plan, int64_t rows);
@@ -58,8 +56,8 @@ class Runner {
   Stage& stage_;
   Sampler* sampler_;
   Collective& group_;
-  Channel* previous_;
-  Channel* next_;
+  Receiver* previous_;
+  Sender* next_;
   Device& device_;
   Waiter& waiter_;
   int64_t rope_positions_;

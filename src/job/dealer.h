@@ -51,7 +51,6 @@ class Dealer : public WorkQueue {
 
   void serve();           // answers all that has come; call it every step
   bool complete() const;  // everything dealt is finished, and every leader knows that no more comes
-  uint64_t dealt() const { return dealt_; }
 
   // Rank 0's own replica.
   std::vector<Document> take(int room) override;

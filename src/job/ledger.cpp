@@ -32,7 +32,6 @@ Dealer::Draw Ledger::next() {
 }
 
 Dealer::Draw Ledger::end() {
-  input_ended_ = true;
   const uint64_t digest = reader_.input_digest();
   if (tally_.rows_started != tally_.rows_total || surveyed_digest_.value_or(digest) != digest)
     fail(ExitCode::bad_data,

@@ -22,7 +22,6 @@ class Ledger {
   void accept(FinishedRow row);
   const Tally& tally() const { return tally_; }
   const FinishedRow& first_error() const { return first_error_; }  // in input order, of those that came; if any
-  bool complete() const { return input_ended_ && tally_.rows_done == tally_.rows_total; }
 
  private:
   Dealer::Draw end();
@@ -32,7 +31,6 @@ class Ledger {
   std::optional<uint64_t> surveyed_digest_;  // of one file
   Tally tally_;
   FinishedRow first_error_;
-  bool input_ended_ = false;
 };
 
 }  // namespace trireme

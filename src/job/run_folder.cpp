@@ -126,7 +126,7 @@ RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
   clear_results();
   nlohmann::ordered_json json{{"identity", manifest.identity}, {"about", manifest.about}};
   replace_file(path("manifest.json"), text_of(json, 2) + "\n");
-  return before.is_null() ? Start::fresh : restart ? Start::restarted : Start::started_over;
+  return before.is_null() || restart ? Start::fresh : Start::started_over;
 }
 
 // OUT itself stays until the new one replaces it.

@@ -28,8 +28,7 @@ class RunFolder {
   explicit RunFolder(const std::string& out_path);
 
   enum class Start {
-    fresh,             // no run of this manifest before
-    restarted,         // another one's, or a finished one's, was dropped on request
+    fresh,             // no run of this manifest before, or it was dropped on request
     started_over,      // an incomplete run of this manifest was dropped: resuming comes with the journal
     already_complete,  // nothing to do; status() says how it ended
   };

@@ -9,7 +9,7 @@ namespace trireme {
 
 // What status.json says: where a run stands, or why it ended. Timings live here and never in the output.
 struct Status {
-  std::string state = "running";  // "running", "done", "failed" or "drained"
+  std::string state = "running";  // "running", "done" or "failed"
   Tally tally;
   double seconds = 0;            // since the job began
   int exit_code = -1;            // -1: still running

@@ -27,11 +27,7 @@ const LayoutPlan* smallest(const Plan& plan) {
 // nothing.
 bool ranks_are_devices(const Cluster& cluster) { return cluster.cores == 0; }
 
-std::string layout_of_replica(const LayoutPlan& l) {
-  LayoutPlan one = l;
-  one.dp = 1;
-  return layout_name(one);
-}
+std::string layout_of_replica(const Degrees& d) { return layout_name({d.tp, d.pp, 1}); }
 
 void smallest_that_fits(Advice& advice, const Plan& plan, const PlanRequest& r) {
   const LayoutPlan* l = smallest(plan);
@@ -61,7 +57,7 @@ void quantize_first(Advice& advice, const Plan& plan, const PlanQuestion& questi
   const LayoutPlan* now = plan.choice < 0 ? nullptr : &plan.layouts[static_cast<size_t>(plan.choice)];
   for (Precision p : question.lower_precisions()) {
     const auto quantized = question.at_precision(p);
-    const Plan lower = plan_layouts(*quantized, question.cluster, question.profile, question.request);
+    const Plan lower = plan_layouts(question.with(*quantized));
     if (lower.choice < 0) continue;
     const LayoutPlan* best = &lower.layouts[static_cast<size_t>(lower.choice)];
     std::string line = fmt::format(
@@ -109,9 +105,9 @@ void interactive_or_offline(Advice& advice, const PlanQuestion& question) {
   PlanRequest request = question.request;
   request.batch = request.rate = request.slo_ttft_ms = request.slo_tpot_ms = 0;
   request.objective = Objective::latency;
-  const Plan one = plan_layouts(question.model, question.cluster, question.profile, request);
+  const Plan one = plan_layouts(question.with(request));
   request.objective = Objective::throughput;
-  const Plan many = plan_layouts(question.model, question.cluster, question.profile, request);
+  const Plan many = plan_layouts(question.with(request));
   if (one.choice < 0 || many.choice < 0) return;
   const LayoutPlan &a = one.layouts.front(), &b = many.layouts.front();
   advice.push_back(

@@ -12,8 +12,6 @@ namespace trireme {
 
 namespace {
 
-constexpr const char* kObjectives[] = {"latency", "throughput", "cost"};
-
 std::vector<int> divisors(int n) {
   std::vector<int> found;
   for (int d = 1; d <= n; d++)
@@ -22,90 +20,80 @@ std::vector<int> divisors(int n) {
 }
 
 // Widths that use hosts evenly: a part of one, or whole ones.
-std::vector<int> tp_candidates(const Cluster& cluster, const ModelWork& model, const EngineProfile& profile,
-                               int asked) {
-  if (asked > 0) return {asked};
+std::vector<int> tp_candidates(const PlanQuestion& q) {
+  if (q.request.degrees.tp > 0) return {q.request.degrees.tp};
   std::set<int> widths;
-  for (int d : divisors(cluster.devices)) widths.insert(d);
-  for (int h : divisors(cluster.hosts)) widths.insert(h * cluster.devices);
+  for (int d : divisors(q.cluster.devices)) widths.insert(d);
+  for (int h : divisors(q.cluster.hosts)) widths.insert(h * q.cluster.devices);
   std::vector<int> possible;
   for (int tp : widths) {
-    const bool even = model.config().num_heads % tp == 0;  // other engines cut heads evenly
-    if (tp <= model.most_tp() && (even || profile.own())) possible.push_back(tp);
+    const bool even = q.model.config().num_heads % tp == 0;  // other engines cut heads evenly
+    if (tp <= q.model.most_tp() && (even || q.profile.own())) possible.push_back(tp);
   }
   return possible;
 }
 
-// What was asked for, with the least of what was not: each layout has as many ranks, or a multiple of them.
-Shape least_asked(const PlanRequest& r) { return {std::max(r.tp, 1), std::max(r.pp, 1), std::max(r.dp, 1)}; }
+bool is_one_layout(const Degrees& asked) { return asked == asked.least(); }
 
-int64_t ranks_of(const Shape& s) { return int64_t{s.tp} * s.pp * s.dp; }
-
-bool is_one_layout(const PlanRequest& r) { return r.tp > 0 && r.pp > 0 && r.dp > 0; }
-
-void check_asked(const PlanRequest& r, const ModelWork& model, const Cluster& cluster) {
-  if (r.tp > model.most_tp())
-    fail(ExitCode::configuration, "--tp {}: a layer of {} has {} units; at most that many ranks can share it", r.tp,
-         model.name(), model.most_tp());
-  if (r.pp > model.config().num_layers)
-    fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", r.pp, model.name(),
-         model.config().num_layers);
-  if (const Shape asked = least_asked(r); ranks_of(asked) > cluster.most_ranks())
-    fail(ExitCode::configuration, "{} = {} {}; {} has {}", shape_name(asked), ranks_of(asked),
-         cluster.cores > 0 ? "ranks, which want a core each" : "devices", cluster.text(), cluster.most_ranks());
+void check_asked(const PlanQuestion& q) {
+  const Degrees asked = q.request.degrees, least = asked.least();
+  if (asked.tp > q.model.most_tp())
+    fail(ExitCode::configuration, "--tp {}: a layer of {} has {} units; at most that many ranks can share it", asked.tp,
+         q.model.name(), q.model.most_tp());
+  if (asked.pp > q.model.config().num_layers)
+    fail(ExitCode::configuration, "--pp {}: {} has {} layers; at most that many stages", asked.pp, q.model.name(),
+         q.model.config().num_layers);
+  if (least.ranks() > q.cluster.most_ranks())
+    fail(ExitCode::configuration, "{} = {} {}; {} has {}", degrees_name(least), least.ranks(),
+         q.cluster.cores > 0 ? "ranks, which want a core each" : "devices", q.cluster.text(), q.cluster.most_ranks());
 }
 
-[[noreturn]] void refuse_uneven(const PlanRequest& r, const ModelWork& model, const Cluster& cluster,
-                                const EngineProfile& profile) {
-  const Shape s = least_asked(r);
+// Each layout has as many ranks as the least of what was asked for, or a multiple of them.
+[[noreturn]] void refuse_uneven(const PlanQuestion& q) {
+  const Degrees least = q.request.degrees.least();
   fail(ExitCode::configuration,
        "{} = {} rank{}: no layout of so many or a multiple uses {} evenly (as many ranks on each host, TP groups that "
        "divide a host or are whole hosts{}, at most {} stages); --tp {} --pp {} --dp {} takes no more ranks than these",
-       shape_name(s), ranks_of(s), ranks_of(s) == 1 ? "" : "s", cluster.text(),
-       profile.own() ? "" : fmt::format(" and divide {} heads", model.config().num_heads), model.config().num_layers,
-       s.tp, s.pp, s.dp);
+       degrees_name(least), least.ranks(), least.ranks() == 1 ? "" : "s", q.cluster.text(),
+       q.profile.own() ? "" : fmt::format(" and divide {} heads", q.model.config().num_heads),
+       q.model.config().num_layers, least.tp, least.pp, least.dp);
 }
 
 // Ranks of a host, where they divide its CPUs: of one layout those that hold it; of those with a given part what they
 // fill; else what divides the cores.
-std::vector<int> rank_counts(const Cluster& cluster, const PlanRequest& r) {
-  const int64_t asked = ranks_of(least_asked(r));
-  if (is_one_layout(r)) return {static_cast<int>((asked + cluster.hosts - 1) / cluster.hosts)};
-  if (r.tp == 0 && r.pp == 0 && r.dp == 0) return divisors(cluster.cores);
+std::vector<int> rank_counts(const Cluster& cluster, const Degrees& asked) {
+  const int64_t least = asked.least().ranks();
+  if (is_one_layout(asked)) return {static_cast<int>((least + cluster.hosts - 1) / cluster.hosts)};
+  if (asked == Degrees{}) return divisors(cluster.cores);
   std::vector<int> filled;
   for (int ranks = 1; ranks <= cluster.cores; ranks++)
-    if (int64_t{ranks} * cluster.hosts % asked == 0) filled.push_back(ranks);
+    if (int64_t{ranks} * cluster.hosts % least == 0) filled.push_back(ranks);
   return filled;
 }
 
 // The cluster as so many ranks a host may see it: one where devices are what they are.
-std::vector<Cluster> divisions(const Cluster& cluster, const PlanRequest& r) {
+std::vector<Cluster> divisions(const Cluster& cluster, const Degrees& asked) {
   if (cluster.cores == 0) return {cluster};
   std::vector<Cluster> all;
-  for (int ranks : rank_counts(cluster, r)) all.push_back(cluster.divided(ranks));
+  for (int ranks : rank_counts(cluster, asked)) all.push_back(cluster.divided(ranks));
   return all;
 }
 
 class Planner {
  public:
-  Planner(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile, const PlanRequest& request)
-      : model_(model), cluster_(cluster), profile_(profile), request_(request) {}
+  explicit Planner(const PlanQuestion& q)
+      : model_(q.model), cluster_(q.cluster), profile_(q.profile), request_(q.request) {}
 
-  const ModelWork& model() const { return model_; }
-  const EngineProfile& profile() const { return profile_; }
-  const PlanRequest& request() const { return request_; }
-
-  LayoutPlan evaluate(int tp, int pp, int dp) const {
-    LayoutPlan l;
-    l.tp = tp, l.pp = pp, l.dp = dp;
-    const CostModel cost(model_, model_.stages(tp, pp), cluster_, profile_, tp, pp);
+  LayoutPlan evaluate(const Degrees& degrees) const {
+    LayoutPlan l{degrees};
+    const CostModel cost(model_, model_.stages(l.tp, l.pp), cluster_, profile_, l.tp, l.pp);
     l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, default_step_tokens(!cluster_.device.cpu),
                            request_.context);
     l.max_sequences = std::floor(l.memory.sequences());
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);
     l.performance = cost.steady(load(l.wanted, l.memory.weights_fit() ? l.max_sequences : l.wanted));
-    const double busy = request_.documents > 0 ? std::min<double>(dp, request_.documents) : dp;
+    const double busy = request_.documents > 0 ? std::min<double>(l.dp, request_.documents) : l.dp;
     if (l.max_sequences >= 1) l.tokens_per_s = l.performance.tokens_per_s * busy;
     if (request_.rate > 0) l.tokens_per_s = std::min(l.tokens_per_s, request_.rate * request_.output_tokens);
     l.meets_slo = within(l.performance) && keeps_up(l);
@@ -125,9 +113,9 @@ class Planner {
     int least = few ? 1 : most;
     for (int end = most; least < end;) {  // more replicas answer what fewer do
       const int middle = least + (end - least) / 2;
-      evaluate(tp, pp, middle).acceptable() ? end = middle : least = middle + 1;
+      evaluate({tp, pp, middle}).acceptable() ? end = middle : least = middle + 1;
     }
-    return evaluate(tp, pp, least);
+    return evaluate({tp, pp, least});
   }
 
  private:
@@ -198,32 +186,33 @@ double badness(const LayoutPlan& l, Objective objective) {
   return (1 + 0.01 * std::log2(l.tp) + 0.05 * std::log2(l.pp)) / merit(l, objective);
 }
 
-// Those of one division of a cluster that were asked for. whole: those that use all of it.
-void add_layouts(Plan& plan, const Planner& planner, const Cluster& cluster, bool whole) {
-  const PlanRequest& asked = planner.request();
-  for (int tp : tp_candidates(cluster, planner.model(), planner.profile(), asked.tp)) {
-    const int groups = cluster.size() / tp;
+// Those of one division of a cluster, the question's own, that were asked for. whole: those that use all of it.
+void add_layouts(Plan& plan, const PlanQuestion& q, bool whole) {
+  const Planner planner(q);
+  const Degrees& asked = q.request.degrees;
+  for (int tp : tp_candidates(q)) {
+    const int groups = q.cluster.size() / tp;
     const std::vector<int> depths = asked.pp > 0 ? std::vector<int>{asked.pp} : divisors(groups);
     for (int pp : depths) {
-      const int most = pp > planner.model().config().num_layers ? 0 : groups / pp;
+      const int most = pp > q.model.config().num_layers ? 0 : groups / pp;
       const int used = tp * pp * (asked.dp > 0 ? asked.dp : most);
-      if (most < std::max(1, asked.dp) || (whole && used < cluster.size())) continue;
-      plan.layouts.push_back(asked.dp > 0 ? planner.evaluate(tp, pp, asked.dp) : planner.with_replicas(tp, pp, most));
+      if (most < std::max(1, asked.dp) || (whole && used < q.cluster.size())) continue;
+      plan.layouts.push_back(asked.dp > 0 ? planner.evaluate({tp, pp, asked.dp}) : planner.with_replicas(tp, pp, most));
     }
   }
 }
 
 // The best first.
-void rank(Plan& plan, const ModelWork& model, const Cluster& cluster, const PlanRequest& request) {
+void rank(Plan& plan, const PlanQuestion& q) {
   std::stable_sort(plan.layouts.begin(), plan.layouts.end(), [&](const LayoutPlan& a, const LayoutPlan& b) {
     if (a.acceptable() != b.acceptable()) return a.acceptable();
     if (a.fits != b.fits) return a.fits;
     if (a.memory.weights_fit() != b.memory.weights_fit()) return a.memory.weights_fit();
-    return a.fits ? badness(a, request.objective) < badness(b, request.objective)
+    return a.fits ? badness(a, q.request.objective) < badness(b, q.request.objective)
                   : a.memory.cache_bytes > b.memory.cache_bytes;
   });
   if (!plan.layouts.empty() && plan.layouts.front().acceptable()) plan.choice = 0;
-  give_reasons(plan, model, cluster, request);
+  give_reasons(plan, q);
 }
 
 }  // namespace
@@ -240,31 +229,23 @@ double merit(const LayoutPlan& l, Objective objective) {
   return 0;
 }
 
-Objective get_objective(std::string_view name) {
-  for (size_t i = 0; i < std::size(kObjectives); i++)
-    if (name == kObjectives[i]) return static_cast<Objective>(i);
-  fail(ExitCode::usage, "there is no objective '{}'; there are {}", name, fmt::join(kObjectives, ", "));
-}
-
-Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                  const PlanRequest& request) {
-  check_asked(request, model, cluster);
+Plan plan_layouts(const PlanQuestion& question) {
+  check_asked(question);
   Plan plan;
+  const Degrees& asked = question.request.degrees;
   // Cores that a number of ranks leaves idle are used by another number of them.
-  const bool whole = cluster.cores > 0 && !is_one_layout(request);
-  for (const Cluster& division : divisions(cluster, request))
-    add_layouts(plan, Planner(model, division, profile, request), division, whole);
-  if (plan.layouts.empty()) refuse_uneven(request, model, cluster, profile);
-  rank(plan, model, cluster, request);
+  const bool whole = question.cluster.cores > 0 && !is_one_layout(asked);
+  for (const Cluster& division : divisions(question.cluster, asked)) add_layouts(plan, question.with(division), whole);
+  if (plan.layouts.empty()) refuse_uneven(question);
+  rank(plan, question);
   return plan;
 }
 
-Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                  const PlanRequest& request, std::span<const Shape> shapes) {
-  const Planner planner(model, cluster, profile, request);
+Plan plan_layouts(const PlanQuestion& question, std::span<const Degrees> choices) {
+  const Planner planner(question);
   Plan plan;
-  for (const Shape& s : shapes) plan.layouts.push_back(planner.evaluate(s.tp, s.pp, s.dp));
-  rank(plan, model, cluster, request);
+  for (const Degrees& d : choices) plan.layouts.push_back(planner.evaluate(d));
+  rank(plan, question);
   return plan;
 }
 

@@ -2,37 +2,16 @@
 
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "plan/cost.h"
 #include "plan/memory.h"
-#include "topology/placement.h"
+#include "plan/question.h"
 
 namespace trireme {
 
-enum class Objective : uint8_t { latency, throughput, cost };
-Objective get_objective(std::string_view name);  // throws Error(usage)
-
-// What is asked of a machine. 0: not asked.
-struct PlanRequest {
-  int tp = 0, pp = 0, dp = 0;
-  double input_tokens = 0, output_tokens = 0;  // of a request
-  double context = 0;                          // positions that a sequence may come to need
-  double position = 0;                         // where sequences stand while they decode, a mean
-  double batch = 0;                            // sequences in flight on a replica; 0: as many as the objective likes
-  double rate = 0;                             // requests a second, of all replicas together
-  double documents = 0;                        // that there are: no replica has more in flight than its part of them
-  Objective objective = Objective::throughput;
-  double slo_ttft_ms = 0, slo_tpot_ms = 0;
-  double gpu_hour = 0;  // price of one device for an hour; of a host where ranks divide its CPUs
-
-  bool has_promises() const { return slo_ttft_ms > 0 || slo_tpot_ms > 0; }
-};
-
 // One layout, and what it will do.
-struct LayoutPlan {
-  int tp = 1, pp = 1, dp = 1;
+struct LayoutPlan : Degrees {
   MemoryPlan memory;
   double max_sequences = 0;  // of `context` positions, that the cache of a replica holds
   double wanted = 0;         // sequences in flight on a replica
@@ -46,7 +25,7 @@ struct LayoutPlan {
   std::string limiting_factor;  // one of a few words
   std::string reason;           // why it was chosen, or was not, with figures
 
-  int devices() const { return tp * pp * dp; }
+  int devices() const { return static_cast<int>(ranks()); }
   bool acceptable() const { return fits && meets_slo; }
 };
 
@@ -62,11 +41,9 @@ struct Plan {
 // Where ranks divide a host's CPUs, of any number of them that divides its cores; those asked for also of others, one
 // alone even where it leaves cores idle. Never none: throws Error(configuration) when the layout asked for cannot be,
 // with the arithmetic.
-Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                  const PlanRequest& request);
+Plan plan_layouts(const PlanQuestion& question);
 
 // The same of these layouts alone, each of all devices of the cluster.
-Plan plan_layouts(const ModelWork& model, const Cluster& cluster, const EngineProfile& profile,
-                  const PlanRequest& request, std::span<const Shape> shapes);
+Plan plan_layouts(const PlanQuestion& question, std::span<const Degrees> choices);
 
 }  // namespace trireme

@@ -38,16 +38,12 @@ class Ways {
   // The layout to take; none where nothing fits. What cannot be asked of a changed model does not fit it either.
   std::optional<LayoutPlan> best(const PlanQuestion& changed) const {
     try {
-      const Plan plan = changed.plan();
+      const Plan plan = plan_layouts(changed);
       if (plan.choice >= 0) return plan.layouts[static_cast<size_t>(plan.choice)];
     } catch (const Error& e) {
       if (e.code() != ExitCode::configuration) throw;
     }
     return std::nullopt;
-  }
-
-  PlanQuestion with(const PlanRequest& request) const {
-    return {question_.model, question_.cluster, question_.profile, request, question_.at_precision};
   }
 
   void offer(const std::string& change, const std::optional<LayoutPlan>& best) {
@@ -63,15 +59,14 @@ class Ways {
 
   void another_layout() {
     PlanRequest free = question_.request;
-    free.tp = free.pp = free.dp = 0;
-    if (const auto other = best(with(free))) ways_.push_back(layout_name(*other));
+    free.degrees = {};
+    if (const auto other = best(question_.with(free))) ways_.push_back(layout_name(*other));
   }
 
   void fewer_bits() {
     for (Precision p : question_.lower_precisions()) {
       const auto model = question_.at_precision(p);
-      const auto lower =
-          best({*model, question_.cluster, question_.profile, question_.request, question_.at_precision});
+      const auto lower = best(question_.with(*model));
       offer(fmt::format("--precision {}", precision_name(p)), lower);
       if (lower) return;
     }
@@ -95,7 +90,7 @@ class Ways {
     PlanRequest r = question_.request;
     const auto fits = [&](double batch) {
       r.batch = batch;
-      return best(with(r));
+      return best(question_.with(r));
     };
     double batch = 1;
     const double room = most([](const LayoutPlan& l) { return l.max_sequences; });
@@ -114,7 +109,7 @@ class Ways {
       r.context = context;
       r.input_tokens = input(context);
       r.position = of_prompts ? context : r.input_tokens + r.output_tokens / 2;
-      return best(with(r));
+      return best(question_.with(r));
     };
     double context = of_prompts ? 1 : r.output_tokens + 1;
     if (context >= question_.request.context) return;
@@ -146,20 +141,20 @@ class Ways {
     };
     weaken("--slo-ttft", r.slo_ttft_ms, nearest->performance.ttft_ms);
     weaken("--slo-tpot", r.slo_tpot_ms, nearest->performance.decode_ms);
-    offer(change, best(with(r)));
+    offer(change, best(question_.with(r)));
   }
 
   // The most that is answered, in three digits that are surely below it.
   void lower_rate() {
     PlanRequest r = question_.request;
     r.rate = 0, r.objective = Objective::throughput;
-    const auto fastest = best(with(r));
+    const auto fastest = best(question_.with(r));
     if (!fastest) return;
     const double possible = 0.99 * fastest->tokens_per_s / r.output_tokens;
     const double digit = std::pow(10, std::floor(std::log10(possible)) - 2);
     r = question_.request;
     r.rate = std::floor(possible / digit) * digit;
-    offer(fmt::format("--rate {:.3g}", r.rate), best(with(r)));
+    offer(fmt::format("--rate {:.3g}", r.rate), best(question_.with(r)));
   }
 
   static Cluster larger(const Cluster& c) {
@@ -172,7 +167,7 @@ class Ways {
   void larger_machine() {
     const int most = std::min(kMostGrowth * question_.cluster.most_ranks(), Cluster::kMostDevices);
     for (Cluster c = larger(question_.cluster); c.most_ranks() <= most; c = larger(c)) {
-      const auto found = best({question_.model, c, question_.profile, question_.request, question_.at_precision});
+      const auto found = best(question_.with(c));
       offer(c.text(), found);
       if (found) return;
     }
@@ -202,7 +197,7 @@ std::string drop_promises(PlanRequest& r) {
 
 // With less asked for: "TP 2 would fit", or what else would; "" where nothing does.
 std::string fit_of(const PlanQuestion& question) {
-  const Plan plan = question.plan();
+  const Plan plan = plan_layouts(question);
   if (plan.choice < 0) return ways_text(plan, question);
   const LayoutPlan& l = plan.layouts.front();
   return fmt::format("{} would fit, at {:.4g} ms a token, TTFT {:.4g} ms, {:.3g} requests/s", layout_name(l),
@@ -214,7 +209,7 @@ std::string several_changes(const PlanQuestion& question) {
   PlanRequest r = question.request;
   std::vector<std::string> changes;
   const auto changed = [&](const ModelWork& model) {
-    const std::string fit = fit_of({model, question.cluster, question.profile, r, question.at_precision});
+    const std::string fit = fit_of(question.with(model).with(r));
     return fit.empty() ? "" : fmt::format("{}: {}", fmt::join(changes, ", "), fit);
   };
   if (const std::string promises = drop_promises(r); !promises.empty()) {

@@ -1,6 +1,22 @@
 #include "plan/question.h"
 
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+
 namespace trireme {
+
+namespace {
+
+constexpr const char* kObjectives[] = {"latency", "throughput", "cost"};
+
+}  // namespace
+
+Objective get_objective(std::string_view name) {
+  for (size_t i = 0; i < std::size(kObjectives); i++)
+    if (name == kObjectives[i]) return static_cast<Objective>(i);
+  fail(ExitCode::usage, "there is no objective '{}'; there are {}", name, fmt::join(kObjectives, ", "));
+}
 
 std::vector<Precision> PlanQuestion::lower_precisions() const {
   std::vector<Precision> lower;

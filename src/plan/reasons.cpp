@@ -35,12 +35,6 @@ std::string slo_reason(const LayoutPlan& l, const PlanRequest& r) {
   return fmt::format("{} requests/s wanted, {} possible", r.rate, short_number(l.tokens_per_s / r.output_tokens));
 }
 
-struct Question {
-  const ModelWork& model;
-  const Cluster& cluster;
-  const PlanRequest& request;
-};
-
 // Where the links are, when a group's all-reduce is what costs. Ranks that may divide CPUs stand evenly on all hosts.
 std::string where(const LayoutPlan& l, const Cluster& cluster) {
   const Cluster c = cluster.divided((l.devices() + cluster.hosts - 1) / cluster.hosts);
@@ -60,7 +54,7 @@ std::string times(double ratio) {
 
 // Two costs of a million tokens; the devices, where the layouts differ in them. Of ranks that divide CPUs hosts are
 // paid for.
-std::string costs(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+std::string costs(const LayoutPlan& l, const LayoutPlan& best, const PlanQuestion& q) {
   const auto cost = [&](const LayoutPlan& one) {
     const bool counts = q.cluster.cores == 0 && l.devices() != best.devices();
     return fmt::format("{:.{}f}{}", one.cost_per_million, one.cost_per_million < 1 ? 4 : 2,
@@ -71,7 +65,7 @@ std::string costs(const LayoutPlan& l, const LayoutPlan& best, const Question& q
 }
 
 // The figure that decided, of a layout and of the chosen one.
-std::string figures(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+std::string figures(const LayoutPlan& l, const LayoutPlan& best, const PlanQuestion& q) {
   const std::string name = layout_name(best);
   switch (q.request.objective) {
     case Objective::latency:
@@ -92,7 +86,7 @@ std::string preference(const LayoutPlan& l, const LayoutPlan& best) {
 }
 
 // Of one whose figure is as good as the chosen one's or better, but not by what its width and depth must gain.
-std::string simpler_reason(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+std::string simpler_reason(const LayoutPlan& l, const LayoutPlan& best, const PlanQuestion& q) {
   const double percent = percent_more(merit(l, q.request.objective), merit(best, q.request.objective));
   const bool close = percent < 100 * l.expected_error;
   return fmt::format("{}: {}{}{}", figures(l, best, q),
@@ -100,14 +94,14 @@ std::string simpler_reason(const LayoutPlan& l, const LayoutPlan& best, const Qu
                      percent > 0 && close ? ", within what the model can tell" : "", preference(l, best));
 }
 
-std::string replicas_reason(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+std::string replicas_reason(const LayoutPlan& l, const LayoutPlan& best, const PlanQuestion& q) {
   return fmt::format("{} fits {} {}{}: {} replicas give {:.1f}x {}", q.model.name(), best.tp * best.pp,
                      q.cluster.cores > 0 ? "rank" : "device", best.tp * best.pp == 1 ? "" : "s", best.dp,
                      best.tokens_per_s / l.tokens_per_s, layout_name(l));
 }
 
 // What holds a layout back beside the chosen one.
-std::string obstacle(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+std::string obstacle(const LayoutPlan& l, const LayoutPlan& best, const PlanQuestion& q) {
   const PlanRequest& r = q.request;
   const double reduce = l.performance.step.reduce_ms / l.performance.step.total_ms();
   const std::string links = where(l, q.cluster);
@@ -130,7 +124,7 @@ std::string obstacle(const LayoutPlan& l, const LayoutPlan& best, const Question
   return "limited by " + l.limiting_factor;
 }
 
-std::string slower_reason(const LayoutPlan& l, const LayoutPlan& best, const Question& q) {
+std::string slower_reason(const LayoutPlan& l, const LayoutPlan& best, const PlanQuestion& q) {
   const Objective objective = q.request.objective;
   const double ratio = merit(best, objective) / merit(l, objective);
   if (ratio < 1.005) return simpler_reason(l, best, q);
@@ -157,9 +151,9 @@ std::string chosen_reason(const LayoutPlan& l, const Plan& plan, const PlanReque
 
 std::string short_number(double x) { return x == 0 || x >= 9.95 ? fmt::format("{:.0f}", x) : fmt::format("{:.2g}", x); }
 
-std::string layout_name(const LayoutPlan& l) {
+std::string layout_name(const Degrees& d) {
   std::string name;
-  for (auto [letter, degree] : {std::pair{"TP", l.tp}, {"PP", l.pp}, {"DP", l.dp}})
+  for (auto [letter, degree] : {std::pair{"TP", d.tp}, {"PP", d.pp}, {"DP", d.dp}})
     if (degree > 1) name += fmt::format("{}{} {}", name.empty() ? "" : " x ", letter, degree);
   return name.empty() ? "1 device" : name;
 }
@@ -181,8 +175,8 @@ std::string limiting_factor(const LayoutPlan& l) {
   return std::max_element(parts.begin(), parts.end())->second;
 }
 
-void give_reasons(Plan& plan, const ModelWork& model, const Cluster& cluster, const PlanRequest& request) {
-  const Question question{model, cluster, request};
+void give_reasons(Plan& plan, const PlanQuestion& question) {
+  const PlanRequest& request = question.request;
   for (size_t i = 0; i < plan.layouts.size(); i++) {
     LayoutPlan& l = plan.layouts[i];
     if (!l.memory.weights_fit())

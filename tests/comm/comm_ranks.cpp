@@ -149,7 +149,7 @@ void channels(Ranks& ranks, Fabric& fabric, const std::string& how, int count) {
       receiver->receive({in.data(), bytes});
       bool same = true;
       for (size_t i = 0; i < bytes; i++) same &= in[i] == pattern((me + n - 1) % n, k, i);
-      ranks.check(same, fmt::format("message {} of {} bytes over {}", k, bytes, receiver->transport()));
+      ranks.check(same, fmt::format("message {} of {} bytes from rank {}", k, bytes, (me + n - 1) % n));
     }
     ranks.world.barrier();
   });

@@ -11,7 +11,7 @@ FLOORS = {
     "kernels": 1, "topology": 1,
     "src/device": 2, "src/comm": 2, "src/checkpoint": 2,
     "src/model": 3, "src/text": 3,
-    "src/engine": 4, "src/job": 4,
+    "src/engine": 4, "src/job": 4, "src/quality": 4,
     "src/plan": 5,
     "launch": 6,
 }

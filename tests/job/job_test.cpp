@@ -62,7 +62,7 @@ std::string run_job(const std::string& input, const std::string& out, Tally& tal
     for (Request& request : rows.take(3)) engine.submit(std::move(request));
     for (const Completion& completion : engine.step()) rows.finish(completion);
   }
-  CHECK(ledger.complete());
+  CHECK(ledger.tally().rows_done == ledger.tally().rows_total);
   CHECK(rows.drained());
   store.publish(out);
   tally = ledger.tally();

@@ -58,7 +58,7 @@ TEST_CASE("a fresh run, an interrupted one, a complete one, another one") {
   CHECK(has(text, "--restart"));
   CHECK_FALSE(has(text, "input"));
 
-  CHECK(RunFolder(out).begin(manifest(9), true) == RunFolder::Start::restarted);
+  CHECK(RunFolder(out).begin(manifest(9), true) == RunFolder::Start::fresh);
   CHECK(read_whole_file(out) == "result\n");  // until the new one is whole
   CHECK_FALSE(RunFolder(out).status());
 }

@@ -69,8 +69,8 @@ TEST_CASE("CPUs that nobody calibrated: a choice all the same, called a guess") 
   CHECK(q.remark.empty());
   CHECK(!forecast->measured());
   std::string why;
-  const Shape shapes[] = {{8, 1, 1}, {1, 1, 8}};
-  CHECK(forecast->choose(shapes, why) < 2);
+  const Degrees choices[] = {{8, 1, 1}, {1, 1, 8}};
+  CHECK(forecast->choose(choices, why) < 2);
   CHECK(contains(why, "of 2 that fit (next tp "));
   CHECK(contains(why, "a guess, until `trireme bench --calibrate`"));
 }
@@ -80,12 +80,12 @@ TEST_CASE("calibrated CPUs: many documents take replicas, one takes a group, and
   const Machine machine = machine_of("package:1 core:8 pu:1");
   calibrate(machine, 8);
   Question q;
-  const Shape shapes[] = {{8, 1, 1}, {1, 1, 8}};
+  const Degrees choices[] = {{8, 1, 1}, {1, 1, 8}};
   std::string why;
-  CHECK(q.forecast(machine)->choose(shapes, why) == 1);
+  CHECK(q.forecast(machine)->choose(choices, why) == 1);
   CHECK(!contains(why, "guess"));
   q.demand.documents = 1;
-  CHECK(q.forecast(machine)->choose(shapes, why) == 0);
+  CHECK(q.forecast(machine)->choose(choices, why) == 0);
 
   const auto forecast = q.forecast(machine);
   CHECK(forecast->measured());

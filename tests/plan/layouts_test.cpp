@@ -31,7 +31,7 @@ struct Question {
         model(shape, get_shape(shape).config(), precision, 2, profile) {
     request.input_tokens = 1024, request.output_tokens = 256, request.context = 1280, request.position = 1152;
   }
-  Plan plan() const { return plan_layouts(model, cluster, profile, request); }
+  Plan plan() const { return plan_layouts(whole()); }
   PlanQuestion whole() const {
     return {model, cluster, profile, request, [this](Precision p) {
               return std::make_unique<ModelWork>(shape, model.config(), p, model.kv_bytes(), profile);
@@ -193,7 +193,7 @@ TEST_CASE("nothing fits: what would is named") {
   CHECK(plan.choice == -1);
   CHECK(contains(nearest_fit(plan, q.whole()), "2 hosts x 8 h100"));
   Question one("llama-3.1-70b", Precision::bf16, "8 h100");
-  one.request.tp = one.request.pp = one.request.dp = 1;
+  one.request.degrees = {1, 1, 1};
   const std::string near = nearest_fit(one.plan(), one.whole());
   CHECK(contains(near, ", or --precision fp8 with 1 device would fit"));
 }
@@ -246,16 +246,16 @@ TEST_CASE("figures that are small keep their digits") {
 
 TEST_CASE("one layout that is asked for is the only one; one that cannot be is refused with the arithmetic") {
   Question q("llama-3.1-70b", Precision::fp8, "8 h100");
-  q.request.tp = 2, q.request.pp = 2, q.request.dp = 1;
+  q.request.degrees = {2, 2, 1};
   const Plan plan = q.plan();
   REQUIRE(plan.layouts.size() == 1);
   CHECK(plan.layouts[0].devices() == 4);
-  q.request.dp = 4;
+  q.request.degrees.dp = 4;
   CHECK(contains(testkit::error_of([&] { q.plan(); }),
                  "78: tp 2 x pp 2 x dp 4 = 16 devices; 1 host x 8 h100 nvswitch has 8"));
-  q.request = {.tp = 64, .input_tokens = 1, .output_tokens = 1, .context = 2, .position = 1};
+  q.request = {.degrees = {.tp = 64}, .input_tokens = 1, .output_tokens = 1, .context = 2, .position = 1};
   CHECK(contains(testkit::error_of([&] { q.plan(); }), "has 32 units"));
-  q.request.tp = 1, q.request.pp = 81;
+  q.request.degrees.tp = 1, q.request.degrees.pp = 81;
   CHECK(contains(testkit::error_of([&] { q.plan(); }), "has 80 layers"));
 }
 
@@ -288,9 +288,9 @@ TEST_CASE("ranks divide a host's CPUs: every number of them that divides its cor
     CHECK(l.memory.device_bytes == doctest::Approx(q.cluster.device.memory_bytes * 2 / l.devices()));
   }
   CHECK(ranks == std::set<int>{2, 4, 6, 8, 12, 24});
-  q.request.tp = 3, q.request.pp = 1, q.request.dp = 2;
+  q.request.degrees = {3, 1, 2};
   CHECK(q.plan().layouts.size() == 1);
-  q.request.dp = 9;
+  q.request.degrees.dp = 9;
   CHECK(contains(testkit::error_of([&] { q.plan(); }), "= 27 ranks, which want a core each; "));
 }
 
@@ -314,13 +314,13 @@ TEST_CASE("what is preferred is what the chosen one has: of replicas that do ali
 TEST_CASE("a layout of ranks that is asked for need not divide the cores: alone it may leave some idle") {
   Question q("llama-3.2-1b", Precision::int8, "2 hosts x 1 epyc-9654", "trireme");
   q.cluster.cores = 8;
-  for (const Shape& s : {Shape{1, 1, 1}, Shape{3, 1, 1}, Shape{1, 5, 1}, Shape{7, 1, 2}}) {
-    CAPTURE(shape_name(s));
-    q.request.tp = s.tp, q.request.pp = s.pp, q.request.dp = s.dp;
+  for (const Degrees& d : {Degrees{1, 1, 1}, Degrees{3, 1, 1}, Degrees{1, 5, 1}, Degrees{7, 1, 2}}) {
+    CAPTURE(degrees_name(d));
+    q.request.degrees = d;
     const Plan plan = q.plan();
     REQUIRE(plan.layouts.size() == 1);
     const LayoutPlan& l = plan.layouts[0];
-    CHECK(Shape{l.tp, l.pp, l.dp} == s);
+    CHECK(l == d);
     const int of_host = (l.devices() + 1) / 2;
     CHECK(l.memory.device_bytes == doctest::Approx(q.cluster.device.memory_bytes / of_host));
   }
@@ -329,32 +329,32 @@ TEST_CASE("a layout of ranks that is asked for need not divide the cores: alone 
 TEST_CASE("a part of a layout of ranks that is asked for is taken with every number of them that it fills") {
   Question q("llama-3.2-1b", Precision::int8, "2 hosts x 1 epyc-9654", "trireme");
   q.cluster.cores = 8;
-  for (int PlanRequest::*degree : {&PlanRequest::tp, &PlanRequest::pp, &PlanRequest::dp}) {
-    q.request.tp = q.request.pp = q.request.dp = 0;
-    q.request.*degree = 3;
+  for (int Degrees::*degree : {&Degrees::tp, &Degrees::pp, &Degrees::dp}) {
+    q.request.degrees = {};
+    q.request.degrees.*degree = 3;
     std::set<std::tuple<int, int, int>> seen;
     std::set<int> ranks;
     for (const LayoutPlan& l : q.plan().layouts) {
       CAPTURE(layout_name(l));
       CHECK(seen.emplace(l.tp, l.pp, l.dp).second);
-      CHECK((degree == &PlanRequest::tp ? l.tp : degree == &PlanRequest::pp ? l.pp : l.dp) == 3);
+      CHECK(l.*degree == 3);
       ranks.insert(l.devices());
     }
     CHECK(ranks == std::set<int>{6, 12});
   }
   q.cluster.hosts = 3, q.cluster.cores = 2;
-  q.request = {.tp = 4, .input_tokens = 1, .output_tokens = 1, .context = 2, .position = 1};
+  q.request = {.degrees = {.tp = 4}, .input_tokens = 1, .output_tokens = 1, .context = 2, .position = 1};
   CHECK(contains(testkit::error_of([&] { q.plan(); }),
                  "78: tp 4 x pp 1 x dp 1 = 4 ranks: no layout of so many or a multiple uses 3 hosts x 2 cores "));
   CHECK(contains(testkit::error_of([&] { q.plan(); }), "; --tp 4 --pp 1 --dp 1 takes no more ranks than these"));
-  q.request.pp = q.request.dp = 1;
+  q.request.degrees.pp = q.request.degrees.dp = 1;
   CHECK(q.plan().layouts.size() == 1);
 }
 
 TEST_CASE("TP groups that a request leaves no even width are refused with what they must divide") {
   Question q("smollm2-135m", Precision::bf16, "2 hosts x 1 epyc-9654");
   q.cluster.cores = 8;
-  q.request.pp = q.request.dp = 1;  // so TP over both hosts, of 9 heads
+  q.request.degrees.pp = q.request.degrees.dp = 1;  // so TP over both hosts, of 9 heads
   CHECK(contains(testkit::error_of([&] { q.plan(); }), "78: tp 1 x pp 1 x dp 1 = 1 rank: "));
   CHECK(
       contains(testkit::error_of([&] { q.plan(); }), " and divide 9 heads, at most 30 stages); --tp 1 --pp 1 --dp 1 "));
@@ -416,9 +416,9 @@ TEST_CASE(
 
 TEST_CASE("of layouts that are given one is chosen; few documents want few replicas") {
   Question q("llama-3.1-8b", Precision::bf16, "8 h100");
-  const Shape shapes[] = {{1, 1, 8}, {8, 1, 1}};
+  const Degrees choices[] = {{1, 1, 8}, {8, 1, 1}};
   const auto best = [&] {
-    const Plan plan = plan_layouts(q.model, q.cluster, q.profile, q.request, shapes);
+    const Plan plan = plan_layouts(q.whole(), choices);
     REQUIRE(plan.layouts.size() == 2);
     return plan.layouts[0];
   };

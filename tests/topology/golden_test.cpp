@@ -124,9 +124,9 @@ json hops_of(const Links& links, const Layout& layout) {
   return summary(words);
 }
 
-json choices_of(const std::vector<Shape>& shapes) {
+json choices_of(const std::vector<Degrees>& all) {
   json choices = json::array();
-  for (const Shape& s : shapes) choices.push_back(fmt::format("{}x{}x{}", s.tp, s.pp, s.dp));
+  for (const Degrees& d : all) choices.push_back(fmt::format("{}x{}x{}", d.tp, d.pp, d.dp));
   return choices;
 }
 
@@ -144,8 +144,8 @@ void check_placement(const Machine& machine, const json& expected) {
   const LayoutWish wished{{wish.value("tp", 0), wish.value("pp", 0), wish.value("dp", 0)},
                           wish.value("allow_slow", false)};
   const Links links(machine, 0);
-  std::vector<Shape> shapes;
-  const std::string error = testkit::error_of([&] { shapes = possible_layouts(machine, links, need, wished); });
+  std::vector<Degrees> choices;
+  const std::string error = testkit::error_of([&] { choices = possible_layouts(machine, links, need, wished); });
   if (expected.contains("refused")) {
     CAPTURE(error);
     CHECK(error.starts_with("78: "));
@@ -154,8 +154,8 @@ void check_placement(const Machine& machine, const json& expected) {
   }
   CHECK(error == "");
   if (!error.empty()) return;
-  if (expected.contains("choices")) CHECK(choices_of(shapes) == expected["choices"]);
-  Layout layout = place(machine, links, shapes.front(), need.num_layers);
+  if (expected.contains("choices")) CHECK(choices_of(choices) == expected["choices"]);
+  Layout layout = place(machine, links, choices.front(), need.num_layers);
   for (std::string& remark : far_adapters(machine, links, layout, 0)) layout.remarks.push_back(std::move(remark));
   CHECK(ranks_of(machine, layout) == expected.at("ranks"));
   if (expected.contains("groups")) CHECK(groups_of(links, layout) == expected["groups"]);

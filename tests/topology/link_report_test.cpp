@@ -137,7 +137,7 @@ TEST_CASE("the network's floor is low, and its check is the adapter") {
 TEST_CASE("one line for the log: the worst of the groups and of the hops") {
   Machine machine = cores(4);
   const Links links(machine, 1);
-  const Layout layout{2, 2, 1, {{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {1, 1, 0}}, {}};
+  const Layout layout{{2, 2, 1}, {{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {1, 1, 0}}, {}};
   machine.measured_links = {
       {0, 1, 0.4, 9.8, "shm"}, {2, 3, 0.3, 10, "shm"}, {0, 2, 0.6, 8, "shm"}, {1, 3, 0.5, 7, "shm"}};
   CHECK(links_text(machine, links, layout) ==

@@ -10,11 +10,11 @@ using namespace trireme;
 namespace {
 
 // Ranks are dealt out in an order of their own, so that no number is a coordinate by chance.
-Layout layout_of(const Shape& shape) {
-  Layout layout{shape.tp, shape.pp, shape.dp, {}, {}};
-  for (int tp = 0; tp < shape.tp; tp++)
-    for (int dp = 0; dp < shape.dp; dp++)
-      for (int pp = shape.pp - 1; pp >= 0; pp--) layout.at.push_back({tp, pp, dp});
+Layout layout_of(const Degrees& degrees) {
+  Layout layout{degrees, {}, {}};
+  for (int tp = 0; tp < degrees.tp; tp++)
+    for (int dp = 0; dp < degrees.dp; dp++)
+      for (int pp = degrees.pp - 1; pp >= 0; pp--) layout.at.push_back({tp, pp, dp});
   return layout;
 }
 
@@ -26,20 +26,20 @@ bool are_linked(const Coordinates& a, const Coordinates& b) {
 }  // namespace
 
 TEST_CASE("every pair of a group and every hop stands once, and no rank twice in a round") {
-  for (const Shape& shape : {Shape{2, 1, 1},
-                             {3, 1, 1},
-                             {4, 1, 2},
-                             {7, 1, 1},
-                             {8, 1, 1},
-                             {64, 1, 1},
-                             {1, 2, 1},
-                             {1, 3, 2},
-                             {1, 5, 1},
-                             {2, 2, 1},
-                             {3, 4, 2},
-                             {6, 3, 1}}) {
-    CAPTURE(shape_name(shape));
-    const Layout layout = layout_of(shape);
+  for (const Degrees& degrees : {Degrees{2, 1, 1},
+                                 {3, 1, 1},
+                                 {4, 1, 2},
+                                 {7, 1, 1},
+                                 {8, 1, 1},
+                                 {64, 1, 1},
+                                 {1, 2, 1},
+                                 {1, 3, 2},
+                                 {1, 5, 1},
+                                 {2, 2, 1},
+                                 {3, 4, 2},
+                                 {6, 3, 1}}) {
+    CAPTURE(degrees_name(degrees));
+    const Layout layout = layout_of(degrees);
     std::set<RankPair> seen;
     for (const std::vector<RankPair>& round : link_rounds(layout)) {
       std::set<int> busy;

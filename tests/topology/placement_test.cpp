@@ -33,7 +33,7 @@ Machine on_hosts(const std::vector<int>& counts, int64_t gib = 16) {
   return on(host_of, gib);
 }
 
-Layout place(const Machine& machine, const ModelNeed& need, const Shape& wish) {
+Layout place(const Machine& machine, const ModelNeed& need, const Degrees& wish) {
   const Links links(machine, 0);
   return trireme::place(machine, links, possible_layouts(machine, links, need, {wish}).front(), need.num_layers);
 }
@@ -59,7 +59,7 @@ ModelNeed large_model() {
           .rank_bytes = kGiB};
 }
 
-std::string refusal(const Machine& machine, const ModelNeed& need, const Shape& wish) {
+std::string refusal(const Machine& machine, const ModelNeed& need, const Degrees& wish) {
   try {
     place(machine, need, wish);
   } catch (const Error& error) {

@@ -3,10 +3,10 @@
 
 #include <cmath>
 
-#include "engine/divergence.h"
-#include "engine/logit_comparer.h"
-#include "engine/text_window.h"
-#include "engine/window_mean.h"
+#include "quality/divergence.h"
+#include "quality/logit_comparer.h"
+#include "quality/text_window.h"
+#include "quality/window_mean.h"
 
 using namespace trireme;
 

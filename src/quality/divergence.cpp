@@ -1,4 +1,4 @@
-#include "engine/divergence.h"
+#include "quality/divergence.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,8 +1,8 @@
-#include "engine/logit_comparer.h"
+#include "quality/logit_comparer.h"
 
 #include <algorithm>
 
-#include "engine/divergence.h"
+#include "quality/divergence.h"
 
 namespace trireme {
 

@@ -1,4 +1,4 @@
-#include "engine/window_mean.h"
+#include "quality/window_mean.h"
 
 #include <cmath>
 #include <iterator>

@@ -1,4 +1,4 @@
-#include "engine/text_window.h"
+#include "quality/text_window.h"
 
 #include <algorithm>
 
