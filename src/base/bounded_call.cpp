@@ -7,6 +7,8 @@
 #include <future>
 #include <utility>
 
+#include "base/patience.h"
+
 namespace trireme {
 
 Watchdog::Watchdog(std::string whom, std::chrono::milliseconds deadline, End end, ExitCode code, const char* fault)
@@ -22,17 +24,17 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::watch() {
-  using Clock = std::chrono::steady_clock;
   const auto period = std::clamp<std::chrono::milliseconds>(deadline_ / 4, std::chrono::milliseconds(1),
                                                             std::chrono::milliseconds(1000));
   uint64_t seen = passages_;
-  Clock::time_point since = Clock::now();
+  Patience patience(deadline_);
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, period, [this] { return over_; })) {
+    const bool over = patience.over();  // before the passages: a call that came back meanwhile is not late
     const uint64_t now = passages_;
     if (std::exchange(seen, now) != now)
-      since = Clock::now();
-    else if (now % 2 == 1 && Clock::now() - since >= deadline_)
+      patience = Patience(deadline_);
+    else if (now % 2 == 1 && over)
       return bark(what_);
   }
 }

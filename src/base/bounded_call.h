@@ -15,7 +15,8 @@ namespace trireme {
 
 // Watches one thread's library calls that may wait and that nobody can poll: for other ranks, or for a driver. A thread
 // of its own looks four times a deadline, once a second at least; when a call has lasted longer than the deadline, it
-// says so in one line and ends the job through `end`, from which nothing returns. A call costs three stores.
+// says so in one line and ends the job through `end`, from which nothing returns. Time in which this process was
+// stopped counts little (Patience). A call costs three stores.
 class Watchdog {
  public:
   using End = void (*)(int exit_code);

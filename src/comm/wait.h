@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/patience.h"
+
 namespace trireme {
 
 // Every wait of a rank goes through one Waiter: it spins briefly, then yields the CPU, lets all data planes make
@@ -22,18 +24,21 @@ class Waiter {
   void remove(size_t place) { progress_[place] = nullptr; }
 
   // Until done() is true. Throws Error(stuck) naming `what` ("step 17: reduce of layer 3 from rank 2 on n2") when the
-  // deadline passes. `what` is called only then.
+  // deadline passes in which this process ran. `what` is called only then.
   template <typename Done, typename What>
   void until(const Done& done, const What& what) {
     for (int i = 0; i < kSpins; i++) {
       if (done()) return;
       pause();
     }
-    auto start = std::chrono::steady_clock::now();
+    const auto start = std::chrono::steady_clock::now();
+    Patience patience(deadline_, start);
     while (!done()) {
       progress();
       yield();
-      if (std::chrono::steady_clock::now() - start > deadline_) expire(what());
+      if (!patience.over()) continue;
+      if (done()) break;
+      expire(what());
     }
     waited_ += std::chrono::steady_clock::now() - start;
   }

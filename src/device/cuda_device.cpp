@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/held_memory.h"
+#include "base/patience.h"
 #include "device/cuda.h"
 #include "device/cuda_driver.h"
 #include "device/cuda_lane.h"
@@ -177,15 +178,15 @@ class OneStream final : public CudaDevice {
   }
 
   void synchronize() override {
-    using Clock = std::chrono::steady_clock;
     constexpr const char* kOperations = "the operations of a step";
-    const auto start = Clock::now();
+    Patience patience(wait_);
+    bool over = false;  // asked once more after that
     for (int spin = 0;; spin++) {
       const cudaError_t state = driver_.call(kOperations, [&] { return cudaStreamQuery(stream_); });
       if (state == cudaSuccess) break;
       if (state != cudaErrorNotReady) driver_.check(state, kOperations);
       if (spin < kSpins) continue;
-      if (Clock::now() - start > wait_)
+      if (std::exchange(over, patience.over()))
         fail(ExitCode::stuck, "{} has not finished its operations for {:.0f} s{}", name(),
              std::chrono::duration<double>(wait_).count(), waited_for());
       if (ask_) ask_();

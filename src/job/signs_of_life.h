@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "base/patience.h"
 #include "job/dealer.h"
 
 namespace trireme {
@@ -28,10 +29,11 @@ class SignsOfLife {
  private:
   using Clock = std::chrono::steady_clock;
   struct Peer {
-    Clock::time_point heard;
+    Patience silence;
     int64_t positions = 0;
   };
   void send(bool last, int64_t positions);
+  Patience patience() const;
 
   Transport& transport_;
   std::map<int, Peer> peers_;  // that have not left
