@@ -10,6 +10,7 @@
 #include "job/replica_rows.h"
 #include "job/signs_of_life.h"
 #include "launch/commands.h"
+#include "launch/fault_note.h"
 #include "launch/job.h"
 #include "launch/model_file.h"
 #include "launch/run_report.h"
@@ -102,7 +103,12 @@ int agree_on(Communicator& world, int code) { return static_cast<int>(world.all_
 int run_command(const Options& given, const Environment& environment) {
   if (given.model.empty()) fail(ExitCode::usage, "no model was named; add -m MODEL");
   if (given.output.empty()) fail(ExitCode::usage, "no output was named; add -o OUT.jsonl");
+  FaultNote note(given.output, environment);
   Waiter waiter(kSetUpDeadline);
+  waiter.end_by([&note](int code, const std::string& said) {
+    note.leave({static_cast<ExitCode>(code), said});
+    MpiSession::abort(code);
+  });
   Communicator world = Communicator::world(waiter);
   Log log(given.log_level, world.rank());
   Options options = given;
@@ -123,6 +129,7 @@ int run_command(const Options& given, const Environment& environment) {
     });
     code = agree_on(world, code);
     if (code >= 0) return code;
+    note.begin();
     const int64_t day = world.all_max(job ? job->day() : 0);
     session.load(log);
     log.info("{}; {}", session.layout_text(), session.memory_text());
@@ -150,7 +157,8 @@ int run_command(const Options& given, const Environment& environment) {
     });
     return agree_on(world, code);
   } catch (...) {
-    if (job) job->failed(Fault::current());
+    const Fault fault = Fault::current();
+    job ? job->failed(fault) : note.leave(fault);
     throw;
   }
 }

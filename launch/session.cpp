@@ -125,10 +125,10 @@ void Session::open_gpu(const Machine& machine) {
   const int index = shown ? nearest_gpus(machine, host)[static_cast<size_t>(place)] : static_cast<int>(place);
   const std::chrono::milliseconds wait(static_cast<int64_t>(options_.deadline_s * 1000));
   together(world_, [&] {
-    const BoundedCall call("a GPU to be opened", std::max(wait, kOpeningGpu), MpiSession::abort, ExitCode::stuck,
+    const BoundedCall call("a GPU to be opened", std::max(wait, kOpeningGpu), world_.waiter().end(), ExitCode::stuck,
                            "its driver is stuck");
     const int gpus = std::max(1, probe_cuda().gpus);
-    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on", MpiSession::abort);
+    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on", world_.waiter().end());
     gpu_ = gpu.get();
     device_ = std::move(gpu);
   });

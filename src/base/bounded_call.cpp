@@ -12,7 +12,9 @@
 namespace trireme {
 
 Watchdog::Watchdog(std::string whom, std::chrono::milliseconds deadline, End end, ExitCode code, const char* fault)
-    : whom_(std::move(whom)), deadline_(deadline), end_(end), code_(code), fault_(fault), clock_([this] { watch(); }) {}
+    : whom_(std::move(whom)), deadline_(deadline), end_(std::move(end)), code_(code), fault_(fault), clock_([this] {
+        watch();
+      }) {}
 
 Watchdog::~Watchdog() {
   {
@@ -42,11 +44,12 @@ void Watchdog::watch() {
 void Watchdog::bark(const char* what) const {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  std::fprintf(stderr, "trireme: error: waited %g s for %s%s (process %d on %s): %s\n",
-               std::chrono::duration<double>(deadline_).count(), whom_.c_str(), what, static_cast<int>(getpid()), host,
-               fault_);
+  const std::string said =
+      fmt::format("waited {:g} s for {}{} (process {} on {}): {}", std::chrono::duration<double>(deadline_).count(),
+                  whom_, what, getpid(), host, fault_);
+  std::fprintf(stderr, "trireme: error: %s\n", said.c_str());
   std::fflush(stderr);
-  end_(static_cast<int>(code_));
+  end_(static_cast<int>(code_), said);
 }
 
 // Only the watched thread writes, so a passage needs no atomic addition.

@@ -27,7 +27,7 @@ class WriterGroup {
   bool has_alike(uint64_t digest) const;                                  // whether it is the same on all ranks
   void* handle() const { return comm_.handle(); }                         // the MPI_Comm, for HDF5
   // HDF5's collective calls cannot be polled: keep what this returns while they run.
-  BoundedCall bounded(const char* what) const { return {what, waiter_->deadline(), MpiSession::abort}; }
+  BoundedCall bounded(const char* what) const { return {what, waiter_->deadline(), waiter_->end()}; }
 
  private:
   explicit WriterGroup(Communicator (*make)(Waiter&));

@@ -153,7 +153,7 @@ Waiter& Communicator::waiter() const { return state_->waiter; }
 Communicator Communicator::split(int color, int key) const {
   barrier();
   MPI_Comm part = MPI_COMM_NULL;
-  const BoundedCall call("all ranks in MPI_Comm_split", waiter().deadline(), MpiSession::abort);
+  const BoundedCall call("all ranks in MPI_Comm_split", waiter().deadline(), waiter().end());
   mpi_check(MPI_Comm_split(state_->comm, color, key, &part), "MPI_Comm_split");
   return Communicator(std::make_unique<State>(part, waiter()));
 }

@@ -19,8 +19,9 @@ class MpiSession {
   ~MpiSession();  // MPI_Finalize, unless abort() was called or an exception is in flight
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
-  static int ranks();                             // of the world; 1 where MPI is not up
-  [[noreturn]] static void abort(int exit_code);  // ends all ranks; flushes nothing
+  static int ranks();  // of the world; 1 where MPI is not up
+  // Ends all ranks; flushes nothing. said: for nobody here, as Watchdog::End has it.
+  [[noreturn]] static void abort(int exit_code, const std::string& said = "");
 };
 
 // The control plane: one MPI communicator, every call non-blocking below and bounded by the Waiter's deadline above.

@@ -4,11 +4,14 @@
 #include <sched.h>
 
 #include "base/error.h"
+#include "comm/communicator.h"
 
 namespace trireme {
 
 void Waiter::pause() { _mm_pause(); }
 void Waiter::yield() { sched_yield(); }
+
+Watchdog::End Waiter::end() const { return end_ ? end_ : Watchdog::End(MpiSession::abort); }
 
 void Waiter::expire(const std::string& what) const {
   fail(ExitCode::stuck,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bounded_call.h"
 #include "base/patience.h"
 
 namespace trireme {
@@ -15,6 +16,9 @@ namespace trireme {
 class Waiter {
  public:
   explicit Waiter(std::chrono::milliseconds deadline) : deadline_(deadline) {}
+  // How the job ends when a call passes its deadline that only a Watchdog can see; MpiSession::abort unless it is told.
+  Watchdog::End end() const;
+  void end_by(Watchdog::End end) { end_ = std::move(end); }
 
   // Called again and again while waiting (UCX progress, completion of MPI sends). Returns its place for remove().
   size_t add_progress(std::function<void()> progress) {
@@ -59,6 +63,7 @@ class Waiter {
   [[noreturn]] void expire(const std::string& what) const;
 
   std::chrono::milliseconds deadline_;
+  Watchdog::End end_;
   std::chrono::steady_clock::duration waited_{};
   std::vector<std::function<void()>> progress_;
 };

@@ -63,7 +63,7 @@ std::string text_of(const cudaUUID_t& uuid) {
 class OneStream final : public CudaDevice {
  public:
   OneStream(int gpu, const cudaDeviceProp& properties, std::chrono::milliseconds wait, bool graphs, Watchdog::End end)
-      : wait_(wait), driver_(name_of(gpu, properties), wait, end), most_graphs_(graphs ? kMostGraphs : 0) {
+      : wait_(wait), driver_(name_of(gpu, properties), wait, std::move(end)), most_graphs_(graphs ? kMostGraphs : 0) {
     std::copy_n(properties.uuid.bytes, device_.size(), device_.begin());
     uuid_ = text_of(properties.uuid);
     chip_ = fmt::format("{:08x}:{:02x}:{:02x}", properties.pciDomainID, properties.pciBusID, properties.pciDeviceID);
@@ -373,7 +373,7 @@ std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::milliseconds 
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, gpu); error != cudaSuccess)
     fail(ExitCode::internal, "GPU {}, asked for its properties: {}", gpu, cudaGetErrorString(error));
-  return std::make_unique<OneStream>(gpu, properties, wait, graphs, end);
+  return std::make_unique<OneStream>(gpu, properties, wait, graphs, std::move(end));
 }
 
 }  // namespace trireme

@@ -11,7 +11,7 @@ using std::chrono::milliseconds;
 namespace {
 
 std::atomic<int> ended_with{0}, times_ended{0};
-void note(int code) { ended_with = code, times_ended++; }
+void note(int code, const std::string&) { ended_with = code, times_ended++; }
 
 // A watchdog whose end returns, which only a test's may.
 struct Watched {
