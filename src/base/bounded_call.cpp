@@ -47,7 +47,8 @@ void Watchdog::bark(const char* what) const {
   const std::string said =
       fmt::format("waited {:g} s for {}{} (process {} on {}): {}", std::chrono::duration<double>(deadline_).count(),
                   whom_, what, getpid(), host, fault_);
-  std::fprintf(stderr, "trireme: error: %s\n", said.c_str());
+  const char* clear = isatty(STDERR_FILENO) ? "\r\x1b[K" : "";  // of a line that a terminal may show, the progress
+  std::fprintf(stderr, "%strireme: error: %s\n", clear, said.c_str());
   std::fflush(stderr);
   end_(static_cast<int>(code_), said);
 }

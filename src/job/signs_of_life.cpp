@@ -6,12 +6,12 @@ namespace trireme {
 
 namespace {
 
-constexpr std::chrono::seconds kEvery{1};
+constexpr std::chrono::milliseconds kEvery{1000};
 
 }  // namespace
 
 SignsOfLife::SignsOfLife(Transport& transport, const std::vector<int>& peers, std::chrono::milliseconds deadline)
-    : transport_(transport), deadline_(deadline), sent_(Clock::now() - kEvery) {
+    : transport_(transport), deadline_(deadline), every_(std::min(kEvery, deadline / 4)), sent_(Clock::now() - every_) {
   for (int peer : peers) peers_.emplace(peer, Peer{patience()});
 }
 
@@ -39,7 +39,7 @@ void SignsOfLife::exchange(int64_t positions) {
       peers_.insert_or_assign(message->from, Peer{patience(), theirs});
   }
   const Clock::time_point now = Clock::now();
-  if (now - sent_ >= kEvery) send(false, positions);
+  if (now - sent_ >= every_) send(false, positions);
   for (auto& [rank, peer] : peers_)
     if (peer.silence.over(now))
       fail(ExitCode::rank_lost,

@@ -10,8 +10,8 @@
 namespace trireme {
 
 // Rank 0 and the leaders of other replicas, who otherwise speak only when there are documents or results: each says
-// once a second that it is there and how far it is, and gives up on a peer that was silent for the deadline. Rank 0's
-// last sign says that the job is over: it has the results of all.
+// once a second, or four times a deadline, that it is there and how far it is, and gives up on a peer that was silent
+// for the deadline. Rank 0's last sign says that the job is over: it has the results of all.
 class SignsOfLife {
  public:
   // peers: the other leaders on rank 0, rank 0 on any other leader.
@@ -37,7 +37,7 @@ class SignsOfLife {
 
   Transport& transport_;
   std::map<int, Peer> peers_;  // that have not left
-  std::chrono::milliseconds deadline_;
+  std::chrono::milliseconds deadline_, every_;
   Clock::time_point sent_;
 };
 

@@ -8,7 +8,9 @@ import itertools
 import json
 import math
 import os
+import pty
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -261,6 +263,39 @@ def check_fault_of_another_rank(checks, tiny, model):
                  and "its driver is stuck (rank 0 on" in seen["message"], (done.stderr, seen))
 
 
+def check_terminal(checks, tiny, model):
+    """On a terminal a fault does not stand behind the progress that is drawn there."""
+    def may_write_little():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write says so
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+
+    rows = tiny.put("terminal.jsonl", lines(*({"prompt": "a"} for _ in range(2000))))
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen([tiny.trireme, "run", rows, "-m", model, "-o", tiny.path("terminal.out"), "--max-tokens", "20", "--logprobs", "20"],
+                               env=tiny.environment(), stderr=theirs, preexec_fn=may_write_little)
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            said += piece
+    except OSError:  # how Linux says that nobody holds the other end
+        pass
+    os.close(ours)
+    checks.equal("a file that may not grow: 74", running.wait(timeout=60), 74)
+    before, _, after = said.rpartition(b"trireme run: ")
+    checks.check("progress was drawn", b" documents (" in before, said[-400:])
+    checks.check("and cleared before the fault", before.endswith(b"\r\x1b[K") and b"cannot write" in after, said[-400:])
+
+
+def check_idle_followers(checks, tiny, model):
+    """Ranks of a replica that has nothing to do hear of their leader before their deadline passes."""
+    rows = tiny.put("idle.jsonl", lines({"prompt": "a"}))
+    start = time.monotonic()
+    done = tiny.run(["run", rows, "-m", tiny.model("idle", "--layers", "12"), "-o", tiny.path("idle.out"), "--dp", "2", "--tp", "2", "--level", "reference",
+                     "--numerics", "exact", "--max-tokens", "1500", "--ignore-eos", "--deadline-s", "0.7"], ranks=4)
+    checks.equal(f"a replica that is idle for {time.monotonic() - start:.1f} s, with a deadline of 0.7 s", done.returncode, 0) or print(done.stderr.decode())
+
+
 def check_no_jsonl(checks, tiny, model):
     """Rows of whatever kind get results; that the whole file is none of rows is said before and after."""
     text, out = tiny.put("once.txt", "Once upon a time.\nThe end.\n"), tiny.path("once.out")
@@ -446,7 +481,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_small_cache, check_sources, check_again, check_status, check_fault_of_another_rank, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_small_cache, check_sources, check_again, check_status, check_fault_of_another_rank, check_terminal, check_idle_followers, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
             part(checks, tiny, model)
     checks.end()
 
