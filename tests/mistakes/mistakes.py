@@ -60,6 +60,7 @@ MISTAKES = [
     M("a log level that is none", RUN + " --log-level loud", 64, ["--log-level is 'loud'", "debug, info, warn, error"]),
     M("a switch with a strange value", RUN + " --restart=maybe", 64, ["--restart is 'maybe'", "true or false"]),
     M("an empty stop text", RUN + " --stop=", 64, ["--stop"]),
+    M("a stop text that is no UTF-8", RUN + " --stop \udcff", 64, ["--stop", "not UTF-8 at byte 0"]),
     M("0 ranks of TP", RUN + " --tp 0", 64, ["--tp is '0'", "or auto"]),
     M("top-k on greedy decoding", RUN + " --top-k 5", 64, ["no effect on greedy", "--temperature"]),
     M("a stage split and another PP", RUN + " --stage-split 1,2 --pp 3", 64, ["--stage-split names 2 stages", "--pp is 3"]),
@@ -272,7 +273,8 @@ def check(checks, tiny, mistake, places, show):
     lines = message_of(done.stderr, mistake.ranks + bool(mistake.other))
     text = "\n".join(lines)
     if show:
-        print(f"[{done.returncode}] {mistake.what}: trireme {mistake.command}\n    " + "\n    ".join(lines), flush=True)
+        shown = mistake.command.encode(errors="backslashreplace").decode()  # some bytes are no text
+        print(f"[{done.returncode}] {mistake.what}: trireme {shown}\n    " + "\n    ".join(lines), flush=True)
     faults = [] if done.returncode == mistake.code else [f"exit code {done.returncode} instead of {mistake.code}"]
     everything = text + done.stdout if not command else text
     faults += [f"no word of {word!r}" for word in (w.format(**places) for w in mistake.says) if word not in everything]
