@@ -51,6 +51,12 @@ class Communicator {
   // Ranks fail together: every rank passes its fault ("" = none); if any has one, all throw Error(code of the lowest
   // failing rank) with that rank's text. Call it before a collective that a fault on one rank would leave others in.
   void agree(const std::string& fault, int exit_code) const;
+  // What agree() would throw; text "": nothing. Only a fault of its own, as a rank that does not come, is thrown.
+  struct FirstFault {
+    int exit_code = 0;
+    std::string text;
+  };
+  FirstFault first_fault(const std::string& fault, int exit_code) const;
 
   // Messages. A send returns at once and keeps its own copy until it is gone; pending sends make progress inside every
   // wait. tag: 0 ... 32767.
