@@ -42,6 +42,7 @@ class HostFabric final : public Fabric {
 
  private:
   void start_ucx();
+  uint32_t new_stream();
   void tell(int rank, const Introduction& mine);
   Introduction hear(int rank, const char* what);
   std::vector<Introduction> introduce(std::span<const int> members, const Introduction& mine);
@@ -84,6 +85,12 @@ void HostFabric::start_ucx() {
   for (int r = 0; r < comm_.size(); r++)
     if (!shares_memory(r)) ucx_->connect(r, addresses[static_cast<size_t>(r)]);
   progress_ = comm_.waiter().add_progress([this] { ucx_->progress(); });
+}
+
+// The highest of a tag's 16 bits is that of credits (channels.cpp).
+uint32_t HostFabric::new_stream() {
+  must(next_stream_ < 0x8000, "a rank forms fewer than 32767 groups and channels");
+  return next_stream_++;
 }
 
 // The ranks end together: a connection that closes while others still wait looks like a lost rank.
@@ -142,7 +149,7 @@ std::unique_ptr<Collective> HostFabric::collective(std::span<const int> members,
   size_t bytes = SharedGroupMemory::bytes(window_bytes);
 
   std::vector<GroupMember> group(members.size());
-  Introduction mine{window_bytes, next_stream_++};
+  Introduction mine{window_bytes, new_stream()};
   try {
     if (local)
       group[rank].shared = SharedWindow::create(job_token_, bytes, "a tensor-parallel group");
@@ -178,7 +185,7 @@ std::unique_ptr<Collective> HostFabric::collective(std::span<const int> members,
 
 // The sender does not wait for its peer here, so that stages may form a ring in any order; the receiver unlinks.
 std::unique_ptr<Channel> HostFabric::sender(int to, size_t slot_bytes, int slots) {
-  Introduction mine{slot_bytes, next_stream_++, slots};
+  Introduction mine{slot_bytes, new_stream(), slots};
   if (!shares_memory(to)) {
     tell(to, mine);
     return std::make_unique<UcxSender>(*ucx_, comm_.rank(), to, mine.stream, slot_bytes, slots, comm_.waiter());
