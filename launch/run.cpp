@@ -2,7 +2,6 @@
 #include <sched.h>
 
 #include "base/log.h"
-#include "checkpoint/checkpoint.h"
 #include "comm/communicator.h"
 #include "job/comm_transport.h"
 #include "job/dealer.h"
@@ -121,7 +120,7 @@ int run_command(const Options& given, const Environment& environment) {
       options = with_texts(given);
       if (job) job->survey();
     });
-    Session session(options, world, std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log)),
+    Session session(options, world, open_checkpoint(checkpoint_of(options.model, world, log), world),
                     job ? job->demand() : std::optional<Demand>());
     int code = -1;
     together(world, [&] {
