@@ -105,7 +105,7 @@ void convert_to(const Choice& choice, const std::string& model, const Communicat
   if (world.rank() == 0)
     log.info("converting {} ({:.0f} MB) to {}, once", model, static_cast<double>(choice.weight_bytes) / 1e6,
              choice.path);
-  convert_model(model, choice.path, WriterGroup::world());
+  convert_model(model, choice.path, WriterGroup::world(world.waiter().deadline()));
   together(world, [&] {
     if (world.rank() == 0) note_source(choice.path, choice.source_state);
   });

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "comm/communicator.h"
 #include "job/comm_transport.h"
@@ -23,8 +25,9 @@ namespace trireme {
 namespace {
 
 // Counting the input's rows, converting a model, loading it from a slow file system and writing the output in order:
-// some ranks wait for others that are busy. --deadline-s bounds all between, from the first step to the last.
-constexpr std::chrono::hours kSetUpDeadline{2};
+// some ranks wait for others that are busy. --deadline-s bounds all between, from the first step to the last, and these
+// where it is longer.
+constexpr std::chrono::milliseconds kSetUpDeadline = std::chrono::hours(2);
 
 // The leader of a replica: documents in, results out, a step at a time. serve: what rank 0 does for the whole job
 // beside a step; true when nothing is left to do anywhere. Returns what steps took.
@@ -103,7 +106,7 @@ int run_command(const Options& given, const Environment& environment) {
   if (given.model.empty()) fail(ExitCode::usage, "no model was named; add -m MODEL");
   if (given.output.empty()) fail(ExitCode::usage, "no output was named; add -o OUT.jsonl");
   FaultNote note(given.output, environment);
-  Waiter waiter(kSetUpDeadline);
+  Waiter waiter(std::max(kSetUpDeadline, given.deadline()));
   waiter.end_by([&note](int code, const std::string& said) {
     note.leave({static_cast<ExitCode>(code), said});
     MpiSession::abort(code);
@@ -143,7 +146,7 @@ int run_command(const Options& given, const Environment& environment) {
     StepSpeeds speeds;
     nlohmann::ordered_json ranks;
     {
-      const TemporaryDeadline steps(waiter, std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
+      const TemporaryDeadline steps(waiter, options.deadline());
       GpuMonitor gpu(session.gpu_uuid());
       speeds = speeds_of(session, work(session, job ? &*job : nullptr, day, gpu));
       gpu.stop();

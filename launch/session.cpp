@@ -123,7 +123,7 @@ void Session::open_gpu(const Machine& machine) {
   const auto place = std::find(here.begin(), here.end(), world_.rank()) - here.begin();
   const bool shown = !machine.ranks[static_cast<size_t>(world_.rank())].visible_gpus.empty();
   const int index = shown ? nearest_gpus(machine, host)[static_cast<size_t>(place)] : static_cast<int>(place);
-  const std::chrono::milliseconds wait(static_cast<int64_t>(options_.deadline_s * 1000));
+  const std::chrono::milliseconds wait = options_.deadline();
   together(world_, [&] {
     const BoundedCall call("a GPU to be opened", std::max(wait, kOpeningGpu), world_.waiter().end(), ExitCode::stuck,
                            "its driver is stuck");
@@ -347,7 +347,7 @@ void Session::build_motion() {
                         .nccl = options_.nccl,
                         .keep_nccl_log = !environment.find("NCCL_DEBUG") && !environment.find("NCCL_DEBUG_FILE"),
                         .files = nccl_files(options_),
-                        .deadline = std::chrono::milliseconds(static_cast<int64_t>(options_.deadline_s * 1000))};
+                        .deadline = options_.deadline()};
   motion_ = std::make_unique<Motion>(world_, *fabric_, *device_, gpu_, need);
 }
 

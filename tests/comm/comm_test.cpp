@@ -33,7 +33,8 @@ TEST_CASE("a wait past its deadline is an error that says what was waited for") 
     FAIL("no error");
   } catch (const Error& error) {
     CHECK(error.code() == ExitCode::stuck);
-    CHECK(std::string(error.what()).find("rank 2 of step 17") != std::string::npos);
+    CHECK(std::string(error.what()).find("waited 0.02 s for rank 2 of step 17") != std::string::npos);
+    CHECK(std::string(error.what()).find("--deadline-s above 0.02") != std::string::npos);
   }
 }
 
