@@ -53,7 +53,7 @@ void check_shape(const Options& options, bool possible) {
 }  // namespace
 
 int bench_command(const Options& options, const Environment&) {
-  Waiter waiter{std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000))};
+  Waiter waiter{options.deadline()};
   if (options.calibrate) {
     if (!options.input.empty())
       fail(ExitCode::usage, "--calibrate takes the place of a benchmark; leave '{}' out", options.input);

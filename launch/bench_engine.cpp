@@ -92,7 +92,7 @@ double compute_peak(const Limits& limits, const Session& session) {
 }
 
 std::unique_ptr<WeightSource> source_of(const Options& options, Communicator& world, Log& log) {
-  if (options.shape.empty()) return std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log));
+  if (options.shape.empty()) return open_checkpoint(checkpoint_of(options.model, world, log), world);
   const WeightChoice choice = options.dtype == "keep" ? WeightChoice::bf16 : weight_choice(options.dtype);
   return std::make_unique<SyntheticWeights>(fmt::format("{} with made-up weights of {}", options.shape,
                                                         choice == WeightChoice::bf16 ? "bf16" : options.dtype),

@@ -45,7 +45,8 @@ std::vector<Checkpoint::Request> share_of(const Checkpoint& checkpoint, int rank
 
 void bench_load(const Options& options, Communicator& world) {
   Log log(options.log_level, world.rank());
-  Checkpoint checkpoint(checkpoint_of(options.model, world, log));
+  const std::unique_ptr<Checkpoint> opened = open_checkpoint(checkpoint_of(options.model, world, log), world);
+  Checkpoint& checkpoint = *opened;
   const File raw = File::open_to_read(checkpoint.path());
   auto file_bytes = static_cast<int64_t>(checkpoint.file_bytes());
   Range mine = part_of(file_bytes, world.rank(), world.size());

@@ -25,7 +25,7 @@ struct Side {
   std::optional<Engine> engine;  // on the leader
 
   Side(const Options& options, Communicator& world, const std::string& path)
-      : session(options, world, std::make_unique<Checkpoint>(path)) {}
+      : session(options, world, open_checkpoint(path, world)) {}
 
   void load(const Tokenizer& tokenizer, Log& log) {
     session.load(log);
@@ -100,7 +100,7 @@ QualityBench::QualityBench(const Options& options, Communicator& world)
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
   path_ = checkpoint_of(options.model, world, log_);
   reference_path_ = options.against.empty() ? path_ : checkpoint_of(options.against, world, log_);
-  model_.emplace(TextModel::open(path_));
+  together(world, [&] { model_.emplace(TextModel::open(path_)); });
   int64_t context = model_->config.max_positions;
   if (!options.against.empty()) {
     const TextModel other = TextModel::open(reference_path_);

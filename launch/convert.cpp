@@ -34,7 +34,7 @@ void print_report(const ConvertReport& report, const std::string& dtype) {
 
 int convert_command(const Options& options, const Environment&) {
   if (options.output.empty()) fail(ExitCode::usage, "convert needs an output; add -o MODEL.h5");
-  WriterGroup group = WriterGroup::world();
+  WriterGroup group = WriterGroup::world(options.deadline());
   auto start = std::chrono::steady_clock::now();
   const ConvertReport report =
       convert_model(options.input, options.output, group,

@@ -53,15 +53,21 @@ Cluster of_ranks(Cluster c, const Machine& machine, int threads_wanted) {
 
 std::string text_of(const LayoutPlan& l) { return fmt::format("{} {:.0f} tok/s", degrees_name(l), l.tokens_per_s); }
 
+std::string guess_of(const Options& options, bool on_gpus, bool calibrated) {
+  if (options.numerics == "exact") return ", as if --numerics exact were standard";
+  if (on_gpus) return " by the data sheet of these GPUs, which nobody has calibrated";
+  return calibrated ? "" : ", until `trireme bench --calibrate` has measured these CPUs";
+}
+
 }  // namespace
 
 Forecast::Forecast(const WeightSource& source, const ModelConfig& config, Cluster cluster, EngineProfile profile,
-                   PlanRequest request, bool measured)
+                   PlanRequest request, std::string guess)
     : model_(std::make_unique<ModelWork>(source, config, profile.kv_bytes)),
       cluster_(std::move(cluster)),
       profile_(std::move(profile)),
       request_(std::move(request)),
-      measured_(measured) {}
+      guess_(std::move(guess)) {}
 
 std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelConfig& config, const Machine& machine,
                                        const Options& options, const Demand& demand, std::string& remark) {
@@ -83,8 +89,8 @@ std::optional<Forecast> Forecast::make(const WeightSource& source, const ModelCo
                       : on_gpus    ? cluster_of(seen)
                                    : guessed_cluster(seen);
     cluster = of_ranks(std::move(cluster), machine, static_cast<int>(options.threads));
-    const bool measured = options.numerics != "exact" && (on_gpus || profile.host);
-    Forecast forecast(source, config, std::move(cluster), std::move(profile), std::move(request), measured);
+    std::string guess = guess_of(options, on_gpus, profile.host.has_value());
+    Forecast forecast(source, config, std::move(cluster), std::move(profile), std::move(request), std::move(guess));
     forecast.stage_split_.assign(options.stage_split.begin(), options.stage_split.end());
     return forecast;
   } catch (const Error& error) {
@@ -100,7 +106,7 @@ size_t Forecast::choose(std::span<const Degrees> choices, std::string& why) cons
   why = fmt::format("auto layout: {}, of {} that fit", text_of(best), choices.size());
   if (plan.layouts.size() > 1) why += fmt::format(" (next {})", text_of(plan.layouts[1]));
   why += fmt::format(", limited by {}", best.limiting_factor);
-  if (!measured()) why += "; a guess, until `trireme bench --calibrate` has measured these CPUs";
+  if (!measured()) why += "; a guess" + guess_;
   return static_cast<size_t>(std::find(choices.begin(), choices.end(), best) - choices.begin());
 }
 

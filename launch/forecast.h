@@ -34,13 +34,13 @@ class Forecast {
   double decode_ms(const Degrees& degrees, const Pace::Phase& measured) const;
   double prefill_ms(const Degrees& degrees, const Pace::Phase& measured) const;
 
-  // Whether it is more than a guess: of calibrated CPUs, or by the data sheet of a GPU; not of `exact`, whose kernels
-  // nobody calibrates.
-  bool measured() const { return measured_; }
+  // Whether it is more than a guess: of calibrated CPUs; not of GPUs, nor of `exact`, which nobody calibrates.
+  bool measured() const { return guess_.empty(); }
 
  private:
+  // guess: why it is one, as choose() says it behind "a guess"; "": it is none.
   Forecast(const WeightSource& source, const ModelConfig& config, Cluster cluster, EngineProfile profile,
-           PlanRequest request, bool measured);
+           PlanRequest request, std::string guess);
 
   CostModel cost_of(const Degrees& degrees) const;
 
@@ -48,7 +48,7 @@ class Forecast {
   Cluster cluster_;
   EngineProfile profile_;
   PlanRequest request_;
-  bool measured_;
+  std::string guess_;
   std::vector<int> stage_split_;  // as given by hand, else empty
 };
 

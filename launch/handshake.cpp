@@ -100,7 +100,7 @@ void check_adapters(const Communicator& world, const Options& options, bool on_g
 
 void prove_links(Communicator& world, Fabric& fabric, const Options& options, Device* gpu, const Layout& layout,
                  Machine& machine, Log& log) {
-  const std::chrono::milliseconds deadline(static_cast<int64_t>(options.deadline_s * 1000));
+  const std::chrono::milliseconds deadline = options.deadline();
   for (const std::string& remark : layout.remarks) log.info("{}", remark);
   machine.measured_links = measure_links(world, fabric, layout, gpu, deadline);
   if (world.rank() != 0) return;

@@ -132,6 +132,7 @@ int Job::finish(const PhaseSeconds& phases, const StepSpeeds& speeds, const nloh
 }
 
 void Job::failed(const Fault& fault) {
+  progress_.clear();
   try {
     if (!ledger_ && !folder_.identity().is_null()) return;
     end({.state = "failed",

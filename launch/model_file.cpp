@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "checkpoint/writer_group.h"
+#include "comm/shared_window.h"
 #include "launch/converted_from.h"
 #include "launch/environment.h"
 #include "launch/together.h"
@@ -61,6 +63,54 @@ Choice choose(const std::string& model) {
   return {place, !is_current(place, state), source.weight_bytes(), state};
 }
 
+// What rank 0 has chosen may be its own host's alone, as a cache folder in a home that no network has. file: what must
+// be there.
+void check_seen(const std::string& file, const std::string& model, const std::string& path, const Communicator& world) {
+  together(world, [&] {
+    try {
+      File::open_to_read(file);
+    } catch (const Error& error) {
+      if (world.rank() == 0) throw;
+      const std::string here = fmt::format("rank {} on {}", world.rank(), Environment::read().host);
+      if (path == model) fail(error.code(), "{}: {}", here, error.what());
+      fail(error.code(),
+           "{} is converted on rank 0's host to {}, which {} does not see; convert it once to a folder that all hosts "
+           "see, by trireme convert {} -o MODEL.h5, and give that to -m",
+           model, path, here, model);
+    }
+  });
+}
+
+// Before all ranks write there together.
+void check_place(const std::string& model, const std::string& path, const Communicator& world) {
+  const int64_t token = world.all_max(world.rank() == 0 ? static_cast<int64_t>(random_u64() >> 1) : 0);
+  const std::string probe = fmt::format("{}.seen-{:016x}", path, token);
+  together(world, [&] {
+    if (world.rank() == 0) File::create(probe);
+  });
+  const auto remove = [&] {
+    if (world.rank() == 0) unlink(probe.c_str());
+  };
+  try {
+    check_seen(probe, model, path, world);
+  } catch (const Error&) {
+    remove();
+    throw;
+  }
+  remove();
+}
+
+void convert_to(const Choice& choice, const std::string& model, const Communicator& world, Log& log) {
+  if (world.size() > 1) check_place(model, choice.path, world);
+  if (world.rank() == 0)
+    log.info("converting {} ({:.0f} MB) to {}, once", model, static_cast<double>(choice.weight_bytes) / 1e6,
+             choice.path);
+  convert_model(model, choice.path, WriterGroup::world(world.waiter().deadline()));
+  together(world, [&] {
+    if (world.rank() == 0) note_source(choice.path, choice.source_state);
+  });
+}
+
 }  // namespace
 
 std::string checkpoint_of(const std::string& model, Communicator& world, Log& log) {
@@ -75,15 +125,15 @@ std::string checkpoint_of(const std::string& model, Communicator& world, Log& lo
   choice.convert = message[0] != std::byte{0};
   choice.path.assign(reinterpret_cast<const char*>(message.data()) + 1, message.size() - 1);
 
-  if (!choice.convert) return choice.path;
-  if (world.rank() == 0)
-    log.info("converting {} ({:.0f} MB) to {}, once", model, static_cast<double>(choice.weight_bytes) / 1e6,
-             choice.path);
-  convert_model(model, choice.path, WriterGroup::world());
-  together(world, [&] {
-    if (world.rank() == 0) note_source(choice.path, choice.source_state);
-  });
+  if (choice.convert) convert_to(choice, model, world, log);
+  check_seen(choice.path, model, choice.path, world);
   return choice.path;
+}
+
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const Communicator& world) {
+  std::unique_ptr<Checkpoint> checkpoint;
+  together(world, [&] { checkpoint = std::make_unique<Checkpoint>(path); });
+  return checkpoint;
 }
 
 }  // namespace trireme

@@ -123,7 +123,8 @@ bool Motion::join_all(Links& links) {
          join_together(links, [&] { odd ? to_next() : to_previous(); });
 }
 
-// All ranks go on when all are here. Where one has failed, all throw, or give up what they have.
+// All ranks go on when all are here. Where one has failed, all throw, or give up what they have; where one does not
+// come to say how it fared, nobody can go on.
 bool Motion::join_together(Links& links, const std::function<void()>& join) {
   Fault fault;
   try {
@@ -132,13 +133,10 @@ bool Motion::join_together(Links& links, const std::function<void()>& join) {
   } catch (...) {
     fault = Fault::current();
   }
+  const Communicator::FirstFault first = first_of(std::move(fault));
+  if (first.text.empty()) return true;
   try {
-    const TemporaryDeadline others(world_.waiter(), kWaitsOfJoin * need_.deadline);
-    // What NCCL said to one rank explains why others waited in vain.
-    const bool explained = world_.all_max(fault.code == ExitCode::configuration) > 0;
-    if (explained && fault.code == ExitCode::stuck) fault = {};
-    world_.agree(fault.text, static_cast<int>(fault.code));
-    return true;
+    throw Error(static_cast<ExitCode>(first.exit_code), first.text);
   } catch (const Error& error) {
     const bool nccls = error.code() == ExitCode::configuration || error.code() == ExitCode::stuck;
     if (need_.nccl != "auto" || !nccls) throw;
@@ -148,6 +146,14 @@ bool Motion::join_together(Links& links, const std::function<void()>& join) {
     nccl_.reset();
     return false;
   }
+}
+
+// What NCCL said to one rank explains why others waited in vain.
+Communicator::FirstFault Motion::first_of(Fault fault) const {
+  const TemporaryDeadline others(world_.waiter(), kWaitsOfJoin * need_.deadline);
+  const bool explained = world_.all_max(fault.code == ExitCode::configuration) > 0;
+  if (explained && fault.code == ExitCode::stuck) fault = {};
+  return world_.first_fault(fault.text, static_cast<int>(fault.code));
 }
 
 std::unique_ptr<NcclCommunicator> Motion::join(std::vector<int> members, int marks) {

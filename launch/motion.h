@@ -10,6 +10,7 @@
 #include "comm/collective.h"
 #include "comm/nccl.h"
 #include "comm/nccl_communicator.h"
+#include "launch/fault.h"
 #include "launch/options.h"
 #include "topology/placement.h"
 
@@ -63,6 +64,7 @@ class Motion {
   void use_nccl();
   bool join_all(Links& links);
   bool join_together(Links& links, const std::function<void()>& join);
+  Communicator::FirstFault first_of(Fault fault) const;
   std::unique_ptr<NcclCommunicator> join(std::vector<int> members, int marks);
   std::string way_of(const NcclCommunicator& link) const;
   void take(Links links);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/nearest.h"
+#include "engine/stop_texts.h"
 #include "launch/commands.h"
 #include "launch/environment.h"
 #include "launch/option_table.h"
@@ -173,6 +174,13 @@ void check_contradictions(const Options& options) {
     fail(ExitCode::usage, "--text and the file '{}' both say what to tokenize; keep one", options.input);
 }
 
+// As of a row's own.
+void check_stops(const Options& options) {
+  for (size_t i = 0; i < options.stop.size(); i++)
+    if (const std::string fault = stop_fault(i + 1, options.stop[i]); !fault.empty())
+      fail(ExitCode::usage, "option --stop (from {}): {}", options.origin.at("stop"), fault);
+}
+
 // What is more on GPUs than on CPUs.
 void choose_counts(Options& options) {
   const bool on_gpus = options.device == "cuda";
@@ -235,6 +243,7 @@ Options parse_options(std::span<const std::string> arguments, std::span<const st
   if (command) {
     take_positional(options, *command, line.positional);
     check_contradictions(options);
+    check_stops(options);
   } else if (!line.positional.empty()) {
     fail(ExitCode::usage, "the command comes first: trireme {} ...; see trireme --help", line.positional[0]);
   }

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -74,6 +77,9 @@ struct Options {
 
   bool given(std::string_view option) const;  // by the user, not by default
   SamplingParams sampling() const;            // the defaults of every row
+  std::chrono::milliseconds deadline() const {
+    return std::chrono::milliseconds(std::max(1LL, std::llround(deadline_s * 1000)));
+  }
 };
 
 // arguments: argv without the program's name. environment: "NAME=value". Command line > environment > --config file >

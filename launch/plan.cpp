@@ -154,12 +154,12 @@ void print_launch(const LayoutPlan& l, const PlannedModel& model, const Cluster&
   const int cores = c.cores > 0 ? c.cores / of_host : c.device.cpu ? c.device.cores : 0;
   fmt::print("\nstart it:\n  mpirun -n {} --map-by ppr:{}:node{} {}\n", l.devices(), per_host,
              cores > 0 ? fmt::format(":PE={}", cores) : "", run);
-  const std::string share = !c.device.cpu ? fmt::format("--gpus-per-node={} ", per_host)
-                            : cores > 0   ? fmt::format("--cpus-per-task={} ", cores)
-                                          : "";
+  const std::string of_task = c.device.cpu && cores > 0 ? fmt::format("--cpus-per-task={} ", cores) : "";
+  const std::string share = c.device.cpu ? of_task : fmt::format("--gpus-per-node={} ", per_host);
+  // Since Slurm 22.05 srun does not take the batch job's CPUs of a task over.
   fmt::print(
-      "  sbatch --nodes={} --ntasks={} --ntasks-per-node={} {}--wrap \"srun --mpi=pmix --kill-on-bad-exit=1 {}\"\n",
-      hosts, l.devices(), per_host, share, run);
+      "  sbatch --nodes={} --ntasks={} --ntasks-per-node={} {}--wrap \"srun --mpi=pmix --kill-on-bad-exit=1 {}{}\"\n",
+      hosts, l.devices(), per_host, share, of_task, run);
 }
 
 void print_text(const Plan& plan, const PlanQuestion& question, const PlannedModel& model, const Options& options) {

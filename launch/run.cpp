@@ -1,8 +1,9 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <algorithm>
+
 #include "base/log.h"
-#include "checkpoint/checkpoint.h"
 #include "comm/communicator.h"
 #include "job/comm_transport.h"
 #include "job/dealer.h"
@@ -10,6 +11,7 @@
 #include "job/replica_rows.h"
 #include "job/signs_of_life.h"
 #include "launch/commands.h"
+#include "launch/fault_note.h"
 #include "launch/job.h"
 #include "launch/model_file.h"
 #include "launch/run_report.h"
@@ -23,8 +25,9 @@ namespace trireme {
 namespace {
 
 // Counting the input's rows, converting a model, loading it from a slow file system and writing the output in order:
-// some ranks wait for others that are busy. --deadline-s bounds all between, from the first step to the last.
-constexpr std::chrono::hours kSetUpDeadline{2};
+// some ranks wait for others that are busy. --deadline-s bounds all between, from the first step to the last, and these
+// where it is longer.
+constexpr std::chrono::milliseconds kSetUpDeadline = std::chrono::hours(2);
 
 // The leader of a replica: documents in, results out, a step at a time. serve: what rank 0 does for the whole job
 // beside a step; true when nothing is left to do anywhere. Returns what steps took.
@@ -102,7 +105,12 @@ int agree_on(Communicator& world, int code) { return static_cast<int>(world.all_
 int run_command(const Options& given, const Environment& environment) {
   if (given.model.empty()) fail(ExitCode::usage, "no model was named; add -m MODEL");
   if (given.output.empty()) fail(ExitCode::usage, "no output was named; add -o OUT.jsonl");
-  Waiter waiter(kSetUpDeadline);
+  FaultNote note(given.output, environment);
+  Waiter waiter(std::max(kSetUpDeadline, given.deadline()));
+  waiter.end_by([&note](int code, const std::string& said) {
+    note.leave({static_cast<ExitCode>(code), said});
+    MpiSession::abort(code);
+  });
   Communicator world = Communicator::world(waiter);
   Log log(given.log_level, world.rank());
   Options options = given;
@@ -115,7 +123,7 @@ int run_command(const Options& given, const Environment& environment) {
       options = with_texts(given);
       if (job) job->survey();
     });
-    Session session(options, world, std::make_unique<Checkpoint>(checkpoint_of(options.model, world, log)),
+    Session session(options, world, open_checkpoint(checkpoint_of(options.model, world, log), world),
                     job ? job->demand() : std::optional<Demand>());
     int code = -1;
     together(world, [&] {
@@ -123,6 +131,7 @@ int run_command(const Options& given, const Environment& environment) {
     });
     code = agree_on(world, code);
     if (code >= 0) return code;
+    note.begin();
     const int64_t day = world.all_max(job ? job->day() : 0);
     session.load(log);
     log.info("{}; {}", session.layout_text(), session.memory_text());
@@ -137,7 +146,7 @@ int run_command(const Options& given, const Environment& environment) {
     StepSpeeds speeds;
     nlohmann::ordered_json ranks;
     {
-      const TemporaryDeadline steps(waiter, std::chrono::milliseconds(static_cast<int64_t>(options.deadline_s * 1000)));
+      const TemporaryDeadline steps(waiter, options.deadline());
       GpuMonitor gpu(session.gpu_uuid());
       speeds = speeds_of(session, work(session, job ? &*job : nullptr, day, gpu));
       gpu.stop();
@@ -150,7 +159,8 @@ int run_command(const Options& given, const Environment& environment) {
     });
     return agree_on(world, code);
   } catch (...) {
-    if (job) job->failed(Fault::current());
+    const Fault fault = Fault::current();
+    job ? job->failed(fault) : note.leave(fault);
     throw;
   }
 }

@@ -123,12 +123,12 @@ void Session::open_gpu(const Machine& machine) {
   const auto place = std::find(here.begin(), here.end(), world_.rank()) - here.begin();
   const bool shown = !machine.ranks[static_cast<size_t>(world_.rank())].visible_gpus.empty();
   const int index = shown ? nearest_gpus(machine, host)[static_cast<size_t>(place)] : static_cast<int>(place);
-  const std::chrono::milliseconds wait(static_cast<int64_t>(options_.deadline_s * 1000));
+  const std::chrono::milliseconds wait = options_.deadline();
   together(world_, [&] {
-    const BoundedCall call("a GPU to be opened", std::max(wait, kOpeningGpu), MpiSession::abort, ExitCode::stuck,
+    const BoundedCall call("a GPU to be opened", std::max(wait, kOpeningGpu), world_.waiter().end(), ExitCode::stuck,
                            "its driver is stuck");
     const int gpus = std::max(1, probe_cuda().gpus);
-    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on", MpiSession::abort);
+    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on", world_.waiter().end());
     gpu_ = gpu.get();
     device_ = std::move(gpu);
   });
@@ -268,13 +268,14 @@ void Session::choose_kernels() {
 void Session::choose_level() {
   const auto levels = available_levels();
   int64_t level = std::ssize(levels) - 1;
-  if (options_.level != "auto") {
-    auto wanted = std::find(levels.begin(), levels.end(), options_.level);
+  together(world_, [&] {
+    if (options_.level == "auto") return;
+    const auto wanted = std::find(levels.begin(), levels.end(), options_.level);
     if (wanted == levels.end())
-      fail(ExitCode::configuration, "--level {}: this CPU has {}; leave it out to use the best", options_.level,
-           fmt::join(levels, ", "));
+      fail(ExitCode::configuration, "--level {}: the CPU of rank {} on {} has {}; leave it out to use the best",
+           options_.level, world_.rank(), Environment::read().host, fmt::join(levels, ", "));
     level = wanted - levels.begin();
-  }
+  });
   kernels_ = select_kernels(levels[static_cast<size_t>(world_.all_min(level))]);
 }
 
@@ -314,18 +315,19 @@ void Session::agree_on_cache() {
   const int layers = place_.end_layer - place_.first_layer;
   const int64_t block = layers * KvCache::block_bytes(share.num_kv_heads, config_.head_dim, kv_type());
   const int64_t wanted = options_.max_seqs * ((config_.max_positions + kBlockTokens - 1) / kBlockTokens);
+  const int64_t room = options_.kv_gib > 0
+                           ? static_cast<int64_t>(options_.kv_gib * static_cast<double>(int64_t{1} << 30))
+                           : std::max<int64_t>(0, room_for_cache());
   int64_t blocks = options_.kv_blocks;
-  if (blocks == 0 && options_.kv_gib > 0) {
-    blocks = static_cast<int64_t>(options_.kv_gib * static_cast<double>(int64_t{1} << 30)) / block;
-  } else if (blocks == 0) {
-    blocks = std::clamp<int64_t>(room_for_cache() / block, 0, wanted);
-  }
-  kv_blocks_ = world_.all_min(blocks);
-  if (kv_blocks_ < 1)
+  if (blocks == 0) blocks = options_.kv_gib > 0 ? room / block : std::min(room / block, wanted);
+  together(world_, [&] {
+    if (blocks >= 1) return;
     fail(ExitCode::out_of_memory,
-         "no room for a KV cache: a block of {} positions takes {} KiB on a rank; use more ranks, or give a larger "
-         "--kv-gib",
-         kBlockTokens, (block + 1023) >> 10);
+         "rank {} on {} has no room for a KV cache: {} KiB of it, where a block of {} positions takes {}; use more "
+         "ranks, or give a larger --kv-gib",
+         world_.rank(), Environment::read().host, room >> 10, kBlockTokens, (block + 1023) >> 10);
+  });
+  kv_blocks_ = world_.all_min(blocks);
   together(world_, [&] {
     cache_ = std::make_unique<KvCache>(*device_, layers, share.num_kv_heads, config_.head_dim, kv_type(), kv_blocks_);
   });
@@ -346,7 +348,7 @@ void Session::build_motion() {
                         .nccl = options_.nccl,
                         .keep_nccl_log = !environment.find("NCCL_DEBUG") && !environment.find("NCCL_DEBUG_FILE"),
                         .files = nccl_files(options_),
-                        .deadline = std::chrono::milliseconds(static_cast<int64_t>(options_.deadline_s * 1000))};
+                        .deadline = options_.deadline()};
   motion_ = std::make_unique<Motion>(world_, *fabric_, *device_, gpu_, need);
 }
 

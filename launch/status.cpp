@@ -2,11 +2,15 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "job/run_folder.h"
 #include "launch/commands.h"
 
 namespace trireme {
@@ -15,7 +19,8 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr std::streamsize kMaxStatusBytes = 1 << 20;
+constexpr std::streamsize kMaxFileBytes = 1 << 20;
+constexpr int64_t kSilentSeconds = 180;  // a run says something each step, which has 120 s (--deadline-s)
 
 std::string value_text(const ordered_json& value) {
   if (value.is_number_float()) return fmt::format("{:.1f}", value.get<double>());
@@ -81,6 +86,38 @@ bool was_killed(const std::string& lock_path) {
   return ::kill(pid, 0) != 0 && errno == ESRCH;
 }
 
+// The JSON object in a file of the run folder; null where there is none.
+ordered_json object_in(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kMaxFileBytes, '\0');
+  file.read(text.data(), kMaxFileBytes);
+  text.resize(static_cast<size_t>(file.gcount()));
+  auto json = ordered_json::parse(text, nullptr, false);
+  return json.is_object() ? json : ordered_json();
+}
+
+// Rank 0 alone writes status.json, and may have been ended by another rank's fault before it could say so.
+void take_fault(ordered_json& status, const ordered_json& fault) {
+  if (status.value("state", ordered_json()) != "running" || !fault.is_object()) return;
+  status["state"] = "failed";
+  status["exit_code"] = fault.value("exit_code", ordered_json());
+  status["message"] =
+      fmt::format("{} (rank {} on {})", value_text(fault.value("message", ordered_json(""))),
+                  value_text(fault.value("rank", ordered_json())), value_text(fault.value("host", ordered_json(""))));
+  status["predicted_end"] = nullptr;
+}
+
+// Seconds since it was written: as it says itself, else by its file.
+int64_t age_of(const ordered_json& status, const std::string& path) {
+  std::tm utc{};
+  const auto updated = status.value("updated", ordered_json());
+  if (updated.is_string() && ::strptime(updated.get<std::string>().c_str(), "%Y-%m-%dT%H:%M:%SZ", &utc))
+    return std::max<int64_t>(0, time(nullptr) - ::timegm(&utc));
+  std::error_code unreadable;
+  const auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path, unreadable);
+  return unreadable ? 0 : std::max<int64_t>(0, std::chrono::duration_cast<std::chrono::seconds>(age).count());
+}
+
 // OUT.jsonl, of which the run folder may be given as well.
 std::string output_of(std::string given) {
   while (given.ends_with('/')) given.pop_back();
@@ -94,28 +131,29 @@ std::string output_of(std::string given) {
 
 int status_command(const Options& options, const Environment&) {
   const std::string output = output_of(options.input), path = output + ".run/status.json";
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
+  if (::access(path.c_str(), R_OK) != 0)
     fail(ExitCode::no_input, "no run stands at '{}': cannot read {} ({}); give the file that run -o named",
          options.input, path, errno_text());
-  std::string text(kMaxStatusBytes, '\0');
-  file.read(text.data(), kMaxStatusBytes);
-  text.resize(static_cast<size_t>(file.gcount()));
-  auto status = ordered_json::parse(text, nullptr, false);
-  if (!status.is_object())
+  ordered_json status = object_in(path);
+  if (status.is_null())
     fail(ExitCode::bad_data, "{} is not a JSON object; the run folder is damaged, run with --restart", path);
-  const bool killed = status.value("state", ordered_json()) == "running" && was_killed(output + ".run/lock");
+  take_fault(status, object_in(RunFolder::fault_path(output)));
+  const bool running = status.value("state", ordered_json()) == "running";
+  const bool killed = running && was_killed(output + ".run/lock");
+  const int64_t age = age_of(status, path);
   if (killed) status["state"] = "killed";
   if (options.json) {
+    status["age_s"] = age;
     fmt::print("{}\n", status.dump());
     return 0;
   }
   if (killed) status["state"] = "killed: its process is gone; run the same command again";
+  if (running && !killed && age >= kSilentSeconds)
+    status["state"] = "silent: running, but it has said nothing for long; it loads or writes files, or is gone";
   const ordered_json gpus = take_gpus(status);
   print_leaves(status, "");
   print_leaves(gpus, "");
-  auto age = std::filesystem::file_time_type::clock::now() - std::filesystem::last_write_time(path);
-  fmt::print("{:<28} {} s ago\n", "written", std::chrono::duration_cast<std::chrono::seconds>(age).count());
+  fmt::print("{:<28} {} s ago\n", "written", age);
   return 0;
 }
 

@@ -7,10 +7,14 @@
 #include <future>
 #include <utility>
 
+#include "base/patience.h"
+
 namespace trireme {
 
 Watchdog::Watchdog(std::string whom, std::chrono::milliseconds deadline, End end, ExitCode code, const char* fault)
-    : whom_(std::move(whom)), deadline_(deadline), end_(end), code_(code), fault_(fault), clock_([this] { watch(); }) {}
+    : whom_(std::move(whom)), deadline_(deadline), end_(std::move(end)), code_(code), fault_(fault), clock_([this] {
+        watch();
+      }) {}
 
 Watchdog::~Watchdog() {
   {
@@ -22,17 +26,17 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::watch() {
-  using Clock = std::chrono::steady_clock;
   const auto period = std::clamp<std::chrono::milliseconds>(deadline_ / 4, std::chrono::milliseconds(1),
                                                             std::chrono::milliseconds(1000));
   uint64_t seen = passages_;
-  Clock::time_point since = Clock::now();
+  Patience patience(deadline_);
   std::unique_lock lock(mutex_);
   while (!changed_.wait_for(lock, period, [this] { return over_; })) {
+    const bool over = patience.over();  // before the passages: a call that came back meanwhile is not late
     const uint64_t now = passages_;
     if (std::exchange(seen, now) != now)
-      since = Clock::now();
-    else if (now % 2 == 1 && Clock::now() - since >= deadline_)
+      patience = Patience(deadline_);
+    else if (now % 2 == 1 && over)
       return bark(what_);
   }
 }
@@ -40,11 +44,13 @@ void Watchdog::watch() {
 void Watchdog::bark(const char* what) const {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  std::fprintf(stderr, "trireme: error: waited %g s for %s%s (process %d on %s): %s\n",
-               std::chrono::duration<double>(deadline_).count(), whom_.c_str(), what, static_cast<int>(getpid()), host,
-               fault_);
+  const std::string said =
+      fmt::format("waited {:g} s for {}{} (process {} on {}): {}", std::chrono::duration<double>(deadline_).count(),
+                  whom_, what, getpid(), host, fault_);
+  const char* clear = isatty(STDERR_FILENO) ? "\r\x1b[K" : "";  // of a line that a terminal may show, the progress
+  std::fprintf(stderr, "%strireme: error: %s\n", clear, said.c_str());
   std::fflush(stderr);
-  end_(static_cast<int>(code_));
+  end_(static_cast<int>(code_), said);
 }
 
 // Only the watched thread writes, so a passage needs no atomic addition.

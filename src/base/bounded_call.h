@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -15,12 +16,15 @@ namespace trireme {
 
 // Watches one thread's library calls that may wait and that nobody can poll: for other ranks, or for a driver. A thread
 // of its own looks four times a deadline, once a second at least; when a call has lasted longer than the deadline, it
-// says so in one line and ends the job through `end`, from which nothing returns. A call costs three stores.
+// says so in one line and ends the job through `end`, from which nothing returns. Time in which this process was
+// stopped counts little (Patience). A call costs three stores.
 class Watchdog {
  public:
-  using End = void (*)(int exit_code);
+  // said: the line that stands on stderr.
+  using End = std::function<void(int exit_code, const std::string& said)>;
+  static void end_here(int exit_code, const std::string&) { std::_Exit(exit_code); }
   // whom: who is asked, "" or "GPU 0 (NVIDIA H200, sm_90), asked for ". end: MpiSession::abort where MPI is up,
-  // std::_Exit where it is not. fault: what it is when the deadline passes.
+  // end_here where it is not. fault: what it is when the deadline passes.
   Watchdog(std::string whom, std::chrono::milliseconds deadline, End end, ExitCode code, const char* fault);
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;

@@ -1,5 +1,7 @@
 #include "checkpoint/writer_group.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace trireme {
@@ -7,12 +9,12 @@ namespace trireme {
 namespace {
 
 // A rank waits for others that convert a larger share, from a slower disk.
-constexpr std::chrono::hours kDeadline{2};
+constexpr std::chrono::milliseconds kDeadline = std::chrono::hours(2);
 
 }  // namespace
 
-WriterGroup::WriterGroup(Communicator (*make)(Waiter&))
-    : waiter_(std::make_unique<Waiter>(kDeadline)), comm_(make(*waiter_)) {}
+WriterGroup::WriterGroup(Communicator (*make)(Waiter&), std::chrono::milliseconds deadline)
+    : waiter_(std::make_unique<Waiter>(std::max(kDeadline, deadline))), comm_(make(*waiter_)) {}
 
 void WriterGroup::agree(const std::function<void()>& work) const {
   std::string text;

@@ -14,8 +14,9 @@ namespace trireme {
 // size() are collective, and none waits for ever.
 class WriterGroup {
  public:
-  static WriterGroup world() { return WriterGroup(Communicator::world); }
-  static WriterGroup self() { return WriterGroup(Communicator::self); }  // this rank alone
+  // deadline: of a wait for other ranks, two hours at least.
+  static WriterGroup world(std::chrono::milliseconds deadline = {}) { return {Communicator::world, deadline}; }
+  static WriterGroup self() { return {Communicator::self, {}}; }  // this rank alone
 
   int rank() const { return comm_.rank(); }
   int size() const { return comm_.size(); }
@@ -27,10 +28,10 @@ class WriterGroup {
   bool has_alike(uint64_t digest) const;                                  // whether it is the same on all ranks
   void* handle() const { return comm_.handle(); }                         // the MPI_Comm, for HDF5
   // HDF5's collective calls cannot be polled: keep what this returns while they run.
-  BoundedCall bounded(const char* what) const { return {what, waiter_->deadline(), MpiSession::abort}; }
+  BoundedCall bounded(const char* what) const { return {what, waiter_->deadline(), waiter_->end()}; }
 
  private:
-  explicit WriterGroup(Communicator (*make)(Waiter&));
+  WriterGroup(Communicator (*make)(Waiter&), std::chrono::milliseconds deadline);
   std::unique_ptr<Waiter> waiter_;
   Communicator comm_;
 };

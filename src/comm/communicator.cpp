@@ -153,7 +153,7 @@ Waiter& Communicator::waiter() const { return state_->waiter; }
 Communicator Communicator::split(int color, int key) const {
   barrier();
   MPI_Comm part = MPI_COMM_NULL;
-  const BoundedCall call("all ranks in MPI_Comm_split", waiter().deadline(), MpiSession::abort);
+  const BoundedCall call("all ranks in MPI_Comm_split", waiter().deadline(), waiter().end());
   mpi_check(MPI_Comm_split(state_->comm, color, key, &part), "MPI_Comm_split");
   return Communicator(std::make_unique<State>(part, waiter()));
 }
@@ -228,16 +228,20 @@ int64_t Communicator::all_max(int64_t mine) const { return state_->all_reduce(mi
 int64_t Communicator::all_sum(int64_t mine) const { return state_->all_reduce(mine, MPI_SUM, "a sum over ranks"); }
 
 void Communicator::agree(const std::string& fault, int exit_code) const {
+  const FirstFault first = first_fault(fault, exit_code);
+  if (!first.text.empty()) throw Error(static_cast<ExitCode>(first.exit_code), first.text);
+}
+
+Communicator::FirstFault Communicator::first_fault(const std::string& fault, int exit_code) const {
   int64_t first = all_min(fault.empty() ? size() : rank());
-  if (first == size()) return;
+  if (first == size()) return {};
   std::vector<std::byte> words(sizeof exit_code + fault.size());
   std::memcpy(words.data(), &exit_code, sizeof exit_code);
   std::memcpy(words.data() + sizeof exit_code, fault.data(), fault.size());
   broadcast(words, static_cast<int>(first));
   std::memcpy(&exit_code, words.data(), sizeof exit_code);
-  throw Error(
-      static_cast<ExitCode>(exit_code),
-      std::string(reinterpret_cast<const char*>(words.data()) + sizeof exit_code, words.size() - sizeof exit_code));
+  const auto* text = reinterpret_cast<const char*>(words.data()) + sizeof exit_code;
+  return {exit_code, std::string(text, words.size() - sizeof exit_code)};
 }
 
 void Communicator::send(int to, int tag, std::span<const std::byte> data) {

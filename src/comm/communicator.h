@@ -19,8 +19,9 @@ class MpiSession {
   ~MpiSession();  // MPI_Finalize, unless abort() was called or an exception is in flight
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
-  static int ranks();                             // of the world; 1 where MPI is not up
-  [[noreturn]] static void abort(int exit_code);  // ends all ranks; flushes nothing
+  static int ranks();  // of the world; 1 where MPI is not up
+  // Ends all ranks; flushes nothing. said: for nobody here, as Watchdog::End has it.
+  [[noreturn]] static void abort(int exit_code, const std::string& said = "");
 };
 
 // The control plane: one MPI communicator, every call non-blocking below and bounded by the Waiter's deadline above.
@@ -50,6 +51,12 @@ class Communicator {
   // Ranks fail together: every rank passes its fault ("" = none); if any has one, all throw Error(code of the lowest
   // failing rank) with that rank's text. Call it before a collective that a fault on one rank would leave others in.
   void agree(const std::string& fault, int exit_code) const;
+  // What agree() would throw; text "": nothing. Only a fault of its own, as a rank that does not come, is thrown.
+  struct FirstFault {
+    int exit_code = 0;
+    std::string text;
+  };
+  FirstFault first_fault(const std::string& fault, int exit_code) const;
 
   // Messages. A send returns at once and keeps its own copy until it is gone; pending sends make progress inside every
   // wait. tag: 0 ... 32767.

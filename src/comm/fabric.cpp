@@ -23,9 +23,17 @@ struct Introduction {
   int32_t slots = 0;
   char name[112] = "";   // of my shared window
   char fault[384] = "";  // why I cannot take part
+  ExitCode code = ExitCode::done;
+
+  void refuse(const Error& error);
 };
 
 void copy_text(char* to, size_t room, const std::string& text) { to[text.copy(to, room - 1)] = '\0'; }
+
+void Introduction::refuse(const Error& error) {
+  copy_text(fault, sizeof fault, error.what());
+  code = error.code();
+}
 
 class HostFabric final : public Fabric {
  public:
@@ -42,6 +50,7 @@ class HostFabric final : public Fabric {
 
  private:
   void start_ucx();
+  uint32_t new_stream();
   void tell(int rank, const Introduction& mine);
   Introduction hear(int rank, const char* what);
   std::vector<Introduction> introduce(std::span<const int> members, const Introduction& mine);
@@ -86,6 +95,12 @@ void HostFabric::start_ucx() {
   progress_ = comm_.waiter().add_progress([this] { ucx_->progress(); });
 }
 
+// The highest of a tag's 16 bits is that of credits (channels.cpp).
+uint32_t HostFabric::new_stream() {
+  must(next_stream_ < 0x8000, "a rank forms fewer than 32767 groups and channels");
+  return next_stream_++;
+}
+
 // The ranks end together: a connection that closes while others still wait looks like a lost rank.
 HostFabric::~HostFabric() {
   if (!ucx_) return;
@@ -127,7 +142,7 @@ std::vector<Introduction> HostFabric::introduce(std::span<const int> members, co
     if (rank != comm_.rank()) tell(rank, mine);
   for (int rank : members) all.push_back(rank == comm_.rank() ? mine : hear(rank, "the forming of a group"));
   for (size_t i = 0; i < all.size(); i++) {
-    if (all[i].fault[0] != '\0') fail(ExitCode::out_of_memory, "rank {}: {}", members[i], all[i].fault);
+    if (all[i].fault[0] != '\0') fail(all[i].code, "rank {}: {}", members[i], all[i].fault);
     must(all[i].bytes == mine.bytes && all[i].slots == mine.slots, "all members ask for the same group");
   }
   return all;
@@ -142,7 +157,7 @@ std::unique_ptr<Collective> HostFabric::collective(std::span<const int> members,
   size_t bytes = SharedGroupMemory::bytes(window_bytes);
 
   std::vector<GroupMember> group(members.size());
-  Introduction mine{window_bytes, next_stream_++};
+  Introduction mine{window_bytes, new_stream()};
   try {
     if (local)
       group[rank].shared = SharedWindow::create(job_token_, bytes, "a tensor-parallel group");
@@ -151,7 +166,7 @@ std::unique_ptr<Collective> HostFabric::collective(std::span<const int> members,
           Buffer(2 * SharedGroupMemory::padded(window_bytes), "the windows of a tensor-parallel group");
     copy_text(mine.name, sizeof mine.name, group[rank].shared.name());
   } catch (const Error& error) {
-    copy_text(mine.fault, sizeof mine.fault, error.what());
+    mine.refuse(error);
   }
   auto all = introduce(members, mine);
 
@@ -167,7 +182,7 @@ std::unique_ptr<Collective> HostFabric::collective(std::span<const int> members,
       else
         group[r].shared = SharedWindow::open(all[r].name, bytes);
     } catch (const Error& error) {
-      copy_text(attached.fault, sizeof attached.fault, error.what());
+      attached.refuse(error);
     }
   }
   introduce(members, attached);
@@ -178,7 +193,7 @@ std::unique_ptr<Collective> HostFabric::collective(std::span<const int> members,
 
 // The sender does not wait for its peer here, so that stages may form a ring in any order; the receiver unlinks.
 std::unique_ptr<Sender> HostFabric::sender(int to, size_t slot_bytes, int slots) {
-  Introduction mine{slot_bytes, next_stream_++, slots};
+  Introduction mine{slot_bytes, new_stream(), slots};
   if (!shares_memory(to)) {
     tell(to, mine);
     return std::make_unique<UcxSender>(*ucx_, comm_.rank(), to, mine.stream, slot_bytes, slots, comm_.waiter());
@@ -189,7 +204,7 @@ std::unique_ptr<Sender> HostFabric::sender(int to, size_t slot_bytes, int slots)
     new (window.data()) SharedRing;
     copy_text(mine.name, sizeof mine.name, window.name());
   } catch (const Error& error) {
-    copy_text(mine.fault, sizeof mine.fault, error.what());
+    mine.refuse(error);
     tell(to, mine);
     throw;
   }
@@ -199,7 +214,7 @@ std::unique_ptr<Sender> HostFabric::sender(int to, size_t slot_bytes, int slots)
 
 std::unique_ptr<Receiver> HostFabric::receiver(int from, size_t slot_bytes, int slots) {
   Introduction theirs = hear(from, "the forming of a channel");
-  if (theirs.fault[0] != '\0') fail(ExitCode::out_of_memory, "rank {}: {}", from, theirs.fault);
+  if (theirs.fault[0] != '\0') fail(theirs.code, "rank {}: {}", from, theirs.fault);
   must(theirs.bytes == slot_bytes && theirs.slots == slots, "both ends ask for the same channel");
   if (!shares_memory(from))
     return std::make_unique<UcxReceiver>(*ucx_, comm_.rank(), from, theirs.stream, slots, comm_.waiter());

@@ -30,7 +30,7 @@ bool mpi_is_up() {
 
 MpiSession::MpiSession(int* argc, char*** argv) {
   int provided = 0;
-  const BoundedCall init("all ranks in MPI_Init", kInitLimit, std::_Exit);
+  const BoundedCall init("all ranks in MPI_Init", kInitLimit, Watchdog::end_here);
   mpi_check(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_MULTIPLE)
     fail(ExitCode::configuration, "this MPI library has no MPI_THREAD_MULTIPLE (level {} of {}); use one built with it",
@@ -40,7 +40,7 @@ MpiSession::MpiSession(int* argc, char*** argv) {
 
 MpiSession::~MpiSession() {
   if (!mpi_is_up() || std::uncaught_exceptions() > 0) return;
-  const BoundedCall finalize("all ranks in MPI_Finalize", kFinalizeLimit, std::_Exit);
+  const BoundedCall finalize("all ranks in MPI_Finalize", kFinalizeLimit, Watchdog::end_here);
   MPI_Finalize();
 }
 
@@ -50,7 +50,7 @@ int MpiSession::ranks() {
   return ranks;
 }
 
-void MpiSession::abort(int exit_code) {
+void MpiSession::abort(int exit_code, const std::string&) {
   if (ranks() > 1) {                    // alone nobody else must be told
     static const int code = exit_code;  // the launcher ends the others with the code of the rank that ends first
     signal(SIGALRM, [](int) { std::_Exit(code); });

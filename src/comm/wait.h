@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "base/bounded_call.h"
+#include "base/patience.h"
+
 namespace trireme {
 
 // Every wait of a rank goes through one Waiter: it spins briefly, then yields the CPU, lets all data planes make
@@ -13,6 +16,9 @@ namespace trireme {
 class Waiter {
  public:
   explicit Waiter(std::chrono::milliseconds deadline) : deadline_(deadline) {}
+  // How the job ends when a call passes its deadline that only a Watchdog can see; MpiSession::abort unless it is told.
+  Watchdog::End end() const;
+  void end_by(Watchdog::End end) { end_ = std::move(end); }
 
   // Called again and again while waiting (UCX progress, completion of MPI sends). Returns its place for remove().
   size_t add_progress(std::function<void()> progress) {
@@ -22,18 +28,21 @@ class Waiter {
   void remove(size_t place) { progress_[place] = nullptr; }
 
   // Until done() is true. Throws Error(stuck) naming `what` ("step 17: reduce of layer 3 from rank 2 on n2") when the
-  // deadline passes. `what` is called only then.
+  // deadline passes in which this process ran. `what` is called only then.
   template <typename Done, typename What>
   void until(const Done& done, const What& what) {
     for (int i = 0; i < kSpins; i++) {
       if (done()) return;
       pause();
     }
-    auto start = std::chrono::steady_clock::now();
+    const auto start = std::chrono::steady_clock::now();
+    Patience patience(deadline_, start);
     while (!done()) {
       progress();
       yield();
-      if (std::chrono::steady_clock::now() - start > deadline_) expire(what());
+      if (!patience.over()) continue;
+      if (done()) break;
+      expire(what());
     }
     waited_ += std::chrono::steady_clock::now() - start;
   }
@@ -54,6 +63,7 @@ class Waiter {
   [[noreturn]] void expire(const std::string& what) const;
 
   std::chrono::milliseconds deadline_;
+  Watchdog::End end_;
   std::chrono::steady_clock::duration waited_{};
   std::vector<std::function<void()>> progress_;
 };

@@ -49,7 +49,7 @@ class CudaDevice : public Device {
   // call of the driver may take; then `end` ends the job, as Watchdog has it. graphs: whether repeat() makes CUDA
   // graphs, and kernels begin early (Launch::early). Throws Error(configuration) when the GPU cannot be used.
   static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::milliseconds wait, bool graphs = true,
-                                          Watchdog::End end = std::_Exit);
+                                          Watchdog::End end = Watchdog::end_here);
 
   virtual const Kernels& kernels() const = 0;
   // Those of `fast`: kernels(), but BF16 rows are multiplied by cuBLASLt, in a workspace that stays allocated. Null:

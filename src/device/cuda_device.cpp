@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/held_memory.h"
+#include "base/patience.h"
 #include "device/cuda.h"
 #include "device/cuda_driver.h"
 #include "device/cuda_lane.h"
@@ -62,7 +63,7 @@ std::string text_of(const cudaUUID_t& uuid) {
 class OneStream final : public CudaDevice {
  public:
   OneStream(int gpu, const cudaDeviceProp& properties, std::chrono::milliseconds wait, bool graphs, Watchdog::End end)
-      : wait_(wait), driver_(name_of(gpu, properties), wait, end), most_graphs_(graphs ? kMostGraphs : 0) {
+      : wait_(wait), driver_(name_of(gpu, properties), wait, std::move(end)), most_graphs_(graphs ? kMostGraphs : 0) {
     std::copy_n(properties.uuid.bytes, device_.size(), device_.begin());
     uuid_ = text_of(properties.uuid);
     chip_ = fmt::format("{:08x}:{:02x}:{:02x}", properties.pciDomainID, properties.pciBusID, properties.pciDeviceID);
@@ -177,15 +178,15 @@ class OneStream final : public CudaDevice {
   }
 
   void synchronize() override {
-    using Clock = std::chrono::steady_clock;
     constexpr const char* kOperations = "the operations of a step";
-    const auto start = Clock::now();
+    Patience patience(wait_);
+    bool over = false;  // asked once more after that
     for (int spin = 0;; spin++) {
       const cudaError_t state = driver_.call(kOperations, [&] { return cudaStreamQuery(stream_); });
       if (state == cudaSuccess) break;
       if (state != cudaErrorNotReady) driver_.check(state, kOperations);
       if (spin < kSpins) continue;
-      if (Clock::now() - start > wait_)
+      if (std::exchange(over, patience.over()))
         fail(ExitCode::stuck, "{} has not finished its operations for {:.0f} s{}", name(),
              std::chrono::duration<double>(wait_).count(), waited_for());
       if (ask_) ask_();
@@ -372,7 +373,7 @@ std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::milliseconds 
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, gpu); error != cudaSuccess)
     fail(ExitCode::internal, "GPU {}, asked for its properties: {}", gpu, cudaGetErrorString(error));
-  return std::make_unique<OneStream>(gpu, properties, wait, graphs, end);
+  return std::make_unique<OneStream>(gpu, properties, wait, graphs, std::move(end));
 }
 
 }  // namespace trireme

@@ -17,7 +17,8 @@ class CudaDriver {
  public:
   // wait, end: how long a call may take, and how the job then ends (Watchdog).
   CudaDriver(std::string gpu, std::chrono::milliseconds wait, Watchdog::End end)
-      : gpu_(std::move(gpu)), watchdog_(gpu_ + ", asked for ", wait, end, ExitCode::stuck, "its driver is stuck") {}
+      : gpu_(std::move(gpu)),
+        watchdog_(gpu_ + ", asked for ", wait, std::move(end), ExitCode::stuck, "its driver is stuck") {}
 
   // what: "a kernel"; outlives the call.
   template <typename F>

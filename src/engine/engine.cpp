@@ -10,7 +10,7 @@ namespace trireme {
 namespace {
 
 constexpr int kPlanTag = 1, kResultTag = 2;
-constexpr std::chrono::seconds kSignOfLife{1};
+constexpr std::chrono::milliseconds kSignOfLife{1000};  // or a quarter of the deadline with which followers wait
 
 }  // namespace
 
@@ -56,7 +56,8 @@ void Engine::step(const std::function<void()>& meanwhile) {
   once();
   if (in_flight_ == 0) {
     pace_.rest();
-    if (std::chrono::steady_clock::now() - last_plan_ > kSignOfLife) run({});
+    const auto every = std::min(kSignOfLife, replica_.ranks.waiter().deadline() / 4);
+    if (std::chrono::steady_clock::now() - last_plan_ > every) run({});
     return;
   }
   if (!own_results_.empty()) {

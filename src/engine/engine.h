@@ -30,8 +30,9 @@ class Engine {
   bool idle() const { return scheduler_.empty(); }
 
   // Schedules and runs what it can, then takes the oldest step's result. Nothing to do: tells the followers that it
-  // lives, at most once a second. meanwhile: what needs no result of this step (more documents, results of earlier
-  // ones): called once, while a device is at the step where there is one. It may submit() and take_finished().
+  // lives, once a second or four times a deadline. meanwhile: what needs no result of this step (more documents,
+  // results of earlier ones): called once, while a device is at the step where there is one. It may submit() and
+  // take_finished().
   void step(const std::function<void()>& meanwhile = {});
   std::vector<Completion> take_finished() { return std::exchange(finished_, {}); }
   void stop();  // ends the followers; they may follow() again

@@ -59,7 +59,7 @@ size_t Sampler::window_bytes(const ModelConfig& config, const UnitTable& units, 
 
 StepResult Sampler::run(const StepPlan& plan, MatrixView<const float> x, const std::function<void()>& before_waiting) {
   collect_rows(plan);
-  StepResult result{plan.number, {}};
+  StepResult result;
   for (const PlanItem& item : plan.items) result.items.push_back({.slot = item.slot});
   const std::span<Row> rows(rows_);
   for (size_t begin = 0; begin < rows.size(); begin += static_cast<size_t>(chunk_rows_)) {

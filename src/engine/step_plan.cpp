@@ -83,7 +83,6 @@ StepPlan parse_plan(std::span<const std::byte> bytes, uint64_t expected_number) 
 
 std::vector<std::byte> serialize(const StepResult& result) {
   WireWriter out;
-  out.put(result.number);
   out.put(static_cast<uint64_t>(result.items.size()));
   for (const ItemResult& item : result.items) {
     out.put(item.slot);
@@ -98,7 +97,6 @@ std::vector<std::byte> serialize(const StepResult& result) {
 StepResult parse_result(std::span<const std::byte> bytes) {
   WireReader in(bytes);
   StepResult result;
-  in.get(result.number);
   result.items.resize(in.get_count(32));
   for (ItemResult& item : result.items) {
     in.get(item.slot);

@@ -57,7 +57,6 @@ struct ItemResult {
   std::vector<TokenLogprob> prompt_logprobs;  // of the known tokens after this item's rows, in order
 };
 struct StepResult {
-  uint64_t number = 0;
   std::vector<ItemResult> items;
 };
 std::vector<std::byte> serialize(const StepResult& result);

@@ -1,14 +1,29 @@
 #include "job/replica_rows.h"
 
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+
 #include "base/error.h"
 
 namespace trireme {
 
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// The other ranks of the replica wait meanwhile. One document's template takes two seconds at most
+// (text/template_limits.h).
+constexpr std::chrono::seconds kMostOfStep{1};
+
+}  // namespace
+
 std::vector<Request> ReplicaRows::take(int depth) {
+  const int room = depth - static_cast<int>(headers_.size() + waiting_.size());
+  if (room > 0) std::ranges::move(queue_.take(room), std::back_inserter(waiting_));
   std::vector<Request> requests;
-  int room = depth - static_cast<int>(headers_.size());
-  if (room <= 0) return requests;
-  for (Document& document : queue_.take(room)) {
+  for (const auto start = Clock::now(); !waiting_.empty() && Clock::now() - start < kMostOfStep; waiting_.pop_front()) {
+    Document& document = waiting_.front();
     auto result = prepare_(document);
     if (auto* request = std::get_if<Request>(&result)) {
       headers_.emplace(request->row, std::move(document.header));

@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "engine/stop_texts.h"
 #include "job/json_values.h"
 #include "job/messages.h"
 
@@ -16,7 +17,6 @@ using ondemand::value;
 namespace {
 
 constexpr int64_t kMaxInt32 = std::numeric_limits<int32_t>::max();
-constexpr size_t kMaxStops = 64, kMaxStopBytes = 4096;
 constexpr float kMaxTemperature = 100;
 
 void read_id(value& v, std::string_view name, Document& document) {
@@ -86,10 +86,8 @@ void read_stop(value& v, std::string_view name, Document& document) {
   std::vector<std::string> stops;
   auto add = [&](value& item) {
     stops.push_back(read_string(item, name));
-    if (stops.size() > kMaxStops) throw RowFault{"bad_field", fmt::format("stop has more than {} texts", kMaxStops)};
-    if (stops.back().empty() || stops.back().size() > kMaxStopBytes)
-      throw RowFault{"bad_field",
-                     fmt::format("a stop text has {} bytes; 1 to {} can be", stops.back().size(), kMaxStopBytes)};
+    if (std::string fault = stop_fault(stops.size(), stops.back()); !fault.empty())
+      throw RowFault{"bad_field", std::move(fault)};
   };
   if (v.type() == json_type::array)
     for (value item : v.get_array()) add(item);

@@ -132,6 +132,7 @@ RunFolder::Start RunFolder::begin(const Manifest& manifest, bool restart) {
 // OUT itself stays until the new one replaces it.
 void RunFolder::clear_results() {
   remove_file(path("status.json"));
+  remove_file(fault_path(out_path_));
   remove_file(part_path());
   if (spooled_) {
     if (::rename(path("stdin.new").c_str(), path_of_stdin().c_str()) != 0)

@@ -20,6 +20,7 @@ struct Manifest {
 //   manifest.json   what the run is         status.json     where it stands, or why it ended
 //   parts/          finished rows           timings/        of documents and steps
 //   lock            held while a job runs   stdin           the input, when it came by standard input
+//   fault.json      of another rank (launch/fault_note.h)
 // Only rank 0 has one.
 class RunFolder {
  public:
@@ -46,6 +47,7 @@ class RunFolder {
 
   std::string part_path() const { return path("parts/rank0.jsonl"); }
   std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  static std::string fault_path(const std::string& out_path) { return out_path + ".run/fault.json"; }
 
   bool status_due() const;  // the last one was written a second ago, or never
   // status.json, replaced as a whole.

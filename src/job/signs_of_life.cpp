@@ -6,14 +6,17 @@ namespace trireme {
 
 namespace {
 
-constexpr std::chrono::seconds kEvery{1};
+constexpr std::chrono::milliseconds kEvery{1000};
 
 }  // namespace
 
 SignsOfLife::SignsOfLife(Transport& transport, const std::vector<int>& peers, std::chrono::milliseconds deadline)
-    : transport_(transport), deadline_(deadline), sent_(Clock::now() - kEvery) {
-  for (int peer : peers) peers_[peer].heard = Clock::now();
+    : transport_(transport), deadline_(deadline), every_(std::min(kEvery, deadline / 4)), sent_(Clock::now() - every_) {
+  for (int peer : peers) peers_.emplace(peer, Peer{patience()});
 }
+
+// It looks once a step, which may last long.
+Patience SignsOfLife::patience() const { return Patience(deadline_, Clock::now(), deadline_); }
 
 void SignsOfLife::send(bool last, int64_t positions) {
   WireWriter message;
@@ -33,12 +36,12 @@ void SignsOfLife::exchange(int64_t positions) {
     if (last)
       peers_.erase(message->from);
     else
-      peers_[message->from] = {Clock::now(), theirs};
+      peers_.insert_or_assign(message->from, Peer{patience(), theirs});
   }
   const Clock::time_point now = Clock::now();
-  if (now - sent_ >= kEvery) send(false, positions);
-  for (const auto& [rank, peer] : peers_)
-    if (now - peer.heard > deadline_)
+  if (now - sent_ >= every_) send(false, positions);
+  for (auto& [rank, peer] : peers_)
+    if (peer.silence.over(now))
       fail(ExitCode::rank_lost,
            "rank {}, which leads a replica or deals the documents, gave no sign of life for {:.0f} s; it is lost, "
            "stopped or cut off: see its log, then run again",

@@ -4,13 +4,14 @@
 #include <map>
 #include <vector>
 
+#include "base/patience.h"
 #include "job/dealer.h"
 
 namespace trireme {
 
 // Rank 0 and the leaders of other replicas, who otherwise speak only when there are documents or results: each says
-// once a second that it is there and how far it is, and gives up on a peer that was silent for the deadline. Rank 0's
-// last sign says that the job is over: it has the results of all.
+// once a second, or four times a deadline, that it is there and how far it is, and gives up on a peer that was silent
+// for the deadline. Rank 0's last sign says that the job is over: it has the results of all.
 class SignsOfLife {
  public:
   // peers: the other leaders on rank 0, rank 0 on any other leader.
@@ -28,14 +29,15 @@ class SignsOfLife {
  private:
   using Clock = std::chrono::steady_clock;
   struct Peer {
-    Clock::time_point heard;
+    Patience silence;
     int64_t positions = 0;
   };
   void send(bool last, int64_t positions);
+  Patience patience() const;
 
   Transport& transport_;
   std::map<int, Peer> peers_;  // that have not left
-  std::chrono::milliseconds deadline_;
+  std::chrono::milliseconds deadline_, every_;
   Clock::time_point sent_;
 };
 

@@ -1,6 +1,9 @@
 #include "base/bounded_call.h"
 
 #include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace trireme;
 using std::chrono::milliseconds;
@@ -8,7 +11,7 @@ using std::chrono::milliseconds;
 namespace {
 
 std::atomic<int> ended_with{0}, times_ended{0};
-void note(int code) { ended_with = code, times_ended++; }
+void note(int code, const std::string&) { ended_with = code, times_ended++; }
 
 // A watchdog whose end returns, which only a test's may.
 struct Watched {
@@ -51,4 +54,19 @@ TEST_CASE("a call inside another is part of it") {
   const Watchdog::Call outer(w.watchdog, "an outer call");
   { const Watchdog::Call inner(w.watchdog, "an inner call"); }
   CHECK(ended_within(std::chrono::seconds(20)));
+}
+
+TEST_CASE("a process that was stopped gets the rest of its deadline") {
+  Watched w(milliseconds(2000));
+  const Watchdog::Call call(w.watchdog, "a call across a stop");
+  const pid_t child = fork();
+  if (child == 0) {  // wakes its parent, which cannot do that itself
+    std::this_thread::sleep_for(milliseconds(2500));
+    kill(getppid(), SIGCONT);
+    _exit(0);
+  }
+  raise(SIGSTOP);
+  std::this_thread::sleep_for(milliseconds(100));
+  CHECK(times_ended == 0);
+  CHECK(waitpid(child, nullptr, 0) == child);
 }

@@ -1,4 +1,5 @@
 // The control plane and the data planes, on as many ranks as mpirun starts.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -278,6 +279,29 @@ void link_probes(Ranks& ranks, Fabric& fabric, const std::string& how) {
   });
 }
 
+// The last rank has no descriptor left for its shared window.
+void failing_window(Ranks& ranks, Fabric& fabric) {
+  const int last = ranks.world.size() - 1;
+  std::vector<int> members(static_cast<size_t>(ranks.world.size()));
+  std::iota(members.begin(), members.end(), 0);
+  ranks.test("a fault of one when a group is formed ends all with its words and its code", [&] {
+    rlimit before{};
+    getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{0, before.rlim_max};
+    if (ranks.world.rank() == last) setrlimit(RLIMIT_NOFILE, &none);
+    ExitCode code = ExitCode::done;
+    std::string said;
+    try {
+      fabric.collective(members, 64);
+    } catch (const Error& error) {
+      code = error.code(), said = error.what();
+    }
+    setrlimit(RLIMIT_NOFILE, &before);
+    ranks.check(code == ExitCode::cannot_create, fmt::format("73, not {}", static_cast<int>(code)));
+    ranks.check(said.find(fmt::format("rank {}: cannot create", last)) != said.npos, "said: " + said);
+  });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -298,6 +322,7 @@ int main(int argc, char** argv) {
       tree_reduces(ranks, *fabric, "as the fabric finds it", true);
     }
     if (ranks.world.all_min(one_host) == 0) return;
+    if (ranks.world.size() > 1) failing_window(ranks, *Fabric::create(ranks.world));
     for (int host_ranks : {1, 2}) {
       if (host_ranks >= ranks.world.size()) continue;
       std::string how = fmt::format("on pretended hosts of {}", host_ranks);

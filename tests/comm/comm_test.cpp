@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/error.h"
 #include "comm/mpi_check.h"
@@ -32,8 +33,30 @@ TEST_CASE("a wait past its deadline is an error that says what was waited for") 
     FAIL("no error");
   } catch (const Error& error) {
     CHECK(error.code() == ExitCode::stuck);
-    CHECK(std::string(error.what()).find("rank 2 of step 17") != std::string::npos);
+    CHECK(std::string(error.what()).find("waited 0.02 s for rank 2 of step 17") != std::string::npos);
+    CHECK(std::string(error.what()).find("--deadline-s above 0.02") != std::string::npos);
   }
+}
+
+TEST_CASE("what comes with the last look is not too late") {
+  Waiter waiter(std::chrono::milliseconds(40));
+  int looks = 0;
+  waiter.add_progress([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(15));  // more than the quarter of the deadline that counts
+    looks++;
+  });
+  CHECK_NOTHROW(waiter.until([&] { return looks == 4; }, [] { return std::string("the fourth look"); }));
+  CHECK_THROWS_AS(waiter.until([&] { return looks == 9; }, [] { return std::string("five more"); }), Error);
+}
+
+TEST_CASE("time in which this process was stopped is not waited") {
+  Waiter waiter(std::chrono::milliseconds(400));
+  int looks = 0;
+  waiter.add_progress([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(looks == 0 ? 600 : 1));  // as a SIGSTOP looks from inside
+    looks++;
+  });
+  CHECK_NOTHROW(waiter.until([&] { return looks == 5; }, [] { return std::string("five looks"); }));
 }
 
 TEST_CASE("progress that was removed is not made") {

@@ -73,13 +73,13 @@ std::atomic<int> ended_with{0};
 void bounded(Ranks& ranks) {
   ranks.test("a library call that does not return", [&] {
     {
-      const BoundedCall call("all ranks in a test", kDeadline, [](int code) { ended_with = code; });
+      const BoundedCall call("all ranks in a test", kDeadline, [](int code, const std::string&) { ended_with = code; });
       std::this_thread::sleep_for(kDeadline + kMargin / 4);
     }
     ranks.check(ended_with == static_cast<int>(ExitCode::rank_lost), "the deadline passed");
     ended_with = 0;
     {
-      const BoundedCall call("all ranks in a test", kDeadline, [](int code) { ended_with = code; });
+      const BoundedCall call("all ranks in a test", kDeadline, [](int code, const std::string&) { ended_with = code; });
     }
     ranks.check(ended_with == 0, "a call that returns ends nothing");
   });

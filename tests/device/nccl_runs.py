@@ -143,6 +143,8 @@ def fallback(runs, reference):
 def faults(runs):
     runs.ends("it does not start", 78, ["asked to start", "no network interface was found", "--nccl off"], (1, 2, 1), "init-error")
     runs.ends("a rank never comes", 71, ["waited 2 s for NCCL to start of the group of world ranks 0, 1"], (1, 2, 1), "init-hang@1")
+    for name, found in (("by its name", {}), ("found", {"CUDA_HOME": "/nowhere", "LD_LIBRARY_PATH": runs.fakes, "library": ""})):
+        runs.ends(f"it blocks a rank for good, {name}", 71, ["waited 8 s for a maximum over ranks", "(rank 0 on"], (1, 2, 1), "init-block@1", **found)
     runs.ends("a send hangs", 71, ["waited 2 s for"], (1, 2, 1), "hang=3@0")  # rank 0 waits for the result, rank 1 for the message
     runs.ends("a group hangs", 71, ["waited 2 s for exchange", "(NCCL)"], (2, 1, 1), "hang=5@1", TRIREME_EMULATED_GPU_ALONE="1")
     runs.ends("a link goes down", 69, ["reports: remote process exited", "a link went down"], (1, 2, 1), "error=4@0")

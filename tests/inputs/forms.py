@@ -8,7 +8,10 @@ import itertools
 import json
 import math
 import os
+import pty
 import re
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -203,6 +206,95 @@ def check_status(checks, tiny, model):
         state = json.loads(tiny.run(["status", tiny.path("killed.run/"), "--json"]).stdout)["state"]
         checks.equal("and says so to scripts, also by the run folder's name", state, "killed" if said else "running")
 
+    tiny.put("silent.run/status.json", '{"state": "running", "updated": "2001-09-09T01:46:40Z"}')
+    tiny.put("silent.run/lock", "process 1 on host elsewhere")
+    text = tiny.run(["status", tiny.path("silent")]).stdout
+    checks.check("of a host elsewhere, status tells by the age", b"silent: running" in text, text)
+    seen = json.loads(tiny.run(["status", tiny.path("silent"), "--json"]).stdout)
+    checks.check("and says the age to scripts", seen["state"] == "running" and 0 <= time.time() - 1000000000 - seen["age_s"] < 5, seen)
+    tiny.put("silent.run/fault.json", '{"rank": 3, "host": "n2", "exit_code": 71, "message": "waited 5 s"}')
+    seen = json.loads(tiny.run(["status", tiny.path("silent"), "--json"]).stdout)
+    checks.check("another rank's fault goes before a state that says running", (seen["state"], seen["exit_code"], seen["message"]) ==
+                 ("failed", 71, "waited 5 s (rank 3 on n2)"), seen)
+    for state, fault in (("done", '{"exit_code": 71}'), ("running", "")):
+        tiny.put("silent.run/status.json", json.dumps({"state": state, "exit_code": None}))
+        tiny.put("silent.run/fault.json", fault)
+        seen = json.loads(tiny.run(["status", tiny.path("silent"), "--json"]).stdout)
+        checks.equal(f"but not before {state}, with {fault!r}", (seen["state"], seen["exit_code"]), (state, None))
+
+
+def check_fault_of_another_rank(checks, tiny, model):
+    """A rank that fails alone leaves its fault where status finds it; here because rank 0 is stopped, and cannot say anything."""
+    rows = tiny.put("fault.jsonl", lines(*({"prompt": "a"} for _ in range(20000))))
+    out = tiny.path("fault.out")
+
+    def status():
+        return json.loads(tiny.run(["status", out, "--json"]).stdout or "{}")
+
+    running = subprocess.Popen(["mpirun", "-n", "2", tiny.trireme, "run", rows, "-m", model, "-o", out, "--tp", "2", "--deadline-s", "1",
+                                "--max-tokens", "200", "--ignore-eos"], env=tiny.environment(), stderr=subprocess.PIPE)
+    try:
+        give_up, seen = time.monotonic() + 60, {}
+        while time.monotonic() < give_up and running.poll() is None and "ranks" not in seen:
+            time.sleep(0.1)
+            seen = status()
+        checks.equal("a run of two ranks runs", seen.get("state"), "running")
+        with open(out + ".run/lock", encoding="utf-8") as lock:
+            os.kill(int(lock.read().split()[1]), signal.SIGSTOP)
+        said = running.communicate(timeout=60)[1].decode()
+    finally:
+        running.kill()
+    words = "the leader's next step plan"
+    checks.check("the other rank says what it waited for", words in said and "(rank 1 on" in said, said)
+    seen = status()
+    checks.check("and status has it, though rank 0 had no word", (seen["state"], seen["exit_code"], seen["predicted_end"]) == ("failed", 71, None)
+                 and words in seen["message"] and "(rank 1 on" in seen["message"], seen)
+    again = tiny.run(["run", tiny.put("fault2.jsonl", lines({"prompt": "a"})), "-m", model, "-o", out, "--max-tokens", "1", "--restart"])
+    checks.equal("the next run drops it", (again.returncode, status()["state"], os.path.exists(out + ".run/fault.json")), (0, "done", False))
+
+    trireme = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+    if not os.path.exists(trireme):
+        checks.skip("a driver that is stuck, in status", "this build has no emulated GPU")
+        return
+    done = subprocess.run([trireme, "run", tiny.path("fault2.jsonl"), "-m", model, "-o", out, "--restart", "--device", "cuda", "--deadline-s", "0.5"],
+                          env=tiny.environment(TRIREME_EMULATED_GPU_BLOCKS_IN="cudaStreamQuery"), capture_output=True, timeout=60)
+    seen = status()
+    checks.check("a driver that is stuck, in status", (done.returncode, seen["state"], seen["exit_code"]) == (71, "failed", 71)
+                 and "its driver is stuck (rank 0 on" in seen["message"], (done.stderr, seen))
+
+
+def check_terminal(checks, tiny, model):
+    """On a terminal a fault does not stand behind the progress that is drawn there."""
+    def may_write_little():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write says so
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+
+    rows = tiny.put("terminal.jsonl", lines(*({"prompt": "a"} for _ in range(2000))))
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen([tiny.trireme, "run", rows, "-m", model, "-o", tiny.path("terminal.out"), "--max-tokens", "20", "--logprobs", "20"],
+                               env=tiny.environment(), stderr=theirs, preexec_fn=may_write_little)
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            said += piece
+    except OSError:  # how Linux says that nobody holds the other end
+        pass
+    os.close(ours)
+    checks.equal("a file that may not grow: 74", running.wait(timeout=60), 74)
+    before, _, after = said.rpartition(b"trireme run: ")
+    checks.check("progress was drawn", b" documents (" in before, said[-400:])
+    checks.check("and cleared before the fault", before.endswith(b"\r\x1b[K") and b"cannot write" in after, said[-400:])
+
+
+def check_idle_followers(checks, tiny, model):
+    """Ranks of a replica that has nothing to do hear of their leader before their deadline passes."""
+    rows = tiny.put("idle.jsonl", lines({"prompt": "a"}))
+    start = time.monotonic()
+    done = tiny.run(["run", rows, "-m", tiny.model("idle", "--layers", "12"), "-o", tiny.path("idle.out"), "--dp", "2", "--tp", "2", "--level", "reference",
+                     "--numerics", "exact", "--max-tokens", "1500", "--ignore-eos", "--deadline-s", "0.7"], ranks=4)
+    checks.equal(f"a replica that is idle for {time.monotonic() - start:.1f} s, with a deadline of 0.7 s", done.returncode, 0) or print(done.stderr.decode())
+
 
 def check_no_jsonl(checks, tiny, model):
     """Rows of whatever kind get results; that the whole file is none of rows is said before and after."""
@@ -389,7 +481,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_small_cache, check_sources, check_again, check_status, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
+        for part in (check_contents, check_special_text, check_rows, check_overrides, check_nucleus, check_small_cache, check_sources, check_again, check_status, check_fault_of_another_rank, check_terminal, check_idle_followers, check_no_jsonl, check_full_output, check_slurm_memory, check_inspect, check_doctor, check_links, check_gpu_status, check_summary, check_render):
             part(checks, tiny, model)
     checks.end()
 

@@ -141,6 +141,19 @@ TEST_CASE(
   CHECK(said.find("rank 2") != std::string::npos);
 }
 
+TEST_CASE("a leader that was stopped itself does not give its peers up for that") {
+  using std::chrono::milliseconds;
+  Mail mail(2);
+  MailTransport t0(mail, 0), t1(mail, 1);
+  SignsOfLife rank0(t0, {1}, milliseconds(400)), leader(t1, {0}, milliseconds(400));
+  rank0.exchange(0);
+  leader.exchange(0);
+  std::this_thread::sleep_for(milliseconds(1100));  // both, as when a job is suspended
+  CHECK_NOTHROW(rank0.exchange(0));
+  CHECK_NOTHROW(leader.exchange(0));
+  CHECK_NOTHROW(rank0.exchange(0));
+}
+
 TEST_CASE("a leader learns from rank 0's last sign that the job is over") {
   Mail mail(2);
   MailTransport t0(mail, 0), t1(mail, 1);

@@ -1,7 +1,9 @@
 // The job layer from input to output around an engine that counts letters: how launch wires it, in one process.
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <deque>
+#include <thread>
 
 #include "base/error.h"
 #include "job/dealer.h"
@@ -93,6 +95,44 @@ TEST_CASE("one line out per line in, in order, with the example of docs/formats.
   CHECK(tally.rows_done == 5);
   CHECK(tally.rows_failed == 3);
   CHECK(tally.prompt_tokens == 9);
+}
+
+TEST_CASE("slow templates keep a step for about a second, and what is left comes with the next") {
+  testkit::TempFolder folder;
+  std::string rows;
+  for (int i = 0; i < 6; i++)
+    rows += R"({"prompt": "a"})"
+            "\n";
+  const std::string input = folder.put("in.jsonl", rows);
+  ResultStore store(folder / "part");
+  Ledger ledger(Corpus::open(input), survey_input(input), store);
+  NoTransport transport;
+  Dealer dealer(
+      transport, 0, [&] { return ledger.next(); }, [&](FinishedRow row) { ledger.accept(std::move(row)); });
+  const auto slowly = [](const Document& document) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    return prepare(document);
+  };
+  ReplicaRows replica(dealer, slowly, {});
+  std::vector<uint64_t> taken;
+  std::vector<size_t> steps;
+  while (taken.size() < 6) {
+    const std::vector<Request> requests = replica.take(5);
+    for (const Request& request : requests) taken.push_back(request.row);
+    steps.push_back(requests.size());
+    CHECK_FALSE(replica.drained());
+    for (const Request& request : requests) {
+      Completion completion;
+      completion.row = request.row;
+      completion.finish_reason = "length";
+      replica.finish(completion);
+    }
+  }
+  CHECK(taken == std::vector<uint64_t>{0, 1, 2, 3, 4, 5});
+  CHECK(steps.size() >= 2);
+  CHECK(steps[0] <= 3);
+  CHECK(replica.take(5).empty());
+  CHECK(replica.drained());
 }
 
 TEST_CASE("an input of nothing gives an output of nothing") {

@@ -103,6 +103,11 @@ TEST_CASE("what the planner does not model is not called measured") {
   Question q;
   q.options.numerics = "exact";
   CHECK(!q.forecast(machine)->measured());
+  std::string why;
+  const Shape shapes[] = {{8, 1, 1}, {1, 1, 8}};
+  q.forecast(machine)->choose(shapes, why);
+  CHECK(contains(why, "a guess, as if --numerics exact were standard"));
+  CHECK(!contains(why, "calibrate"));
   q.options.numerics = "standard";
   q.options.level = "reference";  // another level's calibration
   CHECK(!q.forecast(machine)->measured());
@@ -171,7 +176,12 @@ TEST_CASE("GPUs without a data sheet: no forecast, and the remark names them") {
   }
   Question q;
   REQUIRE(q.forecast(machine));
-  CHECK(q.forecast(machine)->measured());
+  CHECK(!q.forecast(machine)->measured());
+  std::string why;
+  const Shape shapes[] = {{8, 1, 1}, {1, 1, 8}};
+  q.forecast(machine)->choose(shapes, why);
+  CHECK(contains(why, "a guess by the data sheet of these GPUs"));
+  CHECK(!contains(why, "CPUs"));
   for (Gpu& gpu : machine.hosts.front().gpus.gpus) gpu.name = "Unheard-of 1";
   CHECK(!q.forecast(machine));
   CHECK(contains(q.remark, "Unheard-of 1"));

@@ -131,6 +131,15 @@ TEST_CASE("a stronger source replaces a list instead of adding to it") {
   CHECK(parse_run({"--stop", "x"}, {"TRIREME_STOP=y"}).stop == Words{"x"});
 }
 
+TEST_CASE("stop texts are checked as a row's own are") {
+  CHECK(parse_run({"--stop", std::string(4096, 'x')}).stop.size() == 1);
+  CHECK(says(refusal({"run", "a", "--stop", std::string(4097, 'x')}), "4097 bytes; 1 to 4096 can be"));
+  CHECK(says(refusal({"run", "a", "--stop", "ok", "--stop", "a\xff"}), "not UTF-8 at byte 1"));
+  Words many{"run", "a"};
+  for (int i = 0; i < 65; i++) many.insert(many.end(), {"--stop", "x"});
+  CHECK(says(refusal(many), "more than 64 texts"));
+}
+
 TEST_CASE("unknown names are refused with the nearest one") {
   CHECK(says(refusal({"run", "a", "--max-seq", "3"}), "did you mean --max-seqs?"));
   CHECK(says(refusal({"run", "a", "--tpp=3"}), "did you mean --tp?"));

@@ -200,7 +200,7 @@ for tokens, noted in (("200000", True), ("100000", False)):
     out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "1 h100", "--input-len", tokens)
     check(("\n  the model was made for 131072 positions; longer sequences want a stretched RoPE\n" in out) == noted, out)
 out = plan("--shape", "llama-3.1-8b", "--precision", "int8", "--machine", "2 hosts x 2 epyc-9654", "--batch", "4", "--tp", "2", "--pp", "1", "--dp", "2")[0]
-for words in ("--map-by ppr:2:node:PE=96 ", "--cpus-per-task=96 "):  # else a rank gets one core of its socket
+for words in ("--map-by ppr:2:node:PE=96 ", "--cpus-per-task=96 --wrap", "srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=96 trireme run"):  # else a rank gets one core of its socket
     check(words in out, out)
 fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
 check(fastest < 1, fastest)

@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -60,6 +61,7 @@ MISTAKES = [
     M("a log level that is none", RUN + " --log-level loud", 64, ["--log-level is 'loud'", "debug, info, warn, error"]),
     M("a switch with a strange value", RUN + " --restart=maybe", 64, ["--restart is 'maybe'", "true or false"]),
     M("an empty stop text", RUN + " --stop=", 64, ["--stop"]),
+    M("a stop text that is no UTF-8", RUN + " --stop \udcff", 64, ["--stop", "not UTF-8 at byte 0"]),
     M("0 ranks of TP", RUN + " --tp 0", 64, ["--tp is '0'", "or auto"]),
     M("top-k on greedy decoding", RUN + " --top-k 5", 64, ["no effect on greedy", "--temperature"]),
     M("a stage split and another PP", RUN + " --stage-split 1,2 --pp 3", 64, ["--stage-split names 2 stages", "--pp is 3"]),
@@ -119,6 +121,7 @@ MISTAKES = [
     M("more PP than layers", "run {in} -m {dir}/narrow.gguf -o {out} --pp 2", 78, ["--pp 2", "1 layers", "try"], ranks=2),
     M("a stage split of too few layers", RUN + " --stage-split 1,1", 78, ["--stage-split 1,1", "the model has 3"], ranks=2),
     M("a KV cache for nothing", RUN + " --kv-gib 0.0000001", 72, ["KV cache", "--kv-gib"]),
+    M("a KV cache for nothing on one rank", RUN + " --restart", 72, ["rank 1 on ", "no room for a KV cache", "--kv-gib"], other="--kv-gib 0.0000001"),
     M("a GPU where there is none", RUN + " --device cuda", 78, ["--device cuda", "leave --device out"]),
     M("no GPU for this process", RUN + " --device cuda", 78, ["no GPU is visible", "CUDA_VISIBLE_DEVICES"], gpu=True, env={"TRIREME_EMULATED_GPUS": "0"}),
     M("a GPU that is too old", RUN + " --device cuda", 78, ["older than sm_80", "leave --device out"], gpu=True, env={"TRIREME_EMULATED_GPU_SM": "75"}),
@@ -252,6 +255,33 @@ def message_of(stderr, ranks):
         [lines[i] for i in starts[1:]] if starts else lines
 
 
+def check_unseen_cache(checks, tiny, model):
+    """A model that nobody may write beside, and a cache folder that each host has for itself: rank 1 has a mount of its own there."""
+    folder, cache = tiny.path("readonly"), tiny.path("cache")
+    os.mkdir(folder)
+    os.makedirs(os.path.join(cache, "trireme"))
+    rows = tiny.put("cached.jsonl", '{"prompt":"a"}\n')
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True).returncode != 0:
+        checks.skip("a cache folder of one host", "a file system cannot be mounted here")
+        return
+    try:
+        shutil.copy(model, folder)
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        run = [tiny.trireme, "run", rows, "-m", os.path.join(folder, os.path.basename(model)), "-o", tiny.path("cached.out"), "--max-tokens", "1", "--restart"]
+        blind = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"', os.path.join(cache, "trireme"), *run]
+        for when in ("when it is converted", "when it was"):
+            done = subprocess.run(["mpirun", "-n", "1", *run, ":", "-n", "1", *blind], capture_output=True, text=True, timeout=60,
+                                  env=tiny.environment(XDG_CACHE_HOME=cache))
+            lines = message_of(done.stderr, 2)
+            words = ["is converted on rank 0's host to " + cache, "rank 1 on ", "does not see", "trireme convert " + folder, "-o MODEL.h5"]
+            checks.check(f"a cache folder of one host, {when}", done.returncode == 66 and all(word in lines[0] for word in words), done.stderr)
+            checks.check("and nothing is left of the look", not any(".seen-" in name for name in os.listdir(os.path.join(cache, "trireme"))))
+            alone = subprocess.run(run, capture_output=True, text=True, timeout=60, env=tiny.environment(XDG_CACHE_HOME=cache))
+            checks.equal("one host runs", alone.returncode, 0) or print(alone.stderr)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def check(checks, tiny, mistake, places, show):
     if mistake.nobody and os.getuid() != 0:
         checks.skip(mistake.what, "only root can run it as somebody else")
@@ -272,7 +302,8 @@ def check(checks, tiny, mistake, places, show):
     lines = message_of(done.stderr, mistake.ranks + bool(mistake.other))
     text = "\n".join(lines)
     if show:
-        print(f"[{done.returncode}] {mistake.what}: trireme {mistake.command}\n    " + "\n    ".join(lines), flush=True)
+        shown = mistake.command.encode(errors="backslashreplace").decode()  # some bytes are no text
+        print(f"[{done.returncode}] {mistake.what}: trireme {shown}\n    " + "\n    ".join(lines), flush=True)
     faults = [] if done.returncode == mistake.code else [f"exit code {done.returncode} instead of {mistake.code}"]
     everything = text + done.stdout if not command else text
     faults += [f"no word of {word!r}" for word in (w.format(**places) for w in mistake.says) if word not in everything]
@@ -304,6 +335,7 @@ def main():
                                 capture_output=True, timeout=60, env=tiny.environment(), check=False)
         checks.check("a rank that fails alone ends all, whatever its environment says", unsaid.returncode == 64 and b"no model was named" in unsaid.stderr,
                      unsaid.stderr)
+        check_unseen_cache(checks, tiny, model)
         put_files(tiny, model)
         places = {"m": model, "in": tiny.path("in.jsonl"), "out": tiny.path("out.jsonl"), "dir": tiny.folder,
                   **{name: small_disk(tiny, name, ballast) for name, ballast in DISKS.items()}}

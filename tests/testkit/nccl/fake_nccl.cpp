@@ -5,6 +5,7 @@
 // say what is wrong, of all ranks or of one (@R):
 //   version=N     its version code           via=WAY       the transport that its log tells
 //   init-error    it does not start          init-hang     a group is never formed
+//   init-block    the call that forms a group never returns
 //   error=N       the N-th group of calls fails            hang=N, die=N   from then on it does nothing, or is gone
 //   late-error=N  the N-th does nothing, and some time later the state says that a link is down
 //   abort-hang    an abort never returns
@@ -234,6 +235,7 @@ int ncclCommInitRankConfig(Comm** comm, int ranks, Id id, int rank, const void* 
   std::memcpy(&seen, config, sizeof seen);
   if (seen.size < 20 || seen.magic != 0xcafebeef || seen.blocking != 0) return refuse("a config that is none");
   if (ranks > kMostRanks) return refuse("too many ranks");
+  while (word("init-block") > 0) pause();
   if (word("init-error") > 0) return last_error = "no network interface was found", kSystemError;
   const int file = open(file_of(id).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (file < 0 || ftruncate(file, sizeof(Group)) != 0) return kSystemError;
