@@ -104,7 +104,7 @@ TEST_CASE("what the planner does not model is not called measured") {
   q.options.numerics = "exact";
   CHECK(!q.forecast(machine)->measured());
   std::string why;
-  const Shape shapes[] = {{8, 1, 1}, {1, 1, 8}};
+  const Degrees shapes[] = {{8, 1, 1}, {1, 1, 8}};
   q.forecast(machine)->choose(shapes, why);
   CHECK(contains(why, "a guess, as if --numerics exact were standard"));
   CHECK(!contains(why, "calibrate"));
@@ -178,7 +178,7 @@ TEST_CASE("GPUs without a data sheet: no forecast, and the remark names them") {
   REQUIRE(q.forecast(machine));
   CHECK(!q.forecast(machine)->measured());
   std::string why;
-  const Shape shapes[] = {{8, 1, 1}, {1, 1, 8}};
+  const Degrees shapes[] = {{8, 1, 1}, {1, 1, 8}};
   q.forecast(machine)->choose(shapes, why);
   CHECK(contains(why, "a guess by the data sheet of these GPUs"));
   CHECK(!contains(why, "CPUs"));
