@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "plan/layouts.h"
 #include "plan/question.h"
 
 namespace trireme {

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "plan/layouts.h"
 #include "plan/question.h"
 
 namespace trireme {
