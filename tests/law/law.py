@@ -31,7 +31,7 @@ TINY = {
     "f16": (7, 10, 5, 24, 120, 230, 257, "f16", False),
     "k": (3, 16, 1, 16, 256, 512, 261, "q4_k_m", True),
     "fp8": (4, 8, 2, 18, 102, 231, 262, "bf16", True),  # made from these by convert
-    "experts": (3, 8, 2, 16, 128, 96, 258, "q4_1", False),  # 11 of them
+    "experts": (3, 8, 2, 32, 128, 96, 258, "q4_1", False),  # 11 of them
 }
 EXPERTS = {"experts": ["--experts", "11", "--experts-used", "3"]}
 
