@@ -61,7 +61,8 @@ std::string text_of(const cudaUUID_t& uuid) {
 
 class OneStream final : public CudaDevice {
  public:
-  OneStream(int gpu, const cudaDeviceProp& properties, std::chrono::milliseconds wait, bool graphs, Watchdog::End end)
+  OneStream(int gpu, const cudaDeviceProp& properties, std::chrono::milliseconds wait, bool graphs, Watchdog::End end,
+            bool early)
       : wait_(wait), driver_(name_of(gpu, properties), wait, end), most_graphs_(graphs ? kMostGraphs : 0) {
     std::copy_n(properties.uuid.bytes, device_.size(), device_.begin());
     uuid_ = text_of(properties.uuid);
@@ -77,7 +78,7 @@ class OneStream final : public CudaDevice {
            name());
     driver_.check(opened, "to be opened");
     driver_.ask("a stream", [&] { return cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); });
-    begins_early_ = graphs && properties.major >= kEarlyArchitecture;
+    begins_early_ = graphs && early && properties.major >= kEarlyArchitecture;
     line_.stream = stream_;
     workspace_ = allocate(kWorkspaceBytes, "sums that blocks share");
     line_.workspace = workspace_.data();
@@ -366,13 +367,14 @@ class OneStream final : public CudaDevice {
 
 }  // namespace
 
-std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::milliseconds wait, bool graphs, Watchdog::End end) {
+std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::milliseconds wait, bool graphs, Watchdog::End end,
+                                             bool early) {
   if (const CudaProbe probe = probe_cuda(); gpu >= probe.gpus)
     fail(ExitCode::configuration, "--device cuda: {}", probe.missing);
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, gpu); error != cudaSuccess)
     fail(ExitCode::internal, "GPU {}, asked for its properties: {}", gpu, cudaGetErrorString(error));
-  return std::make_unique<OneStream>(gpu, properties, wait, graphs, end);
+  return std::make_unique<OneStream>(gpu, properties, wait, graphs, end, early);
 }
 
 }  // namespace trireme
