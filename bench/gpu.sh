@@ -1,25 +1,28 @@
 #!/usr/bin/env bash
 # What this machine's GPU reaches, in one call of at most eight minutes: decoding and prefill of whole models with made-up weights, BF16 beside
-# PyTorch with CUDA graphs, where that is; the price of `standard` over `fast`, where there is cuBLASLt; then the CUDA kernels, whose products
-# are checked before they are timed. What matters most comes first. One figure a line, and a line for each that did not come.
+# PyTorch with CUDA graphs, where that is; the price of `standard` over `fast`, where there is cuBLASLt; the CUDA kernels, whose rows are checked
+# before they are timed. What is wanted most comes first. One figure a line, what a program warned of below it, and a line for each that did not come.
 #   bench/gpu.sh             builds what is missing and runs it here
-#   bench/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made
+#   bench/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made (its .tar.gz, unpacked)
 #   bench/gpu.sh --emulated  a small model on a GPU that does not exist (docs/cuda.md): shows that this script works, its figures mean nothing
-# PYTHON: the one that has PyTorch (default python3).
+# PYTHON: the one that has PyTorch (default python3). A program that fails is run again without the early start of kernels, then without CUDA graphs,
+# and what served all others have, too.
 set -uo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-all_s=465 products_s=100 kernels_s=65 figure_s=60  # of all; of these at the least; of one at most
-kernels="" models=(llama-3.1-8b llama-3.2-1b) dtypes=(bf16 fp8 int4) batches=(1 16 64)
-decode=(--prompt-tokens 2048 --steps 32 --repeats 3) prefill=(--prompt-tokens 4096 --repeats 3) ours=(--max-step-tokens 2048) size=() torch=()
+python="${PYTHON:-python3}"
+all_s=465 products_s=90 kernels_s=60 figure_s=75  # of all; of these at the least; of one at most
+models=(llama-3.1-8b llama-3.2-1b) dtypes=(bf16 fp8 int4) batches=1,16,64
+decode=(--prompt-tokens 2048 --steps 32 --repeats 3) prefill=(--prompt-tokens 4096 --repeats 3) ours=(--max-step-tokens 2048 --deadline-s 30) size=() torch=() torch_shape=""
 case "${1:-}" in
   "" | --emulated)
     cd "$here/.."
     source launch/packages.sh
     kernels=build/bench/gpu_kernels products=build/bench/gpu_products trireme=build/trireme
     if [ "${1:-}" = --emulated ]; then
-      all_s=3600 figure_s=600 kernels="" products=build/bench/gpu_products_on_emulated_gpu trireme=build/tests/device/trireme_on_emulated_gpu size=(--small) torch=(--device cpu)
+      all_s=3600 figure_s=600 kernels+=_on_emulated_gpu products+=_on_emulated_gpu trireme=build/tests/device/trireme_on_emulated_gpu size=(--small)
+      torch=(--device cpu) torch_shape=tiny
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-      models=(smollm2-135m) dtypes=(bf16 int4) batches=(1 2) ours=(--max-seqs 2 --kv-gib 0.01 --max-step-tokens 16)
+      models=(smollm2-135m) dtypes=(bf16 int4) batches=1,2 ours=(--max-seqs 2 --kv-gib 0.01 --max-step-tokens 16)
       decode=(--prompt-tokens 33 --steps 1 --repeats 1) prefill=(--prompt-tokens 2 --repeats 1)
     fi
     BUILD_TARGETS="${kernels#build/} ${products#build/} ${trireme#build/}" build build || exit 1
@@ -29,9 +32,9 @@ case "${1:-}" in
 esac
 
 end=$((SECONDS + all_s)) code=0
-# PyTorch's environment has NVIDIA's libraries, whether or not it was activated.
-if [ -z "${VIRTUAL_ENV:-}" ]; then
-  environment="$("${PYTHON:-python3}" -c 'import sys; print(sys.prefix if sys.prefix != sys.base_prefix else "")' 2> /dev/null)"
+# PyTorch's Python has NVIDIA's libraries, whether or not its environment was activated.
+if [ -z "${VIRTUAL_ENV:-}" ] || [ -n "${PYTHON:-}" ]; then
+  environment="$("$python" -c 'import sys; print(sys.prefix if sys.prefix not in ("/usr", "/usr/local") else "")' 2> /dev/null)"
   if [ -n "$environment" ]; then export VIRTUAL_ENV="$environment"; fi
 fi
 # A GPU that nobody has open may be set up anew for each program, which takes seconds.
@@ -46,88 +49,120 @@ limited() {
   return "$code"
 }
 
-if [ -n "$kernels" ]; then
-  limited "$figure_s" "$kernels" --limits || case $? in
-    77) exit 77 ;;
-    124) echo "no limits: not done in $figure_s s" ;;
-    *) code=1 ;;
-  esac
-fi
+limited "$figure_s" "$kernels" --limits || case $? in
+  77) exit 77 ;;
+  124) echo "no limits: not done in $figure_s s" ;;
+  *) code=1 ;;
+esac
 
-figures=0 said="$(mktemp)" line="$(mktemp)"
-trap 'rm -f "$said" "$line"' EXIT
+figures=0 said="$(mktemp)" lines="$(mktemp)"
+trap 'rm -f "$said" "$lines"' EXIT
 
-# figure NAME COMMAND...: runs it if there is time; its tok/s in $rate, "" when there is none.
+# figure NAME COMMAND...: runs it if there is time, and shows what came and what was said; tok/s of each line in $rates. Gives its exit code.
 figure() {
-  local name="$1" left=$((end - products_s - kernels_s - SECONDS)) reason="" status=0 limit
+  local name="$1" left=$((end - reserved - SECONDS)) reason="" status=0 limit
   shift
-  rate=""
-  if [ "$left" -lt 10 ]; then
-    reason="the time is over"
-  else
-    limit=$((left < figure_s ? left : figure_s))
-    limited "$limit" "$@" > "$line" 2> "$said" || status=$?
-    case "$status" in
-      0) ;;
-      77) reason="$(tail -n 1 "$line")" ;;
-      124) reason="not done in $limit s" ;;
-      137) reason="killed, perhaps for want of memory" ;;
-      *) reason="exit code $status: $(tail -n 1 "$said")" ;;
-    esac
-  fi
-  if [ -n "$reason" ]; then echo "no figure of $name: $reason"; return; fi
-  cat "$line"
-  rate="$(sed -nE 's/^.* ([0-9.e+]+) tok\/s .*/\1/p' "$line" | head -n 1)"
+  rates=()
+  limit=$((left < figure_s ? left : figure_s))
+  if [ "$limit" -lt 10 ]; then echo "no figure of $name: the time is over"; return 124; fi
+  limited "$limit" "$@" > "$lines" 2> "$said" || status=$?
+  case "$status" in
+    0) ;;
+    77) reason="$(tail -n 1 "$lines")" ;;
+    124) reason="not done in $limit s" ;;
+    137) reason="killed, perhaps for want of memory" ;;
+    *) reason="exit code $status" ;;
+  esac
+  if [ "$status" != 77 ]; then cat "$lines"; fi
+  sed 's/^/    said: /' "$said" | tail -n 12
+  if [ -n "$reason" ]; then echo "no figure of $name$([ -s "$lines" ] && [ "$status" != 77 ] && echo " but these"): $reason"; fi
+  mapfile -t rates < <(sed -nE 's/^.* ([0-9.e+]+) tok\/s .*/\1/p' "$lines")
+  return "$status"
 }
 
-declare -A theirs  # PyTorch's, by name; "": it gave none
+ways=("" TRIREME_TEST_EARLY_START=off TRIREME_CUDA_GRAPHS=off) way=0
 
-# figures WHAT MODEL DTYPE NUMERICS [options]: ours, and PyTorch's of the same where the weights are BF16.
-figures() {
-  local what="$1" model="$2" dtype="$3" numerics="$4" mine size=()
-  shift 4
-  if [ "$what" = decode ]; then size=("${decode[@]}"); else size=("${prefill[@]}"); fi
-  local name="$what, $model, $dtype, $numerics $*" neighbor="PyTorch's $what, $model $*"
-  figure "$name" "$trireme" bench "$what" --shape "$model" --synthetic --dtype "$dtype" "$@" "${size[@]}" "${ours[@]}" --numerics "$numerics" \
-    --device cuda --log-level warn
-  mine="$rate"
-  if [ -n "$mine" ]; then figures=$((figures + 1)); fi
-  if [ "$dtype" != bf16 ]; then return; fi
-  if [ -z "${theirs[$neighbor]+asked}" ]; then
-    figure "$neighbor" "${PYTHON:-python3}" "$here/torch_decode.py" "$what" --shape "${torch_shape:-$model}" "$@" "${size[@]}" "${torch[@]}"
-    theirs[$neighbor]="$rate"
-  fi
-  if [ -n "$mine" ] && [ -n "${theirs[$neighbor]}" ]; then
-    awk -v a="$mine" -v b="${theirs[$neighbor]}" -v name="$name" 'BEGIN { printf "%s: %.2f of PyTorch\n", name, a / b }'
-  fi
+# take WAY: all programs from now on.
+take() {
+  unset TRIREME_TEST_EARLY_START TRIREME_CUDA_GRAPHS
+  if [ "$1" -gt 0 ]; then export "${ways[$1]}"; fi
 }
 
-torch_shape=""
-if [ "${1:-}" = --emulated ]; then torch_shape=tiny; fi
-for batch in "${batches[@]}"; do
-  for model in "${models[@]}"; do
-    for dtype in "${dtypes[@]}"; do figures decode "$model" "$dtype" standard --batch "$batch"; done
+# by_ways COMMAND...: where that fails for a reason of the GPU's, by the next of the ways, too. Gives the exit code of the last.
+by_ways() {
+  local try status
+  for ((try = way; try < ${#ways[@]}; try++)); do
+    status=0
+    take "$try"
+    if [ "$try" -gt "$way" ]; then echo "once more with ${ways[try]}"; fi
+    "$@" || status=$?
+    # Inner errors, a GPU that hangs or faults, a signal; others would be the same.
+    if [ "$status" != 70 ] && [ "$status" != 71 ] && { [ "$status" -lt 128 ] || [ "$status" = 137 ]; }; then break; fi
+    code=1
   done
-done
-for numerics in standard fast; do
-  for model in "${models[@]}"; do figures prefill "$model" bf16 $numerics; done
-done
-for batch in "${batches[@]}"; do
-  for model in "${models[@]}"; do figures decode "$model" bf16 fast --batch "$batch"; done
-done
-if [ "$figures" = 0 ]; then code=1; fi  # one size that does not fit is no fault, none that does is
+  if [ "$status" = 0 ] && [ "$try" -gt "$way" ]; then
+    way="$try"
+    echo "FAILED without ${ways[way]}, which all further programs have"
+  fi
+  take "$way"
+  return "$status"
+}
+
+# measure WHAT MODEL DTYPE NUMERICS [options]: our figures, one for each batch.
+measure() {
+  local what="$1" model="$2" dtype="$3" numerics="$4" sizes=("${prefill[@]}")
+  shift 4
+  if [ "$what" = decode ]; then sizes=("${decode[@]}"); fi
+  by_ways figure "$what, $model, $dtype, $numerics" "$trireme" bench "$what" --shape "$model" --synthetic --dtype "$dtype" "$@" "${sizes[@]}" "${ours[@]}" \
+    --numerics "$numerics" --device cuda --log-level warn
+  figures=$((figures + ${#rates[@]}))
+}
+
+# beside WHAT MODEL [options]: PyTorch's of what `measure` has just given in BF16, and ours as parts of them.
+beside() {
+  local what="$1" model="$2" sizes=("${prefill[@]}") mine=("${rates[@]}") i
+  shift 2
+  if [ "$what" = decode ]; then sizes=("${decode[@]}"); fi
+  figure "PyTorch's $what, $model" "$python" "$here/torch_decode.py" "$what" --shape "${torch_shape:-$model}" "$@" "${sizes[@]}" "${torch[@]}"
+  for i in "${!mine[@]}"; do
+    if [ -n "${rates[i]:-}" ]; then
+      awk -v a="${mine[i]}" -v b="${rates[i]}" -v name="$what, $model, figure $((i + 1))" 'BEGIN { printf "%s: %.2f of PyTorch\n", name, a / b }'
+    fi
+  done
+}
 
 # table NAME SECONDS COMMAND...: what is printed line by line, as far as it comes.
 table() {
   local name="$1" seconds="$2" status=0
   shift 2
-  limited "$seconds" "$@" || status=$?
+  if [ "$seconds" -lt 10 ]; then echo "no $name: the time is over"; return; fi
+  by_ways limited "$seconds" "$@" || status=$?
   case "$status" in
     0 | 77) ;;
     124) echo "no more of $name: the time is over" ;;
     *) code=1 ;;
   esac
 }
-table "the price of standard over fast" $((end - kernels_s - SECONDS)) "$products" "${size[@]}"
-if [ -n "$kernels" ]; then table "the kernels" $((end - SECONDS)) "$kernels"; fi
+
+large="${models[0]}" small="${models[1]:-}" first="${dtypes[0]}"
+reserved=$((products_s + kernels_s))
+measure decode "$large" "$first" standard --batch "$batches"
+beside decode "$large" --batch "$batches"
+for dtype in "${dtypes[@]:1}"; do measure decode "$large" "$dtype" standard --batch "$batches"; done
+if [ -n "$small" ]; then measure decode "$small" "$first" standard --batch "$batches"; beside decode "$small" --batch "$batches"; fi
+measure prefill "$large" "$first" standard
+beside prefill "$large"
+measure prefill "$large" "$first" fast
+table "the price of standard over fast" $((end - kernels_s - SECONDS < 2 * products_s ? end - kernels_s - SECONDS : 2 * products_s)) "$products" "${size[@]}"
+table "the kernels" $((end - SECONDS < 2 * kernels_s ? end - SECONDS : 2 * kernels_s)) "$kernels" "${size[@]}"
+reserved=0
+measure decode "$large" "$first" fast --batch "$batches"
+if [ -n "$small" ]; then
+  measure prefill "$small" "$first" standard
+  beside prefill "$small"
+  for dtype in "${dtypes[@]:1}"; do measure decode "$small" "$dtype" standard --batch "$batches"; done
+  measure prefill "$small" "$first" fast
+  measure decode "$small" "$first" fast --batch "$batches"
+fi
+if [ "$figures" = 0 ]; then code=1; fi  # one size that does not fit is no fault, none that does is
 exit "$code"

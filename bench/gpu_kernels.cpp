@@ -1,93 +1,29 @@
 // gpu_kernels: the CUDA kernels on the shapes of an 8B model (Llama 3.1), beside their limits measured in the same run:
-// the bandwidth of copies, and the products of cuBLASLt where that library is. They are those that the program would
-// take on this GPU; where BF16 goes by warpgroups, its products by warps stand beside. Rows of every product are
-// checked before it is timed: the first and the last of the most against the reference (bit for bit where that is
-// promised), and the first row's bits for all numbers of rows. Exit code 77 without a GPU.
+// the bandwidth of copies, and the products of cuBLASLt where that library is. They are launched as the program does:
+// behind each other in a graph, early where that is, other memory each time. BF16 by warps stands beside BF16 by
+// warpgroups. Rows of every product are checked before it is timed: the first and the last of the most against the
+// reference (bit for bit where that is promised), the first row's bits for all numbers of rows; and again after it.
+// Exit code 77 without a GPU.
 //   gpu_kernels            the whole table
 //   gpu_kernels --limits   what it is measured against, and no more
-#include <cuda_runtime.h>
-#include <fmt/format.h>
+//   gpu_kernels --small    a few small ones: shows that it works
+#include "bench/gpu_kernels.h"
 
-#include <algorithm>
-#include <bit>
-#include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
-#include <random>
-#include <span>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/error.h"
-#include "base/thread_pool.h"
-#include "device/cuda.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/packed_layout.h"
 #include "kernels/select.h"
 #include "launch/environment.h"
 #include "launch/probe_limits.h"
-#include "launch/probe_products.h"
 
 using namespace trireme;
 
 namespace {
 
-constexpr int kSkipped = 77, kRepeats = 20;
-constexpr size_t kPastCaches = size_t{512} << 20;
-
-void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) fail(ExitCode::internal, "{}: the GPU reports {}", what, cudaGetErrorString(error));
-}
-
-// Memory of the GPU.
-class DeviceMemory {
- public:
-  explicit DeviceMemory(size_t bytes) { check(cudaMalloc(&data_, bytes), "cudaMalloc"); }
-  ~DeviceMemory() { cudaFree(data_); }
-  DeviceMemory(DeviceMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
-  template <typename T>
-  explicit DeviceMemory(const std::vector<T>& values) : DeviceMemory(values.size() * sizeof(T)) {
-    check(cudaMemcpy(data_, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "a copy to the GPU");
-  }
-  template <typename T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-
- private:
-  void* data_ = nullptr;
-};
-
-// The median of repeats, in seconds, by the GPU's clock. call(i): i counts up, so that it can take other memory each
-// time.
-template <typename Call>
-double seconds_of(const Call& call) {
-  cudaEvent_t begin, end;
-  check(cudaEventCreate(&begin), "an event");
-  check(cudaEventCreate(&end), "an event");
-  std::vector<float> milliseconds;
-  for (int i = -3; i < kRepeats; i++) {
-    check(cudaEventRecord(begin), "an event");
-    call(i + 3);
-    check(cudaEventRecord(end), "an event");
-    check(cudaGetLastError(), "a kernel");
-    check(cudaEventSynchronize(end), "a kernel");
-    float elapsed = 0;
-    check(cudaEventElapsedTime(&elapsed, begin, end), "an event");
-    if (i >= 0) milliseconds.push_back(elapsed);
-  }
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  std::nth_element(milliseconds.begin(), milliseconds.begin() + kRepeats / 2, milliseconds.end());
-  return milliseconds[kRepeats / 2] * 1e-3;
-}
-
-struct Measured {
-  double bandwidth;  // bytes/s
-  double flops;      // 0: unknown
-};
+constexpr int kSkipped = 77;
 
 struct Format {
   const char* name;
@@ -102,19 +38,15 @@ constexpr Format kFormats[] = {{"bf16", {.form = PackedForm::bf16}},
                                {"f32", {.form = PackedForm::f32}}};
 struct Shape {
   const char* name;
-  int64_t n, k, unit;
+  int64_t n, k, unit, scale_columns;  // scale_columns: of FP8
 };
-constexpr Shape kShapes[] = {
-    {"qkv", 6144, 4096, 128}, {"o", 4096, 4096, 128}, {"gate_up", 28672, 4096, 128}, {"down", 4096, 14336, 448}};
-constexpr int64_t kRows[] = {1, 4, 16, 64, 512, 4096}, kMostF32Rows = 64;
-
-// Bytes that are finite numbers of every format.
-std::vector<uint32_t> some_weights(size_t bytes) {
-  std::mt19937 random(1);
-  std::vector<uint32_t> words((bytes + 3) / 4);
-  for (uint32_t& u : words) u = static_cast<uint32_t>(random()) & 0x3f7e3f7eu;
-  return words;
-}
+constexpr Shape kShapes[] = {{"qkv", 6144, 4096, 128, 4096},
+                             {"o", 4096, 4096, 128, 128},
+                             {"gate_up", 28672, 4096, 128, 4096},
+                             {"down", 4096, 14336, 448, 448}};
+constexpr Shape kSmallShapes[] = {
+    {"qkv", 192, 128, 64, 128}, {"gate_up", 256, 128, 64, 128}, {"down", 64, 192, 96, 96}};
+constexpr int64_t kRows[] = {1, 4, 16, 64, 512, 4096}, kSmallRows[] = {1, 4, 40}, kMostF32Rows = 64;
 
 struct Way {
   const char* name;
@@ -124,160 +56,189 @@ struct Way {
 constexpr int kArchitectureOfWarpgroups = 90;
 constexpr int64_t kFewestOfTiles = 33;  // up to 32 rows are streamed, whatever multiplies more
 
-struct Bench {
-  const Kernels& reference;
-  ThreadPool& pool;  // the reference's
-  Measured limits;
-};
-
-// Weights, and rows of which products of fewer take the first.
-struct Product {
-  std::string name;
-  PackedView w;
-  Contraction tree;
-  std::vector<uint32_t> words;  // the weights
-  std::vector<std::byte> inputs;
-  Activations x;  // the inputs, on the host
-};
-
-Product make_product(Bench& bench, const Format& format, const Shape& shape) {
-  PackedView w = format.view;
-  w.n = shape.n, w.k = shape.k;
-  if (is_e4m3(w.form)) w.scale_columns = static_cast<int>(shape.k);
-  Product p{fmt::format("{:<10} {:<8}", format.name, shape.name), w,  contraction(shape.k, shape.unit),
-            some_weights(static_cast<size_t>(packed_bytes(w))),   {}, {}};
-  const int64_t rows = w.form == PackedForm::f32 ? kMostF32Rows : kRows[std::size(kRows) - 1];
-  std::mt19937 random(2);
-  std::vector<float> values(static_cast<size_t>(rows * shape.k));
-  for (float& v : values) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
-  const ActivationForm form = activation_form(w.form);
-  p.x = {form, nullptr, rows, shape.k, activation_row_bytes(form, shape.k)};
-  p.inputs.resize(static_cast<size_t>(rows * p.x.row_bytes));
-  p.x.data = p.inputs.data();
-  if (form == ActivationForm::f32)
-    std::memcpy(p.inputs.data(), values.data(), p.inputs.size());
-  else
-    bench.pool.run([&](int part) {
-      bench.reference.encode({part, bench.pool.size()}, {MatrixView<const float>(values.data(), rows, shape.k), p.x});
-    });
-  return p;
-}
-
-// A row of y against the reference's: its bits, or near it where tensor cores add in an order of their own.
-void check_row(Bench& bench, const Product& p, int64_t row, const std::vector<float>& y) {
-  std::vector<float> expected(static_cast<size_t>(p.w.n));
-  PackedView w = p.w;
-  w.data = const_cast<std::byte*>(reinterpret_cast<const std::byte*>(p.words.data()));
-  Activations x = p.x;
-  x.data += row * x.row_bytes, x.rows = 1;
-  bench.pool.run([&](int part) {
-    bench.reference.matmul({part, bench.pool.size()}, {x, w, &p.tree, expected.data(), w.n, 0});
-  });
-  double distance = 0, size = 0;
-  bool same = true;
-  for (size_t n = 0; n < expected.size(); n++) {
-    same = same && std::bit_cast<uint32_t>(expected[n]) == std::bit_cast<uint32_t>(y[n]);
-    distance += (double{y[n]} - expected[n]) * (double{y[n]} - expected[n]);
-    size += double{expected[n]} * expected[n];
+// Weights, and rows of which products of fewer take the first; on the host and on a GPU of its own.
+class Product {
+ public:
+  Product(const KernelBench& bench, const Format& format, const Shape& shape, int64_t most_rows)
+      : bench_(bench),
+        gpu_(bench.open()),
+        name_(fmt::format("{:<10} {:<8}", format.name, shape.name)),
+        w_(format.view),
+        tree_(contraction(shape.k, shape.unit)) {
+    w_.n = shape.n, w_.k = shape.k;
+    if (is_e4m3(w_.form)) w_.scale_columns = static_cast<int>(shape.scale_columns);
+    words_ = some_numbers(static_cast<size_t>(packed_bytes(w_)), 1);
+    bytes_ = (packed_bytes(w_) + kAlignment - 1) / kAlignment * kAlignment;
+    make_rows(w_.form == PackedForm::f32 ? std::min(most_rows, kMostF32Rows) : most_rows);
+    copies_ = bench.small ? 2 : std::max<int64_t>(2, kPastCaches / bytes_ + 1);
+    weights_ = gpu_->allocate(static_cast<size_t>(copies_ * bytes_), "weights");
+    const Buffer first = on_gpu(*gpu_, words_);
+    for (int64_t i = 0; i < copies_; i++) gpu_->copy(weights_.data() + i * bytes_, first.data(), first.bytes());
+    in_ = on_gpu(*gpu_, rows_);
+    sums_ = gpu_->allocate(static_cast<size_t>(x_.rows * w_.n) * sizeof(float), "sums");
+    gpu_->synchronize();
   }
-  constexpr double kNear = 1e-5;  // FP32 sums of BF16 and FP8 products, some of them cut off: errors of 2^-22 or so
-  const bool ordered = x.form == ActivationForm::f32 || x.form == ActivationForm::int8;
-  const bool good = ordered ? same : std::sqrt(distance / size) < kNear;
-  if (!good)
-    fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", p.name, row,
-         std::sqrt(distance / size));
-}
 
-void print(const Bench& bench, const Product& p, const Way& way, int64_t rows, double seconds) {
-  const double bytes = static_cast<double>(packed_bytes(p.w)), flops = 2.0 * static_cast<double>(rows * p.w.n * p.w.k);
-  const double moved = bytes + static_cast<double>(rows * (p.x.row_bytes + p.w.n * int64_t{sizeof(float)}));
-  const double copied = moved / bench.limits.bandwidth,
-               multiplied = bench.limits.flops > 0 ? flops / bench.limits.flops : 0;
-  fmt::print("{} {:>4} rows {:>10.1f} us {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, {}{}\n",
-             p.name, rows, seconds * 1e6, bytes / seconds * 1e-9, flops / seconds * 1e-12,
-             100 * std::max(copied, multiplied) / seconds, multiplied > copied ? "cuBLASLt in BF16" : "copies",
-             way.name);
-}
-
-void time_product(Bench& bench, const Format& format, const Shape& shape, std::span<const Way> ways) {
-  const Product p = make_product(bench, format, shape);
-  const DeviceMemory inputs(p.inputs), outputs(static_cast<size_t>(p.x.rows * p.w.n) * sizeof(float));
-  std::vector<DeviceMemory> copies;  // by turns, so that no cache holds the weights of the time before
-  for (size_t held = 0; held < kPastCaches || copies.size() < 2; held += 4 * p.words.size())
-    copies.emplace_back(p.words);
-
-  std::vector<float> first_row, y(static_cast<size_t>(p.w.n));
-  auto read_row = [&](int64_t row) {
-    check(cudaMemcpy(y.data(), outputs.as<float>() + row * p.w.n, y.size() * sizeof(float), cudaMemcpyDeviceToHost),
-          p.name.c_str());
-  };
-  for (int64_t rows : kRows)
-    for (const Way& way : ways) {
-      if (rows > p.x.rows || rows < way.fewest_rows) continue;
-      Activations x = p.x;
-      x.data = inputs.as<std::byte>(), x.rows = rows;
-      auto product = [&](int i) {
-        PackedView w = p.w;
-        w.data = copies[static_cast<size_t>(i) % copies.size()].as<std::byte>();
-        way.kernels.matmul({}, {x, w, &p.tree, outputs.as<float>(), w.n, 0});
-      };
-      product(0);
-      check(cudaGetLastError(), p.name.c_str());
-      read_row(0);
-      if (first_row.empty()) {
-        first_row = y;
-        check_row(bench, p, 0, y);
+  void time(std::span<const int64_t> all_rows, std::span<const Way> ways) {
+    std::vector<float> first_row;
+    for (const int64_t rows : all_rows)
+      for (const Way& way : ways) {
+        if (rows > x_.rows || rows < way.fewest_rows) continue;
+        const auto product = [&](int64_t i) { gpu_->launch(way.kernels.matmul, call(rows, i)); };
+        const auto check = [&](const char* when) {
+          if (!same_bits(row_of_sums(0), first_row))
+            fail(ExitCode::internal, "{}: the first of {} rows has other bits than alone{}{}", name_, rows, way.name,
+                 when);
+          if (rows == x_.rows) check_row(rows - 1);
+        };
+        product(0);
+        if (first_row.empty()) check_row(0), first_row = row_of_sums(0);
+        check("");
+        const Timing t = time_of(*gpu_, key_++, bench_.sampling, product);
+        check(", many times");
+        print(name_, rows, t, way);
       }
-      if (std::memcmp(first_row.data(), y.data(), y.size() * sizeof(float)) != 0)
-        fail(ExitCode::internal, "{}: the first of {} rows has other bits than alone{}", p.name, rows, way.name);
-      if (rows == p.x.rows) {
-        read_row(rows - 1);
-        check_row(bench, p, rows - 1, y);
+    tell_of_graphs(*gpu_);
+  }
+
+  // gate and up, then their activation, in one operation, whose bits are those of two.
+  void time_gated(std::span<const int64_t> all_rows, std::span<const Way> ways) {
+    if (!can_gate(w_)) return;
+    const int64_t columns = w_.n / 2;
+    const ActivationForm form = activation_form(w_.form);
+    const Buffer out = gpu_->allocate(static_cast<size_t>(x_.rows * columns) * sizeof(float), "activations");
+    const int64_t row_bytes = activation_row_bytes(form, columns);
+    const Buffer encoded = gpu_->allocate(static_cast<size_t>(x_.rows * row_bytes), "activations");
+    const bool plain = form == ActivationForm::f32;
+    const auto bits_of = [&](int64_t row) {
+      const std::byte* data =
+          plain ? out.data() + row * columns * int64_t{sizeof(float)} : encoded.data() + row * row_bytes;
+      return on_host<std::byte>(*gpu_, data, row_bytes);
+    };
+    for (const int64_t rows : all_rows)
+      for (const Way& way : ways) {
+        if (rows > x_.rows || rows < way.fewest_rows) continue;
+        const MatrixView<float> to(out.as<float>(), rows, columns);
+        const Activations next = plain ? Activations{} : Activations{form, encoded.data(), rows, columns, row_bytes};
+        const MatrixView<const float> gate(sums_.as<float>(), rows, columns, w_.n),
+            up(sums_.as<float>() + columns, rows, columns, w_.n);
+        gpu_->launch(way.kernels.matmul, call(rows, 0));
+        gpu_->launch(way.kernels.gated_mul, GatedMul{Activation::silu, gate, up, to, next});
+        const auto first = bits_of(0), last = bits_of(rows - 1);
+        const auto gated = [&](int64_t i) {
+          gpu_->launch(way.kernels.gated_matmul, GatedMatMul{call(rows, i), Activation::silu, to, next});
+        };
+        const Timing t = time_of(*gpu_, key_++, bench_.sampling, gated);
+        if (!same_bits(bits_of(0), first) || !same_bits(bits_of(rows - 1), last))
+          fail(ExitCode::internal, "{}: {} rows, gated by their product{}, have other bits than after it", name_, rows,
+               way.name);
+        print(fmt::format("{:<19}", name_.substr(0, 11) + "gated"), rows, t, way);
       }
-      print(bench, p, way, rows, seconds_of(product));
+    tell_of_graphs(*gpu_);
+  }
+
+ private:
+  void make_rows(int64_t rows) {
+    std::mt19937 random(2);
+    std::vector<float> values(static_cast<size_t>(rows * w_.k));
+    for (float& v : values) v = static_cast<float>(random() >> 8) * 0x1p-23f - 1;
+    const ActivationForm form = activation_form(w_.form);
+    x_ = {form, nullptr, rows, w_.k, activation_row_bytes(form, w_.k)};
+    rows_.resize(static_cast<size_t>(rows * x_.row_bytes));
+    x_.data = rows_.data();
+    if (form == ActivationForm::f32)
+      std::memcpy(rows_.data(), values.data(), rows_.size());
+    else
+      bench_.pool.run([&](int part) {
+        bench_.reference.encode({part, bench_.pool.size()}, {MatrixView<const float>(values.data(), rows, w_.k), x_});
+      });
+  }
+
+  // i: which copy of the weights.
+  MatMul call(int64_t rows, int64_t i) const {
+    Activations x = x_;
+    x.data = in_.data(), x.rows = rows;
+    PackedView w = w_;
+    w.data = weights_.data() + i % copies_ * bytes_;
+    return {x, w, &tree_, sums_.as<float>(), w.n, 0};
+  }
+
+  std::vector<float> row_of_sums(int64_t row) const {
+    return on_host<float>(*gpu_, sums_.as<float>() + row * w_.n, w_.n);
+  }
+
+  // Against the reference's: its bits, or near it where tensor cores add in an order of their own.
+  void check_row(int64_t row) {
+    std::vector<float>& expected = expected_[row == 0];
+    PackedView w = w_;
+    w.data = reinterpret_cast<std::byte*>(words_.data());
+    Activations x = x_;
+    x.data += row * x.row_bytes, x.rows = 1;
+    if (expected.empty()) {
+      expected.resize(static_cast<size_t>(w.n));
+      bench_.pool.run([&](int part) {
+        bench_.reference.matmul({part, bench_.pool.size()}, {x, w, &tree_, expected.data(), w.n, 0});
+      });
     }
-}
+    const std::vector<float> y = row_of_sums(row);
+    double distance = 0, size = 0;
+    for (size_t n = 0; n < expected.size(); n++) {
+      distance += (double{y[n]} - expected[n]) * (double{y[n]} - expected[n]);
+      size += double{expected[n]} * expected[n];
+    }
+    constexpr double kNear = 1e-5;  // FP32 sums of BF16 and FP8 products, some of them cut off: errors of 2^-22 or so
+    const bool ordered = x.form == ActivationForm::f32 || x.form == ActivationForm::int8;
+    const bool good = ordered ? same_bits(y, expected) : std::sqrt(distance / size) < kNear;
+    if (!good)
+      fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name_, row,
+           std::sqrt(distance / size));
+  }
 
-// In BF16: one position more for sequences of 2048, or a prompt of so many.
-void time_attention(const Kernels& gpu, double bandwidth) {
-  constexpr int kHeads = 32, kKvHeads = 8, kHeadDim = 128, kContext = 2048, kBlocks = kContext / kBlockTokens;
-  std::vector<int32_t> kv_head_of;
-  for (int h = 0; h < kHeads; h++) kv_head_of.push_back(h / (kHeads / kKvHeads));
-  const DeviceMemory heads(kv_head_of);
-  for (int64_t rows : {1, 16, 64}) {
-    const size_t page_bytes = static_cast<size_t>(rows) * kBlocks * kKvHeads * kHeadDim * kBlockTokens * 2;
-    const std::vector<uint32_t> words = some_weights(page_bytes);
-    const DeviceMemory k(words), v(words), q(some_weights(static_cast<size_t>(rows) * kHeads * kHeadDim * 4));
-    const DeviceMemory out(static_cast<size_t>(rows) * kHeads * kHeadDim * 4);
-    std::vector<int32_t> blocks(static_cast<size_t>(rows) * kBlocks);
-    for (size_t i = 0; i < blocks.size(); i++) blocks[i] = static_cast<int32_t>(i);
-    const DeviceMemory tables(blocks);
-    std::vector<AttentionSpan> spans;
-    for (int32_t r = 0; r < rows; r++) spans.push_back({r, 1, kContext - 1, tables.as<int32_t>() + r * kBlocks});
-    const DeviceMemory there(spans);
-    const Attention call{{q.as<float>(), rows, kHeads * kHeadDim},
-                         {there.as<AttentionSpan>(), spans.size()},
-                         {heads.as<int32_t>(), kHeads},
-                         0.088f,
-                         0,
-                         0,
-                         {DType::bf16, k.as<std::byte>(), v.as<std::byte>(), kKvHeads, kHeadDim, kKvHeads},
-                         {out.as<float>(), rows, kHeads * kHeadDim}};
-    const double seconds = seconds_of([&](int) { gpu.attention({}, call); });
-    const double bytes = 2.0 * static_cast<double>(page_bytes);
-    fmt::print("attention, {} of 2048 {:>10.1f} us {:>8.1f} GB/s of pages, {:>5.1f} % of copies (caches help)\n", rows,
-               seconds * 1e6, bytes / seconds * 1e-9, 100 * bytes / seconds / bandwidth);
-    if (rows > 1) continue;
-    const DeviceMemory queries(some_weights(size_t{kContext} * kHeads * kHeadDim * 4)),
-        outputs(size_t{kContext} * kHeads * kHeadDim * 4);
-    const DeviceMemory prompt(std::vector<AttentionSpan>{{0, kContext, 0, tables.as<int32_t>()}});
-    Attention whole = call;
-    whole.q = {queries.as<float>(), kContext, kHeads * kHeadDim},
-    whole.out = {outputs.as<float>(), kContext, kHeads * kHeadDim};
-    whole.spans = {prompt.as<AttentionSpan>(), 1};
-    const double of_prompt = seconds_of([&](int) { gpu.attention({}, whole); });
-    fmt::print("attention, a prompt of 2048 {:>10.1f} us {:>7.2f} TFLOP/s in FP32\n", of_prompt * 1e6,
-               2e-12 * kContext * kContext * kHeads * kHeadDim / of_prompt);
+  void print(const std::string& name, int64_t rows, const Timing& t, const Way& way) const {
+    const double bytes = static_cast<double>(packed_bytes(w_)), flops = 2.0 * static_cast<double>(rows * w_.n * w_.k);
+    const double moved = bytes + static_cast<double>(rows * (x_.row_bytes + w_.n * int64_t{sizeof(float)}));
+    const Measured& limits = bench_.limits;
+    const double copied = moved / limits.bandwidth, multiplied = limits.flops > 0 ? flops / limits.flops : 0;
+    fmt::print(
+        "{} {:>4} rows {:>10.1f} us +-{:>3.0f} % {:>8.1f} GB/s of weights; {:>7.2f} TFLOP/s; {:>5.1f} % of the limit, "
+        "{}{}\n",
+        name, rows, t.seconds * 1e6, 50 * t.spread, bytes / t.seconds * 1e-9, flops / t.seconds * 1e-12,
+        100 * std::max(copied, multiplied) / t.seconds, multiplied > copied ? "cuBLASLt in BF16" : "copies", way.name);
+  }
+
+  const KernelBench& bench_;
+  std::unique_ptr<CudaDevice> gpu_;
+  std::string name_;
+  PackedView w_;
+  Contraction tree_;
+  std::vector<uint32_t> words_;  // the weights
+  std::vector<std::byte> rows_;
+  Activations x_;                   // these rows
+  std::vector<float> expected_[2];  // of the last row, and of the first
+  int64_t bytes_ = 0, copies_ = 0, key_ = 0;
+  Buffer weights_, in_, sums_;
+};
+
+void time_products(const KernelBench& bench, const Kernels& gpu) {
+  Kernels by_warps;
+  std::vector<Way> ways{{"", gpu, 1}};
+  if (gpu.warpgroups) {
+    fill_cuda(by_warps, kArchitectureOfWarpgroups);
+    ways.push_back({", by mma.sync", by_warps, kFewestOfTiles});
+  }
+  const std::span<const int64_t> rows =
+      bench.small ? std::span<const int64_t>(kSmallRows) : std::span<const int64_t>(kRows);
+  const std::span<const Shape> shapes =
+      bench.small ? std::span<const Shape>(kSmallShapes) : std::span<const Shape>(kShapes);
+  for (const Format& format : kFormats) {
+    if (format.view.form == PackedForm::e4m3_groups && !gpu.e4m3_inputs) continue;
+    const bool both = format.view.form == PackedForm::bf16;  // the only one that warpgroups multiply
+    const auto of_format = std::span<const Way>(ways).first(both ? ways.size() : 1);
+    for (const Shape& shape : shapes) {
+      Product product(bench, format, shape, rows.back());
+      product.time(rows, of_format);
+      if (std::string_view(shape.name) == "gate_up") product.time_gated(rows, of_format);
+    }
   }
 }
 
@@ -285,36 +246,36 @@ void time_attention(const Kernels& gpu, double bandwidth) {
 
 int main(int argc, char** argv) try {
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // whoever stops this has the lines so far
+  const std::string_view wish = argc > 1 ? argv[1] : "";
   if (const CudaProbe probe = probe_cuda(); probe.gpus == 0) {
     fmt::print("skipped: kernels on a GPU are not measured: {}\n", probe.missing);
     return kSkipped;
   }
-  const auto device = CudaDevice::open(0, std::chrono::minutes(5));
+  const Environment environment = Environment::read();
+  const auto open = [&] { return open_to_measure(environment); };
+  const auto device = open();
   const Kernels& gpu = device->kernels();
+  Measured limits;
   std::string missing;
-  const Kernels* fast = device->fast_kernels(Environment::read().library_prefixes(), missing);
-  const Measured limits{probe_copy_gbps(*device) * 1e9, fast ? probe_product_gflops(*device, *fast) * 1e9 : 0};
+  {
+    const auto probed = open();  // it keeps cuBLASLt's workspace
+    const Kernels* fast = probed->fast_kernels(environment.library_prefixes(), missing);
+    limits = {probe_copy_gbps(*probed) * 1e9, fast ? probe_product_gflops(*probed, *fast) * 1e9 : 0};
+  }
   fmt::print("{}{}; copies {:.0f} GB/s; cuBLASLt: {}\n", device->name(), gpu.warpgroups ? ", BF16 by wgmma" : "",
              limits.bandwidth * 1e-9,
-             fast ? fmt::format("{:.0f} TFLOP/s at 8192^3 in BF16", limits.flops * 1e-12) : missing);
-  if (argc > 1 && std::string_view(argv[1]) == "--limits") return 0;
+             limits.flops > 0 ? fmt::format("{:.0f} TFLOP/s at 8192^3 in BF16", limits.flops * 1e-12) : missing);
+  if (device->kernels().level.starts_with("cuda-sm_90") && !gpu.warpgroups)
+    fmt::print("it adds in another order by wgmma than by mma.sync, which multiplies prompts, too\n");
+  if (wish == "--limits") return 0;
 
-  time_attention(gpu, limits.bandwidth);
+  const bool small = wish == "--small";
   const Kernels reference = select_kernels("reference");
   ThreadPool pool(static_cast<int>(allowed_cpus().size()));
-  Bench bench{reference, pool, limits};
-  Kernels by_warps;
-  std::vector<Way> ways{{"", gpu, 1}};
-  if (gpu.warpgroups) {
-    fill_cuda(by_warps, kArchitectureOfWarpgroups);
-    ways.push_back({", by mma.sync", by_warps, kFewestOfTiles});
-  }
-  for (const Format& format : kFormats) {
-    if (format.view.form == PackedForm::e4m3_groups && !gpu.e4m3_inputs) continue;
-    const bool both = format.view.form == PackedForm::bf16;  // the only one that warpgroups multiply
-    for (const Shape& shape : kShapes)
-      time_product(bench, format, shape, std::span(ways).first(both ? ways.size() : 1));
-  }
+  const KernelBench bench{reference, pool, open, limits, small, {small ? 0 : 0.1, small ? 1 : 3}};
+  time_attention(bench);
+  time_products(bench, gpu);
+  time_experts(bench);
   return 0;
 } catch (const Error& e) {
   fmt::print("FAILED: {}\n", e.what());

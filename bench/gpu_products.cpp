@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "bench/gpu_timing.h"
 #include "device/cuda.h"
 #include "kernels/packed_layout.h"
 #include "launch/environment.h"
@@ -26,10 +27,7 @@ using namespace trireme;
 
 namespace {
 
-constexpr int kSkipped = 77, kMostSamples = 9;
-constexpr double kSampleSeconds = 0.25;  // of a figure, about
-constexpr int64_t kPastCaches = int64_t{512} << 20;
-constexpr int64_t kAlignment = 256;     // of weights, as cudaMalloc has it
+constexpr int kSkipped = 77;
 constexpr int kQuantizationGroup = 32;  // what units are cut by
 constexpr int64_t kComparedOutputs = 128;
 constexpr double kTarget = 0.15;  // the price that is to be reached
@@ -69,48 +67,12 @@ std::vector<Product> products_of(std::string_view shape, int tp) {
        units.columns_per_unit}};
 }
 
-struct Timing {
-  double seconds = 0, spread = 0;  // the median; all samples lie within this part of it
-};
-
-// By the host's clock around products that follow each other in a graph. product(i): i counts up, so that it can take
-// other memory each time.
-template <typename Call>
-Timing time_of(CudaDevice& gpu, int64_t key, int fewest_samples, const Call& product) {
-  using Clock = std::chrono::steady_clock;
-  auto seconds_of = [&](int count) {
-    const auto start = Clock::now();
-    gpu.repeat(key, [&] {
-      for (int i = 0; i < count; i++) product(i);
-    });
-    gpu.synchronize();
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  };
-  product(0);
-  gpu.synchronize();
-  const auto start = Clock::now();
-  product(1);
-  gpu.synchronize();
-  const double once = std::chrono::duration<double>(Clock::now() - start).count();
-  const int count = std::clamp(static_cast<int>(kSampleSeconds / kMostSamples / once), 1, 64);
-  for (int warm = 0; warm < 2; warm++) seconds_of(count);  // by itself, then as a graph
-  std::vector<double> samples;
-  for (double spent = 0;
-       std::ssize(samples) < fewest_samples || (std::ssize(samples) < kMostSamples && spent < kSampleSeconds);) {
-    samples.push_back(seconds_of(count) / count);
-    spent += samples.back() * count;
-  }
-  std::sort(samples.begin(), samples.end());
-  const double median = samples[samples.size() / 2];
-  return {median, (samples.back() - samples.front()) / median};
-}
-
 struct Bench {
   CudaDevice& gpu;
   const Kernels& fast;
   double bandwidth, peak;  // bytes/s, operations/s
   int64_t past_caches;     // bytes of weights, so that they come from memory
-  int fewest_samples;
+  Sampling sampling;
   int64_t key = 0;
 
   Timing time(const Kernels& kernels, PackedView w, const Product& product, int64_t rows) {
@@ -126,7 +88,7 @@ struct Bench {
         gpu.allocate(static_cast<size_t>(product.tree.program.roots * rows * w.n) * sizeof(float), "sums");
     fill_with_numbers(gpu, in);
     x.data = in.data();
-    return time_of(gpu, key++, fewest_samples, [&](int i) {
+    return time_of(gpu, key++, sampling, [&](int i) {
       w.data = weights.data() + i % copies * bytes;
       gpu.launch(kernels.matmul, MatMul{x, w, &product.tree, out.as<float>(), w.n, rows * w.n});
     });
@@ -218,8 +180,9 @@ void measure(Bench& bench, std::string_view shape, int tp, const Product& produc
 
 int main(int argc, char** argv) try {
   const bool small = argc > 1 && std::string_view(argv[1]) == "--small";
-  const std::vector<std::string> prefixes = Environment::read().library_prefixes();
-  auto open = [] { return CudaDevice::open(0, std::chrono::minutes(5)); };
+  const Environment environment = Environment::read();
+  const std::vector<std::string> prefixes = environment.library_prefixes();
+  auto open = [&] { return open_to_measure(environment); };
   auto skip = [](const std::string& why) {
     fmt::print("skipped: the price of standard over fast: {}\n", why);
     return kSkipped;
@@ -248,8 +211,9 @@ int main(int argc, char** argv) try {
         std::string missing;
         const Kernels* fast = gpu->fast_kernels(prefixes, missing);
         if (!fast) fail(ExitCode::internal, "cuBLASLt has gone: {}", missing);
-        Bench bench{*gpu, *fast, bandwidth, peak, small ? 0 : kPastCaches, small ? 1 : 3};
+        Bench bench{*gpu, *fast, bandwidth, peak, small ? 0 : kPastCaches, {.fewest = small ? 1 : 3}};
         measure(bench, shape, tp, product, rows, prices);
+        tell_of_graphs(*gpu);
       }
   std::sort(prices.begin(), prices.end());
   const auto within = std::count_if(prices.begin(), prices.end(), [](double p) { return p <= kTarget; });

@@ -1,7 +1,7 @@
 """Decode and prefill of a Llama shape with made-up BF16 weights in PyTorch, each step one CUDA graph: the neighbour of
 `trireme bench decode` and `trireme bench prefill` of the same shape, with the same columns. Called by bench/gpu.sh.
 
-    torch_decode.py decode --shape llama-3.1-8b --batch 16 --prompt-tokens 2048 --steps 32
+    torch_decode.py decode --shape llama-3.1-8b --batch 1,16 --prompt-tokens 2048 --steps 32
     torch_decode.py prefill --shape llama-3.1-8b --prompt-tokens 4096
     torch_decode.py check      this implementation against transformers' on the CPU, in FP32
 
@@ -54,7 +54,7 @@ class Llama:
     """Weights of one model, [outputs, inputs], and a KV cache of `positions` for `batch` sequences, [batch, kv_heads, positions, head_dim]."""
 
     def __init__(self, shape, batch, positions, device, dtype):
-        self.shape, self.batch = shape, batch
+        self.shape = shape
         made = torch.Generator(device="cpu").manual_seed(1)
 
         def matrix(outputs, inputs):
@@ -74,9 +74,16 @@ class Llama:
         self.final_norm = ones()
         self.head = self.embedding if shape.tied else matrix(shape.vocabulary, shape.hidden)
         self.cosine, self.sine = rope_tables(shape, positions, device)
-        self.cache = [torch.zeros(2, batch, shape.kv_heads, positions, shape.head_dim, device=device, dtype=dtype) for _ in range(shape.layers)]
         self.columns = torch.arange(positions, device=device)
-        self.rows = torch.arange(batch, device=device)
+        self.take(batch)
+
+    def take(self, batch):
+        """So many sequences from now on, whose cache is no zeros: these would cost less power."""
+        s = self.shape
+        self.batch, self.cache, positions, like = batch, [], len(self.columns), self.embedding
+        self.rows = torch.arange(batch, device=like.device)
+        for _ in range(s.layers):
+            self.cache.append(torch.empty(2, batch, s.kv_heads, positions, s.head_dim, device=like.device, dtype=like.dtype).normal_())
 
     def norm(self, x, weight):
         return functional.rms_norm(x, (self.shape.hidden,), weight, self.shape.epsilon)
@@ -181,9 +188,16 @@ def bench(args):
     shape, device = SHAPES[args.shape], args.device
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     decode = args.what == "decode"
-    batch = args.batch if decode else 1
     limit = copy_gbps(device) if decode else product_gflops(device, dtype)
-    model = Llama(shape, batch, args.prompt_tokens + (args.steps if decode else 0), device, dtype)
+    model = Llama(shape, 1, args.prompt_tokens + (args.steps if decode else 0), device, dtype)
+    for batch in args.batch if decode else [1]:
+        model.take(batch)
+        bench_batch(args, model, batch, limit)
+
+
+def bench_batch(args, model, batch, limit):
+    shape, device, decode = model.shape, args.device, args.what == "decode"
+    dtype = model.embedding.dtype
     weights = [m for layer in model.layers for name, m in layer.items() if "norm" not in name]
     parameters = sum(m.numel() for m in weights)
     middle = args.prompt_tokens + args.steps // 2
@@ -227,7 +241,7 @@ def print_figure(args, rates, work, limit, about):
         return
     text = f"{'torch ' + args.what:<12} {statistics.median(rates):.4g} tok/s (median of {len(rates)}, {min(rates):.4g} to {max(rates):.4g})"
     text += f"; {work:.4g} {unit}, {100 * work / limit:.0f} % of the {limit:.4g} measured beside it"
-    print(text + "".join(f"; {key} {value}" for key, value in about.items()))
+    print(text + "".join(f"; {key} {value}" for key, value in about.items()), flush=True)
 
 
 def check():
@@ -280,7 +294,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("what", choices=["decode", "prefill", "check"])
     parser.add_argument("--shape", choices=list(SHAPES), default="llama-3.1-8b")
-    for name, value in (("batch", 16), ("prompt-tokens", 2048), ("steps", 32), ("repeats", 3)):
+    parser.add_argument("--batch", type=lambda text: [int(n) for n in text.split(",")], default=[16], help="one number of sequences, or several")
+    for name, value in (("prompt-tokens", 2048), ("steps", 32), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: without graphs, in FP32: shows that it works")
     parser.add_argument("--json", action="store_true")

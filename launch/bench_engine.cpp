@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <future>
+#include <optional>
 
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
@@ -99,87 +100,140 @@ std::unique_ptr<WeightSource> source_of(const Options& options, Communicator& wo
                                             get_shape(options.shape).config(), choice);
 }
 
-void bench_engine(const char* name, const StepLoad& load, const Options& options, Communicator& world) {
+// Samples of a load, and the limits measured beside them.
+struct Samples {
+  std::vector<double> rates, limits;
+};
+
+// Loads of one kind in turn, by one engine.
+class EngineBench {
+ public:
+  EngineBench(Session& session, const Options& options, std::vector<int> cpus)
+      : session_(session), options_(options), cpus_(std::move(cpus)) {}
+
+  void load(bool decode, Log& log) {
+    if (gpu()) gpu_limit_ = decode ? gpu_gbps(session_) : gpu_product_gflops(session_, no_limit_);
+    if (!session_.numerics_remark().empty()) log.warn("{}", session_.numerics_remark());
+    session_.load(log);
+    if (gpu() && decode)  // of positions that are assumed
+      together(session_.world(), [&] { fill_with_numbers(*session_.gpu(), session_.cache().memory()); });
+    engine_.emplace(session_.replica(), session_.runner(), nullptr, session_.config(), session_.scheduler_limits());
+  }
+
+  void run(const char* name, const StepLoad& load) {
+    check_room(load);
+    const Samples samples = measure(load);
+    if (session_.leads_replica()) print(name, load, samples);
+  }
+
+  int64_t positions(const StepLoad& load) const {
+    return load.prompt + tokens_of(load, session_.options().max_step_tokens, gpu());
+  }
+
+ private:
+  bool gpu() const { return session_.gpu() != nullptr; }
+
+  void check_room(const StepLoad& load) const {
+    const int64_t needed = load.sequences * ((positions(load) + kBlockTokens - 1) / kBlockTokens),
+                  there = session_.scheduler_limits().kv_blocks;
+    if (load.decode && there < needed)
+      fail(ExitCode::out_of_memory,
+           "{} sequences of {} positions take {} blocks of KV cache, and there are {}: they would not decode together; "
+           "lower --batch or --prompt-tokens, or raise --kv-gib",
+           load.sequences, positions(load), needed, there);
+  }
+
+  Samples measure(const StepLoad& load) {
+    Samples samples;
+    if (gpu()) samples.limits.push_back(gpu_limit_);
+    for (int64_t sample = -1; sample < options_.repeats; sample++) {  // -1: to warm up
+      const Limits before = gpu() ? Limits{} : limits_beside(session_, cpus_, !load.decode && sample == 0);
+      if (session_.leads_replica()) {
+        double rate = measure_rate(session_, *engine_, load);
+        if (sample >= 0) samples.rates.push_back(rate);
+        engine_->stop();
+      } else {
+        follow(session_.replica(), session_.runner());
+      }
+      if (gpu()) continue;
+      if (sample >= 0 && load.decode) samples.limits.push_back(before.read_gbps);
+      if (sample == 0 && !load.decode) samples.limits.push_back(compute_peak(before, session_));
+    }
+    return samples;
+  }
+
+  void print(const char* name, const StepLoad& load, const Samples& samples) const {
+    const Work work = work_of(session_, load);
+    const double rate = median(samples.rates);
+    // Of decoding, a second, each of which reads all weights: stages have a part of the sequences each at a time.
+    const int64_t in_flight = session_.scheduler_limits().in_flight;
+    const double steps = rate / static_cast<double>((load.sequences + in_flight - 1) / in_flight);
+    const double used = load.decode ? (work.weight_bytes + work.cache_bytes / static_cast<double>(in_flight)) * steps
+                                    : work.flops_per_row * rate;
+    nlohmann::ordered_json about = {{"model", session_.source().path()},
+                                    {"batch", load.sequences},
+                                    {"prompt_tokens", load.prompt},
+                                    {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)}};
+    if (load.decode) about["cache_bytes"] = static_cast<uint64_t>(work.cache_bytes);
+    if (gpu()) about["limit_of"] = limit_of(load.decode);
+    about["layout"] = session_.layout_text();
+    print_figure(
+        {name, "tok/s", samples.rates, used / 1e9, median(samples.limits), load.decode ? "GB/s" : "GOP/s", about},
+        options_);
+  }
+
+  std::string limit_of(bool decode) const {
+    const std::string gpus = fmt::format("{} GPU{}", session_.gpus(), session_.gpus() == 1 ? "" : "s");
+    if (decode) return fmt::format("copies in the memory of {}, bytes read and written", gpus);
+    if (!no_limit_.empty()) return fmt::format("nothing measured: {}", no_limit_);
+    return fmt::format("cuBLASLt's BF16 product of 8192 rows, columns and outputs on {}", gpus);
+  }
+
+  Session& session_;
+  const Options& options_;
+  std::vector<int> cpus_;
+  std::optional<Engine> engine_;
+  double gpu_limit_ = 0;
+  std::string no_limit_;
+};
+
+// loads: not empty. They have the weights, and the layout of the one of most sequences.
+void bench_engine(const char* name, std::span<const StepLoad> loads, const Options& options, Communicator& world) {
+  const StepLoad& most = *std::ranges::max_element(loads, {}, &StepLoad::sequences);
   Options wide = options;
-  wide.max_seqs = std::max(options.max_seqs, load.sequences);
-  if (load.decode) wide.max_step_tokens = std::max(options.max_step_tokens, load.sequences);  // one step for all
+  wide.max_seqs = std::max(options.max_seqs, most.sequences);
+  if (most.decode) wide.max_step_tokens = std::max(options.max_step_tokens, most.sequences);  // one step for all
   if (options.dp > 1) fail(ExitCode::usage, "--dp {}: a benchmark measures one replica; leave --dp out", options.dp);
   wide.dp = 1;
   Log log(options.log_level, world.rank());
-  const std::vector<int> cpus = allowed_cpus();
-  const Demand demand{static_cast<double>(load.sequences), static_cast<double>(load.prompt),
-                      load.decode ? static_cast<double>(load.generate) : 1.0};
+  std::vector<int> cpus = allowed_cpus();
+  const Demand demand{static_cast<double>(most.sequences), static_cast<double>(most.prompt),
+                      most.decode ? static_cast<double>(most.generate) : 1.0};
   Session session(wide, world, source_of(options, world, log), demand);
-  const int64_t positions = load.prompt + tokens_of(load, wide.max_step_tokens, session.gpu() != nullptr),
-                context = session.config().max_positions;
+  EngineBench bench(session, options, std::move(cpus));
+  const int64_t positions = bench.positions(most), context = session.config().max_positions;
   if (positions > context)
     fail(ExitCode::usage, "{} tokens do not fit the model's context of {}; lower --prompt-tokens{}", positions, context,
-         load.decode ? " or --steps" : "");
-  std::vector<double> rates;
-  std::vector<double> limits;
-  const bool on_gpu = session.gpu() != nullptr;
-  std::string no_limit;
-  if (on_gpu) limits.push_back(load.decode ? gpu_gbps(session) : gpu_product_gflops(session, no_limit));
-  if (!session.numerics_remark().empty()) log.warn("{}", session.numerics_remark());
-  session.load(log);
-  const int64_t needed = load.sequences * ((positions + kBlockTokens - 1) / kBlockTokens),
-                there = session.scheduler_limits().kv_blocks;
-  if (load.decode && there < needed)
-    fail(ExitCode::out_of_memory,
-         "{} sequences of {} positions take {} blocks of KV cache, and there are {}: they would not decode together; "
-         "lower --batch or --prompt-tokens, or raise --kv-gib",
-         load.sequences, positions, needed, there);
-
-  Engine engine(session.replica(), session.runner(), nullptr, session.config(), session.scheduler_limits());
-  for (int64_t sample = -1; sample < options.repeats; sample++) {  // -1: to warm up
-    const Limits before = on_gpu ? Limits{} : limits_beside(session, cpus, !load.decode && sample == 0);
-    if (session.leads_replica()) {
-      double rate = measure_rate(session, engine, load);
-      if (sample >= 0) rates.push_back(rate);
-      engine.stop();
-    } else {
-      follow(session.replica(), session.runner());
-    }
-    if (on_gpu) continue;
-    if (sample >= 0 && load.decode) limits.push_back(before.read_gbps);
-    if (sample == 0 && !load.decode) limits.push_back(compute_peak(before, session));
-  }
+         most.decode ? " or --steps" : "");
+  bench.load(most.decode, log);
+  for (const StepLoad& load : loads) bench.run(name, load);
   if (!session.graphs_refused().empty()) log.warn("{}", session.graphs_refused());
-  if (!session.leads_replica()) return;
-  const Work work = work_of(session, load);
-  const double rate = median(rates);
-  // Of decoding, a second, each of which reads all weights: stages have a part of the sequences each at a time.
-  const int64_t in_flight = session.scheduler_limits().in_flight;
-  const double steps = rate / static_cast<double>((load.sequences + in_flight - 1) / in_flight);
-  const double used = load.decode ? (work.weight_bytes + work.cache_bytes / static_cast<double>(in_flight)) * steps
-                                  : work.flops_per_row * rate;
-  nlohmann::ordered_json about = {{"model", session.source().path()},
-                                  {"batch", load.sequences},
-                                  {"prompt_tokens", load.prompt},
-                                  {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)}};
-  if (load.decode) about["cache_bytes"] = static_cast<uint64_t>(work.cache_bytes);
-  const std::string gpus = fmt::format("{} GPU{}", session.gpus(), session.gpus() == 1 ? "" : "s");
-  if (on_gpu && load.decode)
-    about["limit_of"] = fmt::format("copies in the memory of {}, bytes read and written", gpus);
-  if (on_gpu && !load.decode)
-    about["limit_of"] = no_limit.empty()
-                            ? fmt::format("cuBLASLt's BF16 product of 8192 rows, columns and outputs on {}", gpus)
-                            : fmt::format("nothing measured: {}", no_limit);
-  about["layout"] = session.layout_text();
-  print_figure({name, "tok/s", rates, used / 1e9, median(limits), load.decode ? "GB/s" : "GOP/s", about}, options);
 }
 
 }  // namespace
 
 void bench_decode(const Options& options, Communicator& world) {
   int64_t prompt = options.given("prompt-tokens") ? options.prompt_tokens : 16;
-  bench_engine("decode", {true, options.batch, prompt, options.steps}, options, world);
+  std::vector<StepLoad> loads;
+  for (int64_t sequences : options.batches) loads.push_back({true, sequences, prompt, options.steps});
+  bench_engine("decode", loads, options, world);
 }
 
 void bench_prefill(const Options& options, Communicator& world) {
   if (options.prompt_tokens < 2)
     fail(ExitCode::usage, "a prompt of one token is decoding, not prefill; raise --prompt-tokens");
-  bench_engine("prefill", {false, 1, options.prompt_tokens, 0}, options, world);
+  const StepLoad load{false, 1, options.prompt_tokens, 0};
+  bench_engine("prefill", {&load, 1}, options, world);
 }
 
 }  // namespace trireme

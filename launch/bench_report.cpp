@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "launch/build_commit.h"
 
@@ -28,6 +29,7 @@ void print_figure(const Figure& figure, const Options& options) {
     line["version"] = TRIREME_VERSION;
     line["commit"] = kBuildCommit;
     fmt::print("{}\n", line.dump());
+    std::fflush(stdout);
     return;
   }
   std::string text = fmt::format("{:<12} {:.4g} {} (median of {}, {:.4g} to {:.4g})", figure.name,
@@ -37,6 +39,7 @@ void print_figure(const Figure& figure, const Options& options) {
   for (auto& [key, value] : figure.about.items())
     text += fmt::format("; {} {}", key, value.is_string() ? value.get<std::string>() : value.dump());
   fmt::print("{}\n", text);
+  std::fflush(stdout);
 }
 
 }  // namespace trireme

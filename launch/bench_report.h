@@ -22,7 +22,7 @@ struct Figure {
 };
 
 double median(std::vector<double> values);
-// A line for people, or with --json one JSON object.
+// A line for people, or with --json one JSON object; whoever ends this program has it.
 void print_figure(const Figure& figure, const Options& options);
 
 }  // namespace trireme

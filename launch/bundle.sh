@@ -84,4 +84,5 @@ done
 tar -C "$work" -czf "$folder.tar.gz" "$(basename "$target")"
 rm -rf "$target" "$target.tar.gz"
 mv "$folder" "$folder.tar.gz" "$(dirname "$target")"
-say "$target: $(du -sm "$target" | cut -f1) MB; $target.tar.gz: $(du -sm "$target.tar.gz" | cut -f1) MB"
+say "$target: $(du -sm "$target" | cut -f1) MB; to carry elsewhere: $target.tar.gz, $(du -sm "$target.tar.gz" | cut -f1) MB"
+if [ ${#tests[@]} -gt 0 ]; then say "there: tar -xzf ${target##*/}.tar.gz, then tests/gpu.sh ${target##*/} and bench/gpu.sh ${target##*/} of this checkout"; fi

@@ -18,6 +18,8 @@ struct Environment {
   std::optional<std::string> find(const std::string& name) const;
   // Of CUDA toolkits and Python environments that the user has chosen: where NVIDIA's libraries may lie.
   std::vector<std::string> library_prefixes() const;
+  // Whether kernels may begin early: TRIREME_TEST_EARLY_START=off is for finding a fault (docs/cuda.md).
+  bool early_start() const { return value("TRIREME_TEST_EARLY_START") != "off"; }
   std::string value(const std::string& name) const { return find(name).value_or(""); }  // "" when unset
 };
 

@@ -86,7 +86,7 @@ const OptionSpec kTable[] = {
 
   {"bench", "calibrate", 0, "", "", kBench, &Options::calibrate, "measure this host's CPUs for plan and run, in place of a benchmark: a minute"},
   {"bench", "prompt-tokens", 0, "N", "512", kBench, &Options::prompt_tokens, "length of every prompt (decode: 16 unless given)", 1, 1 << 20},
-  {"bench", "batch", 0, "N", "1", kBench, &Options::batch, "sequences that decode together", 1, 65536},
+  {"bench", "batch", 0, "N,N,...", "1", kBench, &Options::batches, "sequences that decode together; several numbers: a figure for each, the weights loaded once", 1, 65536},
   {"bench", "steps", 0, "N", "64", kBench, &Options::steps, "decode steps of one sample", 1, 1 << 20},
   {"bench", "repeats", 0, "N", "5", kBench, &Options::repeats, "samples, after one to warm up", 1, 10000},
   {"bench", "bytes", 0, "N", "16384", kBench, &Options::bytes, "bytes of each rank's message", 4, 1 << 30},

@@ -59,11 +59,13 @@ struct Options {
 
   std::string model_config, machine, precision, kv_type, objective, engine_profile;  // plan
   int64_t context = 0, input_len = 0, output_len = 0;                                // plan: tokens, 0: auto
+  int64_t batch = 0;                                                                 // plan: sequences, 0: auto
   double rate = 0, slo_ttft = 0, slo_tpot = 0, gpu_hour = 0;                         // plan: 0: not asked
 
-  int64_t prompt_tokens = 0, batch = 0, steps = 0, repeats = 0, bytes = 0;  // bench; batch: plan too
-  std::string against, against_numerics;  // bench quality: the reference; "" is the model's own
-  int64_t window = 0, unscored = -1;      // bench quality: tokens; -1: auto
+  int64_t prompt_tokens = 0, steps = 0, repeats = 0, bytes = 0;  // bench
+  std::vector<int64_t> batches;                                  // bench
+  std::string against, against_numerics;                         // bench quality: the reference; "" is the model's own
+  int64_t window = 0, unscored = -1;                             // bench quality: tokens; -1: auto
   bool json = false;
 
   int64_t kv_blocks = 0, preempt_every = 0;  // test hooks, 0: off

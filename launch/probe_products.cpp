@@ -16,10 +16,10 @@ constexpr size_t kPatternBytes = size_t{1} << 20;  // drawn by one core of the h
 
 }  // namespace
 
-void fill_with_numbers(Device& device, Buffer& memory, uint32_t mask) {
+void fill_with_numbers(Device& device, Buffer& memory) {
   Buffer host(std::min(memory.bytes(), kPatternBytes), "numbers");
   std::mt19937 random(1);
-  for (uint32_t& word : host.span<uint32_t>()) word = static_cast<uint32_t>(random()) & mask;
+  for (uint32_t& word : host.span<uint32_t>()) word = word_of_numbers(static_cast<uint32_t>(random()));
   const Buffer pattern = device.upload(std::move(host), "numbers");
   device.copy(memory.data(), pattern.data(), pattern.bytes());
   for (size_t filled = pattern.bytes(); filled < memory.bytes(); filled *= 2)

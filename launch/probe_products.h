@@ -7,10 +7,12 @@
 
 namespace trireme {
 
-// Numbers without pattern, for zeros cost a GPU less power, and so less time. mask: bits that a word may have, so that
-// all of its parts are finite numbers of the form they stand for. Repeats every MiB.
-inline constexpr uint32_t kFiniteWords = 0x3f7e3f7e;  // FP32, FP16, BF16 and E4M3, all positive
-void fill_with_numbers(Device& device, Buffer& memory, uint32_t mask = kFiniteWords);
+// A word of numbers, whichever of FP32, FP16, BF16 and E4M3 it stands for: finite, of both signs, some powers of two
+// about 1 (in BF16 from 2^-7 to 2). random: any bits.
+constexpr uint32_t word_of_numbers(uint32_t random) { return (random & 0x83fe83fe) | 0x3c003c00; }
+// Such words all over the memory, for zeros and numbers alike cost a GPU less power, and so less time. Repeats every
+// MiB.
+void fill_with_numbers(Device& device, Buffer& memory);
 
 // 10^9 operations/s of a product of 8192 rows, columns and outputs in BF16 by a device's library: what it can reach,
 // the best of a few. fast: CudaDevice::fast_kernels(). Takes 512 MiB of the device for the time.

@@ -3,15 +3,17 @@
 # one CPU rank, byte by byte. A GPU's tensor cores add BF16 in an order of their own: there kernels are held near the reference,
 # and runs against one rank on the GPU without graphs. With two GPUs and NCCL: the same runs with bytes between GPUs moved by it.
 #   tests/gpu.sh             builds what is missing and runs it here
-#   tests/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made, on a machine with nothing else
+#   tests/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made (its .tar.gz, unpacked), on a machine with nothing else
 #   tests/gpu.sh --emulated  the same on a GPU that does not exist (docs/cuda.md): shows that this script works
 # And `fast`, where there is cuBLASLt, and the kernels' small cases under compute-sanitizer, where that is. What tells most comes first: eight
-# minutes at most for all of it but a build, and what is past them is skipped by name.
-# TRIREME_TEST_MODEL: a real model to run, too. The last line: N passed, N failed, N skipped. Without a GPU it says why it skips.
+# minutes at most for all of it but a build, and what is past them is skipped by name. Warnings of runs are printed, and a driver that refuses CUDA
+# graphs is a failure. The first runs that fail are run again without graphs, then without the early start of kernels alone, to say which of them it is.
+# TRIREME_TEST_MODEL: a real model to run, too. PYTHON: one that has NVIDIA's libraries (default python3). The last line: N passed, N failed, N skipped.
+# Without a GPU it says why it skips.
 set -uo pipefail
 checkout="$(dirname "${BASH_SOURCE[0]}")/.."
 passed=0 failed=0 skipped=0 emulated=no nccl=auto
-all_s=475 kernels_s=150 run_s=60
+all_s=475 kernels_s=150 run_s=60 sanitizer_s=60 deadline=(--deadline-s 25)
 case "${1:-}" in
   "" | --emulated)
     cd "$checkout"
@@ -19,7 +21,7 @@ case "${1:-}" in
     trireme=build/trireme maker=build/tests/testkit/make_tiny_model mpirun=mpirun
     if [ "${1:-}" = --emulated ]; then
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-      emulated=yes all_s=7200 kernels_s=1200 run_s=600
+      emulated=yes all_s=7200 kernels_s=1200 run_s=600 deadline=()
       fake=tests/testkit/cublaslt/libcublasLt.so.13 kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
       nccl=build/tests/testkit/nccl/libnccl.so.2
     else
@@ -39,9 +41,9 @@ end=$((SECONDS + all_s))
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 if [ "$emulated" = yes ]; then export TRIREME_EMULATED_GPUS=4; fi
-# PyTorch's environment has NVIDIA's libraries, whether or not it was activated.
-if [ -z "${VIRTUAL_ENV:-}" ]; then
-  environment="$(python3 -c 'import sys; print(sys.prefix if sys.prefix != sys.base_prefix else "")' 2> /dev/null)"
+# PyTorch's Python has NVIDIA's libraries, whether or not its environment was activated.
+if [ -z "${VIRTUAL_ENV:-}" ] || [ -n "${PYTHON:-}" ]; then
+  environment="$("${PYTHON:-python3}" -c 'import sys; print(sys.prefix if sys.prefix not in ("/usr", "/usr/local") else "")' 2> /dev/null)"
   if [ -n "$environment" ]; then export VIRTUAL_ENV="$environment"; fi
 fi
 # A GPU that nobody has open may be set up anew for each program, which takes seconds.
@@ -94,10 +96,39 @@ rows() {
   done
 }
 
+# on_gpu_of NAME MODEL TP PP DP [options]: a run of the rows, whose results are gpu.jsonl, and what it says `said`.
+on_gpu_of() {
+  local name="$1" model="$2" tp="$3" pp="$4" dp="$5" ranks=$(($3 * $4 * $5)) launcher=()
+  shift 5
+  if [ "$ranks" -gt 1 ]; then launcher=("$mpirun" -n "$ranks"); fi
+  limited "$run_s" "${launcher[@]}" "$on_gpu" run "$work/$name.jsonl" -m "$model" -o "$work/gpu.jsonl" --device cuda --nccl "$nccl" --tp "$tp" --pp "$pp" --dp "$dp" \
+    "${deadline[@]}" "$@" 2> "$work/said"
+}
+
+# tell: what a run said, each line once.
+tell() { awk '!seen[$0]++ { print "    said: " $0 }' "$work/said" | tail -n 8; }
+
+# blame WHAT EXPECTED NAME MODEL TP PP DP [options]: which of the two it is, of the first runs that fail: others would say the same.
+blames=4
+blame() {
+  local what="$1" expected="$2" without
+  shift 2
+  if [ "$blames" = 0 ] || [ $((SECONDS + 2 * run_s)) -gt "$end" ]; then return; fi
+  blames=$((blames - 1))
+  equal() { on_gpu_of "$@" && cmp -s "$expected" "$work/gpu.jsonl"; }
+  if equal "$@" --cuda-graphs off; then
+    without="graphs: it is they"
+    if TRIREME_TEST_EARLY_START=off equal "$@"; then without="the early start of kernels: it is that"; fi
+    echo "    equal without $without"
+  else
+    echo "    nor is it without graphs and early start ($what)"
+  fi
+}
+
 # same NAME MODEL VOCABULARY NUMERICS LAYOUT...: on the GPU in layouts ("TP PP DP") that share it.
 same() {
-  local name="$1" model="$2" numerics="$4" layout what ranks launcher code expected="$work/$1.$4.jsonl" reference=()
-  local options=(--numerics "$4" --tokens --digest --logprobs 2 --prompt-logprobs 1 --log-level error --restart --max-seqs 16)
+  local name="$1" model="$2" numerics="$4" layout what code expected="$work/$1.$4.jsonl" reference=()
+  local options=(--numerics "$4" --tokens --digest --logprobs 2 --prompt-logprobs 1 --restart --max-seqs 16 --max-step-tokens 512)
   rows "$3" > "$work/$name.jsonl"
   shift 4
   # Emulated: one GPU that ranks share, or one for each, which wait for each other.
@@ -111,79 +142,96 @@ same() {
     if over "$what"; then continue; fi
     if [ ! -f "$expected" ]; then
       code=0
-      limited "$run_s" "$on_gpu" run "$work/$name.jsonl" -m "$model" -o "$work/reference.jsonl" "${options[@]}" "${reference[@]}" || code=$?
+      limited "$run_s" "$on_gpu" run "$work/$name.jsonl" -m "$model" -o "$work/reference.jsonl" "${options[@]}" "${reference[@]}" --log-level error || code=$?
       if [ "$code" != 0 ]; then broken "$name $numerics, the reference" "$code" "$run_s"; return; fi
       mv "$work/reference.jsonl" "$expected"
     fi
-    ranks=$((tp * pp * dp)) launcher=() code=0
-    if [ "$ranks" -gt 1 ]; then launcher=("$mpirun" -n "$ranks"); fi
-    limited "$run_s" "${launcher[@]}" "$on_gpu" run "$work/$name.jsonl" -m "$model" -o "$work/gpu.jsonl" "${options[@]}" --device cuda --nccl "$nccl" \
-      --tp "$tp" --pp "$pp" --dp "$dp" || code=$?
+    code=0
+    on_gpu_of "$name" "$model" "$tp" "$pp" "$dp" "${options[@]}" --log-level warn || code=$?
     if [ "$code" != 0 ]; then
       broken "$what" "$code" "$run_s"
-    elif cmp "$expected" "$work/gpu.jsonl"; then
-      passed=$((passed + 1))
-      echo "equal $what"
-    else
+    elif ! cmp "$expected" "$work/gpu.jsonl"; then
+      code=1
       failed=$((failed + 1))
       echo "DIFFERS $what"
+    elif grep -q "CUDA graphs" "$work/said"; then
+      failed=$((failed + 1))
+      echo "FAILED $what: equal, but without graphs"
+    else
+      passed=$((passed + 1))
+      echo "equal $what"
     fi
+    tell
+    if [ "$code" != 0 ]; then blame "$what" "$expected" "$name" "$model" "$tp" "$pp" "$dp" "${options[@]}" --log-level error; fi
   done
 }
 
 # fast NAME MODEL VOCABULARY: no bits are promised, so that all rows must come, and how many have standard's tokens is told.
 fast() {
-  local layout what ranks launcher code=0
+  local layout what code=0
   rows "$3" > "$work/$1.jsonl"
-  local options=(--tokens --log-level warn --restart --device cuda --max-seqs 16)
+  local options=(--tokens --log-level warn --restart --max-seqs 16 --max-step-tokens 512)
   if over "$1 fast"; then return; fi
-  limited "$run_s" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" || code=$?
-  if [ "$code" != 0 ]; then broken "$1 fast, standard beside it" "$code" "$run_s"; return; fi
+  on_gpu_of "$1" "$2" 1 1 1 "${options[@]}" || code=$?
+  if [ "$code" != 0 ]; then tell; broken "$1 fast, standard beside it" "$code" "$run_s"; return; fi
+  mv "$work/gpu.jsonl" "$work/reference.jsonl"
   for layout in "1 1" "2 1" "3 1" "1 2"; do
     read -r tp pp <<< "$layout"
     what="$1 fast tp $tp, pp $pp"
     if over "$what"; then continue; fi
-    ranks=$((tp * pp)) launcher=() code=0
-    if [ "$ranks" -gt 1 ]; then launcher=("$mpirun" -n "$ranks"); fi
-    limited "$run_s" "${launcher[@]}" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/gpu.jsonl" "${options[@]}" --numerics fast --tp "$tp" --pp "$pp" \
-      2> "$work/said" || code=$?
+    code=0
+    on_gpu_of "$1" "$2" "$tp" "$pp" 1 "${options[@]}" --numerics fast || code=$?
     if [ "$code" != 0 ]; then
-      cat "$work/said"
       broken "$what" "$code" "$run_s"
     elif [ "$(wc -l < "$work/gpu.jsonl")" != "$(wc -l < "$work/reference.jsonl")" ] || grep -q '"error"' "$work/gpu.jsonl"; then
-      cat "$work/said"
       failed=$((failed + 1))
       echo "FAILED $what: not all rows"
     elif grep -q "needs cuBLASLt" "$work/said"; then
       skipped=$((skipped + 1))
-      echo "skipped $what: $(tail -n 1 "$work/said")"
+      echo "skipped $what"
+    elif grep -q "CUDA graphs" "$work/said"; then
+      failed=$((failed + 1))
+      echo "FAILED $what: without graphs"
     else
       passed=$((passed + 1))
       echo "ran, $(paste -d '\n' "$work/reference.jsonl" "$work/gpu.jsonl" | uniq -d | wc -l) of $(wc -l < "$work/gpu.jsonl") rows as standard: $what"
     fi
+    tell
   done
 }
 
 # sanitized TOOL: the kernels' cases, but for the large ones.
+sanitizer="$(PATH="$PATH:/usr/local/cuda/bin" command -v compute-sanitizer)"
 sanitized() {
-  local left=$((end - SECONDS)) code=0
-  left=$((left < 120 ? left : 120))
-  if ! command -v compute-sanitizer > /dev/null || [ "$emulated" = yes ]; then
-    skipped=$((skipped + 1))
-    echo "skipped: kernels under $1: $([ "$emulated" = yes ] && echo "this GPU does not exist" || echo "no compute-sanitizer")"
-    return
-  fi
-  if [ "$left" -ge 20 ]; then
-    limited "$left" compute-sanitizer --tool "$1" --target-processes all --error-exitcode 99 \
-      "$kernels" "--test-case-exclude=*every level and part count*,*odd sizes*,*in proportion*" > "$work/log" 2>&1 || code=$?
+  local left=$((end - SECONDS)) code=0 why=""
+  left=$((left < sanitizer_s ? left : sanitizer_s))
+  if [ "$emulated" = yes ]; then
+    why="this GPU does not exist"
+  elif [ -z "$sanitizer" ]; then
+    why="no compute-sanitizer"
+  elif [ "$left" -lt 20 ]; then
+    why="the time is over"
   else
-    code=124
+    limited "$left" "$sanitizer" --tool "$1" --target-processes all --error-exitcode 99 \
+      "$kernels" "--test-case-exclude=*every level and part count*,*odd sizes*,*in proportion*" > "$work/log" 2>&1 || code=$?
+    if grep -qi "device not supported" "$work/log"; then
+      why="$(grep -im 1 "device not supported" "$work/log")"
+    elif [ "$code" = 124 ] && ! grep -qE '^=+ +(Invalid|Uninitialized|Error:|Barrier error|Program hit)' "$work/log"; then
+      why="not done in $left s, nothing found so far"
+    fi
   fi
-  case "$code" in
-    0) passed=$((passed + 1)); echo "clean under $1" ;;
-    124) skipped=$((skipped + 1)); echo "skipped: kernels under $1: the time is over; so far: $(tail -n 1 "$work/log")" ;;
-    *) failed=$((failed + 1)); tail -n 40 "$work/log"; echo "FAILED under $1 (exit code $code)" ;;
-  esac
+  if [ -n "$why" ]; then
+    skipped=$((skipped + 1))
+    echo "skipped: kernels under $1: $why"
+  elif [ "$code" = 0 ]; then
+    passed=$((passed + 1))
+    echo "clean under $1"
+  else
+    failed=$((failed + 1))
+    grep '^===' "$work/log" | head -n 40
+    tail -n 5 "$work/log"
+    echo "FAILED under $1 (exit code $code)"
+  fi
 }
 
 # by_nccl NAME MODEL VOCABULARY: stages, and groups of ranks that do not see each other's GPUs, each rank on its own.
@@ -191,7 +239,7 @@ by_nccl() {
   local alone='CUDA_VISIBLE_DEVICES=$OMPI_COMM_WORLD_LOCAL_RANK exec "$0" "$@"' layout what ranks code=0
   if [ $emulated = yes ]; then alone='TRIREME_EMULATED_GPU_ALONE=1 exec "$0" "$@"'; fi
   rows "$3" > "$work/$1.jsonl"
-  local options=(--tokens --digest --logprobs 2 --prompt-logprobs 1 --restart --max-seqs 16)
+  local options=(--tokens --digest --logprobs 2 --prompt-logprobs 1 --restart --max-seqs 16 --max-step-tokens 512)
   if over "$1 by NCCL"; then return; fi
   limited "$run_s" "$trireme" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" --log-level error || code=$?
   if [ "$code" != 0 ]; then broken "$1 by NCCL, the reference" "$code" "$run_s"; return; fi
@@ -238,6 +286,7 @@ each() {
 }
 
 each standard "1 1 1"
+sanitized memcheck
 fast bf16 "${models[bf16]}" 259
 doctor="$(limited "$run_s" "$on_gpu" doctor --nccl "$nccl")"
 gpus=$([ $emulated = yes ] && echo 4 || sed -nE 's/.*rank 0 .*GPUs ([0-9,]+)$/\1/p' <<< "$doctor" | tr , '\n' | grep -c .)
@@ -262,6 +311,7 @@ if [ $emulated = yes ]; then  # where FP8 has a definition of its own, and many 
     for type in fp8 bf16; do same "$type-sm_90" "${models[$type]}" 259 $numerics "1 1 1" "${shared[@]}"; done
   done
 fi
-for tool in memcheck racecheck synccheck; do sanitized "$tool"; done
+sanitizer_s=120
+for tool in racecheck synccheck; do sanitized "$tool"; done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -61,6 +61,11 @@ if ! build build; then
   exit 1
 fi
 stage "unit tests" 900 tests/programs.py build
+if grep -q '^build bench/gpu_kernels:' build/build.ninja; then  # with nvcc; what bench/gpu.sh runs on a GPU is in no other target
+  build_benchmarks() { BUILD_TARGETS="bench/gpu_kernels bench/gpu_products" build build; }
+  export -f build_benchmarks build die
+  stage "GPU benchmarks are built" 300 bash -c build_benchmarks
+fi
 stage "rows" 300 tests/inputs/rows.py build/trireme
 stage "forms" 300 tests/inputs/forms.py build/trireme
 stage "batch requests" 300 tests/inputs/batch.py build/trireme

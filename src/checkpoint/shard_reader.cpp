@@ -43,8 +43,8 @@ std::vector<Checkpoint::Request> in_pieces(const std::vector<Checkpoint::Request
 
 ShardReader::ShardReader(const InputFile& file, std::vector<Checkpoint::Request> requests) : file_(file) {
   for (const Checkpoint::Request& r : requests)
-    must(r.tensor && r.units.begin >= 0 && r.units.begin < r.units.end && r.units.end <= r.tensor->units,
-         "a request asks for units that its tensor has");
+    must(r.tensor && r.units.begin >= 0 && r.units.begin < r.units.end && r.units.end <= r.tensor->units && r.rows == 0,
+         "a request asks for units that its tensor has, whole");
   requests_ = in_pieces(requests);
   plan();
   gaps_ = Buffer(kReaders * kMaxGap, "staging of weights");

@@ -60,7 +60,12 @@ class WeightSource {
         consume;
     // Called by the thread that reads, when all up to here are consumed and nothing after it is begun. May be empty.
     std::function<void()> after;
+    // Rows of the one unit that is asked for, as if it had no others; none: all. Where gives_rows().
+    int64_t first_row = 0, rows = 0;
   };
+  // Whether a unit's rows can be asked for in strips, so that several threads share it: not where it has one checksum.
+  // A strip's bytes begin at a multiple of eight from the unit's.
+  virtual bool gives_rows() const { return false; }
   struct ReadStats {
     uint64_t bytes = 0;
     double seconds = 0;

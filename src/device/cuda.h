@@ -47,9 +47,10 @@ class CudaDevice : public Device {
 
   // gpu: from 0 on, of those that the process sees. wait: how long synchronize() may wait for the GPU, and how long any
   // call of the driver may take; then `end` ends the job, as Watchdog has it. graphs: whether repeat() makes CUDA
-  // graphs, and kernels begin early (Launch::early). Throws Error(configuration) when the GPU cannot be used.
+  // graphs; early: whether with them kernels begin early (Launch::early). Throws Error(configuration) when the GPU
+  // cannot be used.
   static std::unique_ptr<CudaDevice> open(int gpu, std::chrono::milliseconds wait, bool graphs = true,
-                                          Watchdog::End end = Watchdog::end_here);
+                                          Watchdog::End end = Watchdog::end_here, bool early = true);
 
   virtual const Kernels& kernels() const = 0;
   // Those of `fast`: kernels(), but BF16 rows are multiplied by cuBLASLt, in a workspace that stays allocated. Null:

@@ -62,7 +62,8 @@ std::string text_of(const cudaUUID_t& uuid) {
 
 class OneStream final : public CudaDevice {
  public:
-  OneStream(int gpu, const cudaDeviceProp& properties, std::chrono::milliseconds wait, bool graphs, Watchdog::End end)
+  OneStream(int gpu, const cudaDeviceProp& properties, std::chrono::milliseconds wait, bool graphs, Watchdog::End end,
+            bool early)
       : wait_(wait), driver_(name_of(gpu, properties), wait, std::move(end)), most_graphs_(graphs ? kMostGraphs : 0) {
     std::copy_n(properties.uuid.bytes, device_.size(), device_.begin());
     uuid_ = text_of(properties.uuid);
@@ -78,7 +79,7 @@ class OneStream final : public CudaDevice {
            name());
     driver_.check(opened, "to be opened");
     driver_.ask("a stream", [&] { return cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); });
-    begins_early_ = graphs && properties.major >= kEarlyArchitecture;
+    begins_early_ = graphs && early && properties.major >= kEarlyArchitecture;
     line_.stream = stream_;
     workspace_ = allocate(kWorkspaceBytes, "sums that blocks share");
     line_.workspace = workspace_.data();
@@ -367,13 +368,14 @@ class OneStream final : public CudaDevice {
 
 }  // namespace
 
-std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::milliseconds wait, bool graphs, Watchdog::End end) {
+std::unique_ptr<CudaDevice> CudaDevice::open(int gpu, std::chrono::milliseconds wait, bool graphs, Watchdog::End end,
+                                             bool early) {
   if (const CudaProbe probe = probe_cuda(); gpu >= probe.gpus)
     fail(ExitCode::configuration, "--device cuda: {}", probe.missing);
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, gpu); error != cudaSuccess)
     fail(ExitCode::internal, "GPU {}, asked for its properties: {}", gpu, cudaGetErrorString(error));
-  return std::make_unique<OneStream>(gpu, properties, wait, graphs, std::move(end));
+  return std::make_unique<OneStream>(gpu, properties, wait, graphs, std::move(end), early);
 }
 
 }  // namespace trireme

@@ -8,7 +8,7 @@ CudaProbe probe_cuda() { return {0, "this build has no CUDA backend; leave --dev
 
 std::string cuda_build() { return "none"; }
 
-std::unique_ptr<CudaDevice> CudaDevice::open(int, std::chrono::milliseconds, bool, Watchdog::End) {
+std::unique_ptr<CudaDevice> CudaDevice::open(int, std::chrono::milliseconds, bool, Watchdog::End, bool) {
   fail(ExitCode::configuration, "--device cuda: {}", probe_cuda().missing);
 }
 

@@ -32,6 +32,7 @@ class KvCache {
   }
   int64_t blocks() const { return blocks_; }
   size_t bytes() const { return memory_.bytes(); }
+  Buffer& memory() { return memory_; }
 
  private:
   Buffer memory_;

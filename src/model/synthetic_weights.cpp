@@ -66,6 +66,20 @@ void fill(std::span<std::byte> bytes, uint64_t seed, Pattern pattern) {
   std::memcpy(bytes.data() + words * sizeof last, &last, bytes.size() % sizeof last);
 }
 
+// What a request asks for of each of its units: bytes of a part.
+struct Strip {
+  size_t begin, bytes;
+};
+Strip strip_of(const WeightSource::Request& r, int part) {
+  const TensorInfo& t = *r.tensor;
+  if (r.rows == 0) return {0, t.parts[part].unit_bytes};
+  must(r.units.size() == 1 && r.first_row >= 0 && r.first_row + r.rows <= t.unit_rows, "a strip is of one unit");
+  const uint64_t row = t.parts[part].unit_bytes / static_cast<uint64_t>(t.unit_rows);
+  const Strip strip{static_cast<uint64_t>(r.first_row) * row, static_cast<uint64_t>(r.rows) * row};
+  must(strip.begin % sizeof(uint64_t) == 0, "a strip begins at a word");
+  return strip;
+}
+
 int run_units(const TensorInfo& t) {
   return static_cast<int>(std::max<uint64_t>(1, kRunBytes / t.parts[0].unit_bytes));
 }
@@ -75,7 +89,7 @@ size_t staging_bytes(std::span<const WeightSource::Request> requests) {
   size_t most = 0;
   for (const WeightSource::Request& r : requests) {
     size_t unit = 0;
-    for (const TensorInfo::Part& part : r.tensor->parts) unit += part.unit_bytes;
+    for (int part = 0; part < 3; part++) unit += strip_of(r, part).bytes;
     most = std::max(most, unit * static_cast<size_t>(std::min(run_units(*r.tensor), r.units.size())));
   }
   return most;
@@ -90,12 +104,12 @@ void make(const WeightSource::Request& request, std::byte* staging) {
     std::span<const std::byte> made[3];
     std::byte* next = staging;
     for (int part = 0; part < 3; part++) {
-      const size_t unit = t.parts[part].unit_bytes;
-      made[part] = {next, unit * static_cast<size_t>(run.size())};
-      for (int u = run.begin; u < run.end; u++, next += unit) {
+      const Strip strip = strip_of(request, part);
+      made[part] = {next, strip.bytes * static_cast<size_t>(run.size())};
+      for (int u = run.begin; u < run.end; u++, next += strip.bytes) {
         // The high bits keep the words of units and parts apart: no unit has 2^40.
         const uint64_t seed = name + (static_cast<uint64_t>(u * 3 + part) << 40);
-        fill({next, unit}, seed, pattern_of(t, part));
+        fill({next, strip.bytes}, seed + strip.begin / sizeof(uint64_t), pattern_of(t, part));
       }
     }
     request.consume(run, made[0], made[1], made[2]);
@@ -139,8 +153,7 @@ WeightSource::ReadStats SyntheticWeights::read(std::vector<Request> requests) co
   }
   uint64_t bytes = 0;
   for (const Request& r : requests)
-    for (const TensorInfo::Part& part : r.tensor->parts)
-      bytes += part.unit_bytes * static_cast<uint64_t>(r.units.size());
+    for (int part = 0; part < 3; part++) bytes += strip_of(r, part).bytes * static_cast<uint64_t>(r.units.size());
   return {bytes, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
 }
 

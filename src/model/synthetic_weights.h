@@ -25,8 +25,9 @@ class SyntheticWeights final : public WeightSource {
   std::span<const TensorInfo> tensors() const override { return tensors_; }
   const TensorInfo* find_tensor(std::string_view name) const override;
   // By all CPUs of the process, each of which takes whole requests: their consumers must not touch the same bytes.
-  // Holds for each CPU about 1 MiB of staging memory, or a unit where that is larger.
+  // Holds for each CPU about 1 MiB of staging memory, or what is asked for of a unit where that is larger.
   ReadStats read(std::vector<Request> requests) const override;
+  bool gives_rows() const override { return true; }
 
  private:
   std::string path_, digest_;

@@ -10,6 +10,8 @@ namespace {
 using Source = WeightMatrix::Source;
 
 constexpr uint64_t kRequest = uint64_t{2} << 20;  // bytes: many of a half, for sources that serve several at once
+constexpr uint64_t kStrip = uint64_t{1} << 20;    // bytes of a unit, about, where it is asked for in strips
+constexpr int64_t kStripRows = 64;                // a multiple: panels as a rule, and words of every part, begin there
 
 bool by_columns(const WeightMatrix& m) { return m.sources.front().tensor->axis == UnitAxis::columns; }
 
@@ -102,6 +104,15 @@ StoredBlock stored_block(const TensorInfo& t, int unit, int index, const std::sp
           data(2)};
 }
 
+uint64_t unit_bytes(const TensorInfo& t) {
+  return t.parts[0].unit_bytes + t.parts[1].unit_bytes + t.parts[2].unit_bytes;
+}
+uint64_t bytes_of(const Source& s) { return unit_bytes(*s.tensor) * static_cast<uint64_t>(s.units.size()); }
+// One unit, of several strips.
+bool is_large(const Source& s) {
+  return s.units.size() == 1 && bytes_of(s) > kStrip && stored_block(*s.tensor, s.units.begin, 0, {}).rows > kStripRows;
+}
+
 // Packs a source's units as they come: into `w`, its first value at [n, k].
 WeightSource::Request request_of(const Source& s, const PackedView& w, int64_t n, int64_t k) {
   const TensorInfo& t = *s.tensor;
@@ -116,24 +127,46 @@ WeightSource::Request request_of(const Source& s, const PackedView& w, int64_t n
   return {&t, s.units, pack, {}};
 }
 
+// The same of a large unit, in strips.
+void add_strips(const Source& s, const PackedView& w, int64_t n, int64_t k,
+                std::vector<WeightSource::Request>& requests) {
+  const TensorInfo& t = *s.tensor;
+  const int unit = s.units.begin;
+  const int64_t rows = stored_block(t, unit, 0, {}).rows, row_bytes = static_cast<int64_t>(unit_bytes(t)) / t.unit_rows,
+                strip = std::max<int64_t>(1, static_cast<int64_t>(kStrip) / row_bytes / kStripRows) * kStripRows;
+  for (int64_t row = 0; row < rows; row += strip) {
+    const int64_t count = std::min(strip, rows - row);
+    auto pack = [&t, w, n, k, unit, row, count](UnitRange, auto values, auto scales, auto minimums) {
+      StoredBlock b = stored_block(t, unit, 0, {values, scales, minimums});
+      b.rows = count;
+      pack_block(b, w, n + row, k);
+    };
+    requests.push_back({&t, s.units, pack, {}, row, count});
+  }
+}
+
 uint64_t first_byte(const WeightSource::Request& r) { return WeightSource::first_byte(*r.tensor, r.units.begin); }
 uint64_t first_byte(const WeightMatrix& m) {
   return WeightSource::first_byte(*m.sources.front().tensor, m.sources.front().units.begin);
 }
 constexpr auto kInFileOrder = [](const auto& a, const auto& b) { return first_byte(a) < first_byte(b); };
 
-void add_requests(const Piece& p, std::vector<WeightSource::Request>& requests) {
+void add_requests(const Piece& p, bool by_strips, std::vector<WeightSource::Request>& requests) {
   for (size_t i = 0, next; i < p.chunks.size(); i = next) {
     Source units = p.chunks[i].units;
-    uint64_t bytes = 0;
-    for (next = i; next < p.chunks.size() && bytes < kRequest && p.chunks[next].units.tensor == units.tensor; next++) {
-      units.units.end = p.chunks[next].units.units.end;
-      for (const TensorInfo::Part& part : units.tensor->parts)
-        bytes += part.unit_bytes * static_cast<uint64_t>(p.chunks[next].units.units.size());
+    const int64_t begin = p.chunks[i].begin, n = by_columns(*p.matrix) ? 0 : begin - p.first_row(),
+                  k = by_columns(*p.matrix) ? begin - p.begin : 0;
+    next = i + 1;
+    if (by_strips && is_large(units)) {
+      add_strips(units, p.part, n, k, requests);
+      continue;
     }
-    const int64_t begin = p.chunks[i].begin;
-    requests.push_back(by_columns(*p.matrix) ? request_of(units, p.part, 0, begin - p.begin)
-                                             : request_of(units, p.part, begin - p.first_row(), 0));
+    uint64_t bytes = bytes_of(units);
+    for (; next < p.chunks.size() && bytes < kRequest && p.chunks[next].units.tensor == units.tensor; next++) {
+      units.units.end = p.chunks[next].units.units.end;
+      bytes += bytes_of(p.chunks[next].units);
+    }
+    requests.push_back(request_of(units, p.part, n, k));
   }
 }
 
@@ -172,7 +205,7 @@ void load_by_staging(const WeightSource& source, std::vector<WeightMatrix> matri
     for (Piece& p : turns[i]) {
       p.part.data = memory;
       memory += p.bytes();
-      add_requests(p, requests);
+      add_requests(p, source.gives_rows(), requests);
     }
     requests.back().after = [&turns, &device, i] {
       device.synchronize();  // the other half is copied

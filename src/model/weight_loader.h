@@ -23,7 +23,8 @@ struct WeightMatrix {
 // Reads the sources, each byte once and in the order of the file, and packs them into the matrices. On a device that
 // works in host memory they are packed where they belong. Else they pass through page-locked memory of kWeightStaging
 // bytes: half of it is filled with pieces, runs of units of a matrix, while the other is copied. It is more where a
-// unit as packed takes more than a half, for units have checksums: none is read in parts.
+// unit as packed takes more than a half, for units have checksums: none is read in parts. Where the source has none
+// (WeightSource::gives_rows), large units come in strips of rows, as many at once as the source has threads.
 constexpr size_t kWeightStaging = size_t{64} << 20;
 void load_weights(const WeightSource& source, std::vector<WeightMatrix> matrices, Device& device);
 

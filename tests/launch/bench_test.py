@@ -16,13 +16,18 @@ SMALL_CACHE = ["--max-seqs", "2", "--kv-gib", "0.01"]
 PARAMETERS = 134515008
 
 
-def figure(checks, tiny, name, words, ranks=1, program=None, **environment):
+def figures(checks, tiny, name, words, count, ranks=1, program=None, **environment):
+    """So many JSON lines of one program, or none."""
     launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
     done = subprocess.run([*launcher, program or tiny.trireme, "bench", *words, "--json", "--log-level", "warn"], capture_output=True, text=True,
                           timeout=170, env=tiny.environment(**environment), cwd=tiny.folder, check=False)
-    if not checks.check(f"{name} ends well with one figure", done.returncode == 0 and done.stdout.count("\n") == 1, done.stderr + done.stdout):
-        return {}
-    return json.loads(done.stdout)
+    if not checks.check(f"{name} ends well with {count} figures", done.returncode == 0 and done.stdout.count("\n") == count, done.stderr + done.stdout):
+        return []
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def figure(checks, tiny, name, words, ranks=1, program=None, **environment):
+    return next(iter(figures(checks, tiny, name, words, 1, ranks, program, **environment)), {})
 
 
 def check_shapes(checks, tiny):
@@ -37,6 +42,9 @@ def check_shapes(checks, tiny):
     checks.equal("cache bytes", bare.get("cache_bytes"), 30 * 2 * 3 * 64 * 2 * 2 * 17)
     one = figure(checks, tiny, "decode of one sequence", ["decode", *SHAPE, "--batch", "1"], ranks=2)
     checks.check("one sequence is a stage's at a time: two ranks share each layer", "tp 2, pp 1" in one.get("layout", ""), one)
+    several = figures(checks, tiny, "decode of several batches", ["decode", *SHAPE, "--batch", "2,1"], 2, ranks=2)
+    checks.equal("a figure for each, in their order", [seen["batch"] for seen in several], [2, 1])
+    checks.equal("in the layout of the largest", {seen["layout"] for seen in several}, {bare.get("layout")})
     prefill = figure(checks, tiny, "prefill", ["prefill", *SHAPE, "--prompt-tokens", "20"])
     checks.check("a CPU has a limit", prefill.get("limit", 0) > 0 and prefill.get("share", 0) > 0, prefill)
     checks.equal("nothing was written", os.listdir(tiny.folder), [])
@@ -48,12 +56,14 @@ def check_gpu(checks, tiny):
         checks.skip("bench on a GPU", "this build has no emulated GPU")
         return
     model = tiny.model("tiny")
-    decode = ["decode", "-m", model, "--device", "cuda", *SMALL_CACHE, "--batch", "2", "--prompt-tokens", "40", "--steps", "3", "--repeats", "1"]
+    decode = ["decode", "-m", model, "--device", "cuda", *SMALL_CACHE, "--prompt-tokens", "40", "--steps", "3", "--repeats", "1"]
     for ranks in (1, 2):
-        seen = figure(checks, tiny, f"decode on a GPU, {ranks} ranks", decode, ranks, program)
+        seen = figure(checks, tiny, f"decode on a GPU, {ranks} ranks", [*decode, "--batch", "2"], ranks, program)
         checks.check("its limit is measured", seen.get("limit", 0) > 0, seen)
         checks.check("ranks that share a GPU count it once", "of 1 GPU," in seen.get("limit_of", ""), seen)
         checks.check("the rate is one", seen.get("median", 0) > 0, seen)
+    several = figures(checks, tiny, "decode of several batches on a GPU", [*decode, "--batch", "1,2"], 2, program=program)
+    checks.equal("a figure for each", [seen["batch"] for seen in several], [1, 2])
     library = os.path.join(tiny.build, "tests", "testkit", "cublaslt")
     for acting in ("", "dead"):
         seen = figure(checks, tiny, "prefill on a GPU", ["prefill", "-m", model, "--device", "cuda", *SMALL_CACHE, "--prompt-tokens", "9", "--repeats", "1"],

@@ -57,6 +57,30 @@ TEST_CASE("whoever holds a unit holds the same bytes") {
   }
 }
 
+TEST_CASE("strips of a unit are its bytes") {
+  for (WeightChoice choice : {WeightChoice::bf16, WeightChoice::int4, WeightChoice::fp8}) {
+    const SyntheticWeights weights("small", small(), choice);
+    for (const char* name : {"embedding", "layers.1.mlp.gate", "layers.1.mlp.down"}) {
+      CAPTURE(name);
+      const TensorInfo& t = weights.get_tensor(name);
+      const auto whole = bytes_of(weights, t, {1, 2});
+      std::array<Bytes, 3> strips;
+      std::vector<WeightSource::Request> requests;
+      const int64_t cut[] = {0, 8, t.unit_rows - 8, t.unit_rows};
+      for (size_t i = 0; i < 3; i++) {
+        const auto keep = [&strips](UnitRange run, auto values, auto scales, auto minimums) {
+          CHECK(run == UnitRange{1, 2});
+          const std::span<const std::byte> made[] = {values, scales, minimums};
+          for (size_t p = 0; p < 3; p++) strips[p].insert(strips[p].end(), made[p].begin(), made[p].end());
+        };
+        requests.push_back({&t, {1, 2}, keep, [] {}, cut[i], cut[i + 1] - cut[i]});
+      }
+      weights.read(requests);
+      for (size_t p = 0; p < 3; p++) CHECK(strips[p] == whole[p]);
+    }
+  }
+}
+
 TEST_CASE("units and tensors differ; so do the digests of other shapes and formats") {
   const SyntheticWeights weights("small", small(), WeightChoice::bf16);
   const TensorInfo& q = weights.get_tensor("layers.0.attention.q");
