@@ -128,12 +128,8 @@ void Session::open_gpu(const Machine& machine) {
     const BoundedCall call("a GPU to be opened", std::max(wait, kOpeningGpu), world_.waiter().end(), ExitCode::stuck,
                            "its driver is stuck");
     const int gpus = std::max(1, probe_cuda().gpus);
-<<<<<<< HEAD
-    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on", world_.waiter().end());
-=======
-    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on", MpiSession::abort,
+    auto gpu = CudaDevice::open(index % gpus, wait, options_.cuda_graphs == "on", world_.waiter().end(),
                                 Environment::read().early_start());
->>>>>>> help-gpubench
     gpu_ = gpu.get();
     device_ = std::move(gpu);
   });
