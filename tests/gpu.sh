@@ -263,18 +263,19 @@ by_nccl() {
   done
 }
 
-# One of each form of weights.
+# One of each form of weights, and two with experts.
 names=() shared=("2 1 1" "1 2 1" "4 1 1" "1 1 2")
 declare -A models
-for type in bf16 fp8 q4_1 q8_0 q4_k_m f16; do
+for type in bf16 fp8 q4_1 q8_0 q4_k_m f16 experts_bf16 experts_q4_1; do
   shape=(--layers 3 --heads 9 --kv-heads 3 --head-dim 32 --hidden 288 --intermediate 416 --vocab 259)
   if [ "$type" = q4_k_m ]; then shape=(--layers 3 --heads 16 --kv-heads 1 --head-dim 16 --hidden 256 --intermediate 512 --vocab 261); fi
+  if [[ "$type" = experts_* ]]; then shape=(--layers 3 --heads 8 --kv-heads 2 --head-dim 32 --hidden 128 --intermediate 96 --experts 11 --experts-used 3 --vocab 259); fi
   models[$type]="$work/$type.gguf" code=0
   if [ "$type" = fp8 ]; then
     models[$type]="$work/fp8.h5"
     "$trireme" convert "${models[bf16]}" -o "${models[fp8]}" --dtype fp8 || code=$?
   else
-    "$maker" "${models[$type]}" "${shape[@]}" --type "$type" --seed 3 || code=$?
+    "$maker" "${models[$type]}" "${shape[@]}" --type "${type#experts_}" --seed 3 || code=$?
   fi
   if [ "$code" = 0 ]; then names+=("$type"); else broken "a model in $type" "$code" 0; fi
 done
