@@ -10,8 +10,8 @@ namespace trireme {
 
 // The shape of a well-known model: what its published config.json says, as far as it decides cost.
 struct ModelShape {
-  const char* name;        // "llama-3.1-8b", as users write it
-  const char* model_type;  // "llama"
+  const char* name;                        // "llama-3.1-8b", as users write it
+  const char* model_type;                  // "llama"
   int64_t hidden_size, intermediate_size;  // of an expert, where there are any
   int num_layers, num_heads, num_kv_heads, head_dim;
   int64_t vocab_size, max_positions;

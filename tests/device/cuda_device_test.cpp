@@ -116,7 +116,7 @@ TEST_CASE("on sm_90 kernels begin early, behind kernels only") {
   // The first time operations are done, then recorded, then replayed.
   CHECK(early_of(*CudaDevice::open(0, kWait)) == std::vector<int>{2, 0, 1, 1, 3, 1, 0});
   CHECK(early_of(*CudaDevice::open(0, kWait, false)) == std::vector<int>(7));
-  CHECK(early_of(*CudaDevice::open(0, kWait, true, std::_Exit, false)) == std::vector<int>(7));
+  CHECK(early_of(*CudaDevice::open(0, kWait, true, Watchdog::end_here, false)) == std::vector<int>(7));
   auto gpu = CudaDevice::open(0, kWait);
   setenv("TRIREME_EMULATED_GPU_NO_GRAPHS", "3", 1);
   CHECK(early_of(*gpu) == std::vector<int>{2, 0, 1, 1, 3, 3, 3});
