@@ -131,12 +131,19 @@ beside() {
   done
 }
 
+# until_s END COMMAND...: the time that is left, however often it is tried.
+until_s() {
+  local left=$(($1 - SECONDS))
+  shift
+  [ "$left" -ge 10 ] || return 124
+  limited "$left" "$@"
+}
 # table NAME SECONDS COMMAND...: what is printed line by line, as far as it comes.
 table() {
   local name="$1" seconds="$2" status=0
   shift 2
   if [ "$seconds" -lt 10 ]; then echo "no $name: the time is over"; return; fi
-  by_ways limited "$seconds" "$@" || status=$?
+  by_ways until_s "$((SECONDS + seconds))" "$@" || status=$?
   case "$status" in
     0 | 77) ;;
     124) echo "no more of $name: the time is over" ;;

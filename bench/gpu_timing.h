@@ -65,7 +65,7 @@ Timing time_of(CudaDevice& gpu, int64_t key, const Sampling& sampling, const Ope
 // The first GPU, as the program would open it by its environment (docs/cuda.md).
 inline std::unique_ptr<CudaDevice> open_to_measure(const Environment& environment) {
   constexpr std::chrono::seconds kWait{30};  // less than whoever calls us has
-  return CudaDevice::open(0, kWait, environment.value("TRIREME_CUDA_GRAPHS") != "off", std::_Exit,
+  return CudaDevice::open(0, kWait, environment.value("TRIREME_CUDA_GRAPHS") != "off", Watchdog::end_here,
                           environment.early_start());
 }
 

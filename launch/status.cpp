@@ -96,14 +96,22 @@ ordered_json object_in(const std::string& path) {
   return json.is_object() ? json : ordered_json();
 }
 
-// Rank 0 alone writes status.json, and may have been ended by another rank's fault before it could say so.
+// Rank 0 alone writes status.json, and may have been ended by another rank's fault before it could say so, or have said
+// what followed from it.
 void take_fault(ordered_json& status, const ordered_json& fault) {
-  if (status.value("state", ordered_json()) != "running" || !fault.is_object()) return;
+  const std::string state = value_text(status.value("state", ordered_json("")));
+  if ((state != "running" && state != "failed") || !fault.is_object()) return;
+  const std::string said = value_text(fault.value("message", ordered_json("")));
+  const std::string first = fmt::format("{} (rank {} on {})", said, value_text(fault.value("rank", ordered_json())),
+                                        value_text(fault.value("host", ordered_json(""))));
+  if (state == "failed") {
+    const std::string own = value_text(status.value("message", ordered_json("")));
+    if (own.find(said) == std::string::npos) status["message"] = fmt::format("{}; first: {}", own, first);
+    return;
+  }
   status["state"] = "failed";
   status["exit_code"] = fault.value("exit_code", ordered_json());
-  status["message"] =
-      fmt::format("{} (rank {} on {})", value_text(fault.value("message", ordered_json(""))),
-                  value_text(fault.value("rank", ordered_json())), value_text(fault.value("host", ordered_json(""))));
+  status["message"] = first;
   status["predicted_end"] = nullptr;
 }
 

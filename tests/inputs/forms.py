@@ -216,6 +216,9 @@ def check_status(checks, tiny, model):
     seen = json.loads(tiny.run(["status", tiny.path("silent"), "--json"]).stdout)
     checks.check("another rank's fault goes before a state that says running", (seen["state"], seen["exit_code"], seen["message"]) ==
                  ("failed", 71, "waited 5 s (rank 3 on n2)"), seen)
+    tiny.put("silent.run/status.json", '{"state": "failed", "exit_code": 71, "message": "waited 9 s"}')
+    seen = json.loads(tiny.run(["status", tiny.path("silent"), "--json"]).stdout)
+    checks.equal("and stands beside what rank 0 says came of it", seen["message"], "waited 9 s; first: waited 5 s (rank 3 on n2)")
     for state, fault in (("done", '{"exit_code": 71}'), ("running", "")):
         tiny.put("silent.run/status.json", json.dumps({"state": state, "exit_code": None}))
         tiny.put("silent.run/fault.json", fault)
