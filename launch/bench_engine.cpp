@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <chrono>
 #include <future>
 #include <optional>
@@ -23,12 +24,15 @@ namespace {
 
 // What one step reads and computes, by arithmetic on the model: the yardstick of decode and of prefill.
 struct Work {
-  double weight_bytes = 0;   // of all layers and the head, as stored: read once a step
+  // Of all layers and the head, as stored: read once a step. Of experts those that some row of a step chooses, if all
+  // are chosen alike.
+  double weight_bytes = 0;
   double cache_bytes = 0;    // keys and values that the sequences' rows see in the middle of decoding
-  double flops_per_row = 0;  // two for each weight of the layers
+  double flops_per_row = 0;  // two for each weight of the layers that a row uses
 };
 
-Work work_of(const Session& session, const StepLoad& load) {
+// rows: of a step.
+Work work_of(const Session& session, const StepLoad& load, int64_t rows) {
   Work work;
   const ModelConfig& c = session.config();
   const int64_t position = KvCache::block_bytes(c.num_kv_heads, c.head_dim, session.kv_type()) / kBlockTokens;
@@ -37,13 +41,16 @@ Work work_of(const Session& session, const StepLoad& load) {
     work.cache_bytes +=
         static_cast<double>(load.sequences * position * (window > 0 ? std::min(window, middle) : middle));
   bool tied = !session.source().find_tensor("head");
+  const double chosen = c.num_experts > 0 ? static_cast<double>(c.experts_per_token) / c.num_experts : 1;
   for (const TensorInfo& t : session.source().tensors()) {
+    const bool experts = c.num_experts > 0 && t.axis != UnitAxis::none && t.name.find(".mlp.") != std::string::npos;
     double bytes = 0;
     for (const auto& part : t.parts) bytes += static_cast<double>(part.unit_bytes) * t.units;
+    if (experts) bytes *= 1 - std::pow(1 - chosen, static_cast<double>(rows));
     bool embedding = t.name == "embedding", head = t.name == "head" || (embedding && tied);
     if (!embedding || head) work.weight_bytes += bytes;
     if (!embedding && !head && t.rows > 1)
-      work.flops_per_row += 2.0 * static_cast<double>(t.rows) * static_cast<double>(t.columns);
+      work.flops_per_row += 2.0 * static_cast<double>(t.rows) * static_cast<double>(t.columns) * (experts ? chosen : 1);
   }
   return work;
 }
@@ -163,11 +170,12 @@ class EngineBench {
   }
 
   void print(const char* name, const StepLoad& load, const Samples& samples) const {
-    const Work work = work_of(session_, load);
     const double rate = median(samples.rates);
     // Of decoding, a second, each of which reads all weights: stages have a part of the sequences each at a time.
     const int64_t in_flight = session_.scheduler_limits().in_flight;
-    const double steps = rate / static_cast<double>((load.sequences + in_flight - 1) / in_flight);
+    const int64_t rows = (load.sequences + in_flight - 1) / in_flight;
+    const Work work = work_of(session_, load, rows);
+    const double steps = rate / static_cast<double>(rows);
     const double used = load.decode ? (work.weight_bytes + work.cache_bytes / static_cast<double>(in_flight)) * steps
                                     : work.flops_per_row * rate;
     nlohmann::ordered_json about = {{"model", session_.source().path()},

@@ -50,6 +50,16 @@ def check_shapes(checks, tiny):
     checks.equal("nothing was written", os.listdir(tiny.folder), [])
 
 
+def check_experts(checks, tiny):
+    """Of experts a step reads those that its rows choose: 2 of 8 for one row, 1 - (3/4)^2 of them for two."""
+    model = tiny.model("experts", "--experts", "8", "--layers", "2", "--vocab", "300")
+    all_of, without = [2 * 8 * 3 * 144 * 200 * 4, 300 * 144 * 4]  # FP32, and the head
+    read = [seen["weight_bytes"] for seen in figures(checks, tiny, "decode with experts", [
+        "decode", "-m", model, "--prompt-tokens", "8", "--steps", "2", "--repeats", "1", "--batch", "1,2"], 2)]
+    checks.equal("one row more reads so much more", read[1] - read[0], all_of * (7 / 16 - 1 / 4))
+    checks.check("and one row its own", all_of / 4 + without < read[0] < all_of / 2, read)
+
+
 def check_gpu(checks, tiny):
     program = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
     if not os.path.exists(program):
@@ -79,6 +89,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         check_shapes(checks, tiny)
+        check_experts(checks, tiny)
         check_gpu(checks, tiny)
     checks.end()
 
