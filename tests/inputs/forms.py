@@ -408,6 +408,8 @@ def check_gpu_status(checks, tiny, model):
         checks.equal(f"a run on a GPU, {words or 'no NVML'}", done.returncode, 0)
         return done.stderr, status()
 
+    said, _ = run("t4 h100 hot", 2, CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="2")
+    checks.check("the map knows the GPUs of ranks: their data sheet chooses a layout", "auto layout: tp 1 x pp 1 x dp 2 " in said and "by the data sheet of these GPUs" in said, said)
     said, seen = run("t4 h100 hot", 2, "--tp", "2", CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="2")
     hot, cool = (rank["gpu"] for rank in seen["ranks"])
     checks.equal("each rank's own GPU, by UUID, as CUDA counts them", [gpu["uuid"][:12] for gpu in (hot, cool)], ["GPU-abc00002", "GPU-abc00001"])
