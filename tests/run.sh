@@ -69,6 +69,7 @@ export gpu_benchmarks
 stage "GPU benchmarks are built" 300 bash -c build_benchmarks
 stage "rows" 300 tests/inputs/rows.py build/trireme
 stage "forms" 300 tests/inputs/forms.py build/trireme
+stage "status" 300 tests/inputs/status.py build/trireme
 stage "batch requests" 300 tests/inputs/batch.py build/trireme
 stage "mistakes" 300 tests/mistakes/mistakes.py build/trireme
 stage "families" 600 tests/golden/families/check.py build/trireme $([ -n "$fast" ] || echo --switched-off)
