@@ -181,17 +181,11 @@ class Product {
       });
     }
     const std::vector<float> y = row_of_sums(row);
-    double distance = 0, size = 0;
-    for (size_t n = 0; n < expected.size(); n++) {
-      distance += (double{y[n]} - expected[n]) * (double{y[n]} - expected[n]);
-      size += double{expected[n]} * expected[n];
-    }
+    const double off = distance(y, expected);
     constexpr double kNear = 1e-5;  // FP32 sums of BF16 and FP8 products, some of them cut off: errors of 2^-22 or so
     const bool ordered = x.form == ActivationForm::f32 || x.form == ActivationForm::int8;
-    const bool good = ordered ? same_bits(y, expected) : std::sqrt(distance / size) < kNear;
-    if (!good)
-      fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name_, row,
-           std::sqrt(distance / size));
+    const bool good = ordered ? same_bits(y, expected) : off < kNear;
+    if (!good) fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name_, row, off);
   }
 
   void print(const std::string& name, int64_t rows, const Timing& t, const Way& way) const {
@@ -243,6 +237,15 @@ void time_products(const KernelBench& bench, const Kernels& gpu) {
 }
 
 }  // namespace
+
+double trireme::distance(const std::vector<float>& a, const std::vector<float>& expected) {
+  double off = 0, size = 0;
+  for (size_t i = 0; i < expected.size(); i++) {
+    off += (double{a[i]} - expected[i]) * (double{a[i]} - expected[i]);
+    size += double{expected[i]} * expected[i];
+  }
+  return std::sqrt(off / size);
+}
 
 int main(int argc, char** argv) try {
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // whoever stops this has the lines so far

@@ -58,7 +58,10 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-// In BF16: one position more for sequences of 2048, and a prompt of so many; its last rows are the reference's.
+// |a - expected| / |expected|.
+double distance(const std::vector<float>& a, const std::vector<float>& expected);
+
+// In BF16: one position more for sequences of 2048, and a prompt of so many; its last rows are near the reference's.
 void time_attention(const KernelBench& bench);
 // Gate and up of all experts of Qwen3 30B-A3B in BF16, whose rows are those of each expert's product alone.
 void time_experts(const KernelBench& bench);

@@ -52,7 +52,8 @@ struct Sequences {
             0,
             cache.pages(0),
             {out.as<float>(), q_rows, h.columns()},
-            {ActivationForm::bf16, encoded.data(), q_rows, h.columns(), row_bytes()}};
+            {ActivationForm::bf16, encoded.data(), q_rows, h.columns(), row_bytes()},
+            true};
   }
 };
 
@@ -73,10 +74,12 @@ void check_last(const KernelBench& bench, CudaDevice& gpu, const Sequences& s, c
   bench.pool.run([&](int part) {
     bench.reference.attention(
         {part, bench.pool.size()},
-        {{q.data(), 1, columns}, {&span, 1}, kv_head_of, 0.088f, 0, 0, here, {expected.data(), 1, columns}});
+        {{q.data(), 1, columns}, {&span, 1}, kv_head_of, 0.088f, 0, 0, here, {expected.data(), 1, columns}, {}, true});
   });
-  if (!same_bits(on_host<float>(gpu, s.out.as<float>() + row * columns, columns), expected))
-    fail(ExitCode::internal, "{}: row {} is not the reference's", name, row);
+  constexpr double kNear = 1e-3;  // a score that differs in its last bit may round a weight to the next BF16
+  const double off = distance(on_host<float>(gpu, s.out.as<float>() + row * columns, columns), expected);
+  if (!(off < kNear))
+    fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name, row, off);
 }
 
 void time_decode(const KernelBench& bench, CudaDevice& gpu, const Heads& h, int64_t rows) {
@@ -117,7 +120,7 @@ void time_prompt(const KernelBench& bench, CudaDevice& gpu, const Heads& h) {
   attend(0);
   check_last(bench, gpu, s, name.c_str(), h.context - 1, 0);
   const Timing t = time_of(gpu, 1, bench.sampling, attend);
-  fmt::print("{:<28} {:>10.1f} us +-{:>3.0f} % {:>7.2f} TFLOP/s in FP32\n", name, t.seconds * 1e6, 50 * t.spread,
+  fmt::print("{:<28} {:>10.1f} us +-{:>3.0f} % {:>7.2f} TFLOP/s\n", name, t.seconds * 1e6, 50 * t.spread,
              2e-12 * h.context * h.context * static_cast<double>(h.columns()) / t.seconds);
 }
 

@@ -197,7 +197,13 @@ struct Attention {
   KvPages pages;
   MatrixView<float> out;     // [rows, heads * head_dim]
   Activations encoded = {};  // with data: `out` as Encode leaves it, too; head_dim is a multiple of kInputGroup
+  // q and the weights are rounded to BF16 like K and V, and so multiplied: at levels that have it
+  // (Kernels::bf16_attention), with pages that take it.
+  bool bf16_products = false;
 };
+inline bool takes_bf16_products(const KvPages& pages) {
+  return pages.type == DType::bf16 && pages.head_dim % 16 == 0 && pages.head_dim <= 256;
+}
 
 enum class Activation : uint8_t { silu, gelu_tanh };
 
@@ -396,9 +402,10 @@ inline int64_t simple_values(const AddNorm& a) {
 }
 
 struct Kernels {
-  std::string_view level;    // "reference", "avx2", "avx512", "cuda-sm_80", part of the numerics fingerprint
-  bool e4m3_inputs = false;  // FP8 weights are multiplied by FP8 inputs (PackedForm::e4m3_groups), where they can be
-  bool warpgroups = false;   // BF16 products of many rows are wgmma's (kernels/cuda/cuda_kernels.h)
+  std::string_view level;       // "reference", "avx2", "avx512", "cuda-sm_80", part of the numerics fingerprint
+  bool e4m3_inputs = false;     // FP8 weights are multiplied by FP8 inputs (PackedForm::e4m3_groups), where they can be
+  bool bf16_attention = false;  // Attention::bf16_products, where pages and heads allow
+  bool warpgroups = false;      // BF16 products of many rows are wgmma's (kernels/cuda/cuda_kernels.h)
   void (*embed)(const Launch&, const Embed&) = nullptr;
   void (*gather_rows)(const Launch&, const GatherRows&) = nullptr;
   void (*take_rows)(const Launch&, const TakeRows&) = nullptr;

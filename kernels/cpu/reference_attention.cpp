@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "base/thread_pool.h"
+#include "kernels/cpu/fused_flushed.h"
 #include "kernels/cpu/levels.h"
 #include "kernels/elementary.h"
 
@@ -72,9 +73,44 @@ void attend_block(const Attention& a, const float* q, int64_t tile, int begin, i
   block.sum = sum_lanes(p, kBlockTokens);
 }
 
-void join(Softmax& all, const Softmax& block, int head_dim) {
+// The same in BF16: chains of pairs, over all positions of the block, of which those not seen have weights and values
+// of zero.
+void attend_block_bf16(const Attention& a, const float* q, int64_t tile, int begin, int end, Softmax& block) {
+  const KvPages& pages = a.pages;
+  const auto number = [](float x) { return to_float(to_bf16(x)); };
+  const auto k = [&](int d, int j) { return read_page(DType::bf16, pages.k, tile + d * kBlockTokens + j); };
+  float p[kBlockTokens] = {};
+  block.largest = -std::numeric_limits<float>::infinity();
+  for (int j = begin; j < end; j++) {
+    float dot = 0;
+    for (int d = 0; d < pages.head_dim; d += 2) {
+      dot = fused_flushed(number(q[d + 1]), k(d + 1, j), dot);
+      dot = fused_flushed(number(q[d]), k(d, j), dot);
+    }
+    p[j] = dot * a.scale;
+    if (a.softcap > 0) p[j] = soft_cap(p[j], a.softcap);
+    block.largest = p[j] > block.largest ? p[j] : block.largest;
+  }
+  for (int j = begin; j < end; j++) p[j] = number(exp_weight(p[j] - block.largest));
+  for (int d = 0; d < pages.head_dim; d++) {
+    const auto v = [&](int j) {
+      return j >= begin && j < end ? read_page(DType::bf16, pages.v, tile + j * pages.head_dim + d) : 0;
+    };
+    float out = 0;
+    for (int j = 0; j < kBlockTokens; j += 2) {
+      out = fused_flushed(p[j + 1], v(j + 1), out);
+      out = fused_flushed(p[j], v(j), out);
+    }
+    block.out[d] = out;
+  }
+  block.sum = sum_lanes(p, kBlockTokens);
+}
+
+void join(const Attention& a, Softmax& all, const Softmax& block) {
+  const int head_dim = a.pages.head_dim;
+  const auto exp = a.bf16_products ? exp_weight : exp_float;
   float largest = block.largest > all.largest ? block.largest : all.largest;
-  float old_factor = exp_float(all.largest - largest), new_factor = exp_float(block.largest - largest);
+  float old_factor = exp(all.largest - largest), new_factor = exp(block.largest - largest);
   all.sum = std::fma(all.sum, old_factor, block.sum * new_factor);
   for (int d = 0; d < head_dim; d++) all.out[d] = std::fma(all.out[d], old_factor, block.out[d] * new_factor);
   all.largest = largest;
@@ -90,8 +126,8 @@ void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) 
     int64_t tile = (span.block_table[b] * a.pages.block_heads + kv_head) * head_dim * kBlockTokens;
     int begin = static_cast<int>(std::max<int64_t>(0, first - b * kBlockTokens));
     int end = static_cast<int>(std::min<int64_t>(kBlockTokens, positions - b * kBlockTokens));
-    attend_block(a, q, tile, begin, end, b == first_block ? all : block);
-    if (b > first_block) join(all, block, head_dim);
+    (a.bf16_products ? attend_block_bf16 : attend_block)(a, q, tile, begin, end, b == first_block ? all : block);
+    if (b > first_block) join(a, all, block);
   }
   float* out = a.out.row(row) + int64_t{head} * head_dim;
   for (int d = 0; d < head_dim; d++) out[d] = all.out[d] / all.sum;

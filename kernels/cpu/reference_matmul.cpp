@@ -3,6 +3,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cpu/each_expert.h"
+#include "kernels/cpu/fused_flushed.h"
 #include "kernels/cpu/levels.h"
 #include "kernels/gated.h"
 #include "kernels/packed_layout.h"
@@ -19,22 +20,6 @@ float unit_f32(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, 
   float sum = 0;
   for (int64_t k = begin; k < end; k++) sum = std::fma(x[k], w[f32_index(a.w, n, k)], sum);
   return sum;
-}
-
-// VDPBF16PS works on pairs, the odd column first, each product fused and rounded to nearest even; subnormal operands
-// and results count as zeros, whatever MXCSR says (Intel SDM; AMD Zen 5 gives the same bits, measured).
-constexpr float kSmallestNormal = 0x1p-126f;
-float flush(float x) { return std::fabs(x) < kSmallestNormal ? std::copysign(0.0f, x) : x; }
-
-float fused_flushed(float x, float y, float sum) {
-  x = flush(x), y = flush(y);
-  float result = std::fma(x, y, sum);
-  // A result is subnormal when it is so after rounding to 24 bits at unbounded exponent: ask again, scaled up.
-  if (std::fabs(result) == kSmallestNormal) {
-    (std::fabs(x) < 1 ? x : y) *= 0x1p64f;
-    if (std::fabs(std::fma(x, y, sum * 0x1p64f)) < kSmallestNormal * 0x1p64f) return std::copysign(0.0f, result);
-  }
-  return flush(result);
 }
 
 // weight: the value of a column.

@@ -1,20 +1,9 @@
 #pragma once
 
-// What a warp does with one block of a cache's positions that lies in shared memory, for some queries, and how the
-// results of blocks become one (kernels/cuda/attention.cu).
+// What all kernels of attention share: who sees what, and how the results of blocks of positions become one.
 #include "kernels/cuda/tensor.cuh"
 
 namespace trireme::cuda {
-
-template <DType kType>
-__device__ inline float page_value(const std::byte* tile, int i) {
-  if constexpr (kType == DType::bf16) return to_float(reinterpret_cast<const BF16*>(tile)[i]);
-  return reinterpret_cast<const float*>(tile)[i];
-}
-
-__device__ inline void copy_tile(std::byte* to, const std::byte* from, int bytes) {
-  for (int i = lane() * 16; i < bytes; i += kWarp * 16) copy_once(to + i, from + i);
-}
 
 // The positions that a query sees.
 struct Seen {
@@ -26,96 +15,86 @@ struct Seen {
   }
 };
 
-// Scores of a lane's position, chains over a head's values.
-template <DType kType, int kQueries>
-__device__ inline void score(const std::byte* k, const float* q, int stride, int head_dim, float (&dot)[kQueries]) {
-  int d = 0;
-  for (; d + 4 <= head_dim; d += 4) {
-    float key[4];
-    UNROLL
-    for (int i = 0; i < 4; i++) key[i] = page_value<kType>(k, (d + i) * kBlockTokens + lane());
-    UNROLL
-    for (int n = 0; n < kQueries; n++) {
-      const float4 x = *reinterpret_cast<const float4*>(q + n * stride + d);
-      dot[n] = std::fma(x.x, key[0], dot[n]);
-      dot[n] = std::fma(x.y, key[1], dot[n]);
-      dot[n] = std::fma(x.z, key[2], dot[n]);
-      dot[n] = std::fma(x.w, key[3], dot[n]);
-    }
-  }
-  for (; d < head_dim; d++)
-    for (int n = 0; n < kQueries; n++)
-      dot[n] = std::fma(q[n * stride + d], page_value<kType>(k, d * kBlockTokens + lane()), dot[n]);
+// Queries of a block of threads, in shared memory, by row.
+struct Queries {
+  const float* values;  // [count][stride]
+  const Seen* seen;     // [count], and on to a whole tile the last one again
+  int stride, head_dim, count = 0;
+};
+
+// The block's positions are seen by all of them.
+__device__ inline bool all_see(const Queries& queries, int block) {
+  return queries.seen[queries.count - 1].first <= block * kBlockTokens &&
+         (block + 1) * kBlockTokens <= queries.seen[0].end;
 }
 
-// Values lane + 32 c of a block, summed with the weights of all its positions.
-template <DType kType, int kQueries, int kValues>
-__device__ inline void sum_values(const std::byte* v, const float* weights, int head_dim,
-                                  float (&out)[kQueries][kValues]) {
-  for (int j = 0; j < kBlockTokens; j += 4) {
-    float value[4][kValues];
-    UNROLL
-    for (int i = 0; i < 4; i++) UNROLL
-    for (int c = 0; c < kValues; c++) {
-      const int d = c * kWarp + lane();
-      value[i][c] = d < head_dim ? page_value<kType>(v, (j + i) * head_dim + d) : 0;
-    }
-    UNROLL
-    for (int n = 0; n < kQueries; n++) {
-      const float4 weight = *reinterpret_cast<const float4*>(weights + n * kBlockTokens + j);
-      UNROLL
-      for (int c = 0; c < kValues; c++) {
-        out[n][c] = std::fma(weight.x, value[0][c], out[n][c]);
-        out[n][c] = std::fma(weight.y, value[1][c], out[n][c]);
-        out[n][c] = std::fma(weight.z, value[2][c], out[n][c]);
-        out[n][c] = std::fma(weight.w, value[3][c], out[n][c]);
-      }
-    }
+// The last span that does not begin behind the row: first of [begin, end) that does, less one. Of decode rows each has
+// its own.
+__device__ inline const AttentionSpan& span_of(const Attention& a, int64_t row) {
+  size_t begin = 1, end = a.spans.size();
+  if (end == static_cast<size_t>(a.q.rows)) return a.spans[static_cast<size_t>(row)];
+  while (begin < end) {
+    const size_t middle = begin + (end - begin) / 2;
+    if (a.spans[middle].first_row <= row)
+      begin = middle + 1;
+    else
+      end = middle;
   }
+  return a.spans[begin - 1];
 }
 
-// The same where queries see some positions only: the others may hold anything.
-template <DType kType, int kQueries, int kValues>
-__device__ inline void sum_seen_values(const std::byte* v, const float* weights, int head_dim, const Seen* seen,
-                                       int block, float (&out)[kQueries][kValues]) {
-  for (int j = 0; j < kBlockTokens; j++) UNROLL
-  for (int c = 0; c < kValues; c++) {
-    const int d = c * kWarp + lane();
-    const float value = d < head_dim ? page_value<kType>(v, j * head_dim + d) : 0;
-    UNROLL
-    for (int n = 0; n < kQueries; n++)
-      if (seen[n].has(block, j)) out[n][c] = std::fma(weights[n * kBlockTokens + j], value, out[n][c]);
+// A span of so few queries that one block of threads takes them.
+__device__ inline bool is_few(const AttentionSpan& span, int heads, int queries) {
+  return span.rows == 1 || span.rows * heads <= queries;
+}
+
+// The heads of a KV head, which stand side by side.
+struct HeadRun {
+  int first = 0, count = 0;
+};
+__device__ inline HeadRun heads_of(const Attention& a, int kv_head) {
+  int before = 0, count = 0;
+  for (int h = lane(); h < static_cast<int>(a.kv_head_of.size()); h += kWarp) {
+    before += a.kv_head_of[h] < kv_head;
+    count += a.kv_head_of[h] == kv_head;
   }
+  return {sum_of(before), sum_of(count)};
+}
+
+// The positions that the row sees, and all of its heads with it.
+__device__ inline Seen seen_by(const Attention& a, const AttentionSpan& span, int64_t row) {
+  const int end = span.first_position + static_cast<int>(row) - span.first_row + 1;
+  return {a.window > 0 ? max(0, end - a.window) : 0, end};
 }
 
 // all = all, then blocks [begin, end) of a round one after the other, by a warp: results of one query, a block's behind
 // the other's by `stride`. first: the first of them is all there is before. Lane i has block i's factors; the chains
 // then take them in order.
-template <int kValues>
+template <typename Block>
 __device__ inline void join(float* all, const float* blocks, int stride, int begin, int end, bool first, int head_dim) {
   const float* before_all = first ? blocks + begin++ * stride : all;
-  float before = before_all[0], largest = before, sum = before_all[1], out[kValues];
+  float before = before_all[0], largest = before, sum = before_all[1], out[Block::kValues];
   for (int i = begin; i < end && i <= lane(); i++) {
     before = largest;
     const float here = blocks[i * stride];
     largest = here > before ? here : before;
   }
-  const float old_factor = exp_float(before - largest);
-  const float new_factor = exp_float((lane() < end ? blocks[lane() * stride] : largest) - largest);
+  const float old_factor = Block::exp(before - largest);
+  const float new_factor = Block::exp((lane() < end ? blocks[lane() * stride] : largest) - largest);
   UNROLL
-  for (int c = 0; c < kValues; c++)
+  for (int c = 0; c < Block::kValues; c++)
     if (const int d = c * kWarp + lane(); d < head_dim) out[c] = before_all[2 + d];
   for (int i = begin; i < end; i++) {
     const float* block = blocks + i * stride;
     const float old = __shfl_sync(kAllLanes, old_factor, i), fresh = __shfl_sync(kAllLanes, new_factor, i);
     sum = std::fma(sum, old, block[1] * fresh);
     UNROLL
-    for (int c = 0; c < kValues; c++)
+    for (int c = 0; c < Block::kValues; c++)
       if (const int d = c * kWarp + lane(); d < head_dim) out[c] = std::fma(out[c], old, block[2 + d] * fresh);
   }
   __syncwarp();  // all lanes have read
   UNROLL
-  for (int c = 0; c < kValues; c++)
+  for (int c = 0; c < Block::kValues; c++)
     if (const int d = c * kWarp + lane(); d < head_dim) all[2 + d] = out[c];
   if (lane() == kWarp - 1) all[0] = largest, all[1] = sum;
   __syncwarp();

@@ -1,26 +1,31 @@
 // Attention over the cache's pages. A block has some queries that share a KV head: of a sequence's next row all its
 // heads, of a prompt some rows of them, so that K and V of 32 positions are read once for all. Its warps take the
 // blocks of positions in turn and bring them to shared memory, K of the next while they sum V of this one; now and then
-// the results are joined, one after the other. Orders are the reference's (kernels/cpu/reference_attention.cpp): no
-// tensor cores.
-#include "kernels/cuda/attend_block.cuh"
+// the results are joined, one after the other. Orders are the reference's (kernels/cpu/reference_attention.cpp). What a
+// warp does with a block: in FP32 (attend_chains.cuh), or on tensor cores for a few queries; of those with many rows
+// prompt_attention.cu has more.
+#include "kernels/cuda/attend_chains.cuh"
+#include "kernels/cuda/attend_queries.cuh"
 #include "kernels/cuda/encode.cuh"
+#include "kernels/cuda/prompt_attention.cuh"
 
 namespace trireme::cuda {
 
 namespace {
 
-// Warps of a block: a query that has one for itself leaves registers for more.
-constexpr int most_warps(int queries) { return queries == 1 ? 16 : 8; }
+constexpr int kMostWarps = 8;      // of a block; more where it has a single query
 constexpr int kAskedTiles = 4;     // of a warp, that L2 is asked for early
 constexpr int kFetchedLine = 128;  // bytes that it fetches at once
 
 // Of shared memory, in this order: the queries, what they see, joined results, and for each warp a block's K and V,
 // weights and results. A result is the largest score, the sum of weights, and the values summed with them.
 struct AttentionPlaces {
-  int rows = 0;             // of a block
+  bool by_span = false;     // a block of threads has a span, else rows of any
+  int rows = 0;             // of a block, where not
+  int slots = 0;            // queries of a block
   int parts = 1;            // blocks that share a KV head's queries of these rows
-  int tile = 0;             // bytes of K or V of a block of positions
+  int64_t cached = 0;       // bytes of K or V of a block of positions
+  int tile = 0;             // of them in shared memory
   int tiles = 2;            // of a warp: K and V, or one that they take by turns, where there is no room for both
   int result = 0;           // floats of a query's result
   int64_t queries, shared;  // bytes of the queries and of all
@@ -28,53 +33,29 @@ struct AttentionPlaces {
   int turns = 1;  // blocks of positions that a warp takes before results are joined
 };
 
-AttentionPlaces places_of(const Attention& a, int queries, int warps, int tiles) {
+template <typename Block>
+AttentionPlaces places_of(const Attention& a, int slots, int warps, int tiles) {
   AttentionPlaces places;
   const int64_t heads = static_cast<int64_t>(a.kv_head_of.size());
   const bool decode = a.spans.size() == static_cast<size_t>(a.q.rows);  // a row a span
   const int64_t group = max(int64_t{1}, blocks_of(heads, a.pages.kv_heads));
-  places.rows = decode ? 1 : static_cast<int>(max(int64_t{1}, queries / group));
-  places.parts = decode ? static_cast<int>(blocks_of(group, queries)) : 1;
-  places.tile = a.pages.head_dim * kBlockTokens * dtype_bytes(a.pages.type);
+  places.by_span = decode || Block::kOneSpan;
+  places.rows = static_cast<int>(max(int64_t{1}, slots / group));
+  places.slots = slots;
+  places.parts = places.by_span ? static_cast<int>(blocks_of(group, slots)) : 1;
+  places.cached = a.pages.head_dim * kBlockTokens * dtype_bytes(a.pages.type);
+  places.tile = Block::tile_bytes(a.pages.head_dim);
   places.result = static_cast<int>(blocks_of(a.pages.head_dim + 2, 4)) * 4;
-  places.queries = int64_t{queries} * places.result * 4;
+  places.queries = int64_t{slots} * places.result * 4;
   places.tiles = tiles;
   places.warps = warps;
-  if (warps > 1) places.turns = queries == 1 ? kWarp / warps : queries <= 4 ? 2 : 1;  // a lane a result
-  const int64_t of_warp = tiles * places.tile + queries * kBlockTokens * 4 + places.turns * places.queries;
-  places.shared = 2 * places.queries + queries * 8 + warps * of_warp;
+  if (warps > 1) places.turns = slots == 1 ? kWarp / warps : slots <= 4 ? 2 : 1;  // a lane a result
+  const int64_t of_warp = tiles * places.tile + Block::kWeightBytes + places.turns * places.queries;
+  places.shared = 2 * places.queries + Block::kQueries * 8 + warps * of_warp;
   return places;
 }
 
-// The last span that does not begin behind the row: first of [begin, end) that does, less one. Of decode rows each has
-// its own.
-__device__ const AttentionSpan& span_of(const Attention& a, int64_t row) {
-  size_t begin = 1, end = a.spans.size();
-  if (end == static_cast<size_t>(a.q.rows)) return a.spans[static_cast<size_t>(row)];
-  while (begin < end) {
-    const size_t middle = begin + (end - begin) / 2;
-    if (a.spans[middle].first_row <= row)
-      begin = middle + 1;
-    else
-      end = middle;
-  }
-  return a.spans[begin - 1];
-}
-
-// The heads of a KV head, which stand side by side.
-struct HeadRun {
-  int first = 0, count = 0;
-};
-__device__ HeadRun heads_of(const Attention& a, int kv_head) {
-  int before = 0, count = 0;
-  for (int h = lane(); h < static_cast<int>(a.kv_head_of.size()); h += kWarp) {
-    before += a.kv_head_of[h] < kv_head;
-    count += a.kv_head_of[h] == kv_head;
-  }
-  return {sum_of(before), sum_of(count)};
-}
-
-template <DType kType, int kQueries, int kValues>
+template <typename Block>
 struct Attend {
   const Attention& a;
   const AttentionPlaces& places;
@@ -82,61 +63,61 @@ struct Attend {
   int kv_head, warps;
   HeadRun heads;
   // Shared memory.
-  float *q, *all;
+  float *q, *all, *results;  // results of all warps, [turn][warp][query]
   Seen* seen;
   std::byte *k, *v;
-  float *weights, *results;  // of this warp; of all warps, [turn][warp][query]
+  Queries queries;
+  Block of_block;
 
   __device__ Attend(const Attention& attention, const AttentionPlaces& at, const AttentionSpan& of, int head,
                     HeadRun run)
-      : a(attention), places(at), span(of), kv_head(head), warps(at.warps), heads(run) {
-    std::byte* next = block_memory();
-    auto take = [&](int64_t bytes) {
-      std::byte* place = next;
-      next += bytes;
-      return place;
-    };
-    q = reinterpret_cast<float*>(take(at.queries));
-    all = reinterpret_cast<float*>(take(at.queries));
-    results = reinterpret_cast<float*>(take(at.queries * warps * at.turns));
-    weights =
-        reinterpret_cast<float*>(take(int64_t{kQueries} * kBlockTokens * 4 * warps)) + warp() * kQueries * kBlockTokens;
-    k = take(int64_t{at.tiles} * at.tile * warps) + at.tiles * at.tile * warp();
-    v = k + (at.tiles - 1) * at.tile;
-    seen = reinterpret_cast<Seen*>(take(0));
-  }
+      : a(attention),
+        places(at),
+        span(of),
+        kv_head(head),
+        warps(at.warps),
+        heads(run),
+        q(reinterpret_cast<float*>(block_memory())),
+        all(q + at.queries / 4),
+        results(all + at.queries / 4),
+        seen(reinterpret_cast<Seen*>(block_memory() + at.shared) - Block::kQueries),
+        k(reinterpret_cast<std::byte*>(results) + at.queries * warps * at.turns + Block::kWeightBytes * warps +
+          at.tiles * at.tile * warp()),
+        v(k + (at.tiles - 1) * at.tile),
+        queries{q, seen, at.result, attention.pages.head_dim},
+        of_block(queries.head_dim, reinterpret_cast<std::byte*>(results) + at.queries * warps * at.turns +
+                                       Block::kWeightBytes * warp()) {}
 
   __device__ int64_t row_of(int first_row, int query) const { return first_row + query / heads.count; }
-  __device__ int64_t tile_of(int block) const {
-    return (span.block_table[block] * a.pages.block_heads + kv_head) * places.tile;
+  __device__ int64_t cached_at(int block) const {
+    return (span.block_table[block] * a.pages.block_heads + kv_head) * places.cached;
   }
 
   // Queries [begin, begin + count) of the span's rows from `row`, a row's heads side by side.
   __device__ void run(int row, int begin, int count) {
     const int head_dim = a.pages.head_dim, me = static_cast<int>(threadIdx.x), threads = warps * kWarp;
     __syncthreads();  // nobody uses the queries before these any more
+    queries.count = count;
     for (int i = me; i < count * head_dim; i += threads) {
       const int query = begin + i / head_dim, head = heads.first + query % heads.count;
       q[i / head_dim * places.result + i % head_dim] = a.q.row(row_of(row, query))[head * head_dim + i % head_dim];
     }
-    for (int n = me; n < kQueries; n += threads) {
-      const int end =
-          span.first_position + static_cast<int>(row_of(row, begin + min(n, count - 1))) - span.first_row + 1;
-      seen[n] = {a.window > 0 ? max(0, end - a.window) : 0, end};
-    }
+    for (int n = me; n < Block::kQueries; n += threads)
+      seen[n] = seen_by(a, span, row_of(row, begin + min(n, count - 1)));
     __syncthreads();
+    of_block.take(queries);
     const int first_block = seen[0].first / kBlockTokens, last_block = seen[count - 1].blocks() - 1;
     start(first_block + warp(), last_block);
     for (int round = first_block; round <= last_block; round += warps * places.turns) {
       for (int i = warp(); i < warps * places.turns && round + i <= last_block; i += warps)
-        attend_block(round + i, last_block, count, results + i * kQueries * places.result);
+        attend_block(round + i, last_block, results + i * places.slots * places.result);
       __syncthreads();
       for (int n = warp(); n < count; n += warps) {
         const int before = seen[n].first / kBlockTokens - round;
         const int end = min(warps * places.turns, seen[n].blocks() - round);
         if (before < end)
-          join<kValues>(all + n * places.result, results + n * places.result, kQueries * places.result, max(0, before),
-                        end, before >= 0, head_dim);
+          join<Block>(all + n * places.result, results + n * places.result, places.slots * places.result,
+                      max(0, before), end, before >= 0, head_dim);
       }
       __syncthreads();
     }
@@ -154,11 +135,11 @@ struct Attend {
   // Two groups of copies are open, K and V of the block to come; or one, of what comes next to their one place.
   __device__ bool by_turns() const { return places.tiles == 1; }
   __device__ void copy_k(int block, int last_block) {
-    if (block <= last_block) copy_tile(k, a.pages.k + tile_of(block), places.tile);
+    if (block <= last_block) of_block.copy_k(k, a.pages.k + cached_at(block));
     end_copies();
   }
   __device__ void copy_v(int block, int last_block) {
-    if (block <= last_block) copy_tile(v, a.pages.v + tile_of(block), places.tile);
+    if (block <= last_block) of_block.copy_v(v, a.pages.v + cached_at(block));
     end_copies();
   }
   __device__ void start(int block, int last_block) {
@@ -173,37 +154,17 @@ struct Attend {
     __syncwarp();
   }
 
-  __device__ void attend_block(int block, int last_block, int count, float* result) {
-    const int next = block + warps, head_dim = a.pages.head_dim;
-    float dot[kQueries] = {}, out[kQueries][kValues] = {};
+  __device__ void attend_block(int block, int last_block, float* result) {
+    const int next = block + warps;
     wait_for_tile();
-    score<kType, kQueries>(k, q, places.result, head_dim, dot);
+    of_block.score_keys(k, queries);
     __syncwarp();
     by_turns() ? copy_v(block, last_block) : copy_k(next, last_block);
-    UNROLL
-    for (int n = 0; n < kQueries; n++) {
-      if (n >= count) continue;
-      const bool sees = seen[n].has(block, lane());
-      float p = dot[n] * a.scale;
-      if (a.softcap > 0) p = soft_cap(p, a.softcap);
-      const float largest = largest_of(sees && p > -INFINITY ? p : -INFINITY);  // a NaN is nobody's largest
-      p = sees ? exp_float(p - largest) : 0.0f;
-      weights[n * kBlockTokens + lane()] = p;
-      const float sum = sum_lanes(p, kBlockTokens);
-      if (lane() == 0) result[n * places.result] = largest, result[n * places.result + 1] = sum;
-    }
+    of_block.weigh(a, queries, block, result);
     wait_for_tile();
-    const bool full = seen[count - 1].first <= block * kBlockTokens && (block + 1) * kBlockTokens <= seen[0].end;
-    if (full)
-      sum_values<kType, kQueries, kValues>(v, weights, head_dim, out);
-    else
-      sum_seen_values<kType, kQueries, kValues>(v, weights, head_dim, seen, block, out);
+    of_block.sum(v, queries, block, result);
     __syncwarp();
     by_turns() ? copy_k(next, last_block) : copy_v(next, last_block);
-    UNROLL
-    for (int n = 0; n < kQueries; n++) UNROLL
-    for (int c = 0; c < kValues; c++)
-      if (const int d = c * kWarp + lane(); n < count && d < head_dim) result[n * places.result + 2 + d] = out[n][c];
   }
 };
 
@@ -214,69 +175,102 @@ __device__ void ask_for_tiles(const Attention& a, const AttentionPlaces& places,
   for (int i = 0; i < kAskedTiles; i++) {
     const int block = first / kBlockTokens + i * places.warps + warp();
     if (block * kBlockTokens >= end) return;
-    const int64_t tile = (span.block_table[block] * a.pages.block_heads + kv_head) * places.tile;
-    for (int at = lane() * kFetchedLine; at < places.tile; at += kWarp * kFetchedLine)
+    const int64_t tile = (span.block_table[block] * a.pages.block_heads + kv_head) * places.cached;
+    for (int at = lane() * kFetchedLine; at < places.cached; at += kWarp * kFetchedLine)
       prefetch_line(a.pages.k + tile + at), prefetch_line(a.pages.v + tile + at);
   }
 }
 
-template <DType kType, int kQueries, int kValues>
-__global__ void __launch_bounds__(most_warps(kQueries) * kWarp, 1)
-    attention_kernel(Attention a, AttentionPlaces places) {
+// kWarps: at most.
+template <typename Block, int kWarps>
+__global__ void __launch_bounds__(kWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
   const int part = static_cast<int>(blockIdx.x) % places.parts, of_rows = static_cast<int>(blockIdx.x) / places.parts;
-  const int kv_head = of_rows % a.pages.kv_heads, first_row = of_rows / a.pages.kv_heads * places.rows;
-  const int end_row = min(first_row + places.rows, static_cast<int>(a.q.rows));
+  const int kv_head = of_rows % a.pages.kv_heads, item = of_rows / a.pages.kv_heads;
   const HeadRun heads = heads_of(a, kv_head);
   let_next_begin();
-  if constexpr (kQueries == 1) ask_for_tiles(a, places, first_row, kv_head);  // single rows
+  if constexpr (kWarps > kMostWarps) ask_for_tiles(a, places, item, kv_head);  // single rows
   wait_for_earlier();
+  int first_row = item * places.rows, end_row = min(first_row + places.rows, static_cast<int>(a.q.rows));
+  if (places.by_span) {
+    const AttentionSpan& span = a.spans[static_cast<size_t>(item)];
+    if (!is_few(span, heads.count, Block::kQueries)) return;  // prompt_attention()'s
+    first_row = span.first_row, end_row = first_row + span.rows;
+  }
   for (int row = first_row; row < end_row;) {
     const AttentionSpan& span = span_of(a, row);
     const int rows = min(end_row, span.first_row + span.rows) - row, queries = rows * heads.count;
-    Attend<kType, kQueries, kValues> attend(a, places, span, kv_head, heads);
-    for (int begin = part * kQueries; begin < queries; begin += places.parts * kQueries)
-      attend.run(row, begin, min(kQueries, queries - begin));
+    Attend<Block> attend(a, places, span, kv_head, heads);
+    for (int begin = part * places.slots; begin < queries; begin += places.parts * places.slots)
+      attend.run(row, begin, min(places.slots, queries - begin));
     row += rows;
   }
 }
 
-template <DType kType, int kQueries, int kValues>
-void enqueue_attention(const Launch& launch, const Attention& a) {
-  AttentionPlaces places = places_of(a, kQueries, most_warps(kQueries), 2);
+template <typename Block, int kWarps = kMostWarps>
+void enqueue_attention(const Launch& launch, const Attention& a, int slots = Block::kQueries) {
+  AttentionPlaces places = places_of<Block>(a, slots, kWarps, 2);
   const int64_t most = most_shared();
   while (places.shared > most && places.warps > 1)
-    places = places_of(a, kQueries, places.warps > 4 ? places.warps - 4 : places.warps / 2, 2);
-  if (places.shared > most) places = places_of(a, kQueries, 1, 1);  // FP32 heads of 512 values in 99 KiB
+    places = places_of<Block>(a, slots, places.warps > 4 ? places.warps - 4 : places.warps / 2, 2);
+  if (places.shared > most) places = places_of<Block>(a, slots, 1, 1);  // FP32 heads of 512 values in 99 KiB
   must(places.shared <= most, "a block of positions fits shared memory");
-  enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads * places.parts, places.warps * kWarp,
-                 places.shared, attention_kernel<kType, kQueries, kValues>, a, places);
+  const int64_t items = places.by_span ? std::ssize(a.spans) : blocks_of(a.q.rows, places.rows);
+  enqueue_shared(launch, items * a.pages.kv_heads * places.parts, places.warps * kWarp, places.shared,
+                 attention_kernel<Block, kWarps>, a, places);
 }
 
 constexpr int64_t kFewBlocks = 64;  // that leave more than half of 132 SMs idle
 
-// As many queries as registers hold sums for; four where there are no more: heads of single rows. With few sequences
-// each head has a block, so that more SMs have work, and L2 gives them the same K and V.
+bool is_decode(const Attention& a) { return a.spans.size() == static_cast<size_t>(a.q.rows); }
+// With few sequences each head has a block, so that more SMs have work, and L2 gives them the same K and V.
+bool is_alone(const Attention& a) { return is_decode(a) && a.q.rows * a.pages.kv_heads < kFewBlocks; }
+
+// As many queries as registers hold sums for; four where there are no more: heads of single rows.
 template <DType kType>
-void enqueue_type(const Launch& launch, const Attention& a) {
-  const int64_t values = blocks_of(a.pages.head_dim, kWarp), kv_heads = a.pages.kv_heads;
-  const bool decode = a.spans.size() == static_cast<size_t>(a.q.rows);
-  const bool alone = decode && a.q.rows * kv_heads < kFewBlocks;
-  const bool few = decode && static_cast<int64_t>(a.kv_head_of.size()) <= 4 * kv_heads;
+void enqueue_chains(const Launch& launch, const Attention& a) {
+  const int64_t values = blocks_of(a.pages.head_dim, kWarp);
+  const bool few = is_decode(a) && std::ssize(a.kv_head_of) <= 4 * a.pages.kv_heads;
   must(values <= 16, "a head has at most 512 values");
-  if (values <= 4 && alone) return enqueue_attention<kType, 1, 4>(launch, a);
-  if (values <= 4) return few ? enqueue_attention<kType, 4, 4>(launch, a) : enqueue_attention<kType, 16, 4>(launch, a);
-  if (values <= 8) return few ? enqueue_attention<kType, 4, 8>(launch, a) : enqueue_attention<kType, 8, 8>(launch, a);
-  enqueue_attention<kType, 4, 16>(launch, a);
+  if (values <= 4 && is_alone(a)) return enqueue_attention<ChainBlock<kType, 1, 4>, 16>(launch, a);
+  if (values <= 4)
+    return few ? enqueue_attention<ChainBlock<kType, 4, 4>>(launch, a)
+               : enqueue_attention<ChainBlock<kType, 16, 4>>(launch, a);
+  if (values <= 8)
+    return few ? enqueue_attention<ChainBlock<kType, 4, 8>>(launch, a)
+               : enqueue_attention<ChainBlock<kType, 8, 8>>(launch, a);
+  enqueue_attention<ChainBlock<kType, 4, 16>>(launch, a);
+}
+
+template <int kGroups>
+void enqueue_tensor(const Launch& launch, const Attention& a) {
+  const int64_t group = blocks_of(std::ssize(a.kv_head_of), a.pages.kv_heads);
+  if constexpr (kGroups <= 2)  // 12 warps of 128 values: as many as shared memory and registers are for
+    if (is_alone(a)) return enqueue_attention < TensorBlock<1, kGroups>, kGroups == 1 ? 16 : 12 > (launch, a, 1);
+  const bool decode = is_decode(a), half = group <= TensorBlock<1, kGroups>::kQueries;
+  if (half)
+    enqueue_attention<TensorBlock<1, kGroups>>(launch, a, static_cast<int>(decode ? group : 8));
+  else
+    enqueue_attention<TensorBlock<2, kGroups>>(launch, a, static_cast<int>(decode ? min(group, int64_t{16}) : 16));
+  if (!decode) prompt_attention(launch, a, half ? 8 : 16);
 }
 
 void attention(const Launch& launch, const Attention& a) {
   if (a.q.rows == 0) return;
-  if (a.pages.type == DType::bf16) return enqueue_type<DType::bf16>(launch, a);
-  enqueue_type<DType::f32>(launch, a);
+  if (a.bf16_products) {
+    must(takes_bf16_products(a.pages), "K and V are BF16, heads whole tiles of at most 256 values");
+    return a.pages.head_dim <= 64    ? enqueue_tensor<1>(launch, a)
+           : a.pages.head_dim <= 128 ? enqueue_tensor<2>(launch, a)
+                                     : enqueue_tensor<4>(launch, a);
+  }
+  if (a.pages.type == DType::bf16) return enqueue_chains<DType::bf16>(launch, a);
+  enqueue_chains<DType::f32>(launch, a);
 }
 
 }  // namespace
 
-void fill_attention(Kernels& kernels) { kernels.attention = attention; }
+void fill_attention(Kernels& kernels) {
+  kernels.attention = attention;
+  kernels.bf16_attention = true;
+}
 
 }  // namespace trireme::cuda

@@ -11,15 +11,12 @@
 // side by side in packed weights, two in each of two products. Columns: of 16, member has 2 member, 2 member + 1 and
 // those 8 behind them, which are PTX's own places, so that instructions that read rows by themselves add alike
 // (kernels/cuda/warpgroup.cuh); of groups, which no such instruction reads, a run of a quarter.
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/tensor.cuh"
 
 namespace trireme::cuda {
 
 inline constexpr int kPanel = 32;      // outputs
 inline constexpr int kTensorRows = 8;  // of x, in one product
-inline constexpr int kLine = 128;      // bytes: all banks of shared memory
-inline constexpr int kPiece = 16;      // bytes that a thread copies at once
-inline constexpr int kPieces = kLine / kPiece;
 
 __host__ __device__ constexpr bool has_groups(PackedForm form) {
   return form == PackedForm::q8 || form == PackedForm::q4 || form == PackedForm::e4m3_groups;

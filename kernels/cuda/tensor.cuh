@@ -6,6 +6,10 @@
 
 namespace trireme::cuda {
 
+inline constexpr int kLine = 128;  // bytes: all banks of shared memory
+inline constexpr int kPiece = 16;  // bytes that a thread copies at once
+inline constexpr int kPieces = kLine / kPiece;
+
 #ifdef __CUDACC__
 // sum += a b by a warp: a is [16, 16], b [16, 8], both BF16 (PTX: mma.m16n8k16).
 __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
@@ -22,6 +26,23 @@ __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&
       "mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Two numbers as BF16, rounded to nearest even: the first in the lower half.
+__device__ inline unsigned bf16_pair(float first, float second) {
+  unsigned pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+}
+
+// Four matrices of 8 x 8 BF16: lanes 8 i to 8 i + 7 say where the rows of matrix i begin, a piece of shared memory
+// each. Lane 4 quad + member gets what stands in column quad, rows 2 member and 2 member + 1, of each: the second
+// operand of two products, 16 rows by 8 columns each (PTX: ldmatrix.trans).
+__device__ inline void load_columns(const std::byte* row, unsigned (&matrices)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
+               : "r"(shared_address(row))
+               : "memory");
 }
 
 // Four E4M3 as FP16, exact: the first two, the others. GPUs before sm_89 have no such instruction: they are never asked

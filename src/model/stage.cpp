@@ -191,7 +191,8 @@ void Stage::attend(const Input& in, const LayerWeights& layer, const LayerPlan& 
   const bool encodes = config_.head_dim % kInputGroup == 0;  // no group of an encoding is two heads'
   device_.launch(kernels_.attention, Attention{q, batch.spans, kv_head_of_.span<int32_t>(), attention_scale_,
                                                static_cast<float>(config_.attention_softcap), plan.window, pages,
-                                               attended, encodes ? to_encode(o_input) : Activations{}});
+                                               attended, encodes ? to_encode(o_input) : Activations{},
+                                               kernels_.bf16_attention && takes_bf16_products(pages)});
   row_parallel(encodes ? o_input : encoded(attended, layer.o), layer.o, over_heads_, reduce_attention_);
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/cuda/matmul.cu"
 #include "kernels/cuda/meet.cu"
 #include "kernels/cuda/norms.cu"
+#include "kernels/cuda/prompt_attention.cu"
 #include "kernels/cuda/rope.cu"
 #include "kernels/cuda/rows.cu"
 #include "kernels/cuda/sampling.cu"

@@ -422,6 +422,19 @@ void wait_until_products(int groups) {
     for (const Product& p : products.front()) do_product(p);
 }
 
+void load_columns(const std::byte* row, unsigned (&matrices)[4]) {
+  must(shared_address(row) % 16 == 0, "rows of matrices begin at multiples of 16 bytes");
+  const uint64_t* rows = exchange_in_warp(shared_address(row));
+  const auto value = [&](int matrix, int of_matrix, int column) {
+    uint16_t bits;
+    std::memcpy(&bits, block_memory() + rows[8 * matrix + of_matrix] + 2 * column, sizeof bits);
+    return unsigned{bits};
+  };
+  const int quad = this_lane() / 4, member = this_lane() % 4;
+  for (int i = 0; i < 4; i++) matrices[i] = value(i, 2 * member, quad) | value(i, 2 * member + 1, quad) << 16;
+  exchange_in_warp(0);  // nobody writes there before all have read
+}
+
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
   const TensorOperands all(a, b);
   for (int i = 0; i < 4; i++)

@@ -153,6 +153,12 @@ inline unsigned scaled_up(unsigned pair) {
 // whatever stands around it can be compared bit by bit.
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]);
 
+inline unsigned bf16_pair(float first, float second) {
+  return to_bf16(first).bits | unsigned{to_bf16(second).bits} << 16;
+}
+// ldmatrix.trans of PTX.
+void load_columns(const std::byte* row, unsigned (&matrices)[4]);
+
 // mma.m16n8k32 of PTX, u8 by s8: where the lanes of a warp hold what.
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]);
 
