@@ -7,7 +7,7 @@ namespace trireme {
 
 std::vector<std::string_view> available_levels() {
   if (!__builtin_cpu_supports("avx2")) return {"reference"};
-  return {"reference", "avx512"};
+  return {"avx512"};  // the reference is a level of kernels_test, once is enough
 }
 
 Kernels select_kernels(std::string_view level) {
