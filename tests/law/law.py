@@ -2,6 +2,8 @@
 
 A failure prints the command that shows it. The last line says how many runs were compared."""
 import argparse
+import concurrent.futures
+import itertools
 import os
 import random
 import shutil
@@ -44,10 +46,13 @@ def environment():
 
 
 class Law:
-    def __init__(self, folder, build, verbose):
+    """Several runs at a time, for one waits more than it computes; they start in the order in which they are asked for."""
+
+    def __init__(self, folder, build, jobs, verbose):
         self.folder, self.build, self.verbose = folder, os.path.abspath(build), verbose
-        self.compared, self.failures, self.refused, self.runs = 0, [], 0, 0
-        self.references = {}
+        self.compared, self.failures, self.refused, self.numbers = 0, [], 0, itertools.count(1)
+        self.pool, self.waiting = concurrent.futures.ThreadPoolExecutor(jobs), []
+        self.references = {}  # of each what output() will give
 
     def command(self, model, run, out):
         tp, pp, dp = run["layout"]
@@ -79,8 +84,7 @@ class Law:
 
     def output(self, model, run):
         """The result lines of a run, in the order of the unshuffled input."""
-        self.runs += 1
-        out = f"{self.folder}/out-{self.runs}.jsonl"
+        out = f"{self.folder}/out-{next(self.numbers)}.jsonl"
         command = self.command(model, run, out)
         try:
             done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600, check=False)
@@ -99,27 +103,34 @@ class Law:
         if key not in self.references:
             plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1, kv_blocks=0)
             plain.update(dict(gpus="shared", graphs=False, nccl=False) if "sm" in run else dict(device=""))
-            lines, text = self.output(model, plain)
-            if lines is None:
-                raise SystemExit(f"law: the reference run failed:\n{text}")
-            if any('"digest"' not in line for line in lines):
-                raise SystemExit(f"law: a row of the reference run has no digest:\n{text}")
-            self.references[key] = lines
+            self.references[key] = self.pool.submit(self.output, model, plain)
+        self.compared += 1
+        self.waiting.append(self.pool.submit(self.compare, self.references[key], model, run))
+
+    def compare(self, reference, model, run):
+        """What is wrong, or None."""
+        expected, text = reference.result()
+        if expected is None:
+            raise SystemExit(f"law: the reference run failed:\n{text}")
+        if any('"digest"' not in line for line in expected):
+            raise SystemExit(f"law: a row of the reference run has no digest:\n{text}")
         start = time.monotonic()
         lines, text = self.output(model, run)
-        self.compared += 1
-        if lines is None:
-            self.failures.append(text)
-        elif lines != self.references[key]:
-            different = sum(a != b for a, b in zip(lines, self.references[key])) + abs(len(lines) - len(self.references[key]))
-            self.failures.append(f"{text}\n  {different} of {len(self.references[key])} rows differ from one rank")
-        bad = lines is None or lines != self.references[key]
+        bad = lines != expected
         if self.verbose or bad:
             print(f"{'DIFFERS' if bad else 'equal'} {model.name} {run} {time.monotonic() - start:.1f} s", flush=True)
+        if lines is None or not bad:
+            return text if bad else None
+        different = sum(a != b for a, b in zip(lines, expected)) + abs(len(lines) - len(expected))
+        return f"{text}\n  {different} of {len(expected)} rows differ from one rank"
+
+    def finish(self):
+        """Waits for all runs that were asked for."""
+        waiting, self.waiting = self.waiting, []
+        self.failures += filter(None, [future.result() for future in waiting])
 
     def check_refused(self, model, layout, reason):
         run = dict(PLAIN, layout=layout)
-        self.runs += 1
         command = self.command(model, run, f"{self.folder}/refused.jsonl")
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
         self.refused += 1
@@ -289,6 +300,7 @@ def two_hosts(law, models):
             for layout in [(2, 1, 1), (1, 2, 1), (1, 1, 2), (4, 1, 1), (2, 2, 1), (3, 1, 1), (2, 1, 2)]:
                 if model.allows({"layout": layout}):
                     law.check(model, dict(PLAIN, layout=layout, hosts=2))
+                    law.finish()  # the hosts are one run's
     finally:
         subprocess.run([os.path.join(LAB, "lab.sh"), "down"], check=False)
 
@@ -300,15 +312,20 @@ def main():
     parser.add_argument("--samples", type=int, default=40, help="random runs a model with --all (default 40), a quarter of it on SmolLM2")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100000, help="of the random sample")
     parser.add_argument("--build", default=BUILD, help="build folder to test (default build/)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time (default 2)")
     parser.add_argument("--verbose", action="store_true", help="a line a run")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trireme-law-") as folder:
-        law = Law(folder, args.build, args.verbose or args.all)
+        law = Law(folder, args.build, args.jobs, args.verbose or args.all)
         start = time.monotonic()
-        if args.all:
-            everything(law, args.samples, args.seed)
-        else:
-            probe(law) if args.probe else quick(law)
+        try:
+            if args.all:
+                everything(law, args.samples, args.seed)
+            else:
+                probe(law) if args.probe else quick(law)
+            law.finish()
+        finally:
+            law.pool.shutdown(cancel_futures=True)
         for failure in law.failures:
             print(f"FAILED {failure}")
         print(f"law: {law.compared} runs compared, {law.refused} layouts refused as they must be, {len(law.failures)} failed, "
