@@ -55,7 +55,7 @@ export -f check_format
 stage "format" 60 bash -c check_format
 stage "floors" 60 tests/floors.sh
 say "building"
-if ! build build; then
+if ! (build build); then
   add 0 1 0
   echo "$passed passed, $failed failed, $skipped skipped"
   exit 1
@@ -80,8 +80,7 @@ stage "quality" 300 tests/golden/quality.py check build/trireme
 if [ -z "$fast" ]; then
   say "building with sanitizers"
   # Only what the unit tests need: gcc takes its time over instrumented code.
-  if BUILD_TARGETS=meson-test-prereq build build-asan -Db_sanitize=address,undefined -Db_lundef=false \
-      -Doptimization=1; then
+  if (BUILD_TARGETS=meson-test-prereq build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1); then
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 stage "sanitizers" 900 tests/programs.py build-asan
   else
     add 0 1 0
