@@ -12,12 +12,17 @@ namespace trireme {
 namespace {
 
 constexpr int64_t kUnitsPerLayer = 32;
+// Of the hidden row, which no rank border cuts: as many as a GPU's block has warps for few rows, and no more, for each
+// costs an addition of every output, and a pause of a GPU's tensor cores where rows are many.
+constexpr int64_t kHiddenUnits = 8;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
-// The width of a unit: a multiple of granule, as near to 32 units as that allows.
-int64_t unit_width(int64_t total, int64_t granule) { return round_up(divide_up(total, kUnitsPerLayer), granule); }
+// The width of a unit: a multiple of granule, as near to so many units as that allows.
+int64_t unit_width(int64_t total, int64_t granule, int64_t units = kUnitsPerLayer) {
+  return round_up(divide_up(total, units), granule);
+}
 
 }  // namespace
 
@@ -33,8 +38,7 @@ UnitTable UnitTable::of(const ModelConfig& config, int group) {
   t.mlp_units = static_cast<int>(divide_up(config.mlp_columns(), t.columns_per_unit));
   t.rows_per_unit = unit_width(config.vocab_size, 32);
   t.vocab_units = static_cast<int>(divide_up(config.vocab_size, t.rows_per_unit));
-  // 64: half the additions of 32, and what the kernels were measured with.
-  t.hidden_unit_columns = unit_width(config.hidden_size, std::lcm<int64_t>(64, group));
+  t.hidden_unit_columns = unit_width(config.hidden_size, std::lcm<int64_t>(64, group), kHiddenUnits);
   return t;
 }
 

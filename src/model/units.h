@@ -11,7 +11,8 @@ namespace trireme {
 
 inline constexpr int kUnitFormulaVersion = 1;  // part of the numerics fingerprint and of every checkpoint
 
-// How a model is cut into units (docs/concepts.md). About 32 a layer; a border never cuts a quantization group.
+// How a model is cut into units (docs/concepts.md). About 32 a layer, of the hidden row 8; a border never cuts a
+// quantization group.
 struct UnitTable {
   int attention_units = 0;
   int64_t heads_per_unit = 0;    // query heads; the last unit may have fewer

@@ -25,7 +25,7 @@ TEST_CASE("SmolLM2-135M: every head is a unit; the MLP has 24 units of 64 column
   CHECK(t.columns_per_unit == 64);
   CHECK(t.vocab_units == 32);
   CHECK(t.rows_per_unit == 1536);
-  CHECK(t.hidden_unit_columns == 64);
+  CHECK(t.hidden_unit_columns == 128);  // 5 units: an eighth would be 72
 }
 
 TEST_CASE("a 70B shape has 32 units; one of its MLP's has 896 columns") {
@@ -34,6 +34,7 @@ TEST_CASE("a 70B shape has 32 units; one of its MLP's has 896 columns") {
   CHECK(t.heads_per_unit == 2);
   CHECK(t.mlp_units == 32);
   CHECK(t.columns_per_unit == 896);
+  CHECK(t.hidden_unit_columns == 1024);  // 8 units
 }
 
 TEST_CASE("a unit's border never cuts a quantization group") {
