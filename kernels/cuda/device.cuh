@@ -117,7 +117,7 @@ __device__ inline void let_next_begin() {
 
 // The bytes that enqueue_shared() asked for.
 __device__ inline std::byte* block_memory() {
-  extern __shared__ __align__(256) std::byte memory[];  // 256: what wgmma's rows begin at multiples of
+  extern __shared__ __align__(1024) std::byte memory[];  // 1024: what wgmma's rows begin at multiples of
   return memory;
 }
 

@@ -75,6 +75,9 @@ void enqueue_f32(const Launch& launch, const MatMul& a, const Gate& gate, const 
 // Rows from which tiles are worth their fixed size.
 constexpr int64_t kManyRows = 33;
 
+// Who multiplies 16 columns of many rows: warps, or four of them together.
+enum class By { warps, warpgroups };
+
 // False: sums do not fit shared memory, or a gate would leave SMs without work.
 template <By kBy>
 bool multiply(const Launch& launch, const MatMul& a, const Gate& gate) {
@@ -93,7 +96,11 @@ bool multiply(const Launch& launch, const MatMul& a, const Gate& gate) {
       enqueue_f32<kMostRows>(launch, a, gate, units);
     return true;
   }
-  if (rows >= kManyRows && tile_matmul(launch, a, gate, units, kBy)) return true;
+  if (rows >= kManyRows) {
+    if (kBy == By::warpgroups && a.w.form == PackedForm::bf16)
+      return warpgroup_matmul(launch, a, gate, units) || stream_matmul(launch, a, gate, units);
+    if (tile_matmul(launch, a, gate, units)) return true;
+  }
   return stream_matmul(launch, a, gate, units);
 }
 

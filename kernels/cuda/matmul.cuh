@@ -13,13 +13,11 @@ namespace trireme::cuda {
 // For few rows: weights stream through, a warp a unit. False: this tree needs more shared memory than a block has.
 bool stream_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units);
 
-// Who multiplies 16 columns: warps (mma.sync), or four of them together (wgmma), which has the same bits where the GPU
-// adds alike.
-enum class By { warps, warpgroups };
-
 // For many rows: tiles of outputs and rows, a block walks all units of its tile, or a node's. False: likewise, or the
 // tree is too deep.
-bool tile_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units, By by);
+bool tile_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units);
+// Of BF16 by four warps together (wgmma), which has the same bits where the GPU adds alike.
+bool warpgroup_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units);
 
 // f() of the form as a constant, of those that tensor cores multiply.
 template <PackedForm... kForms, typename F>

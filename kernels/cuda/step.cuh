@@ -63,8 +63,8 @@ __device__ inline int piece_offset(int line, int piece) {
 // from different banks. This is the order that wgmma calls a swizzle of 32 bytes.
 __device__ inline int row_offset(int row, int piece) { return row * 2 * kPiece + (piece ^ row / 4 % 2) * kPiece; }
 
-// What a warp or block takes next: steps of units first, first + stride, ... before last, one after the other.
-template <PackedForm kForm>
+// What a warp or block takes next: kColumns of units first, first + stride, ... before last, one after the other.
+template <PackedForm kForm, int kColumns = step_columns(kForm)>
 struct Steps {
   const Units& units;
   int unit, stride, last;
@@ -76,7 +76,7 @@ struct Steps {
   }
   __device__ bool done() const { return unit >= last; }
   __device__ void next() {
-    k += step_columns(kForm);
+    k += kColumns;
     if (k < end) return;
     unit += stride;
     enter();

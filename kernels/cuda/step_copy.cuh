@@ -16,15 +16,13 @@ struct PanelCopy {
   static constexpr int kLineStride = has_groups(kForm) ? kLine : 2 * kLine,
                        kColumn = kLineStride / step_columns_of_line(kForm);
   const std::byte *from, *values_from;
-  int to[kCopies], values_to, column, group, columns;
-  bool copies, has_values, prefetches;
+  int to[kCopies], values_to, column, group;
+  bool copies, has_values;
 
   __device__ PanelCopy(const PackedView& w, const StepShape& shape, int64_t panel, int index) : group(shape.group) {
     const int line = index / kPieces, piece = index % kPieces;
     copies = panel * kPanel < w.n && line < step_lines(kForm);
     has_values = panel * kPanel < w.n && index < shape.values / kPiece;
-    prefetches = copies && piece == 0;
-    columns = static_cast<int>(w.k);
     from = w.data + (has_groups(kForm) ? panel : panel / 2) * shape.panel_stride + line * kLineStride;
     values_from = from - line * kLineStride + step_lines(kForm) * kLine + index * kPiece;
     values_to = step_lines(kForm) * kLine + index * kPiece;
@@ -53,15 +51,15 @@ struct PanelCopy {
     if constexpr (has_groups(kForm))
       if (has_values) copy_once(panel + values_to, values_from + offset);
   }
-
-  // Asks L2 for a step that is copied later, if the matrix has it.
-  __device__ void prefetch(int k) const {
-    static_assert(kForm == PackedForm::bf16);  // a line in one place
-    if (!prefetches || k + step_columns(kForm) > columns) return;
-    UNROLL
-    for (int i = 0; i < kCopies; i++) prefetch_line(from + int64_t{k} * kColumn + i * kLinesApart * kLineStride);
-  }
 };
+
+// `bytes` of a piece of a row, then zeros. Not aligned: of units that begin anywhere, like heads of 20 values.
+__device__ inline bool units_begin_at_pieces(const Units& units) { return units.columns % (kPiece / 2) == 0; }
+__device__ inline void copy_row_piece(std::byte* there, const std::byte* here, int bytes, bool aligned) {
+  if (aligned) return copy_shared<kPiece>(there, here, bytes);
+  NO_UNROLL
+  for (int word = 0; word < kPiece; word += 4) copy_shared<4>(there + word, here + word, max(0, min(4, bytes - word)));
+}
 
 // The same of kRows rows of x from `row`; those past its end are left as they are, and come to no sum that is written.
 template <PackedForm kForm, int kRows, int kTeam>
@@ -69,12 +67,12 @@ struct RowCopy {
   static constexpr int kRowPieces = row_pieces(kForm), kCopies = (kRows * kRowPieces + kTeam - 1) / kTeam;
   const std::byte* rows;
   int from[kCopies], to, piece[kCopies];  // from < 0: none
-  bool aligned;                           // all units begin at whole pieces
+  bool aligned;
 
   __device__ RowCopy(const Activations& x, int64_t row, int index, const Units& units)
       : rows(x.data + row * x.row_bytes),
         to(has_groups(kForm) ? index * kPiece : row_offset(index / 2, index % 2)),
-        aligned(units.columns % (kPiece / 2) == 0) {
+        aligned(units_begin_at_pieces(units)) {
     UNROLL
     for (int i = 0; i < kCopies; i++) {
       const int at = index + i * kTeam, of_tile = at / kRowPieces;
@@ -93,19 +91,9 @@ struct RowCopy {
       const int bytes = max(0, min(kPiece, 2 * (end - k) - piece[i]));
       if constexpr (has_groups(kForm))
         copy_shared<kPiece>(there, here);
-      else if (aligned)
-        copy_shared<kPiece>(there, here, bytes);
       else
-        copy_words(there, here, bytes);
+        copy_row_piece(there, here, bytes, aligned);
     }
-  }
-
- private:
-  // Units that begin anywhere: heads of 20 values.
-  __device__ static void copy_words(std::byte* there, const std::byte* here, int bytes) {
-    NO_UNROLL
-    for (int word = 0; word < kPiece; word += 4)
-      copy_shared<4>(there + word, here + word, max(0, min(4, bytes - word)));
   }
 };
 

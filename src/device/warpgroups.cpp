@@ -11,7 +11,10 @@ namespace trireme {
 
 namespace {
 
-constexpr int64_t kRows = 128, kOutputs = 128, kUnits = 8, kUnitColumns = 48, kColumns = kUnits * kUnitColumns;
+constexpr int64_t kRows = 128, kOutputs = 128, kColumns = 816;
+// Trees of 8 units and of 17, for which a tile's rows lie in shared memory in two ways; some of a unit's steps fill no
+// stage (kernels/cuda/warpgroup_matmul.cu).
+constexpr int64_t kUnitColumns[] = {112, 48};
 constexpr int64_t kFewRows = 8, kHalf = kRows / 2;  // by warps in either table; in tiles of another instruction
 
 // Exponents of two around `middle`.
@@ -52,8 +55,7 @@ bool warpgroups_add_alike(Device& device, const Kernels& warps, const Kernels& w
       reinterpret_cast<BF16*>(x.data + r * x.row_bytes)[k] = numbers.next(kOfRows[r % std::ssize(kOfRows)]);
   }
 
-  const Contraction units = contraction(kColumns, kUnitColumns);
-  const auto multiply = [&](const Kernels& kernels, int64_t rows_at_once, float* y) {
+  const auto multiply = [&](const Kernels& kernels, const Contraction& units, int64_t rows_at_once, float* y) {
     Activations some = x;
     some.rows = rows_at_once;
     for (int64_t r = 0; r < kRows; r += rows_at_once) {
@@ -61,12 +63,15 @@ bool warpgroups_add_alike(Device& device, const Kernels& warps, const Kernels& w
       device.launch(kernels.matmul, MatMul{some, w, &units, y + r * kOutputs, kOutputs, 0});
     }
   };
-  multiply(warps, kFewRows, few.data());
-  multiply(warpgroups, kRows, many.data());
-  multiply(warpgroups, kHalf, halves.data());
-  device.synchronize();
   const auto same = [&](const float* y) { return std::memcmp(few.data(), y, sizeof(float) * kRows * kOutputs) == 0; };
-  return same(many.data()) && same(halves.data());
+  return std::ranges::all_of(kUnitColumns, [&](int64_t unit_columns) {
+    const Contraction units = contraction(kColumns, unit_columns);
+    multiply(warps, units, kFewRows, few.data());
+    multiply(warpgroups, units, kRows, many.data());
+    multiply(warpgroups, units, kHalf, halves.data());
+    device.synchronize();
+    return same(many.data()) && same(halves.data());
+  });
 }
 
 }  // namespace trireme

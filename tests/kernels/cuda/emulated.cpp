@@ -11,3 +11,4 @@
 #include "kernels/cuda/sampling.cu"
 #include "kernels/cuda/stream_matmul.cu"
 #include "kernels/cuda/tile_matmul.cu"
+#include "kernels/cuda/warpgroup_matmul.cu"

@@ -14,6 +14,7 @@
 #include "kernels/cuda/sampling.cu"
 #include "kernels/cuda/stream_matmul.cu"
 #include "kernels/cuda/tile_matmul.cu"
+#include "kernels/cuda/warpgroup_matmul.cu"
 #undef fill_cuda
 
 #include "testkit/cuda/emulated_gpu.h"

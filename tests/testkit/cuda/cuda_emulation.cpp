@@ -57,7 +57,7 @@ using Copies = std::vector<Copy>;
 struct Product {
   const unsigned (*weights)[4];
   uint64_t rows;
-  float (*sums)[2][4];  // [tiles], of each the first
+  float (*sums)[4];  // [tiles]
   int tiles;
 };
 using Products = std::vector<Product>;
@@ -70,6 +70,8 @@ struct Fiber {
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   uint64_t warp_operations = 0;
   bool entered = false, done = false, waited = false;  // for earlier kernels
+  bool shows = true;                                   // its copies to products
+  bool in_products = false;                            // a group has begun
 };
 
 struct Block {
@@ -148,7 +150,8 @@ void set_up_block(int threads, int64_t shared, const std::function<void()>& kern
   for (Warp& warp : block->warps) warp.barrier = {kWarpLanes, 0, 0};
   for (int i = 0; i < threads; i++) {
     Fiber& fiber = *block->fibers[static_cast<size_t>(i)];
-    fiber.done = fiber.waited = false;
+    fiber.done = fiber.waited = fiber.in_products = false;
+    fiber.shows = true;
     fiber.warp_operations = 0;
     fiber.copies.assign(1, {});
     fiber.products.assign(1, {});
@@ -300,6 +303,7 @@ void copy_async(std::byte* shared, const std::byte* global, int size, int bytes)
 }
 void end_copies() { this_fiber().copies.emplace_back(); }
 void wait_until_pending(int groups) {
+  this_fiber().shows = false;
   auto& copies = this_fiber().copies;
   for (; static_cast<int>(copies.size()) > groups + 1; copies.pop_front())
     for (const Copy& c : copies.front()) do_copy(c);
@@ -381,24 +385,26 @@ namespace {
 
 // Two columns of a row behind a descriptor: PTX ISA, "Matrix descriptor" and "Shared memory matrix layout".
 unsigned pair_of_rows(uint64_t rows, int64_t row, int64_t pair) {
-  must(rows >> 62 == 3, "16 columns are swizzled by 32 bytes");
+  must(rows >> 62 != 0, "rows are swizzled");
+  const int64_t row_bytes = 256 >> (rows >> 62), pattern = 8 * row_bytes;  // 128, 64 or 32
   const auto start = static_cast<int64_t>((rows & 0x3fff) * 16),
              next_eight = static_cast<int64_t>((rows >> 32 & 0x3fff) * 16);
-  must(start % 256 == 0, "a pattern of 256 bytes begins where one may");
-  int64_t at = start + row / 8 * next_eight + row % 8 * 32 + pair * 4;
-  at ^= (at >> 7 & 1) << 4;
+  must(start % pattern < row_bytes && start % 32 == 0, "16 columns of a row begin in the first one of a pattern");
+  int64_t at = start + row / 8 * next_eight + row % 8 * row_bytes + pair * 4;
+  at ^= (at >> 7 & (row_bytes / 16 - 1)) << 4;
   unsigned word = 0;
   std::memcpy(&word, block_memory() + at, sizeof word);
   return word;
 }
 
 void do_product(const Product& p) {
+  for (const auto& fiber : block->fibers) must(fiber->done || fiber->shows, "products see what copies brought");
   const TensorWeights all(*p.weights);
   const int turn = std::getenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE") ? 1 : 0;
   for (int tile = 0; tile < p.tiles; tile++)
     for (int i = 0; i < 4; i++)
       for (int k = 0; k < kTensorSteps; k++) {
-        float& sum = p.sums[tile][0][i];
+        float& sum = p.sums[tile][i];
         sum = add_pair(pair_of_rows(p.rows, tile * 8 + tensor_column(i), k ^ turn), all.of_a(tensor_row(i), k ^ turn),
                        sum);
       }
@@ -408,14 +414,20 @@ void do_product(const Product& p) {
 
 unsigned shared_address(const std::byte* at) { return static_cast<unsigned>(at - block_memory()); }
 
-void enqueue_tiles(const unsigned (&weights)[4], uint64_t rows, float (*sums)[2][4], int tiles) {
+void show_copies_to_products() { this_fiber().shows = true; }
+void begin_products() { this_fiber().in_products = true; }
+void enqueue_tiles(const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles) {
   must(blockDim.x % 128 == 0, "warpgroups have four warps");
+  must(this_fiber().in_products, "registers that a product reads are written before it begins");
   if (blockIdx.x % 3 == 1)  // neither with early copies nor with late ones always
     do_product({&weights, rows, sums, tiles});
   else
     this_fiber().products.back().push_back({&weights, rows, sums, tiles});
 }
-void end_products() { this_fiber().products.emplace_back(); }
+void end_products() {
+  this_fiber().in_products = false;
+  this_fiber().products.emplace_back();
+}
 void wait_until_products(int groups) {
   auto& products = this_fiber().products;
   for (; static_cast<int>(products.size()) > groups + 1; products.pop_front())

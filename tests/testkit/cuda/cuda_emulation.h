@@ -29,6 +29,9 @@ extern EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;  // of the fiber th
 struct alignas(8) uint2 {
   unsigned x, y;
 };
+struct alignas(8) float2 {
+  float x, y;
+};
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
@@ -170,23 +173,25 @@ unsigned shared_address(const std::byte* at);
 
 // wgmma.m64nNk16 of PTX, BF16, the first operand in registers: the same placement and order, rows of the second operand
 // as their descriptor says. Some blocks see a product at once, the others when they wait for it, when it reads its
-// operands and sums, too.
-void enqueue_tiles(const unsigned (&weights)[4], uint64_t rows, float (*sums)[2][4], int tiles);
+// operands and sums, too. Groups must begin with begin_products(), and copies that a thread waited for must be shown
+// before any product reads.
+void begin_products();
+void enqueue_tiles(const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles);
 void end_products();
 void wait_until_products(int groups);
+void show_copies_to_products();
 
-inline void begin_products(const unsigned (&)[2][4]) {}
+inline void begin_products(const unsigned (&)[4]) { begin_products(); }
 template <int kTiles>
-void fence_sums(float (&)[kTiles][2][4]) {}
+void fence_sums(float (&)[kTiles][4]) {}
 template <int kTiles>
-void enqueue_product(const unsigned (&weights)[4], uint64_t rows, int h, float (&sums)[kTiles][2][4]) {
-  enqueue_tiles(weights, rows, reinterpret_cast<float(*)[2][4]>(&sums[0][h]), kTiles);
+void enqueue_product(const unsigned (&weights)[4], uint64_t rows, float (&sums)[kTiles][4]) {
+  enqueue_tiles(weights, rows, sums, kTiles);
 }
 template <int kPending>
 void wait_for_products() {
   wait_until_products(kPending);
 }
-inline void show_copies_to_products() {}
 
 // Memory that other processes write, too.
 inline void store_release(uint32_t* at, uint32_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
