@@ -199,29 +199,20 @@ struct WaitingSums {
   __device__ WaitingSums(float* in_memory, const Place& in_y) : shared(in_memory), place(in_y) {}
 
   __device__ int count() const { return below + held; }
-  // sums = the newest one + sums; false: none waits.
-  __device__ bool join(GroupSums<kTiles>& sums) {
+  // A unit's sums, and what the tree joins behind it, as far as it waits here: behind a part's last unit not all does.
+  __device__ void take(const GroupSums<kTiles>& sums, int pops) {
+    if (pops == 0 || held == 0) return push(sums);
     if (held == 2)
-      add(high, sums);
-    else if (held == 1)
-      add(low, sums);
-    else if (below > 0)
-      each_below(--below, [&sums](int j, float& waiting) { sums[j / 4][j % 4] = waiting + sums[j / 4][j % 4]; });
+      add(sums, high);
     else
-      return false;
-    held = max(held - 1, 0);
-    return true;
-  }
-  __device__ void push(const GroupSums<kTiles>& sums) {
-    if (held == 2) {
-      each_below(below++, [this](int j, float& waiting) { waiting = low[j / 4][j % 4]; });
-      assign(high, low);
-    }
-    if (held == 0)
-      assign(sums, low);
-    else
-      assign(sums, high);
-    held = min(held + 1, 2);
+      add(sums, low);
+    for (pops--; pops > 0 && count() > 1; pops--)
+      if (held == 2) {
+        add(high, low);
+        held = 1;
+      } else {
+        each_below(--below, [this](int j, float& waiting) { low[j / 4][j % 4] = waiting + low[j / 4][j % 4]; });
+      }
   }
   // Of the roots, one or more, the last one: where there are several none is in y.
   __device__ void pop(GroupSums<kTiles>& sums) {
@@ -238,9 +229,20 @@ struct WaitingSums {
   }
 
  private:
-  __device__ static void add(const GroupSums<kTiles>& waiting, GroupSums<kTiles>& sums) {
+  __device__ void push(const GroupSums<kTiles>& sums) {
+    if (held == 2) {
+      each_below(below++, [this](int j, float& waiting) { waiting = low[j / 4][j % 4]; });
+      assign(high, low);
+    }
+    if (held == 0)
+      assign(sums, low);
+    else
+      assign(sums, high);
+    held = min(held + 1, 2);
+  }
+  __device__ static void add(const GroupSums<kTiles>& right, GroupSums<kTiles>& left) {
     UNROLL
-    for (int j = 0; j < kValues; j++) sums[j / 4][j % 4] = waiting[j / 4][j % 4] + sums[j / 4][j % 4];
+    for (int j = 0; j < kValues; j++) left[j / 4][j % 4] = left[j / 4][j % 4] + right[j / 4][j % 4];
   }
   __device__ static void assign(const GroupSums<kTiles>& from, GroupSums<kTiles>& to) {
     UNROLL
@@ -305,9 +307,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (u + 1 == run.last) let_next_begin();
     GroupSums<kTiles> sums = {};
     unit.add(units.begin(u), units.end(u), sums);
-    for (int pops = units.tree.pops[u]; pops > 0; pops--)
-      if (!waiting.join(sums)) break;  // a part's last unit: the others' sums are not here
-    waiting.push(sums);
+    waiting.take(sums, units.tree.pops[u]);
   }
   int root = waiting.count() - 1;
   GroupSums<kTiles> sums;
