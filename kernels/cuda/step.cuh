@@ -60,7 +60,7 @@ __device__ inline int piece_offset(int line, int piece) {
 }
 
 // Where 16 columns of a row stand: each four rows the two pieces change places, so that the lanes of a product read
-// from different banks. This is the order that wgmma calls a swizzle of 32 bytes.
+// from different banks.
 __device__ inline int row_offset(int row, int piece) { return row * 2 * kPiece + (piece ^ row / 4 % 2) * kPiece; }
 
 // What a warp or block takes next: kColumns of units first, first + stride, ... before last, one after the other.

@@ -135,8 +135,7 @@ template <typename Shape>
 struct UnitProducts {
   static constexpr int kTiles = Shape::kTiles, kPieces = Shape::kSteps * 2;
   TileStages<Shape>& stages;
-  int of_stage;  // the lane's weights: line `member` of a step, and of its piece the half with outputs 2 quad, 2 quad +
-                 // 1
+  int of_stage;  // where the lane's weights of a step are: line `member`, of a piece the half with two of its outputs
 
   __device__ explicit UnitProducts(TileStages<Shape>& of_tile) : stages(of_tile) {
     const int quad = lane() / 4, member = lane() % 4;
