@@ -4,12 +4,12 @@
 
 namespace trireme {
 
-// A multiply-add of VDPBF16PS, which works on pairs, the odd column first, each product fused and rounded to nearest
-// even; subnormal operands and results count as zeros, whatever MXCSR says (Intel SDM; AMD Zen 5 gives the same bits,
-// measured).
 inline constexpr float kSmallestNormal = 0x1p-126f;
 inline float flush(float x) { return std::fabs(x) < kSmallestNormal ? std::copysign(0.0f, x) : x; }
 
+// A multiply-add of VDPBF16PS, which works on pairs, the odd column first, each product fused and rounded to nearest
+// even; subnormal operands and results count as zeros, whatever MXCSR says (Intel SDM; AMD Zen 5 gives the same bits,
+// measured).
 inline float fused_flushed(float x, float y, float sum) {
   x = flush(x), y = flush(y);
   float result = std::fma(x, y, sum);

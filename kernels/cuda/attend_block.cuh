@@ -22,11 +22,16 @@ struct Queries {
   int stride, head_dim, count = 0;
 };
 
-// The block's positions are seen by all of them.
-__device__ inline bool all_see(const Queries& queries, int block) {
-  return queries.seen[queries.count - 1].first <= block * kBlockTokens &&
-         (block + 1) * kBlockTokens <= queries.seen[0].end;
+// The whole block is seen by queries from `first` to `last`.
+__device__ inline bool all_see(Seen first, Seen last, int block) {
+  return last.first <= block * kBlockTokens && (block + 1) * kBlockTokens <= first.end;
 }
+
+// Heads that share a KV head, at most where they are spread evenly.
+inline int64_t group_of(const Attention& a) {
+  return max(int64_t{1}, blocks_of(std::ssize(a.kv_head_of), a.pages.kv_heads));
+}
+inline bool is_decode(const Attention& a) { return std::ssize(a.spans) == a.q.rows; }  // each row is a span
 
 // The last span that does not begin behind the row: first of [begin, end) that does, less one. Of decode rows each has
 // its own.
@@ -43,9 +48,11 @@ __device__ inline const AttentionSpan& span_of(const Attention& a, int64_t row) 
   return a.spans[begin - 1];
 }
 
-// A span of so few queries that one block of threads takes them.
-__device__ inline bool is_few(const AttentionSpan& span, int heads, int queries) {
-  return span.rows == 1 || span.rows * heads <= queries;
+// A span whose queries of a KV head, which has so many heads, one block of threads takes: a tile's, or a single row's,
+// however many.
+inline constexpr int kTileQueries = 16;
+__device__ inline bool is_few(const AttentionSpan& span, int heads) {
+  return span.rows == 1 || span.rows * heads <= kTileQueries;
 }
 
 // The heads of a KV head, which stand side by side.
@@ -70,31 +77,31 @@ __device__ inline Seen seen_by(const Attention& a, const AttentionSpan& span, in
 // all = all, then blocks [begin, end) of a round one after the other, by a warp: results of one query, a block's behind
 // the other's by `stride`. first: the first of them is all there is before. Lane i has block i's factors; the chains
 // then take them in order.
-template <typename Block>
+template <typename Work>
 __device__ inline void join(float* all, const float* blocks, int stride, int begin, int end, bool first, int head_dim) {
   const float* before_all = first ? blocks + begin++ * stride : all;
-  float before = before_all[0], largest = before, sum = before_all[1], out[Block::kValues];
+  float before = before_all[0], largest = before, sum = before_all[1], out[Work::kValues];
   for (int i = begin; i < end && i <= lane(); i++) {
     before = largest;
     const float here = blocks[i * stride];
     largest = here > before ? here : before;
   }
-  const float old_factor = Block::exp(before - largest);
-  const float new_factor = Block::exp((lane() < end ? blocks[lane() * stride] : largest) - largest);
+  const float old_factor = Work::exp(before - largest);
+  const float new_factor = Work::exp((lane() < end ? blocks[lane() * stride] : largest) - largest);
   UNROLL
-  for (int c = 0; c < Block::kValues; c++)
+  for (int c = 0; c < Work::kValues; c++)
     if (const int d = c * kWarp + lane(); d < head_dim) out[c] = before_all[2 + d];
   for (int i = begin; i < end; i++) {
     const float* block = blocks + i * stride;
     const float old = __shfl_sync(kAllLanes, old_factor, i), fresh = __shfl_sync(kAllLanes, new_factor, i);
     sum = std::fma(sum, old, block[1] * fresh);
     UNROLL
-    for (int c = 0; c < Block::kValues; c++)
+    for (int c = 0; c < Work::kValues; c++)
       if (const int d = c * kWarp + lane(); d < head_dim) out[c] = std::fma(out[c], old, block[2 + d] * fresh);
   }
   __syncwarp();  // all lanes have read
   UNROLL
-  for (int c = 0; c < Block::kValues; c++)
+  for (int c = 0; c < Work::kValues; c++)
     if (const int d = c * kWarp + lane(); d < head_dim) all[2 + d] = out[c];
   if (lane() == kWarp - 1) all[0] = largest, all[1] = sum;
   __syncwarp();

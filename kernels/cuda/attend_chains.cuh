@@ -76,7 +76,7 @@ __device__ inline void sum_seen_values(const std::byte* v, const float* weights,
 
 // The block's K and V stand in shared memory as in the cache.
 template <DType kType, int kQueriesAtMost, int kValuesOfLane>
-struct ChainBlock {
+struct ChainWork {
   static constexpr int kQueries = kQueriesAtMost, kValues = kValuesOfLane;
   static constexpr int kWeightBytes = kQueries * kBlockTokens * 4;  // a warp's
   static constexpr bool kOneSpan = false;                           // a block of threads takes rows of several
@@ -88,7 +88,7 @@ struct ChainBlock {
   float* weights;
   float dot[kQueries];
 
-  __device__ ChainBlock(int head_dim, std::byte* weight_memory)
+  __device__ ChainWork(int head_dim, std::byte* weight_memory)
       : bytes(head_dim * kBlockTokens * (kType == DType::bf16 ? 2 : 4)),
         weights(reinterpret_cast<float*>(weight_memory)) {}
   __device__ void take(const Queries&) {}
@@ -119,7 +119,7 @@ struct ChainBlock {
   }
   __device__ void sum(const std::byte* v, const Queries& queries, int block, float* result) {
     float out[kQueries][kValues] = {};
-    if (all_see(queries, block))
+    if (all_see(queries.seen[0], queries.seen[queries.count - 1], block))
       sum_values<kType, kQueries, kValues>(v, weights, queries.head_dim, out);
     else
       sum_seen_values<kType, kQueries, kValues>(v, weights, queries.head_dim, queries.seen, block, out);

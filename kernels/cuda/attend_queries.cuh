@@ -2,12 +2,13 @@
 
 // A few queries and one block of positions on tensor cores, by a warp (kernels/cuda/attend_tensor.cuh).
 #include "kernels/cuda/attend_values.cuh"
+#include "kernels/cuda/attend_weights.cuh"
 
 namespace trireme::cuda {
 
 // kHalves: 8 queries or 16; kGroups: of 64 values of a head, at most.
 template <int kHalves, int kGroups>
-struct TensorBlock {
+struct TensorWork {
   static constexpr int kQueries = 8 * kHalves, kValues = 2 * kGroups;  // a lane's, where results join
   static constexpr int kChunks = 4 * kGroups, kTiles = 8 * kGroups;
   static constexpr int kWeightBytes = 0;
@@ -22,7 +23,7 @@ struct TensorBlock {
   float scores[kPositionTiles][4];
   unsigned weights[2][4];
 
-  __device__ TensorBlock(int head_dim, std::byte*) : copy(head_dim, lane(), kWarp) {}
+  __device__ TensorWork(int head_dim, std::byte*) : copy(head_dim, lane(), kWarp) {}
   __device__ void copy_k(std::byte* to, const std::byte* from) const { copy.copy_k(to, from); }
   __device__ void copy_v(std::byte* to, const std::byte* from) const { copy.copy_v(to, from); }
 
@@ -47,7 +48,7 @@ struct TensorBlock {
         scores);
   }
   __device__ void weigh(const Attention& a, const Queries& queries, int block, float* result) {
-    const BlockWeights<kHalves> now(a, block, seen, all_see(queries, block), scores);
+    const BlockWeights<kHalves> now(a, block, seen, sees_whole(queries, block), scores);
     UNROLL
     for (int i = 0; i < 8; i++) weights[i / 4][i % 4] = now.pairs[i / 4][i % 4];
     UNROLL
@@ -63,10 +64,15 @@ struct TensorBlock {
         if (i < 2 * kHalves && n < queries.count) result[n * queries.stride + 2 + d] = out[j / 4][i];
       }
     };
-    if (all_see(queries, block))
+    if (sees_whole(queries, block))
       sum_all_values<kTiles>(v, weights, queries.head_dim, put);
     else
       sum_seen_values<kHalves, kTiles>(v, weights, queries.head_dim, queries.seen, block, put);
+  }
+
+ private:
+  __device__ static bool sees_whole(const Queries& queries, int block) {
+    return all_see(queries.seen[0], queries.seen[queries.count - 1], block);
   }
 };
 

@@ -42,8 +42,10 @@ __device__ inline void sum_pair(const std::byte* v, const unsigned (&weights)[2]
   }
 }
 
-// Whether an infinity or NaN stands where some queries see it and others do not: their weight of 0 would not hide it.
-__device__ inline bool has_strange(const std::byte* v, int head_dim, const PairsSeen& any, const PairsSeen& all) {
+// Whether an infinity, a NaN or a number of 2^65 and more stands where some queries see it and others do not: their
+// weight of 0 would not hide it, or not for certain, for a GPU's sum of 16 products keeps the bits below the largest
+// exponent, and nothing says which one a product with 0 has.
+__device__ inline bool has_strange(const std::byte* v, int head_dim, const PairsSeen& by_any, const PairsSeen& by_all) {
   bool strange = false;
   for (int tile = 0; tile * 8 < head_dim; tile += 2)
     for (int j = 0; j < 2; j++) {
@@ -51,11 +53,11 @@ __device__ inline bool has_strange(const std::byte* v, int head_dim, const Pairs
       load_values(v, tile, j, columns);
       UNROLL
       for (int i = 0; i < 4; i++) {
-        const unsigned pair = columns[i] & any.of[j][i % 2] & ~all.of[j][i % 2];
-        strange = strange || (pair & 0x7f80u) == 0x7f80u || (pair & 0x7f800000u) == 0x7f800000u;
+        const unsigned pair = columns[i] & by_any.of[j][i % 2] & ~by_all.of[j][i % 2];
+        strange = strange || (pair & 0x6000u) == 0x6000u || (pair & 0x60000000u) == 0x60000000u;
       }
     }
-  return __all_sync(kAllLanes, !strange) == 0;
+  return __any_sync(kAllLanes, strange) != 0;
 }
 
 // use(tile, out) for all pairs of tiles of a head, of which there are kTiles at most. The warp's queries see the whole
@@ -77,13 +79,13 @@ template <int kHalves, int kTiles, typename Use>
 __device__ inline void sum_seen_values(const std::byte* v, const unsigned (&weights)[2][4], int head_dim,
                                        const Seen* seen, int block, const Use& use) {
   const Seen first = seen[0], last = seen[8 * kHalves - 1];
-  const PairsSeen any(Seen{first.first, last.end}, block);
-  const bool strange = has_strange(v, head_dim, any, PairsSeen(Seen{last.first, first.end}, block));
+  const PairsSeen by_any(Seen{first.first, last.end}, block);
+  const bool strange = has_strange(v, head_dim, by_any, PairsSeen(Seen{last.first, first.end}, block));
   UNROLL
   for (int tile = 0; tile < kTiles; tile += 2) {
     if (tile * 8 >= head_dim) break;
     float out[2][4] = {};
-    sum_pair<true>(v, weights, tile, any, out);
+    sum_pair<true>(v, weights, tile, by_any, out);
     if (strange) {  // each query for itself, by all lanes
       NO_UNROLL
       for (int n = 0; n < 8 * kHalves; n++) {

@@ -17,45 +17,47 @@ constexpr int kMostWarps = 8;      // of a block; more where it has a single que
 constexpr int kAskedTiles = 4;     // of a warp, that L2 is asked for early
 constexpr int kFetchedLine = 128;  // bytes that it fetches at once
 
-// Of shared memory, in this order: the queries, what they see, joined results, and for each warp a block's K and V,
-// weights and results. A result is the largest score, the sum of weights, and the values summed with them.
+// Of shared memory, in this order: the queries, joined results, those of all warps, their weights, a block's K and V
+// for each, and what the queries see. A result is the largest score, the sum of weights, and the values summed with
+// them.
 struct AttentionPlaces {
-  bool by_span = false;     // a block of threads has a span, else rows of any
-  int rows = 0;             // of a block, where not
-  int slots = 0;            // queries of a block
-  int parts = 1;            // blocks that share a KV head's queries of these rows
-  int64_t cached = 0;       // bytes of K or V of a block of positions
-  int tile = 0;             // of them in shared memory
-  int tiles = 2;            // of a warp: K and V, or one that they take by turns, where there is no room for both
-  int result = 0;           // floats of a query's result
-  int64_t queries, shared;  // bytes of the queries and of all
+  bool by_span = false;  // a block of threads has a span, else rows of any
+  int rows = 0;          // of a block, where not
+  int slots = 0;         // queries of a block
+  int parts = 1;         // blocks that share a KV head's queries of these rows
+  int64_t cached = 0;    // bytes of K or V of a block of positions
+  int tile = 0;          // of them in shared memory
+  int tiles = 2;         // of a warp: K and V, or one that they take by turns, where there is no room for both
+  int result = 0;        // floats of a query's result
+  int64_t queries = 0;   // bytes of the queries, and of joined results
+  int64_t weights = 0, warp_tiles = 0, seen = 0, shared = 0;  // where they begin, and all of it
   int warps = 0;
   int turns = 1;  // blocks of positions that a warp takes before results are joined
 };
 
-template <typename Block>
+template <typename Work>
 AttentionPlaces places_of(const Attention& a, int slots, int warps, int tiles) {
   AttentionPlaces places;
-  const int64_t heads = static_cast<int64_t>(a.kv_head_of.size());
-  const bool decode = a.spans.size() == static_cast<size_t>(a.q.rows);  // a row a span
-  const int64_t group = max(int64_t{1}, blocks_of(heads, a.pages.kv_heads));
-  places.by_span = decode || Block::kOneSpan;
+  const int64_t group = group_of(a);
+  places.by_span = is_decode(a) || Work::kOneSpan;
   places.rows = static_cast<int>(max(int64_t{1}, slots / group));
   places.slots = slots;
   places.parts = places.by_span ? static_cast<int>(blocks_of(group, slots)) : 1;
   places.cached = a.pages.head_dim * kBlockTokens * dtype_bytes(a.pages.type);
-  places.tile = Block::tile_bytes(a.pages.head_dim);
+  places.tile = Work::tile_bytes(a.pages.head_dim);
   places.result = static_cast<int>(blocks_of(a.pages.head_dim + 2, 4)) * 4;
   places.queries = int64_t{slots} * places.result * 4;
   places.tiles = tiles;
   places.warps = warps;
   if (warps > 1) places.turns = slots == 1 ? kWarp / warps : slots <= 4 ? 2 : 1;  // a lane a result
-  const int64_t of_warp = tiles * places.tile + Block::kWeightBytes + places.turns * places.queries;
-  places.shared = 2 * places.queries + Block::kQueries * 8 + warps * of_warp;
+  places.weights = 2 * places.queries + places.turns * warps * places.queries;
+  places.warp_tiles = places.weights + int64_t{warps} * Work::kWeightBytes;
+  places.seen = places.warp_tiles + int64_t{warps} * tiles * places.tile;
+  places.shared = places.seen + Work::kQueries * int64_t{sizeof(Seen)};
   return places;
 }
 
-template <typename Block>
+template <typename Work>
 struct Attend {
   const Attention& a;
   const AttentionPlaces& places;
@@ -67,7 +69,7 @@ struct Attend {
   Seen* seen;
   std::byte *k, *v;
   Queries queries;
-  Block of_block;
+  Work work;
 
   __device__ Attend(const Attention& attention, const AttentionPlaces& at, const AttentionSpan& of, int head,
                     HeadRun run)
@@ -80,13 +82,11 @@ struct Attend {
         q(reinterpret_cast<float*>(block_memory())),
         all(q + at.queries / 4),
         results(all + at.queries / 4),
-        seen(reinterpret_cast<Seen*>(block_memory() + at.shared) - Block::kQueries),
-        k(reinterpret_cast<std::byte*>(results) + at.queries * warps * at.turns + Block::kWeightBytes * warps +
-          at.tiles * at.tile * warp()),
+        seen(reinterpret_cast<Seen*>(block_memory() + at.seen)),
+        k(block_memory() + at.warp_tiles + at.tiles * at.tile * warp()),
         v(k + (at.tiles - 1) * at.tile),
         queries{q, seen, at.result, attention.pages.head_dim},
-        of_block(queries.head_dim, reinterpret_cast<std::byte*>(results) + at.queries * warps * at.turns +
-                                       Block::kWeightBytes * warp()) {}
+        work(queries.head_dim, block_memory() + at.weights + Work::kWeightBytes * warp()) {}
 
   __device__ int64_t row_of(int first_row, int query) const { return first_row + query / heads.count; }
   __device__ int64_t cached_at(int block) const {
@@ -102,10 +102,10 @@ struct Attend {
       const int query = begin + i / head_dim, head = heads.first + query % heads.count;
       q[i / head_dim * places.result + i % head_dim] = a.q.row(row_of(row, query))[head * head_dim + i % head_dim];
     }
-    for (int n = me; n < Block::kQueries; n += threads)
+    for (int n = me; n < Work::kQueries; n += threads)
       seen[n] = seen_by(a, span, row_of(row, begin + min(n, count - 1)));
     __syncthreads();
-    of_block.take(queries);
+    work.take(queries);
     const int first_block = seen[0].first / kBlockTokens, last_block = seen[count - 1].blocks() - 1;
     start(first_block + warp(), last_block);
     for (int round = first_block; round <= last_block; round += warps * places.turns) {
@@ -116,8 +116,8 @@ struct Attend {
         const int before = seen[n].first / kBlockTokens - round;
         const int end = min(warps * places.turns, seen[n].blocks() - round);
         if (before < end)
-          join<Block>(all + n * places.result, results + n * places.result, places.slots * places.result,
-                      max(0, before), end, before >= 0, head_dim);
+          join<Work>(all + n * places.result, results + n * places.result, places.slots * places.result, max(0, before),
+                     end, before >= 0, head_dim);
       }
       __syncthreads();
     }
@@ -135,11 +135,11 @@ struct Attend {
   // Two groups of copies are open, K and V of the block to come; or one, of what comes next to their one place.
   __device__ bool by_turns() const { return places.tiles == 1; }
   __device__ void copy_k(int block, int last_block) {
-    if (block <= last_block) of_block.copy_k(k, a.pages.k + cached_at(block));
+    if (block <= last_block) work.copy_k(k, a.pages.k + cached_at(block));
     end_copies();
   }
   __device__ void copy_v(int block, int last_block) {
-    if (block <= last_block) of_block.copy_v(v, a.pages.v + cached_at(block));
+    if (block <= last_block) work.copy_v(v, a.pages.v + cached_at(block));
     end_copies();
   }
   __device__ void start(int block, int last_block) {
@@ -157,12 +157,12 @@ struct Attend {
   __device__ void attend_block(int block, int last_block, float* result) {
     const int next = block + warps;
     wait_for_tile();
-    of_block.score_keys(k, queries);
+    work.score_keys(k, queries);
     __syncwarp();
     by_turns() ? copy_v(block, last_block) : copy_k(next, last_block);
-    of_block.weigh(a, queries, block, result);
+    work.weigh(a, queries, block, result);
     wait_for_tile();
-    of_block.sum(v, queries, block, result);
+    work.sum(v, queries, block, result);
     __syncwarp();
     by_turns() ? copy_k(next, last_block) : copy_v(next, last_block);
   }
@@ -182,7 +182,7 @@ __device__ void ask_for_tiles(const Attention& a, const AttentionPlaces& places,
 }
 
 // kWarps: at most.
-template <typename Block, int kWarps>
+template <typename Work, int kWarps>
 __global__ void __launch_bounds__(kWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
   const int part = static_cast<int>(blockIdx.x) % places.parts, of_rows = static_cast<int>(blockIdx.x) / places.parts;
   const int kv_head = of_rows % a.pages.kv_heads, item = of_rows / a.pages.kv_heads;
@@ -193,35 +193,34 @@ __global__ void __launch_bounds__(kWarps* kWarp, 1) attention_kernel(Attention a
   int first_row = item * places.rows, end_row = min(first_row + places.rows, static_cast<int>(a.q.rows));
   if (places.by_span) {
     const AttentionSpan& span = a.spans[static_cast<size_t>(item)];
-    if (!is_few(span, heads.count, Block::kQueries)) return;  // prompt_attention()'s
+    if (!is_few(span, heads.count)) return;  // prompt_attention()'s
     first_row = span.first_row, end_row = first_row + span.rows;
   }
   for (int row = first_row; row < end_row;) {
     const AttentionSpan& span = span_of(a, row);
     const int rows = min(end_row, span.first_row + span.rows) - row, queries = rows * heads.count;
-    Attend<Block> attend(a, places, span, kv_head, heads);
+    Attend<Work> attend(a, places, span, kv_head, heads);
     for (int begin = part * places.slots; begin < queries; begin += places.parts * places.slots)
       attend.run(row, begin, min(places.slots, queries - begin));
     row += rows;
   }
 }
 
-template <typename Block, int kWarps = kMostWarps>
-void enqueue_attention(const Launch& launch, const Attention& a, int slots = Block::kQueries) {
-  AttentionPlaces places = places_of<Block>(a, slots, kWarps, 2);
+template <typename Work, int kWarps = kMostWarps>
+void enqueue_attention(const Launch& launch, const Attention& a, int slots = Work::kQueries) {
+  AttentionPlaces places = places_of<Work>(a, slots, kWarps, 2);
   const int64_t most = most_shared();
   while (places.shared > most && places.warps > 1)
-    places = places_of<Block>(a, slots, places.warps > 4 ? places.warps - 4 : places.warps / 2, 2);
-  if (places.shared > most) places = places_of<Block>(a, slots, 1, 1);  // FP32 heads of 512 values in 99 KiB
+    places = places_of<Work>(a, slots, places.warps > 4 ? places.warps - 4 : places.warps / 2, 2);
+  if (places.shared > most) places = places_of<Work>(a, slots, 1, 1);  // FP32 heads of 512 values in 99 KiB
   must(places.shared <= most, "a block of positions fits shared memory");
   const int64_t items = places.by_span ? std::ssize(a.spans) : blocks_of(a.q.rows, places.rows);
   enqueue_shared(launch, items * a.pages.kv_heads * places.parts, places.warps * kWarp, places.shared,
-                 attention_kernel<Block, kWarps>, a, places);
+                 attention_kernel<Work, kWarps>, a, places);
 }
 
 constexpr int64_t kFewBlocks = 64;  // that leave more than half of 132 SMs idle
 
-bool is_decode(const Attention& a) { return a.spans.size() == static_cast<size_t>(a.q.rows); }
 // With few sequences each head has a block, so that more SMs have work, and L2 gives them the same K and V.
 bool is_alone(const Attention& a) { return is_decode(a) && a.q.rows * a.pages.kv_heads < kFewBlocks; }
 
@@ -231,27 +230,30 @@ void enqueue_chains(const Launch& launch, const Attention& a) {
   const int64_t values = blocks_of(a.pages.head_dim, kWarp);
   const bool few = is_decode(a) && std::ssize(a.kv_head_of) <= 4 * a.pages.kv_heads;
   must(values <= 16, "a head has at most 512 values");
-  if (values <= 4 && is_alone(a)) return enqueue_attention<ChainBlock<kType, 1, 4>, 16>(launch, a);
+  if (values <= 4 && is_alone(a)) return enqueue_attention<ChainWork<kType, 1, 4>, 16>(launch, a);
   if (values <= 4)
-    return few ? enqueue_attention<ChainBlock<kType, 4, 4>>(launch, a)
-               : enqueue_attention<ChainBlock<kType, 16, 4>>(launch, a);
+    return few ? enqueue_attention<ChainWork<kType, 4, 4>>(launch, a)
+               : enqueue_attention<ChainWork<kType, 16, 4>>(launch, a);
   if (values <= 8)
-    return few ? enqueue_attention<ChainBlock<kType, 4, 8>>(launch, a)
-               : enqueue_attention<ChainBlock<kType, 8, 8>>(launch, a);
-  enqueue_attention<ChainBlock<kType, 4, 16>>(launch, a);
+    return few ? enqueue_attention<ChainWork<kType, 4, 8>>(launch, a)
+               : enqueue_attention<ChainWork<kType, 8, 8>>(launch, a);
+  enqueue_attention<ChainWork<kType, 4, 16>>(launch, a);
 }
 
 template <int kGroups>
 void enqueue_tensor(const Launch& launch, const Attention& a) {
-  const int64_t group = blocks_of(std::ssize(a.kv_head_of), a.pages.kv_heads);
-  if constexpr (kGroups <= 2)  // 12 warps of 128 values: as many as shared memory and registers are for
-    if (is_alone(a)) return enqueue_attention < TensorBlock<1, kGroups>, kGroups == 1 ? 16 : 12 > (launch, a, 1);
-  const bool decode = is_decode(a), half = group <= TensorBlock<1, kGroups>::kQueries;
-  if (half)
-    enqueue_attention<TensorBlock<1, kGroups>>(launch, a, static_cast<int>(decode ? group : 8));
-  else
-    enqueue_attention<TensorBlock<2, kGroups>>(launch, a, static_cast<int>(decode ? min(group, int64_t{16}) : 16));
-  if (!decode) prompt_attention(launch, a, half ? 8 : 16);
+  if (!is_decode(a)) {
+    static_assert(TensorWork<2, kGroups>::kQueries == kTileQueries);
+    enqueue_attention<TensorWork<2, kGroups>>(launch, a);
+    return prompt_attention(launch, a);
+  }
+  if constexpr (kGroups <= 2) {
+    constexpr int kWarps = kGroups == 1 ? 16 : 12;  // as many as shared memory and registers are for
+    if (is_alone(a)) return enqueue_attention<TensorWork<1, kGroups>, kWarps>(launch, a, 1);
+  }
+  const int slots = static_cast<int>(min(group_of(a), int64_t{kTileQueries}));
+  if (slots <= TensorWork<1, kGroups>::kQueries) return enqueue_attention<TensorWork<1, kGroups>>(launch, a, slots);
+  enqueue_attention<TensorWork<2, kGroups>>(launch, a, slots);
 }
 
 void attention(const Launch& launch, const Attention& a) {

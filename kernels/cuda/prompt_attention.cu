@@ -2,6 +2,7 @@
 // blocks of positions that these see, which come to a ring in shared memory once for all warps. Results join where they
 // are, in the warp's registers, one after the other: the bits are those of a row alone (attention.cu).
 #include "kernels/cuda/attend_values.cuh"
+#include "kernels/cuda/attend_weights.cuh"
 #include "kernels/cuda/encode.cuh"
 #include "kernels/cuda/prompt_attention.cuh"
 
@@ -9,8 +10,7 @@ namespace trireme::cuda {
 
 namespace {
 
-constexpr int kWarpQueries = 16;
-constexpr int kOutStride = kGroupValues + 4;  // floats of a query's group on its way out: quads write to other banks
+constexpr int kOutStride = kGroupValues + 8;  // floats of a query's group on its way out: quads write to other banks
 
 // By groups of 64 values of a head. Wide heads: fewer warps, whose queries stand in shared memory, so that every GPU of
 // sm_80 and later (99 KiB) has room.
@@ -18,13 +18,16 @@ template <int kGroups>
 struct Prompt {
   static constexpr bool kWide = kGroups > 2;
   static constexpr int kWarps = kWide ? 4 : 8, kRing = kWide ? 2 : 4, kChunks = 4 * kGroups, kTiles = 8 * kGroups;
-  static constexpr int kThreads = kWarps * kWarp, kQueries = kWarps * kWarpQueries;
+  static constexpr int kThreads = kWarps * kWarp, kQueries = kWarps * kTileQueries;
   static constexpr int kQueryBytes = kWide ? kChunks * kWarp * 16 : 0;  // a warp's, as operands of each lane
 };
 
+// Of a lane, its queries as operands; of wide heads none, whose operands stand in shared memory.
+template <int kGroups>
+using PromptQueries = unsigned[Prompt<kGroups>::kWide ? 1 : Prompt<kGroups>::kChunks][4];
+
 struct PromptPlaces {
   int rows = 0;        // of a block
-  int few = 0;         // is_few()
   int64_t cached = 0;  // bytes of K or V of a block of positions
   int tile = 0;        // of them in shared memory
   int64_t ring = 0;    // bytes, or what outputs take after it
@@ -32,12 +35,10 @@ struct PromptPlaces {
 };
 
 template <int kGroups>
-PromptPlaces places_of(const Attention& a, int few) {
+PromptPlaces places_of(const Attention& a) {
   using P = Prompt<kGroups>;
-  const int64_t group = max(int64_t{1}, blocks_of(std::ssize(a.kv_head_of), a.pages.kv_heads));
   PromptPlaces places;
-  places.rows = static_cast<int>(max(int64_t{1}, P::kQueries / group));
-  places.few = few;
+  places.rows = static_cast<int>(max(int64_t{1}, P::kQueries / group_of(a)));
   places.cached = a.pages.head_dim * kBlockTokens * int64_t{sizeof(BF16)};
   places.tile = tensor_tile_bytes(a.pages.head_dim);
   places.ring = max(int64_t{P::kRing} * 2 * places.tile, int64_t{P::kQueries} * kOutStride * 4);
@@ -77,7 +78,7 @@ struct AttendPrompt {
         ring(block_memory()),
         wide_q(reinterpret_cast<uint4*>(ring + at.ring + P::kQueryBytes * warp())),
         seen(reinterpret_cast<Seen*>(ring + at.ring + P::kQueryBytes * P::kWarps)),
-        mine(seen + warp() * kWarpQueries) {}
+        mine(seen + warp() * kTileQueries) {}
 
   __device__ int64_t row_of(int row, int query) const { return row + query / heads.count; }
 
@@ -87,13 +88,13 @@ struct AttendPrompt {
     for (int n = static_cast<int>(threadIdx.x); n < P::kQueries; n += P::kThreads)
       seen[n] = seen_by(a, span, row_of(row, begin + min(n, count - 1)));
     __syncthreads();
-    const int of_warp = count - warp() * kWarpQueries;  // queries; none where it is not positive
-    unsigned q[P::kWide ? 1 : P::kChunks][4];
-    take(row, begin + warp() * kWarpQueries, of_warp, q);
+    const int of_warp = count - warp() * kTileQueries;  // queries; none where it is not positive
+    PromptQueries<kGroups> q;
+    take(row, begin + warp() * kTileQueries, of_warp, q);
     const int first = seen[0].first / kBlockTokens, end = seen[count - 1].blocks();
-    const int my_first = mine[0].first / kBlockTokens, my_end = of_warp > 0 ? mine[kWarpQueries - 1].blocks() : 0;
+    const int my_first = mine[0].first / kBlockTokens, my_end = of_warp > 0 ? mine[kTileQueries - 1].blocks() : 0;
     for (int i = 0; i < P::kRing - 1; i++) copy_block(first + i, end, i);
-    Results<kGroups> results;
+    Results<kGroups> results = {};
     for (int block = first, at = 0; block < end; block++) {
       wait_for_copies<P::kRing - 2>();
       __syncthreads();  // all copies of this block are here, and nobody reads the one before any more
@@ -102,11 +103,11 @@ struct AttendPrompt {
       at = at + 1 < P::kRing ? at + 1 : 0;
     }
     __syncthreads();  // the ring is free for outputs
-    write(row, begin + warp() * kWarpQueries, of_warp, results);
+    write(row, begin + warp() * kTileQueries, of_warp, results);
   }
 
  private:
-  __device__ void take(int row, int begin, int count, unsigned (&q)[P::kWide ? 1 : P::kChunks][4]) {
+  __device__ void take(int row, int begin, int count, PromptQueries<kGroups>& q) {
     const auto of = [&](int n) {
       const int query = begin + n, head = heads.first + query % heads.count;
       return n < count ? &a.q.row(row_of(row, query))[head * a.pages.head_dim] : nullptr;
@@ -116,8 +117,9 @@ struct AttendPrompt {
     for (int c = 0; c < P::kChunks; c++) {
       if (c * 16 >= a.pages.head_dim) break;
       if constexpr (P::kWide) {
-        take_queries(first, second, c * 16, q[0]);
-        wide_q[c * kWarp + lane()] = {q[0][0], q[0][1], q[0][2], q[0][3]};
+        unsigned x[4];
+        take_queries(first, second, c * 16, x);
+        wide_q[c * kWarp + lane()] = {x[0], x[1], x[2], x[3]};
       } else {
         take_queries(first, second, c * 16, q[c]);
       }
@@ -134,11 +136,11 @@ struct AttendPrompt {
     end_copies();
   }
 
-  __device__ void attend_block(const std::byte* k, int block, const unsigned (&q)[P::kWide ? 1 : P::kChunks][4],
+  __device__ void attend_block(const std::byte* k, int block, const PromptQueries<kGroups>& q,
                                Results<kGroups>& results) {
     const std::byte* v = k + places.tile;
-    const Seen own[2] = {mine[lane() / 4], mine[lane() / 4 + 8]}, first = mine[0], last = mine[kWarpQueries - 1];
-    const bool all = last.first <= block * kBlockTokens && (block + 1) * kBlockTokens <= first.end;
+    const Seen own[2] = {mine[lane() / 4], mine[lane() / 4 + 8]}, first = mine[0], last = mine[kTileQueries - 1];
+    const bool whole = all_see(first, last, block);
     float scores[kPositionTiles][4] = {};
     score_tile<P::kChunks>(
         k, a.pages.head_dim,
@@ -152,7 +154,7 @@ struct AttendPrompt {
           }
         },
         scores);
-    const BlockWeights<2> weights(a, block, own, all, scores);
+    const BlockWeights<2> weights(a, block, own, whole, scores);
     // Who begins with this block, and who has it at all.
     bool begins[2], has[2];
     float old_factor[2], new_factor[2];
@@ -168,7 +170,7 @@ struct AttendPrompt {
         results.sum[h] = begins[h] ? weights.sum[h] : sum;
       }
     }
-    if (__all_sync(kAllLanes, all && has[0] && has[1] && !begins[0] && !begins[1])) {
+    if (whole && last.first < block * kBlockTokens) {  // all have it and those before
       sum_all_values<P::kTiles>(v, weights.pairs, a.pages.head_dim, [&](int tile, const float(&now)[2][4]) {
         UNROLL
         for (int j = 0; j < 8; j++) {
@@ -192,19 +194,20 @@ struct AttendPrompt {
 
   // Outputs go through shared memory, a group of values at a time, so that a warp has 32 columns of a row side by side.
   __device__ void write(int row, int begin, int count, const Results<kGroups>& results) {
-    float* mine_out = reinterpret_cast<float*>(ring) + warp() * kWarpQueries * kOutStride;
+    float* mine_out = reinterpret_cast<float*>(ring) + warp() * kTileQueries * kOutStride;
     UNROLL
     for (int group = 0; group < kGroups; group++) {
       const int first = group * kGroupValues, values = min(kGroupValues, a.pages.head_dim - first);
       if (values <= 0) break;
       UNROLL
-      for (int j = 0; j < 32; j++) {  // eight tiles; those behind the head's end hold anything
-        const int n = lane() / 4 + j % 4 / 2 * 8;
-        mine_out[n * kOutStride + j / 4 * 8 + lane() % 4 * 2 + j % 2] =
-            results.out[group * 8 + j / 4][j % 4] / results.sum[j % 4 / 2];
+      for (int j = 0; j < 16; j++) {  // of eight tiles; those behind the head's end hold zeros
+        const float(&out)[4] = results.out[group * 8 + j / 2];
+        const float sum = results.sum[j % 2];
+        *reinterpret_cast<float2*>(mine_out + (lane() / 4 + j % 2 * 8) * kOutStride + j / 2 * 8 + lane() % 4 * 2) = {
+            out[j % 2 * 2] / sum, out[j % 2 * 2 + 1] / sum};
       }
       __syncwarp();
-      for (int n = 0; n < min(count, kWarpQueries); n++) {
+      for (int n = 0; n < min(count, kTileQueries); n++) {
         const int query = begin + n, column = (heads.first + query % heads.count) * a.pages.head_dim + first;
         const int64_t to = row_of(row, query);
         for (int d = lane(); d < values; d += kWarp) {
@@ -230,7 +233,7 @@ __global__ void __launch_bounds__(Prompt<kGroups>::kThreads, 1) prompt_kernel(At
   for (int row = first_row; row < end_row;) {
     const AttentionSpan& span = span_of(a, row);
     const int rows = min(end_row, span.first_row + span.rows) - row, queries = rows * heads.count;
-    if (!is_few(span, heads.count, places.few)) {
+    if (!is_few(span, heads.count)) {
       AttendPrompt<kGroups> attend(a, places, span, kv_head, heads);
       for (int begin = 0; begin < queries; begin += Prompt<kGroups>::kQueries)
         attend.run(row, begin, min(Prompt<kGroups>::kQueries, queries - begin));
@@ -240,8 +243,8 @@ __global__ void __launch_bounds__(Prompt<kGroups>::kThreads, 1) prompt_kernel(At
 }
 
 template <int kGroups>
-void enqueue_prompt(const Launch& launch, const Attention& a, int few) {
-  const PromptPlaces places = places_of<kGroups>(a, few);
+void enqueue_prompt(const Launch& launch, const Attention& a) {
+  const PromptPlaces places = places_of<kGroups>(a);
   must(places.shared <= most_shared(), "a ring of blocks fits shared memory");
   enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads, Prompt<kGroups>::kThreads, places.shared,
                  prompt_kernel<kGroups>, a, places);
@@ -249,10 +252,10 @@ void enqueue_prompt(const Launch& launch, const Attention& a, int few) {
 
 }  // namespace
 
-void prompt_attention(const Launch& launch, const Attention& a, int few) {
-  if (a.pages.head_dim <= kGroupValues) return enqueue_prompt<1>(launch, a, few);
-  if (a.pages.head_dim <= 2 * kGroupValues) return enqueue_prompt<2>(launch, a, few);
-  enqueue_prompt<4>(launch, a, few);
+void prompt_attention(const Launch& launch, const Attention& a) {
+  if (a.pages.head_dim <= kGroupValues) return enqueue_prompt<1>(launch, a);
+  if (a.pages.head_dim <= 2 * kGroupValues) return enqueue_prompt<2>(launch, a);
+  enqueue_prompt<4>(launch, a);
 }
 
 }  // namespace trireme::cuda

@@ -1,10 +1,10 @@
 #pragma once
 
-#include "kernels/cuda/attend_block.cuh"
+#include "kernels/kernels.h"
 
 namespace trireme::cuda {
 
-// Attention on tensor cores for spans of many rows: those that are not is_few() for `few` queries.
-void prompt_attention(const Launch& launch, const Attention& a, int few);
+// Attention on tensor cores for spans of many rows: those that are not is_few().
+void prompt_attention(const Launch& launch, const Attention& a);
 
 }  // namespace trireme::cuda

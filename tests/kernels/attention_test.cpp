@@ -16,6 +16,12 @@ struct Model {
   float softcap = 0;
   int32_t window = 0;
   bool bf16_products = false;
+  int group = 0;       // > 0: heads of a KV head, of which a rank has some only: its first head is
+  int first_head = 0;  // this one
+
+  int kv_head_of(int head) const {
+    return group > 0 ? (first_head + head) / group - first_head / group : head * kv_heads / heads;
+  }
 };
 
 // Those that have the model's attention; the reference has every one.
@@ -82,7 +88,7 @@ Sequences make(const Model& model, const std::vector<Length>& lengths, float gar
     for (std::byte* page : {s.pages.k, s.pages.v})
       model.type == DType::f32 ? std::memcpy(page + 4 * i, &garbage, 4) : std::memcpy(page + 2 * i, &half, 2);
   }
-  for (int h = 0; h < model.heads; h++) s.kv_head_of.push_back(h * model.kv_heads / model.heads);
+  for (int h = 0; h < model.heads; h++) s.kv_head_of.push_back(model.kv_head_of(h));
   int half = model.head_dim / 2;
   for (int p = 0; p < longest; p++)
     for (int i = 0; i < half; i++) {
@@ -184,26 +190,28 @@ double exact_output(const Sequences& s, size_t span, int row, int head, int d) {
   return out / sum;
 }
 
-const Model kModels[] = {{9, 3, 64, DType::bf16},
-                         {4, 4, 16, DType::f32},
-                         {6, 1, 40, DType::bf16},
-                         {2, 1, 256, DType::f32},
-                         {3, 3, 6, DType::bf16},
-                         {4, 2, 72, DType::bf16},
-                         {2, 2, 80, DType::f32},
-                         {14, 2, 96, DType::bf16},
-                         {2, 1, 160, DType::bf16},
-                         {4, 2, 64, DType::bf16, 2.5f},
-                         {7, 1, 20, DType::f32, 50, 33},
-                         {9, 3, 64, DType::bf16, 0, 7},
-                         {8, 1, 40, DType::bf16, 0, 1},
-                         {2, 2, 256, DType::f32, 0, 64},
-                         {6, 2, 64, DType::bf16, 0, 0, true},      // blocks of 8 queries on tensor cores
-                         {2, 2, 128, DType::bf16, 2.5f, 0, true},  // a query of a row
-                         {7, 1, 80, DType::bf16, 0, 33, true},     // no whole group of values
-                         {12, 1, 16, DType::bf16, 0, 7, true},     // 16 queries
-                         {17, 1, 32, DType::bf16, 0, 0, true},     // more
-                         {3, 1, 256, DType::bf16, 0, 0, true}};
+const Model kModels[] = {
+    {9, 3, 64, DType::bf16},
+    {4, 4, 16, DType::f32},
+    {6, 1, 40, DType::bf16},
+    {2, 1, 256, DType::f32},
+    {3, 3, 6, DType::bf16},
+    {4, 2, 72, DType::bf16},
+    {2, 2, 80, DType::f32},
+    {14, 2, 96, DType::bf16},
+    {2, 1, 160, DType::bf16},
+    {4, 2, 64, DType::bf16, 2.5f},
+    {7, 1, 20, DType::f32, 50, 33},
+    {9, 3, 64, DType::bf16, 0, 7},
+    {8, 1, 40, DType::bf16, 0, 1},
+    {2, 2, 256, DType::f32, 0, 64},
+    {6, 2, 64, DType::bf16, 0, 0, true},      // blocks of 8 queries on tensor cores
+    {2, 2, 128, DType::bf16, 2.5f, 0, true},  // a query of a row
+    {7, 1, 80, DType::bf16, 0, 33, true},     // no whole group of values
+    {12, 1, 16, DType::bf16, 0, 7, true},     // 16 queries
+    {17, 1, 32, DType::bf16, 0, 0, true},     // more
+    {3, 1, 256, DType::bf16, 0, 0, true},
+    {9, 2, 64, DType::bf16, 0, 0, true, 8, 7}};  // one head of the first KV head, eight of the next
 const std::vector<Length> kLengths[] = {{{0, 1}},
                                         {{0, 37}},
                                         {{31, 1}, {32, 1}, {100, 1}},
@@ -356,9 +364,24 @@ TEST_CASE("attention: every level and part count gives the reference's bits") {
     }
 }
 
+TEST_CASE("attention: many heads of a KV head, in steps of many sequences and in steps with prompts, too") {
+  for (const Model& model : {Model{24, 2, 32, DType::bf16, 0, 0, true}, Model{34, 2, 80, DType::bf16, 0, 0, true},
+                             Model{24, 2, 144, DType::bf16, 0, 0, true}})
+    for (const std::vector<Length>& lengths : {std::vector<Length>(32, {33, 1}), {{33, 2}, {0, 11}}}) {
+      const Sequences s = make(model, lengths, 0);
+      const std::vector<float> expected = attend(s, "reference", 1);
+      for (auto level : levels_of(model)) {
+        CAPTURE(level);
+        CAPTURE(model.head_dim);
+        CHECK(is_reference(model, level, attend(s, level, 1), expected));
+      }
+    }
+}
+
 TEST_CASE("attention leaves its rows in the form of products, too: encode's bits, at every level") {
   for (const Model& model : {Model{9, 3, 64, DType::bf16}, Model{4, 4, 32, DType::f32}, Model{2, 1, 512, DType::bf16},
-                             Model{6, 2, 96, DType::bf16, 0, 0, true}})
+                             Model{4, 2, 96, DType::bf16, 0, 0, true}, Model{2, 1, 64, DType::bf16, 0, 0, true},
+                             Model{2, 1, 256, DType::bf16, 0, 0, true}})
     for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8, ActivationForm::e4m3})
       for (const auto& lengths : kLengths) {
         const Sequences s = make(model, lengths, 0);
@@ -406,7 +429,8 @@ TEST_CASE("whatever stands in unused slots, attention gives the same bits") {
         for (float garbage : {NAN, INFINITY, -1e30f}) {
           Sequences dirty = make(model, lengths, garbage);
           spoil_before_windows(dirty, garbage);
-          CHECK(attend(dirty, level, 1) == expected);
+          const std::vector<float> out = attend(dirty, level, 1);
+          CHECK(same_floats(out.data(), expected.data(), out.size()));
         }
       }
     }
@@ -427,32 +451,35 @@ TEST_CASE("a row of attention does not depend on the rows computed with it: chun
         std::vector<float> rows = attend(part, level, 2);
         out.insert(out.end(), rows.begin(), rows.end());
       }
-      CHECK(out == expected);
+      CHECK(same_floats(out.data(), expected.data(), expected.size()));
     }
   }
 }
 
-TEST_CASE("an infinity or NaN among the values shows in rows that see it, and in no others") {
+TEST_CASE("an infinity, NaN or huge number among the values shows in rows that see it, and in no others") {
   for (const Model& model :
        {kModels[0], Model{9, 3, 64, DType::bf16, 0, 0, true}, Model{4, 4, 128, DType::bf16, 0, 9, true}})
-    for (const float strange : {NAN, INFINITY}) {
-      const Sequences clean = make(model, {{0, 70}}, 0);
-      Sequences s = make(model, {{0, 70}}, 0);
-      constexpr int kPosition = 41;
-      const int64_t tile = s.tables[0][kPosition / kBlockTokens] * s.pages.block_heads * model.head_dim * kBlockTokens;
-      reinterpret_cast<BF16*>(s.pages.v)[tile + kPosition % kBlockTokens * model.head_dim + 5] = to_bf16(strange);
-      const size_t columns = static_cast<size_t>(model.heads * model.head_dim);
-      for (auto level : levels_of(model)) {
-        CAPTURE(level);
-        const std::vector<float> all = attend(s, level, 1), expected = attend(clean, level, 1);
-        for (size_t row = 0; row < 70; row++) {
-          const bool sees =
-              row >= kPosition && (model.window == 0 || row < kPosition + static_cast<size_t>(model.window));
-          CHECK(std::isfinite(all[row * columns + 5]) == !sees);
-          if (!sees) CHECK(std::equal(&all[row * columns], &all[row * columns] + columns, &expected[row * columns]));
+    for (const Length length : {Length{0, 70}, Length{40, 2}})  // a prompt, and few queries
+      for (const float strange : {NAN, INFINITY, 3e38f}) {
+        const Sequences clean = make(model, {length}, 0);
+        Sequences s = make(model, {length}, 0);
+        constexpr int kPosition = 41;
+        const int64_t tile =
+            s.tables[0][kPosition / kBlockTokens] * s.pages.block_heads * model.head_dim * kBlockTokens;
+        reinterpret_cast<BF16*>(s.pages.v)[tile + kPosition % kBlockTokens * model.head_dim + 5] = to_bf16(strange);
+        const int64_t columns = int64_t{model.heads} * model.head_dim;
+        for (auto level : levels_of(model)) {
+          CAPTURE(level);
+          const std::vector<float> all = attend(s, level, 1), expected = attend(clean, level, 1);
+          for (int row = 0; row < length.now; row++) {
+            const int position = length.before + row;
+            const bool sees = position >= kPosition && (model.window == 0 || position < kPosition + model.window);
+            const float *here = all.data() + row * columns, *there = expected.data() + row * columns;
+            CHECK((here[5] != there[5]) == sees);
+            if (!sees) CHECK(same_floats(here, there, static_cast<size_t>(columns)));
+          }
         }
       }
-    }
 }
 
 }  // namespace trireme::testing

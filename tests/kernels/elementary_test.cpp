@@ -102,4 +102,16 @@ TEST_CASE("the noise of every possible uniform number is finite") {
   }
 }
 
+TEST_CASE("exp of weights: 1e-5 off at most, 1 at 0, e^-80 for all below, a NaN stays one") {
+  double worst = 0;
+  for (float x = -80; x <= 0; x += 1.0f / 4096)
+    worst = std::max(worst, std::fabs(exp_weight(x) / std::exp(static_cast<double>(x)) - 1));
+  CHECK(worst < 1e-5);  // the fit, and x log2(e), whose FP32 is off by 2^-18 and 2^-18 of 115
+  CHECK(exp_weight(0.0f) == 1);
+  CHECK(exp_weight(-0.0f) == 1);
+  CHECK(exp_weight(-81.0f) == exp_weight(-80.0f));
+  CHECK(exp_weight(-INFINITY) == exp_weight(-80.0f));
+  CHECK(std::isnan(exp_weight(NAN)));
+}
+
 }  // namespace trireme::testing

@@ -319,7 +319,7 @@ const uint64_t* exchange_in_warp(uint64_t word) {
 
 namespace {
 
-// VDPBF16PS's multiply-add, as kernels/cpu/reference_matmul.cpp has it.
+// VDPBF16PS's multiply-add, as kernels/cpu/fused_flushed.h has it.
 float fused_flushed(float x, float y, float sum) {
   constexpr float kSmallestNormal = 0x1p-126f;
   const float product = x * y, quick = product + sum;  // BF16's products are exact: one rounding, like a fused one

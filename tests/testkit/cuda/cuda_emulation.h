@@ -121,6 +121,8 @@ inline int __all_sync(unsigned, int predicate) {
   return 1;
 }
 
+inline int __any_sync(unsigned lanes, int predicate) { return !__all_sync(lanes, !predicate); }
+
 inline unsigned __ballot_sync(unsigned, int predicate) {
   const uint64_t* words = exchange_in_warp(predicate != 0);
   unsigned lanes = 0;
