@@ -17,6 +17,7 @@
 #include "model/import.h"
 #include "model/shapes.h"
 #include "model/synthetic_weights.h"
+#include "model/tensor_table.h"
 
 namespace trireme {
 
@@ -43,7 +44,7 @@ Work work_of(const Session& session, const StepLoad& load, int64_t rows) {
   bool tied = !session.source().find_tensor("head");
   const double chosen = c.num_experts > 0 ? static_cast<double>(c.experts_per_token) / c.num_experts : 1;
   for (const TensorInfo& t : session.source().tensors()) {
-    const bool experts = c.num_experts > 0 && t.axis != UnitAxis::none && t.name.find(".mlp.") != std::string::npos;
+    const bool experts = is_experts(c, t.name, t.axis);
     double bytes = 0;
     for (const auto& part : t.parts) bytes += static_cast<double>(part.unit_bytes) * t.units;
     if (experts) bytes *= 1 - std::pow(1 - chosen, static_cast<double>(rows));

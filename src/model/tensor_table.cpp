@@ -166,6 +166,10 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config, const UnitTable&
   return Table(config, units).slots();
 }
 
+bool is_experts(const ModelConfig& config, std::string_view name, UnitAxis axis) {
+  return config.num_experts > 0 && axis != UnitAxis::none && name.find(".mlp.") != std::string_view::npos;
+}
+
 TensorInfo tensor_info(const TensorSlot& slot, const WeightFormat& format) {
   TensorInfo t;
   t.name = slot.name;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/weight_source.h"
@@ -31,6 +32,8 @@ struct TensorSlot {
 
 // All tensors of a model, in the order in which they stand in a checkpoint: embedding, layers, final norm, head.
 std::vector<TensorSlot> tensor_slots(const ModelConfig& config, const UnitTable& units);
+// Whether a tensor is the experts', of which a row takes some.
+bool is_experts(const ModelConfig& config, std::string_view name, UnitAxis axis);
 // The slot as stored in a format.
 TensorInfo tensor_info(const TensorSlot& slot, const WeightFormat& format);
 

@@ -86,9 +86,7 @@ void ModelWork::count_parameters() {
   for (const TensorSlot& slot : tensor_slots(config_, units_)) {
     if (!slot.name.starts_with("layers.")) continue;
     layer_parameters_ += of(slot.rows, slot.columns);
-    const bool expert =
-        config_.num_experts > 0 && slot.name.find(".mlp.") != std::string::npos && slot.axis != UnitAxis::none;
-    if (expert) expert_parameters_ += of(slot.rows, slot.columns);
+    if (is_experts(config_, slot.name, slot.axis)) expert_parameters_ += of(slot.rows, slot.columns);
   }
 }
 
