@@ -40,9 +40,9 @@ struct Shape {
   const char* name;
   int64_t n, k, unit, scale_columns;  // scale_columns: of FP8
 };
-constexpr Shape kShapes[] = {{"qkv", 6144, 4096, 128, 4096},
+constexpr Shape kShapes[] = {{"qkv", 6144, 4096, 512, 4096},
                              {"o", 4096, 4096, 128, 128},
-                             {"gate_up", 28672, 4096, 128, 4096},
+                             {"gate_up", 28672, 4096, 512, 4096},
                              {"down", 4096, 14336, 448, 448}};
 constexpr Shape kSmallShapes[] = {
     {"qkv", 192, 128, 64, 128}, {"gate_up", 256, 128, 64, 128}, {"down", 64, 192, 96, 96}};

@@ -7,7 +7,7 @@
 
 namespace trireme::cuda {
 
-// Products with BF16, E4M3 or codes on tensor cores. Both have the same bits. Where a gate has panels, y is room for
+// Products with BF16, E4M3 or codes on tensor cores. All have the same bits. Where a gate has panels, y is room for
 // sums.
 
 // For few rows: weights stream through, a warp a unit. False: this tree needs more shared memory than a block has.

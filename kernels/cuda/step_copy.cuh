@@ -53,15 +53,17 @@ struct PanelCopy {
   }
 };
 
-// `bytes` of a piece of a row, then zeros. Not aligned: of units that begin anywhere, like heads of 20 values.
+// Units may begin anywhere, like heads of 20 values.
 __device__ inline bool units_begin_at_pieces(const Units& units) { return units.columns % (kPiece / 2) == 0; }
+// `bytes` of a piece of a row, then zeros. aligned: units_begin_at_pieces().
 __device__ inline void copy_row_piece(std::byte* there, const std::byte* here, int bytes, bool aligned) {
   if (aligned) return copy_shared<kPiece>(there, here, bytes);
   NO_UNROLL
   for (int word = 0; word < kPiece; word += 4) copy_shared<4>(there + word, here + word, max(0, min(4, bytes - word)));
 }
 
-// The same of kRows rows of x from `row`; those past its end are left as they are, and come to no sum that is written.
+// Copies a step of kRows rows of x from `row`; those past its end are left as they are, and come to no sum that is
+// written.
 template <PackedForm kForm, int kRows, int kTeam>
 struct RowCopy {
   static constexpr int kRowPieces = row_pieces(kForm), kCopies = (kRows * kRowPieces + kTeam - 1) / kTeam;

@@ -18,6 +18,13 @@ constexpr int64_t sums_bytes() {
 
 TRIREME_HD inline int output_tiles(const MatMul& a) { return static_cast<int>(blocks_of(a.w.n, kTileOutputs)); }
 
+// Whether a tree's open sums have room: `held` in registers and shared memory, and one in y, which holds one sum only,
+// and only where it is the last that is written. Of several roots all are open in the end.
+inline bool sums_fit(const MatMul& a, const Units& units, int held) {
+  const int roots = a.contraction->program.roots;
+  return units.max_depth <= (roots == 1 ? held + 1 : held) && (roots == 1 || roots < held);
+}
+
 // Block i's tile: rows of kRowTilesTogether tiles first, then outputs, then the next rows.
 struct TileIndex {
   int rows, outputs;
@@ -41,7 +48,7 @@ struct Place {
 #endif
     return place;
   }
-  // Of sum i of a product: outputs h and h + 1, rows 2 member and 2 member + 1.
+  // Of sum i of a product: outputs 2 h and 2 h + 1 of the thread, rows 2 member and 2 member + 1.
   __device__ int output(int h, int i) const { return n + 2 * h + i / 2; }
   __device__ float* at(int root, int tile, int h, int i) const {
     const int r = row + tile * kTensorRows + i % 2;

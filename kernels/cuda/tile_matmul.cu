@@ -11,8 +11,8 @@ namespace trireme::cuda {
 
 namespace {
 
-constexpr int kSharedSums = 3;  // sums of an output that wait in shared memory: with two in registers and one
-constexpr int kMostSums = kSharedSums + 3;  // in y enough for trees of 32 units
+constexpr int kSharedSums = 3;              // of an output, that wait in shared memory: with two in registers and one
+constexpr int kHeldSums = kSharedSums + 2;  // in y enough for trees of 63 units
 
 // Steps of a ring. 64 rows leave shared memory (163 KiB of sm_80) for many: there are few blocks then, and what each
 // has under way is what they can draw from memory.
@@ -210,8 +210,7 @@ bool enqueue_tile_form(const Launch& launch, const MatMul& a, const Gate& gate, 
 }  // namespace
 
 bool tile_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
-  // y holds one sum only, and only where it is the last that is written.
-  if (units.max_depth > (a.contraction->program.roots == 1 ? kMostSums : kMostSums - 1)) return false;
+  if (!sums_fit(a, units, kHeldSums)) return false;
   return by_form(a.w.form, [&](auto form) { return enqueue_tile_form<form()>(launch, a, gate, units); });
 }
 

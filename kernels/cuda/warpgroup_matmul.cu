@@ -16,7 +16,7 @@ constexpr PackedForm kBf16 = PackedForm::bf16;
 constexpr int kStep = step_columns(kBf16), kPanelStep = step_lines(kBf16) * kLine;
 constexpr int kWarpOutputs = 16;
 
-// What shared memory is divided into, 224 KiB of the 227 that a block may have.
+// What shared memory is divided into, up to 224 KiB of the 227 that a block may have.
 template <int kRowsOfTile, int kStepsOfStage, int kStages, int kSumsThere>
 struct TileShape {
   static constexpr int kRows = kRowsOfTile, kTiles = kRows / kTensorRows;
@@ -26,10 +26,10 @@ struct TileShape {
   static constexpr int kRing = kStages;
   static constexpr int kAhead = kRing - 2;  // stages under way: products still read the one before this one
   static constexpr int kSharedSums = kSumsThere;
-  static constexpr int kMostSums = kSharedSums + 4;  // that are open: three in registers, one in y
+  static constexpr int kHeldSums = kSharedSums + 3;  // three in registers
   static constexpr int64_t kShared = int64_t{kRing} * kStageBytes + kSharedSums * sums_bytes<kRows>();
 };
-// Trees of 16 units, or of 32; and tiles of fewer rows, which take trees of 64.
+// Trees of up to 31 units, and of 63; and tiles of fewer rows, which take trees of 127.
 using Shallow = TileShape<128, 4, 5, 1>;
 using Deep = TileShape<128, 2, 6, 2>;
 using Low = TileShape<64, 4, 5, 3>;
@@ -102,20 +102,17 @@ struct TileStages {
     __syncthreads();
     return stage(at);
   }
-  // Behind next(), both, once: copies go where the stage before the last one was.
-  __device__ void refill_weights() {
-    if (!coming.done()) copy_weights(coming, stage(free_one()));
-  }
-  __device__ void refill_rows() {
-    copy_rows(stage(free_one()));
+  // Behind next(), once: copies go where the stage before the last one was.
+  __device__ void refill() {
+    std::byte* free_one =
+        stage(at + Shape::kAhead < Shape::kRing ? at + Shape::kAhead : at + Shape::kAhead - Shape::kRing);
+    if (!coming.done()) copy_weights(coming, free_one);
+    copy_rows(free_one);
     at = at + 1 < Shape::kRing ? at + 1 : 0;
   }
 
  private:
   __device__ std::byte* stage(int i) const { return ring + i * Shape::kStageBytes; }
-  __device__ int free_one() const {
-    return at + Shape::kAhead < Shape::kRing ? at + Shape::kAhead : at + Shape::kAhead - Shape::kRing;
-  }
   __device__ void copy_weights(const Steps<kBf16, Shape::kColumns>& of, std::byte* to) const {
     to += static_cast<int>(threadIdx.x) / kTeam * Shape::kSteps * kPanelStep;
     UNROLL
@@ -154,15 +151,13 @@ struct UnitProducts {
       for (int i = 0; i < Shape::kSteps; i++) {
         if (i > 0) wait_for_products<1>();
         multiply(stage, rows, i, weights[i % 2], sums);
-        if (i == 0) stages.refill_weights();
-        if (i == 1) stages.refill_rows();
+        if (i == 0) stages.refill();
       }
     }
     if (k < end) {  // some steps of a stage
       const std::byte* stage = stages.next();
       const uint64_t rows = rows_descriptor<kPieces>(stage + Shape::kWeightBytes);
-      stages.refill_weights();
-      stages.refill_rows();
+      stages.refill();
       NO_UNROLL
       for (int i = 0; k < end; i++, k += kStep) {
         wait_for_products<0>();
@@ -321,13 +316,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// False: too many sums wait, or shared memory is too small. y holds one sum only, and only where it is the last that is
-// written.
+// False: too many sums wait, or shared memory is too small.
 template <typename Shape>
 bool enqueue_shape(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
   const int roots = a.contraction->program.roots;
-  if (units.max_depth > (roots == 1 ? Shape::kMostSums : Shape::kMostSums - 1)) return false;
-  if (Shape::kShared > most_shared()) return false;
+  if (!sums_fit(a, units, Shape::kHeldSums) || Shape::kShared > most_shared()) return false;
   const int64_t row_count = row_tiles(a, Shape::kRows), tiles = row_count * output_tiles(a);
   const Split split =
       a.experts.ends.empty() ? split_of(launch, tiles, sums_bytes<Shape::kRows>(), units, roots) : Split{};

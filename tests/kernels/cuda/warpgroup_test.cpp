@@ -36,7 +36,10 @@ TEST_CASE("warpgroups multiply many rows to the bits of warps: odd sizes, tails,
                           {40, 140, 1024, 16},
                           {34, 40, 24, 8},
                           {130, 97, 1024, 32, {3, 30}},
-                          {60, 140, 2048, 64, {1, 32}}};  // 6 roots; 5
+                          {60, 140, 2048, 64, {1, 32}},  // 6 roots; 5
+                          {130, 97, 512, 32, {0, 15}},   // all sums that are open are roots
+                          {130, 97, 1024, 32, {0, 31}},
+                          {60, 140, 1024, 32, {1, 15}}};
   uint32_t seed = 50;
   for (const Shape& s : shapes) {
     const Contraction c = s.units.size() > 0 ? contraction(s.k, s.unit, s.units) : contraction(s.k, s.unit);
