@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What needs a GPU, in one call of minutes: the CUDA kernels against the reference, bit for bit, and whole runs on the GPU against
-# one CPU rank, byte by byte. A GPU's tensor cores add BF16 in an order of their own: there kernels are held near the reference,
-# and runs against one rank on the GPU without graphs. With two GPUs and NCCL: the same runs with bytes between GPUs moved by it.
+# one rank on it without graphs, byte by byte, in exact against one CPU rank. A GPU's tensor cores add BF16 in an order of their own: there kernels are
+# held near the reference. With two GPUs and NCCL: the same runs with bytes between GPUs moved by it.
 #   tests/gpu.sh             builds what is missing and runs it here
 #   tests/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made (its .tar.gz, unpacked), on a machine with nothing else
 #   tests/gpu.sh --emulated  the same on a GPU that does not exist (docs/cuda.md): shows that this script works
@@ -133,9 +133,7 @@ same() {
   shift 4
   # Emulated: one GPU that ranks share, or one for each, which wait for each other.
   if [ "$emulated/$numerics" = yes/exact ]; then local -x TRIREME_EMULATED_GPUS=1; fi
-  if [ "$numerics" = standard ] && [ "$emulated/${TRIREME_EMULATED_GPU_SM:-}" != yes/ ] && "$trireme" inspect "$model" | grep -iwE 'bf16|fp8' > /dev/null; then
-    reference=(--device cuda --cuda-graphs off)
-  fi
+  if [ "$numerics" = standard ]; then reference=(--device cuda --cuda-graphs off); fi
   for layout in "$@"; do
     read -r tp pp dp <<< "$layout"
     what="$name $numerics tp $tp, pp $pp, dp $dp"
@@ -241,7 +239,7 @@ by_nccl() {
   rows "$3" > "$work/$1.jsonl"
   local options=(--tokens --digest --logprobs 2 --prompt-logprobs 1 --restart --max-seqs 16 --max-step-tokens 512)
   if over "$1 by NCCL"; then return; fi
-  limited "$run_s" "$trireme" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" --log-level error || code=$?
+  limited "$run_s" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" --device cuda --cuda-graphs off --log-level error || code=$?
   if [ "$code" != 0 ]; then broken "$1 by NCCL, the reference" "$code" "$run_s"; return; fi
   for layout in "1 2" "2 1" "2 2"; do
     read -r tp pp <<< "$layout"

@@ -99,10 +99,11 @@ class Law:
         return lines, " ".join(command)
 
     def check(self, model, run):
-        key = (model.name, run["numerics"], run.get("level"), run.get("sm"))
+        on_gpu = run.get("device") == "cuda" and run["numerics"] != "exact"  # where it has bits of its own
+        key = (model.name, run["numerics"], run.get("level"), run.get("sm"), on_gpu)
         if key not in self.references:
             plain = dict(run, layout=(1, 1, 1), threads=1, max_seqs=1, chunk=2048, shuffle=False, preempt=0, hosts=1, kv_blocks=0)
-            plain.update(dict(gpus="shared", graphs=False, nccl=False) if "sm" in run else dict(device=""))
+            plain.update(dict(gpus="shared", graphs=False, nccl=False) if on_gpu else dict(device=""))
             self.references[key] = self.pool.submit(self.output, model, plain)
         self.compared += 1
         self.waiting.append(self.pool.submit(self.compare, self.references[key], model, run))
@@ -238,10 +239,9 @@ def burst(law, model):
 
 
 def emulated_gpu(law, models, each):
-    """The CUDA kernels and device on a GPU that does not exist (tests/testkit/cuda): the bits of the CPU's one rank. Each rank
-    has one of its own, or they share it, or do not reach each other's memory. It is slow, so texts are short. each: layouts a model.
-    FP8 weights have other numbers on sm_90, whose one rank is what others are compared with there. BF16's many rows are
-    multiplied by warpgroups there."""
+    """The CUDA kernels and device on a GPU that does not exist (tests/testkit/cuda): the bits of one rank on it, which in exact
+    are the CPU's. Each rank has one of its own, or they share it, or do not reach each other's memory. It is slow, so texts are short. each: layouts a model.
+    FP8 weights have other numbers on sm_90, and BF16's many rows are multiplied by warpgroups there."""
     if not os.path.exists(os.path.join(law.build, "tests/device/trireme_on_emulated_gpu")):
         print("law: skipped on an emulated GPU: this build has none")
         return
