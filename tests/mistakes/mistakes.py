@@ -35,7 +35,7 @@ class Mistake:
 
 M = Mistake
 RUN = "run {in} -m {m} -o {out}"
-MANY = "run {dir}/many.jsonl -m {m} -o {out} --restart --device cuda --max-seqs 16 --max-step-tokens 256 --deadline-s 0.5 --max-tokens 4 --ignore-eos"  # steps enough to make a graph
+SEVERAL = "run {dir}/several.jsonl -m {m} -o {out} --restart --device cuda --max-seqs 4 --max-step-tokens 256 --deadline-s 1 --max-tokens 4 --ignore-eos"  # steps enough to make a graph
 MISTAKES = [
     # the command line
     M("no command", "", 64, ["trireme COMMAND", "run"]),
@@ -135,9 +135,9 @@ MISTAKES = [
       env={"TRIREME_EMULATED_GPU_BLOCKS_IN": "cudaMalloc"}),
     M("a driver that locks no memory", RUN + " --restart --device cuda --deadline-s 0.5", 71, ["GPU 0", "asked for", "its driver is stuck"], gpu=True,
       env={"TRIREME_EMULATED_GPU_BLOCKS_IN": "cudaHostAlloc"}),
-    M("a driver that makes no graph", MANY, 71, ["GPU 0", "asked for a graph", "its driver is stuck"], gpu=True,
+    M("a driver that makes no graph", SEVERAL, 71, ["GPU 0", "asked for a graph", "its driver is stuck"], gpu=True,
       env={"TRIREME_EMULATED_GPU_BLOCKS_IN": "cudaGraphInstantiate"}),
-    *(M(f"a driver that never comes back from {call}", MANY, 71, ["waited 0.5 s for GPU 0", f"asked for {what}", "its driver is stuck"], gpu=True,
+    *(M(f"a driver that never comes back from {call}", SEVERAL, 71, ["waited 1 s for GPU 0", f"asked for {what}", "its driver is stuck"], gpu=True,
         env={"TRIREME_EMULATED_GPU_BLOCKS_IN": call})
       for call, what in (("cudaMemcpyAsync", "a copy"), ("cudaStreamQuery", "the operations of a step"), ("cudaGraphLaunch", "a graph of operations"),
                          ("cudaFree", "memory to be given back"))),
@@ -218,6 +218,7 @@ def put_files(tiny, model):
         h5 = file.read()
     put("short.h5", h5[:len(h5) // 2])
     put("shorter.h5", h5[:200])
+    put("several.jsonl", b"".join(b'{"prompt":"one of several rows, number %d"}\n' % i for i in range(16)))
     put("many.jsonl", b"".join(b'{"prompt":"one of many rows, number %d"}\n' % i for i in range(100)))
     middle = len(h5) * 3 // 4
     put("flipped.h5", h5[:middle] + bytes([h5[middle] ^ 4]) + h5[middle + 1:])
