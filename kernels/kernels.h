@@ -27,7 +27,8 @@ struct Launch {
   bool early = false;        // CUDA, from sm_90 on: the kernel may begin while those before it are at work
   bool* enqueued = nullptr;  // CUDA: becomes true where a kernel is
   void* products = nullptr;  // a library's, where they are in the table (src/device/library_products.h)
-  // CUDA: kWorkspaceBytes in which blocks of an operation leave something for each other, zeros at first; or none.
+  // kWorkspaceBytes in which threads, or a GPU's blocks of them, leave something for each other, zeros at first; or
+  // none.
   std::byte* workspace = nullptr;
 };
 inline constexpr int64_t kWorkspaceBytes = 9 << 20;  // 132 tiles of 128 rows and outputs, and counts
@@ -154,6 +155,8 @@ struct RopeTable {
 };
 
 inline constexpr int kBlockTokens = 32;  // positions in a KV block; also the attention's block of sums
+// KV blocks in a partition, whose sums attention makes by itself: threads may share a sequence (docs/numerics.md).
+inline constexpr int kPartitionBlocks = 16;
 
 // One layer's pages. K is transposed inside a block so that a vector lane is a position.
 struct KvPages {

@@ -6,7 +6,8 @@ namespace trireme {
 
 namespace {
 
-constexpr int kBlock = 32;  // positions, kBlockTokens of kernels.h
+constexpr int kBlock = 32;      // positions, kBlockTokens of kernels.h
+constexpr int kPartition = 16;  // blocks, kPartitionBlocks of kernels.h
 
 constexpr float kNothing = -3.40282347e38f;  // the largest score of no block: finite, so that no-ops make no NaN
 
@@ -15,12 +16,16 @@ struct AttendState {
   alignas(64) float v[kBlock * kAttendHeadDim];                    // [32][width], likewise
   alignas(64) float out[kAttendQueries * kAttendHeadDim];          // [queries][width]
   alignas(64) float p[kAttendQueries * kBlock];                    // weights of the block's positions
-  alignas(64) float largest[kAttendQueries], sum[kAttendQueries];  // over the blocks so far
+  alignas(64) float largest[kAttendQueries], sum[kAttendQueries];  // over the partition's blocks so far
+  // Over the partitions before.
+  alignas(64) float all_out[kAttendQueries * kAttendHeadDim];
+  alignas(64) float all_largest[kAttendQueries], all_sum[kAttendQueries];
   alignas(64) float block_largest[kAttendQueries], block_sum[kAttendQueries];
   alignas(64) float old_factor[kAttendQueries], new_factor[kAttendQueries];
   const float* q[kAttendQueries];
   int begin[kAttendQueries], end[kAttendQueries];  // positions of the block that a query sees
-  bool joins[kAttendQueries];                      // the query has seen blocks before
+  bool joins[kAttendQueries];                      // the query has seen blocks of the partition before
+  bool all_joins[kAttendQueries];                  // and of partitions before
   int queries, width;                              // width: head_dim in whole vectors
 };
 
@@ -241,40 +246,106 @@ INLINE void look_at(const AttendTile& a, AttendState& s, int64_t b) {
   }
 }
 
+INLINE void begin_partition(AttendState& s) {
+  for (int i = 0; i < kAttendQueries; i++) s.sum[i] = 0, s.largest[i] = kNothing, s.joins[i] = false;
+}
+
+// Joins the partition to those before it, for the queries that saw something of it.
+void end_partition(AttendState& s) {
+  for (int i = 0; i < s.queries; i += 16) {
+    const F here = load(s.largest + i), before = load(s.all_largest + i), largest = max(here, before);
+    const F old_factor = exp_lanes(before - largest), new_factor = exp_lanes(here - largest);
+    store(s.all_sum + i, fma(load(s.all_sum + i), old_factor, load(s.sum + i) * new_factor));
+    store(s.old_factor + i, old_factor);
+    store(s.new_factor + i, new_factor);
+    store(s.all_largest + i, largest);
+  }
+  for (int i = 0; i < s.queries; i++) {
+    if (!s.joins[i]) continue;
+    float *all = s.all_out + i * s.width, *out = s.out + i * s.width;
+    for (int d = 0; d < s.width; d += 16) {
+      F sum = load(out + d);
+      if (s.all_joins[i]) sum = fma(load(all + d), set(s.old_factor[i]), sum * set(s.new_factor[i]));
+      store(all + d, sum);
+    }
+    s.all_joins[i] = true;
+  }
+}
+
+// A partition's result as memory has it between attend() and join_partitions(), on whatever thread.
+void leave_partition(const AttendState& s, float* to) {
+  for (int i = 0; i < s.queries * s.width; i += 16) store(to + i, load(s.out + i));
+  to += s.queries * s.width;
+  for (int i = 0; i < s.queries; i++) to[i] = s.largest[i], to[s.queries + i] = s.sum[i];
+}
+void take_partition(const float* from, AttendState& s) {
+  for (int i = 0; i < s.queries * s.width; i += 16) store(s.out + i, load(from + i));
+  from += s.queries * s.width;
+  for (int i = 0; i < s.queries; i++) {
+    s.largest[i] = from[i], s.sum[i] = from[s.queries + i];
+    s.joins[i] = s.sum[i] != 0;  // the largest score alone weighs 1
+  }
+}
+
 template <bool kBf16>
 void attend_blocks(const AttendTile& a, AttendState& s) {
-  const int64_t positions = a.first_position + a.rows;
+  float* results = a.results;
   const bool in_place = s.width == a.head_dim && (!kBf16 || s.queries <= kTileQueries);
-  for (int64_t b = a.first_block; b * kBlock < positions; b++) {
+  for (int64_t b = a.first_block; b < a.end_block; b++) {
     look_at(a, s, b);
     const auto block_at = [&](int64_t i) {
       const int64_t at = a.block_table[i] * a.block_bytes;
       return Block{a.k + at, a.v + at};
     };
-    const Block block = block_at(b), next = (b + 1) * kBlock < positions ? block_at(b + 1) : Block{a.next_k, a.next_v};
+    const Block block = block_at(b), next = b + 1 < a.end_block ? block_at(b + 1) : Block{a.next_k, a.next_v};
     if (in_place)
       attend_block<kBf16>(a, block, next, s);
     else
       attend_block<false>(a, copy_block<kBf16>(a, block, next, s), {}, s);
+    if ((b + 1) % kPartition != 0 && b + 1 < a.end_block) continue;
+    if (results)
+      leave_partition(s, results), results += s.queries * (s.width + 2);
+    else
+      end_partition(s);
+    begin_partition(s);
+  }
+}
+
+void begin(const AttendTile& a, AttendState& s) {
+  s.queries = a.rows * a.heads;
+  s.width = (a.head_dim + 15) / 16 * 16;
+  for (int i = 0; i < kAttendQueries; i++) {
+    s.block_largest[i] = s.block_sum[i] = s.all_sum[i] = 0;
+    s.all_largest[i] = kNothing;
+    s.all_joins[i] = false;
+  }
+  begin_partition(s);
+}
+
+void put_outputs(const AttendTile& a, const AttendState& s) {
+  for (int i = 0; i < s.queries; i++) {
+    float* out = a.out + i / a.heads * a.out_stride + i % a.heads * a.head_dim;
+    for (int d = 0; d < a.head_dim; d += 16)
+      store(out + d, load(s.all_out + i * s.width + d) / set(s.all_sum[i]), a.head_dim - d);
   }
 }
 
 void attend(const AttendTile& a) {
   AttendState s;
-  s.queries = a.rows * a.heads;
-  s.width = (a.head_dim + 15) / 16 * 16;
-  for (int i = 0; i < kAttendQueries; i++) {
-    s.block_largest[i] = s.block_sum[i] = s.sum[i] = 0;
-    s.largest[i] = kNothing;
-    s.joins[i] = false;
-  }
+  begin(a, s);
   for (int i = 0; i < s.queries; i++) s.q[i] = a.q + i / a.heads * a.q_stride + i % a.heads * a.head_dim;
   a.bf16 ? attend_blocks<true>(a, s) : attend_blocks<false>(a, s);
-  for (int i = 0; i < s.queries; i++) {
-    float* out = a.out + i / a.heads * a.out_stride + i % a.heads * a.head_dim;
-    for (int d = 0; d < a.head_dim; d += 16)
-      store(out + d, load(s.out + i * s.width + d) / set(s.sum[i]), a.head_dim - d);
+  if (!a.results) put_outputs(a, s);
+}
+
+void join_partitions(const AttendTile& a, int partitions) {
+  AttendState s;
+  begin(a, s);
+  for (int i = 0; i < partitions; i++) {
+    take_partition(a.results + int64_t{i} * s.queries * (s.width + 2), s);
+    end_partition(s);
   }
+  put_outputs(a, s);
 }
 
 }  // namespace

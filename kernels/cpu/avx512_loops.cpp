@@ -19,6 +19,7 @@ constexpr InnerLoops avx512_loops = {.panel_f32 = panel_f32_avx512,
                                      .panel_q8_f32 = panel_q8_f32_avx2,  // likewise
                                      .panel_q4_f32 = panel_q4_f32_avx2,
                                      .attend = attend,
+                                     .join_partitions = join_partitions,
                                      .norm_row = norm_row,
                                      .encode_bf16_row = encode_bf16_row,
                                      .encode_int8_row = encode_int8_row,

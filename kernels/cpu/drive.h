@@ -4,6 +4,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cpu/best_of_row.h"
+#include "kernels/cpu/drive_attention.h"
 #include "kernels/cpu/drive_matmul.h"
 #include "kernels/cpu/expert_leaves.h"
 
@@ -212,71 +213,6 @@ void drive_exp_sums(const Launch& launch, const ExpSums& a) {
                     .sum = &out.sum});
     out.logit = logit_of(row, a, first, columns);
   });
-}
-
-// Tiles one after the other, each of which is told where the next one begins: so one waits until the next is known.
-template <const InnerLoops& kLoops>
-class TileRun {
- public:
-  explicit TileRun(const Attention& a) : a_(a) {}
-  // Of rows from `row` on, heads from `head` on.
-  void add(const AttendTile& tile, int64_t row, int head) {
-    const int64_t first = tile.block_table[tile.first_block] * tile.block_bytes;
-    waiting_.next_k = tile.k + first, waiting_.next_v = tile.v + first;
-    finish();
-    waiting_ = tile, row_ = row, column_ = int64_t{head} * tile.head_dim;
-  }
-  void finish() {
-    if (waiting_.rows == 0) return;
-    kLoops.attend(waiting_);
-    for (int64_t i = row_; a_.encoded.data && i < row_ + waiting_.rows; i++)
-      encode_run<kLoops>(a_.out.row(i) + column_, a_.encoded, i, column_, waiting_.heads * waiting_.head_dim);
-  }
-
- private:
-  const Attention& a_;
-  AttendTile waiting_;
-  int64_t row_ = 0, column_ = 0;
-};
-
-// Tiles of rows x the heads of one KV head are dealt out in turn: later rows see more, so runs of tiles would not
-// balance.
-template <const InnerLoops& kLoops>
-void drive_attention(const Launch& launch, const Attention& a) {
-  int head_dim = a.pages.head_dim, heads = static_cast<int>(a.kv_head_of.size());
-  if (head_dim > kAttendHeadDim) return reference_attention(launch, a);
-  int64_t head_bytes = int64_t{head_dim} * kBlockTokens * dtype_bytes(a.pages.type), turn = 0;
-  TileRun<kLoops> tiles(a);
-  for (const AttentionSpan& span : a.spans)
-    for (int head = 0, end; head < heads; head = end) {
-      int kv_head = a.kv_head_of[static_cast<size_t>(head)];
-      for (end = head; end < heads && end - head < kAttendQueries && a.kv_head_of[static_cast<size_t>(end)] == kv_head;)
-        end++;
-      int tile = kAttendQueries / (end - head);
-      for (int row = 0; row < span.rows; row += tile) {
-        if (turn++ % launch.parts != launch.part) continue;
-        int64_t first = span.first_row + row, position = span.first_position + row;
-        tiles.add({.q = a.q.row(first) + head * head_dim,
-                   .out = a.out.row(first) + head * head_dim,
-                   .q_stride = a.q.stride,
-                   .out_stride = a.out.stride,
-                   .rows = std::min(tile, span.rows - row),
-                   .heads = end - head,
-                   .first_position = position,
-                   .block_table = span.block_table,
-                   .k = a.pages.k + kv_head * head_bytes,
-                   .v = a.pages.v + kv_head * head_bytes,
-                   .block_bytes = a.pages.block_heads * head_bytes,
-                   .first_block = a.window > 0 ? std::max<int64_t>(0, position + 1 - a.window) / kBlockTokens : 0,
-                   .bf16 = a.pages.type == DType::bf16,
-                   .head_dim = head_dim,
-                   .scale = a.scale,
-                   .softcap = a.softcap,
-                   .window = a.window},
-                  first, head);
-      }
-    }
-  tiles.finish();
 }
 
 template <const InnerLoops& kLoops>

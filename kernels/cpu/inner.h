@@ -36,7 +36,8 @@ struct PanelProduct {
 inline constexpr int kAttendHeadDim = 256;  // the most that attend() takes
 inline constexpr int kAttendQueries = 48;   // likewise
 
-// Queries of consecutive rows of a span and of all heads that share a KV head, over all positions they see.
+// Queries of consecutive rows of a span and of all heads that share a KV head, over all positions they see, or over
+// whole partitions of them.
 struct AttendTile {
   const float* q = nullptr;  // [rows] at q_stride, [heads, head_dim]
   float* out = nullptr;      // [rows] at out_stride, [heads, head_dim]
@@ -47,11 +48,14 @@ struct AttendTile {
   const std::byte* k = nullptr;  // this KV head in block 0; blocks follow at block_bytes
   const std::byte* v = nullptr;
   int64_t block_bytes = 0;
-  int64_t first_block = 0;  // that a row sees something of
+  int64_t first_block = 0, end_block = 0;  // that a row sees something of
   bool bf16 = false;
   int head_dim = 0;
   float scale = 0, softcap = 0;  // softcap 0: none
   int64_t window = 0;            // positions that a row sees at most; 0: all
+  // Not null: partition by partition, in place of outputs, [queries, head_dim in whole vectors] values, [queries]
+  // largest scores and [queries] sums of weights.
+  float* results = nullptr;
   // The first block of what this thread attends to next, to be prefetched; null: nothing.
   const std::byte *next_k = nullptr, *next_v = nullptr;
 };
@@ -121,6 +125,7 @@ struct InnerLoops {
   void (*panel_q8_f32)(const PanelProduct&);  // scales and minimums in FP32
   void (*panel_q4_f32)(const PanelProduct&);
   void (*attend)(const AttendTile&);
+  void (*join_partitions)(const AttendTile&, int partitions);  // what attend() left of all of them, to outputs
   void (*norm_row)(const float* x, const float* weight, int64_t columns, float epsilon, float* out);
   void (*encode_bf16_row)(const float* x, int64_t columns, int64_t padded, uint16_t* out);  // zeros after the columns
   void (*encode_int8_row)(const float* x, int64_t columns, void* out);                      // Int8Group of kernels.h

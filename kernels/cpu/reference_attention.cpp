@@ -121,13 +121,20 @@ void attend(const Attention& a, const AttentionSpan& span, int64_t i, int head) 
   int64_t row = span.first_row + i, positions = span.first_position + i + 1;
   int64_t first = a.window > 0 ? std::max<int64_t>(0, positions - a.window) : 0, first_block = first / kBlockTokens;
   const float* q = a.q.row(row) + int64_t{head} * head_dim;
-  Softmax all, block;
-  for (int64_t b = first_block; b * kBlockTokens < positions; b++) {
+  const int64_t end_block = (positions + kBlockTokens - 1) / kBlockTokens;
+  Softmax all, partition, block;
+  for (int64_t b = first_block; b < end_block; b++) {
     int64_t tile = (span.block_table[b] * a.pages.block_heads + kv_head) * head_dim * kBlockTokens;
     int begin = static_cast<int>(std::max<int64_t>(0, first - b * kBlockTokens));
     int end = static_cast<int>(std::min<int64_t>(kBlockTokens, positions - b * kBlockTokens));
-    (a.bf16_products ? attend_block_bf16 : attend_block)(a, q, tile, begin, end, b == first_block ? all : block);
-    if (b > first_block) join(a, all, block);
+    const bool begins = b == first_block || b % kPartitionBlocks == 0;
+    (a.bf16_products ? attend_block_bf16 : attend_block)(a, q, tile, begin, end, begins ? partition : block);
+    if (!begins) join(a, partition, block);
+    if (b + 1 < end_block && (b + 1) % kPartitionBlocks != 0) continue;
+    if (b / kPartitionBlocks == first_block / kPartitionBlocks)
+      all = partition;
+    else
+      join(a, all, partition);
   }
   float* out = a.out.row(row) + int64_t{head} * head_dim;
   for (int d = 0; d < head_dim; d++) out[d] = all.out[d] / all.sum;

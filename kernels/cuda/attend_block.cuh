@@ -22,6 +22,17 @@ struct Queries {
   int stride, head_dim, count = 0;
 };
 
+// Partitions, of kPartitionBlocks blocks each.
+struct PartitionRun {
+  int first = 0, end = 0;
+
+  __device__ int size() const { return end - first; }
+};
+// Those of which queries from `first` to `last` see something.
+__device__ inline PartitionRun partitions(Seen first, Seen last) {
+  return {first.first / kBlockTokens / kPartitionBlocks, (last.blocks() + kPartitionBlocks - 1) / kPartitionBlocks};
+}
+
 // The whole block is seen by queries from `first` to `last`.
 __device__ inline bool all_see(Seen first, Seen last, int block) {
   return last.first <= block * kBlockTokens && (block + 1) * kBlockTokens <= first.end;
@@ -74,30 +85,31 @@ __device__ inline Seen seen_by(const Attention& a, const AttentionSpan& span, in
   return {a.window > 0 ? max(0, end - a.window) : 0, end};
 }
 
-// all = all, then blocks [begin, end) of a round one after the other, by a warp: results of one query, a block's behind
-// the other's by `stride`. first: the first of them is all there is before. Lane i has block i's factors; the chains
-// then take them in order.
-template <typename Work>
-__device__ inline void join(float* all, const float* blocks, int stride, int begin, int end, bool first, int head_dim) {
-  const float* before_all = first ? blocks + begin++ * stride : all;
-  float before = before_all[0], largest = before, sum = before_all[1], out[Work::kValues];
+// all = all, then results [begin, end), at most a warp's lanes, one after the other, by a warp: those of one query, of
+// blocks or of partitions. of(i, j): result i's largest score, sum of weights, values. first: the first of them is all
+// there is before. Lane i has result i's factors; the chains then take them in order.
+template <typename Work, typename Of>
+__device__ inline void join(float* all, const Of& of, int begin, int end, bool first, int head_dim) {
+  const int began = begin;
+  const auto before_all = [&](int j) { return first ? of(began, j) : all[j]; };
+  if (first) begin++;
+  float before = before_all(0), largest = before, sum = before_all(1), out[Work::kValues];
   for (int i = begin; i < end && i <= lane(); i++) {
     before = largest;
-    const float here = blocks[i * stride];
+    const float here = of(i, 0);
     largest = here > before ? here : before;
   }
   const float old_factor = Work::exp(before - largest);
-  const float new_factor = Work::exp((lane() < end ? blocks[lane() * stride] : largest) - largest);
+  const float new_factor = Work::exp((lane() < end ? of(max(began, lane()), 0) : largest) - largest);
   UNROLL
   for (int c = 0; c < Work::kValues; c++)
-    if (const int d = c * kWarp + lane(); d < head_dim) out[c] = before_all[2 + d];
+    if (const int d = c * kWarp + lane(); d < head_dim) out[c] = before_all(2 + d);
   for (int i = begin; i < end; i++) {
-    const float* block = blocks + i * stride;
     const float old = __shfl_sync(kAllLanes, old_factor, i), fresh = __shfl_sync(kAllLanes, new_factor, i);
-    sum = std::fma(sum, old, block[1] * fresh);
+    sum = std::fma(sum, old, of(i, 1) * fresh);
     UNROLL
     for (int c = 0; c < Work::kValues; c++)
-      if (const int d = c * kWarp + lane(); d < head_dim) out[c] = std::fma(out[c], old, block[2 + d] * fresh);
+      if (const int d = c * kWarp + lane(); d < head_dim) out[c] = std::fma(out[c], old, of(i, 2 + d) * fresh);
   }
   __syncwarp();  // all lanes have read
   UNROLL

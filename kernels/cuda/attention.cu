@@ -1,11 +1,13 @@
 // Attention over the cache's pages. A block has some queries that share a KV head: of a sequence's next row all its
 // heads, of a prompt some rows of them, so that K and V of 32 positions are read once for all. Its warps take the
 // blocks of positions in turn and bring them to shared memory, K of the next while they sum V of this one; now and then
-// the results are joined, one after the other. Orders are the reference's (kernels/cpu/reference_attention.cpp). What a
-// warp does with a block: in FP32 (attend_chains.cuh), or on tensor cores for a few queries; of those with many rows
+// the results are joined, one after the other. Where there are few queries several blocks share the partitions of what
+// they see (attend_shares.cuh). Orders are the reference's (kernels/cpu/reference_attention.cpp). What a warp does with
+// a block: in FP32 (attend_chains.cuh), or on tensor cores for a few queries; of those with many rows
 // prompt_attention.cu has more.
 #include "kernels/cuda/attend_chains.cuh"
 #include "kernels/cuda/attend_queries.cuh"
+#include "kernels/cuda/attend_shares.cuh"
 #include "kernels/cuda/encode.cuh"
 #include "kernels/cuda/prompt_attention.cuh"
 
@@ -13,13 +15,13 @@ namespace trireme::cuda {
 
 namespace {
 
-constexpr int kMostWarps = 8;      // of a block; more where it has a single query
+constexpr int kMostWarps = 8;      // of a block: a power of two, as all its numbers of warps
 constexpr int kAskedTiles = 4;     // of a warp, that L2 is asked for early
 constexpr int kFetchedLine = 128;  // bytes that it fetches at once
 
 // Of shared memory, in this order: the queries, joined results, those of all warps, their weights, a block's K and V
-// for each, and what the queries see. A result is the largest score, the sum of weights, and the values summed with
-// them.
+// for each, what the queries see, and what partitions before say. A result is the largest score, the sum of weights,
+// and the values summed with them.
 struct AttentionPlaces {
   bool by_span = false;  // a block of threads has a span, else rows of any
   int rows = 0;          // of a block, where not
@@ -30,9 +32,12 @@ struct AttentionPlaces {
   int tiles = 2;         // of a warp: K and V, or one that they take by turns, where there is no room for both
   int result = 0;        // floats of a query's result
   int64_t queries = 0;   // bytes of the queries, and of joined results
-  int64_t weights = 0, warp_tiles = 0, seen = 0, shared = 0;  // where they begin, and all of it
+  int64_t weights = 0, warp_tiles = 0, seen = 0, before = 0, shared = 0;  // where they begin, and all of it
   int warps = 0;
   int turns = 1;  // blocks of positions that a warp takes before results are joined
+  Shares shares;
+
+  TRIREME_HD int round() const { return warps * turns; }
 };
 
 template <typename Work>
@@ -49,11 +54,13 @@ AttentionPlaces places_of(const Attention& a, int slots, int warps, int tiles) {
   places.queries = int64_t{slots} * places.result * 4;
   places.tiles = tiles;
   places.warps = warps;
-  if (warps > 1) places.turns = slots == 1 ? kWarp / warps : slots <= 4 ? 2 : 1;  // a lane a result
+  if (warps > 1 && slots <= 4) places.turns = 2;
+  static_assert(kPartitionBlocks % (2 * kMostWarps) == 0, "rounds end with partitions");
   places.weights = 2 * places.queries + places.turns * warps * places.queries;
   places.warp_tiles = places.weights + int64_t{warps} * Work::kWeightBytes;
   places.seen = places.warp_tiles + int64_t{warps} * tiles * places.tile;
-  places.shared = places.seen + Work::kQueries * int64_t{sizeof(Seen)};
+  places.before = places.seen + Work::kQueries * int64_t{sizeof(Seen)};
+  places.shared = places.before + int64_t{slots} * 2 * 4;
   return places;
 }
 
@@ -66,6 +73,7 @@ struct Attend {
   HeadRun heads;
   // Shared memory.
   float *q, *all, *results;  // results of all warps, [turn][warp][query]
+  float* before;             // [query] largest score and sum of weights of the partitions before; values are in `out`
   Seen* seen;
   std::byte *k, *v;
   Queries queries;
@@ -82,6 +90,7 @@ struct Attend {
         q(reinterpret_cast<float*>(block_memory())),
         all(q + at.queries / 4),
         results(all + at.queries / 4),
+        before(reinterpret_cast<float*>(block_memory() + at.before)),
         seen(reinterpret_cast<Seen*>(block_memory() + at.seen)),
         k(block_memory() + at.warp_tiles + at.tiles * at.tile * warp()),
         v(k + (at.tiles - 1) * at.tile),
@@ -93,8 +102,9 @@ struct Attend {
     return (span.block_table[block] * a.pages.block_heads + kv_head) * places.cached;
   }
 
-  // Queries [begin, begin + count) of the span's rows from `row`, a row's heads side by side.
-  __device__ void run(int row, int begin, int count) {
+  // Queries [begin, begin + count) of the span's rows from `row`, a row's heads side by side. share: which of the
+  // blocks that share them this one is.
+  __device__ void run(int row, int begin, int count, const Share& share) {
     const int head_dim = a.pages.head_dim, me = static_cast<int>(threadIdx.x), threads = warps * kWarp;
     __syncthreads();  // nobody uses the queries before these any more
     queries.count = count;
@@ -105,21 +115,29 @@ struct Attend {
     for (int n = me; n < Work::kQueries; n += threads)
       seen[n] = seen_by(a, span, row_of(row, begin + min(n, count - 1)));
     __syncthreads();
+    const PartitionRun all_of_them = partitions(seen[0], seen[count - 1]), mine = share.of(all_of_them);
+    if (mine.size() == 0) return;
     work.take(queries);
-    const int first_block = seen[0].first / kBlockTokens, last_block = seen[count - 1].blocks() - 1;
-    start(first_block + warp(), last_block);
-    for (int round = first_block; round <= last_block; round += warps * places.turns) {
-      for (int i = warp(); i < warps * places.turns && round + i <= last_block; i += warps)
-        attend_block(round + i, last_block, results + i * places.slots * places.result);
+    const int first_block = max(seen[0].first / kBlockTokens, mine.first * kPartitionBlocks);
+    const int last_block = min(seen[count - 1].blocks(), mine.end * kPartitionBlocks) - 1;
+    const bool alone = mine.size() == all_of_them.size();
+    const auto end_partition = [&](int n, int partition) {
+      if (!alone) return leave(n, share.result(all_of_them, partition, n, places.result));
+      const int query = begin + n, head = heads.first + query % heads.count;
+      join_partition(n, partition, a.out.row(row_of(row, query)) + head * head_dim);
+    };
+    start(next_of(first_block), last_block);
+    for (int round = first_block / places.round() * places.round(); round <= last_block; round += places.round()) {
+      for (int i = warp(); i < places.round(); i += warps)
+        if (first_block <= round + i && round + i <= last_block)
+          attend_block(round + i, last_block, results + i * places.slots * places.result);
       __syncthreads();
-      for (int n = warp(); n < count; n += warps) {
-        const int before = seen[n].first / kBlockTokens - round;
-        const int end = min(warps * places.turns, seen[n].blocks() - round);
-        if (before < end)
-          join<Work>(all + n * places.result, results + n * places.result, places.slots * places.result, max(0, before),
-                     end, before >= 0, head_dim);
-      }
+      for (int n = warp(); n < count; n += warps) join_round(n, round, end_partition);
       __syncthreads();
+    }
+    if (!alone) {
+      if (!share.comes_last(all_of_them)) return;
+      for (int n = warp(); n < count; n += warps) join_left(n, all_of_them, share);
     }
     for (int n = warp(); n < count; n += warps) {
       const int query = begin + n, head = heads.first + query % heads.count;
@@ -131,6 +149,53 @@ struct Attend {
       }
     }
   }
+
+  // Joins the blocks of a round to those of their partition.
+  template <typename End>
+  __device__ void join_round(int n, int round, const End& end_partition) {
+    const int partition = round / kPartitionBlocks, first = seen[n].first / kBlockTokens;
+    const int begin = max(first, round), end = min(seen[n].blocks(), round + places.round());
+    if (begin >= end) return;
+    const float* blocks = results + n * places.result;
+    join<Work>(
+        all + n * places.result, [&](int i, int at) { return blocks[i * places.slots * places.result + at]; },
+        begin - round, end - round, begin == max(first, partition * kPartitionBlocks), a.pages.head_dim);
+    if (end == min(seen[n].blocks(), (partition + 1) * kPartitionBlocks)) end_partition(n, partition);
+  }
+
+  // Joins a partition to those before it, whose values stand in the output until the last one is there.
+  __device__ void join_partition(int n, int partition, float* out) {
+    const PartitionRun run = partitions(seen[n], seen[n]);
+    const bool first = partition == run.first, last = partition == run.end - 1;
+    if (first && last) return;
+    float *now = all + n * places.result, *all_before = before + 2 * n;
+    const float here = now[0], there = first ? here : all_before[0], largest = here > there ? here : there;
+    const float old_factor = Work::exp(there - largest), new_factor = Work::exp(here - largest);
+    const float sum = first ? now[1] : std::fma(all_before[1], old_factor, now[1] * new_factor);
+    for (int d = lane(); d < a.pages.head_dim; d += kWarp) {
+      const float value = first ? now[2 + d] : std::fma(out[d], old_factor, now[2 + d] * new_factor);
+      (last ? now[2 + d] : out[d]) = value;
+    }
+    __syncwarp();  // all lanes have read
+    if (float* to = last ? now : all_before; lane() == 0) to[0] = largest, to[1] = sum;
+    __syncwarp();
+  }
+
+  // Leaves a partition's result for the last block to come, and there joins all of a query's.
+  __device__ void leave(int n, float* to) const {
+    for (int i = lane(); i < a.pages.head_dim + 2; i += kWarp) to[i] = all[n * places.result + i];
+  }
+  __device__ void join_left(int n, const PartitionRun& of_block, const Share& share) {
+    const PartitionRun run = partitions(seen[n], seen[n]);
+    for (int begin = run.first; begin < run.end; begin += kWarp)
+      join<Work>(
+          all + n * places.result,
+          [&](int i, int at) { return __ldcg(share.result(of_block, begin + i, n, places.result) + at); }, 0,
+          min(kWarp, run.end - begin), begin == run.first, a.pages.head_dim);
+  }
+
+  // The warp's first block from `first` on.
+  __device__ int next_of(int first) const { return first + (warp() - first % warps + warps) % warps; }
 
   // Two groups of copies are open, K and V of the block to come; or one, of what comes next to their one place.
   __device__ bool by_turns() const { return places.tiles == 1; }
@@ -168,27 +233,32 @@ struct Attend {
   }
 };
 
-// Asks L2 for a row's first tiles, whatever they hold by now: memory answers while the queries are still being made.
-__device__ void ask_for_tiles(const Attention& a, const AttentionPlaces& places, int row, int kv_head) {
+// Asks L2 for the first tiles of a row's share, whatever they hold by now: memory answers while the queries are still
+// being made.
+__device__ void ask_for_tiles(const Attention& a, const AttentionPlaces& places, int row, int kv_head,
+                              const Share& share) {
   const AttentionSpan& span = a.spans[static_cast<size_t>(row)];
-  const int end = span.first_position + 1, first = a.window > 0 ? max(0, end - a.window) : 0;
-  for (int i = 0; i < kAskedTiles; i++) {
-    const int block = first / kBlockTokens + i * places.warps + warp();
-    if (block * kBlockTokens >= end) return;
+  const Seen seen = seen_by(a, span, span.first_row);
+  const PartitionRun mine = share.of(partitions(seen, seen));
+  const int first = max(seen.first / kBlockTokens, mine.first * kPartitionBlocks);
+  const int end = min(seen.blocks(), mine.end * kPartitionBlocks);
+  for (int block = first + warp(); block < min(end, first + kAskedTiles * places.warps); block += places.warps) {
     const int64_t tile = (span.block_table[block] * a.pages.block_heads + kv_head) * places.cached;
     for (int at = lane() * kFetchedLine; at < places.cached; at += kWarp * kFetchedLine)
       prefetch_line(a.pages.k + tile + at), prefetch_line(a.pages.v + tile + at);
   }
 }
 
-// kWarps: at most.
-template <typename Work, int kWarps>
-__global__ void __launch_bounds__(kWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
-  const int part = static_cast<int>(blockIdx.x) % places.parts, of_rows = static_cast<int>(blockIdx.x) / places.parts;
+template <typename Work>
+__global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
+  const int number = static_cast<int>(blockIdx.x) / places.shares.blocks;
+  const Share share(places.shares, number, static_cast<int>(blockIdx.x) % places.shares.blocks);
+  const int part = number % places.parts, of_rows = number / places.parts;
   const int kv_head = of_rows % a.pages.kv_heads, item = of_rows / a.pages.kv_heads;
   const HeadRun heads = heads_of(a, kv_head);
   let_next_begin();
-  if constexpr (kWarps > kMostWarps) ask_for_tiles(a, places, item, kv_head);  // single rows
+  if (places.shares.blocks > 1 && a.spans.size() == static_cast<size_t>(a.q.rows))
+    ask_for_tiles(a, places, item, kv_head, share);
   wait_for_earlier();
   int first_row = item * places.rows, end_row = min(first_row + places.rows, static_cast<int>(a.q.rows));
   if (places.by_span) {
@@ -200,29 +270,26 @@ __global__ void __launch_bounds__(kWarps* kWarp, 1) attention_kernel(Attention a
     const AttentionSpan& span = span_of(a, row);
     const int rows = min(end_row, span.first_row + span.rows) - row, queries = rows * heads.count;
     Attend<Work> attend(a, places, span, kv_head, heads);
+    const Share all_of_it = share.where(queries <= places.parts * places.slots);
     for (int begin = part * places.slots; begin < queries; begin += places.parts * places.slots)
-      attend.run(row, begin, min(places.slots, queries - begin));
+      attend.run(row, begin, min(places.slots, queries - begin), all_of_it);
     row += rows;
   }
 }
 
-template <typename Work, int kWarps = kMostWarps>
+template <typename Work>
 void enqueue_attention(const Launch& launch, const Attention& a, int slots = Work::kQueries) {
-  AttentionPlaces places = places_of<Work>(a, slots, kWarps, 2);
+  AttentionPlaces places = places_of<Work>(a, slots, kMostWarps, 2);
   const int64_t most = most_shared();
-  while (places.shared > most && places.warps > 1)
-    places = places_of<Work>(a, slots, places.warps > 4 ? places.warps - 4 : places.warps / 2, 2);
+  while (places.shared > most && places.warps > 1) places = places_of<Work>(a, slots, places.warps / 2, 2);
   if (places.shared > most) places = places_of<Work>(a, slots, 1, 1);  // FP32 heads of 512 values in 99 KiB
   must(places.shared <= most, "a block of positions fits shared memory");
   const int64_t items = places.by_span ? std::ssize(a.spans) : blocks_of(a.q.rows, places.rows);
-  enqueue_shared(launch, items * a.pages.kv_heads * places.parts, places.warps * kWarp, places.shared,
-                 attention_kernel<Work, kWarps>, a, places);
+  const int64_t numbers = items * a.pages.kv_heads * places.parts;
+  if (places.by_span) places.shares = shares_of(launch, numbers, int64_t{slots} * places.result);
+  enqueue_shared(launch, numbers * places.shares.blocks, places.warps * kWarp, places.shared, attention_kernel<Work>, a,
+                 places);
 }
-
-constexpr int64_t kFewBlocks = 64;  // that leave more than half of 132 SMs idle
-
-// With few sequences each head has a block, so that more SMs have work, and L2 gives them the same K and V.
-bool is_alone(const Attention& a) { return is_decode(a) && a.q.rows * a.pages.kv_heads < kFewBlocks; }
 
 // As many queries as registers hold sums for; four where there are no more: heads of single rows.
 template <DType kType>
@@ -230,7 +297,6 @@ void enqueue_chains(const Launch& launch, const Attention& a) {
   const int64_t values = blocks_of(a.pages.head_dim, kWarp);
   const bool few = is_decode(a) && std::ssize(a.kv_head_of) <= 4 * a.pages.kv_heads;
   must(values <= 16, "a head has at most 512 values");
-  if (values <= 4 && is_alone(a)) return enqueue_attention<ChainWork<kType, 1, 4>, 16>(launch, a);
   if (values <= 4)
     return few ? enqueue_attention<ChainWork<kType, 4, 4>>(launch, a)
                : enqueue_attention<ChainWork<kType, 16, 4>>(launch, a);
@@ -246,10 +312,6 @@ void enqueue_tensor(const Launch& launch, const Attention& a) {
     static_assert(TensorWork<2, kGroups>::kQueries == kTileQueries);
     enqueue_attention<TensorWork<2, kGroups>>(launch, a);
     return prompt_attention(launch, a);
-  }
-  if constexpr (kGroups <= 2) {
-    constexpr int kWarps = kGroups == 1 ? 16 : 12;  // as many as shared memory and registers are for
-    if (is_alone(a)) return enqueue_attention<TensorWork<1, kGroups>, kWarps>(launch, a, 1);
   }
   const int slots = static_cast<int>(min(group_of(a), int64_t{kTileQueries}));
   if (slots <= TensorWork<1, kGroups>::kQueries) return enqueue_attention<TensorWork<1, kGroups>>(launch, a, slots);

@@ -1,6 +1,7 @@
 // Attention of prompts on tensor cores: a block of threads has many rows of a span, a warp 16 of their queries and all
 // blocks of positions that these see, which come to a ring in shared memory once for all warps. Results join where they
-// are, in the warp's registers, one after the other: the bits are those of a row alone (attention.cu).
+// are, in the warp's registers, one after the other, and partitions in the outputs: the bits are those of a row alone
+// (attention.cu).
 #include "kernels/cuda/attend_values.cuh"
 #include "kernels/cuda/attend_weights.cuh"
 #include "kernels/cuda/encode.cuh"
@@ -31,7 +32,7 @@ struct PromptPlaces {
   int64_t cached = 0;  // bytes of K or V of a block of positions
   int tile = 0;        // of them in shared memory
   int64_t ring = 0;    // bytes, or what outputs take after it
-  int64_t shared = 0;  // then queries of wide heads and what all queries see
+  int64_t shared = 0;  // then queries of wide heads, what all queries see, and `before` of all warps
 };
 
 template <int kGroups>
@@ -42,11 +43,12 @@ PromptPlaces places_of(const Attention& a) {
   places.cached = a.pages.head_dim * kBlockTokens * int64_t{sizeof(BF16)};
   places.tile = tensor_tile_bytes(a.pages.head_dim);
   places.ring = max(int64_t{P::kRing} * 2 * places.tile, int64_t{P::kQueries} * kOutStride * 4);
-  places.shared = places.ring + P::kWarps * P::kQueryBytes + P::kQueries * int64_t{sizeof(Seen)};
+  places.shared = places.ring + P::kWarps * P::kQueryBytes + P::kQueries * int64_t{sizeof(Seen) + sizeof(float2)};
   return places;
 }
 
-// What a lane has of its warp's queries, quad and quad + 8: the largest score so far, the sum of weights, and values.
+// What a lane has of its warp's queries, quad and quad + 8: the largest score of the partition so far, the sum of
+// weights, and values.
 template <int kGroups>
 struct Results {
   float largest[2], sum[2];
@@ -66,6 +68,7 @@ struct AttendPrompt {
   std::byte* ring;
   uint4* wide_q;      // [chunk][lane] of this warp
   Seen *seen, *mine;  // of all queries; of this warp's
+  float2* before;     // of this warp's: the partitions' before, largest score and sum of weights. Values are in `out`
 
   __device__ AttendPrompt(const Attention& attention, const PromptPlaces& at, const AttentionSpan& of, int head,
                           HeadRun run)
@@ -78,7 +81,8 @@ struct AttendPrompt {
         ring(block_memory()),
         wide_q(reinterpret_cast<uint4*>(ring + at.ring + P::kQueryBytes * warp())),
         seen(reinterpret_cast<Seen*>(ring + at.ring + P::kQueryBytes * P::kWarps)),
-        mine(seen + warp() * kTileQueries) {}
+        mine(seen + warp() * kTileQueries),
+        before(reinterpret_cast<float2*>(seen + P::kQueries) + warp() * kTileQueries) {}
 
   __device__ int64_t row_of(int row, int query) const { return row + query / heads.count; }
 
@@ -100,9 +104,12 @@ struct AttendPrompt {
       __syncthreads();  // all copies of this block are here, and nobody reads the one before any more
       copy_block(block + P::kRing - 1, end, at == 0 ? P::kRing - 1 : at - 1);
       if (my_first <= block && block < my_end) attend_block(ring + at * 2 * places.tile, block, q, results);
+      if (block % kPartitionBlocks == kPartitionBlocks - 1)
+        join_partition(row, begin + warp() * kTileQueries, of_warp, block + 1, results);
       at = at + 1 < P::kRing ? at + 1 : 0;
     }
     __syncthreads();  // the ring is free for outputs
+    join_partition(row, begin + warp() * kTileQueries, of_warp, 0, results);
     write(row, begin + warp() * kTileQueries, of_warp, results);
   }
 
@@ -160,7 +167,7 @@ struct AttendPrompt {
     float old_factor[2], new_factor[2];
     UNROLL
     for (int h = 0; h < 2; h++) {
-      begins[h] = own[h].first / kBlockTokens == block;
+      begins[h] = own[h].first / kBlockTokens == block || block % kPartitionBlocks == 0;
       has[h] = own[h].first / kBlockTokens <= block && block < own[h].blocks();
       const float before = results.largest[h], here = weights.largest[h], largest = here > before ? here : before;
       old_factor[h] = exp_weight(before - largest), new_factor[h] = exp_weight(here - largest);
@@ -169,6 +176,13 @@ struct AttendPrompt {
         results.largest[h] = begins[h] ? here : largest;
         results.sum[h] = begins[h] ? weights.sum[h] : sum;
       }
+    }
+    if (whole && block % kPartitionBlocks == 0) {  // all begin
+      sum_all_values<P::kTiles>(v, weights.pairs, a.pages.head_dim, [&](int tile, const float(&now)[2][4]) {
+        UNROLL
+        for (int j = 0; j < 8; j++) results.out[tile + j / 4][j % 4] = now[j / 4][j % 4];
+      });
+      return;
     }
     if (whole && last.first < block * kBlockTokens) {  // all have it and those before
       sum_all_values<P::kTiles>(v, weights.pairs, a.pages.head_dim, [&](int tile, const float(&now)[2][4]) {
@@ -190,6 +204,47 @@ struct AttendPrompt {
             if (has[h]) out = begins[h] ? now[j / 4][j % 4] : joined;
           }
         });
+  }
+
+  // Joins what the partition that ends before block `end` says to those before it, for queries that see more than that:
+  // in the outputs, which nobody reads meanwhile. end 0: the last partition of each, whose results stay with the lane.
+  __device__ void join_partition(int row, int begin, int count, int end, Results<kGroups>& results) {
+    const float2 all[2] = {before[lane() / 4], before[lane() / 4 + 8]};
+    __syncwarp();  // all lanes have read
+    UNROLL
+    for (int h = 0; h < 2; h++) {
+      const int n = lane() / 4 + 8 * h, query = begin + n;
+      if (n >= count) continue;
+      const Seen own = mine[n];
+      const PartitionRun run = partitions(own, own);
+      const int now = end > 0 ? end / kPartitionBlocks - 1 : run.end - 1;
+      const bool goes_on = own.blocks() > end, is_first = now == run.first;
+      if (end > 0 ? !goes_on || now < run.first : is_first) continue;
+      const float here = results.largest[h], there = is_first ? here : all[h].x;
+      const float largest = here > there ? here : there;
+      const float old_factor = exp_weight(there - largest), new_factor = exp_weight(here - largest);
+      const float sum = is_first ? results.sum[h] : std::fma(all[h].y, old_factor, results.sum[h] * new_factor);
+      float* out = a.out.row(row_of(row, query)) + (heads.first + query % heads.count) * a.pages.head_dim;
+      UNROLL
+      for (int tile = 0; tile < P::kTiles; tile++) {
+        if (tile * 8 >= a.pages.head_dim) break;
+        float* values = &results.out[tile][2 * h];
+        float2& pair = *reinterpret_cast<float2*>(out + tile * 8 + lane() % 4 * 2);
+        float2 joined{values[0], values[1]};
+        if (!is_first) {
+          const float2 old = pair;
+          joined = {std::fma(old.x, old_factor, values[0] * new_factor),
+                    std::fma(old.y, old_factor, values[1] * new_factor)};
+        }
+        if (end > 0)
+          pair = joined;
+        else
+          values[0] = joined.x, values[1] = joined.y;
+      }
+      if (end == 0) results.sum[h] = sum;
+      if (end > 0 && lane() % 4 == 0) before[n] = {largest, sum};
+    }
+    __syncwarp();
   }
 
   // Outputs go through shared memory, a group of values at a time, so that a warp has 32 columns of a row side by side.
@@ -246,6 +301,7 @@ template <int kGroups>
 void enqueue_prompt(const Launch& launch, const Attention& a) {
   const PromptPlaces places = places_of<kGroups>(a);
   must(places.shared <= most_shared(), "a ring of blocks fits shared memory");
+  must(a.out.stride % 2 == 0, "pairs of outputs are aligned");
   enqueue_shared(launch, blocks_of(a.q.rows, places.rows) * a.pages.kv_heads, Prompt<kGroups>::kThreads, places.shared,
                  prompt_kernel<kGroups>, a, places);
 }

@@ -39,18 +39,25 @@ __device__ inline UnitRun units_of_part(const Split& split, int units, int part)
   return run;
 }
 
+// Whether this block is the last of `count` to come here, which sees what the others' threads wrote before. All threads
+// call it. arrived: zero before and after.
+__device__ inline bool comes_last(int* arrived, int count) {
+  __threadfence();
+  __syncthreads();
+  const bool last = threadIdx.x == 0 && atomicAdd(arrived, 1) == count - 1;
+  if (__syncthreads_count(last) == 0) return false;
+  __threadfence();
+  if (last) *arrived = 0;
+  return true;
+}
+
 // Leaves a thread's `kValues` sums of its part; true where they are the whole tile's now, on the last block to come.
 template <int kValues, typename Sum>
 __device__ bool join_parts(const Split& split, int64_t tile, int part, const Sum& sum) {
   float* mine = split.sums + tile * split.parts * kValues * kThreads + threadIdx.x;
   UNROLL
   for (int j = 0; j < kValues; j++) mine[(part * kValues + j) * kThreads] = sum(j);
-  __threadfence();
-  __syncthreads();
-  const bool last = threadIdx.x == 0 && atomicAdd(split.arrived + tile, 1) == split.parts - 1;
-  if (__syncthreads_count(last) == 0) return false;
-  __threadfence();
-  if (last) split.arrived[tile] = 0;
+  if (!comes_last(split.arrived + tile, split.parts)) return false;
   UNROLL
   for (int j = 0; j < kValues; j++) {
     const auto of = [&](int p) { return __ldcg(mine + (p * kValues + j) * kThreads); };

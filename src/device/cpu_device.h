@@ -14,7 +14,8 @@ namespace trireme {
 // the host's.
 class CpuDevice final : public Device {
  public:
-  CpuDevice(int threads, std::span<const int> cpus) : pool_(threads, cpus) {}
+  CpuDevice(int threads, std::span<const int> cpus)
+      : workspace_(kWorkspaceBytes, "sums that threads share"), pool_(threads, cpus) {}
   Buffer allocate(size_t bytes, const char* what) override { return Buffer(bytes, what); }
   Buffer allocate_pinned(size_t bytes, const char* what) override { return Buffer(bytes, what); }
   Buffer upload(Buffer host, const char*) override { return host; }
@@ -41,8 +42,13 @@ class CpuDevice final : public Device {
 
   void launch_erased(Thunk thunk, const void* call, int64_t simple_values) override {
     if (simple_values <= kFewValues) return thunk(call, Launch{});
-    pool_.run([&](int part) { thunk(call, Launch{part, pool_.size(), nullptr}); });
+    pool_.run([&](int part) {
+      Launch launch{part, pool_.size(), nullptr};
+      launch.workspace = workspace_.data();
+      thunk(call, launch);
+    });
   }
+  Buffer workspace_;
   ThreadPool pool_;
 };
 

@@ -32,6 +32,7 @@ Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const 
     w.device +=
         static_cast<int64_t>(Sampler::logits_bytes(RankShare::of(config, units, place.tp, place.tp_rank), limits));
   for (const RopeConfig& rope : config.ropes) w.device += Rope::bytes(rope, positions);
+  w.device += kWorkspaceBytes;
   // The arrays that a step brings and leaves: what a GPU has a copy of, and what it has none of.
   const int64_t staged = Runner::staged_bytes(config, limits, slots);
   w.host = staged + Runner::table_bytes(config, slots);
@@ -42,7 +43,7 @@ Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const 
     w.windows = window_bytes(std::max(sums, results), rank.remote_members);
     return w;
   }
-  w.device += staged + kWorkspaceBytes;
+  w.device += staged;
   // The windows of a GPU's group lie in the host's memory, where its ranks met, and on the GPUs if they reach each
   // other. Results and hops pass through the host.
   if (place.tp > 1 && rank.remote_members == 0) w.windows = window_bytes(sums, 0);
