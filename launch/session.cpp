@@ -59,8 +59,7 @@ Session::Session(const Options& options, Communicator& world, std::unique_ptr<We
     fail(ExitCode::bad_data, "{}: cut into units by formula {}, this program reads {}; convert the model again",
          source_->path(), source_->unit_formula(), kUnitFormulaVersion);
   check_alike();
-  limits_.rows = options_.max_step_tokens;
-  limits_.logit_rows = std::min(kLogitRows, limits_.rows);
+  limits_ = step_limits(options_.max_step_tokens, options_.device == "cuda");
   choose_layout(demand);
   choose_kernels();
 }

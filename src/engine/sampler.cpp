@@ -30,16 +30,17 @@ Sampler::Sampler(const ModelConfig& config, const UnitTable& units, Stage& stage
       device_(device),
       kernels_(kernels),
       on_host_(on_host),
-      chunk_rows_(limits.logit_rows),
+      chunk_rows_(static_cast<size_t>(limits.logit_rows)),
+      whole_rows_of_chunk_(static_cast<size_t>(limits.whole_rows)),
       slots_(static_cast<size_t>(slots)),
-      sample_rows_(device, static_cast<size_t>(chunk_rows_), "rows to sample"),
-      ranked_rows_(device, static_cast<size_t>(chunk_rows_), "rows to rank"),
-      sum_rows_(device, static_cast<size_t>(2 * chunk_rows_), "rows of sums"),
+      sample_rows_(device, chunk_rows_, "rows to sample"),
+      ranked_rows_(device, chunk_rows_, "rows to rank"),
+      sum_rows_(device, 2 * chunk_rows_, "rows of sums"),
       to_(static_cast<size_t>(group.size())),
       from_(to_.size()) {
   for (int r = 0; r < group.size(); r++) shares_.push_back(RankShare::of(config, units, group.size(), r));
   logits_ = device.allocate(logits_bytes(shares_[static_cast<size_t>(group.rank())], limits), "logits");
-  parts_ = device.allocate(static_cast<size_t>(chunk_rows_) * kSampleParts * sizeof(SampledToken), "parts of rows");
+  parts_ = device.allocate(chunk_rows_ * kSampleParts * sizeof(SampledToken), "parts of rows");
 }
 
 size_t Sampler::logits_bytes(const RankShare& share, const StepLimits& limits) {
@@ -47,12 +48,12 @@ size_t Sampler::logits_bytes(const RankShare& share, const StepLimits& limits) {
 }
 
 size_t Sampler::window_bytes(const ModelConfig& config, const UnitTable& units, int tp, const StepLimits& limits) {
-  const auto rows = static_cast<size_t>(limits.logit_rows);
+  const auto rows = static_cast<size_t>(limits.logit_rows), whole_rows = static_cast<size_t>(limits.whole_rows);
   size_t most = 0;
   for (int r = 0; r < tp; r++) {
     const RankShare share = RankShare::of(config, units, tp, r);
     const size_t sums = 2 * rows * static_cast<size_t>(units_of(share)) * sizeof(ExpSum);
-    most = std::max(most, padded(sums) + rows * row_bytes(share));
+    most = std::max(most, padded(sums) + whole_rows * row_bytes(share));
   }
   return padded(rows * sizeof(SampledToken)) + padded(rows * kMostBest * sizeof(TokenLogit)) + most;
 }
@@ -61,12 +62,12 @@ StepResult Sampler::run(const StepPlan& plan, MatrixView<const float> x, const s
   collect_rows(plan);
   StepResult result;
   for (const PlanItem& item : plan.items) result.items.push_back({.slot = item.slot});
-  const std::span<Row> rows(rows_);
-  for (size_t begin = 0; begin < rows.size(); begin += static_cast<size_t>(chunk_rows_)) {
-    const auto chunk = rows.subspan(begin, std::min(rows.size() - begin, static_cast<size_t>(chunk_rows_)));
+  for (std::span<Row> rows = rows_; !rows.empty();) {
+    const std::span<Row> chunk = first_chunk(rows);
     launch_chunk(chunk, x);
-    if (begin == 0 && before_waiting) before_waiting();
+    if (rows.size() == rows_.size() && before_waiting) before_waiting();
     take_chunk(chunk, result);
+    rows = rows.subspan(chunk.size());
   }
   if (group_.rank() != 0) result.items.clear();
   for (ItemResult& item : result.items) item.digest = slots_[static_cast<size_t>(item.slot)].digest.digest();
@@ -94,12 +95,40 @@ void Sampler::collect_rows(const StepPlan& plan) {
   }
 }
 
+// As many rows as there is room for, also of those shown whole.
+std::span<Sampler::Row> Sampler::first_chunk(std::span<Row> rows) const {
+  size_t count = 0, whole = 0;
+  for (; count < rows.size() && count < chunk_rows_; count++) {
+    whole += is_shown_whole(rows[count]);
+    if (whole > whole_rows_of_chunk_) break;
+  }
+  return rows.first(count);
+}
+
 const SamplerSpec& Sampler::spec_of(const Row& row) const { return slots_[slot_of_item_[row.item]].spec; }
 
 // Whether top_k or top_p leave some of the tokens that it is sampled from.
 bool Sampler::is_cut(const Row& row) const {
   const SamplerSpec& spec = spec_of(row);
   return row.known_next < 0 && spec.temperature > 0 && (spec.top_k > 0 || spec.top_p < 1);
+}
+
+// Log-probs that are wanted beside the row's token; -1: not even its own.
+int32_t Sampler::logprobs_of(const Row& row) const {
+  const SamplerSpec& spec = spec_of(row);
+  const bool of_prompt = row.position + 1 < spec.prompt_tokens;
+  return row.known_next < 0 ? spec.logprobs : of_prompt ? spec.prompt_logprobs : -1;
+}
+
+// Best tokens that are wanted of the row.
+int32_t Sampler::ranked_of(const Row& row) const {
+  const int32_t top_k = is_cut(row) ? spec_of(row).top_k : 0;
+  return std::max({0, logprobs_of(row), top_k, is_cut(row) && top_k == 0 ? kNucleus : 0});
+}
+
+bool Sampler::is_shown_whole(const Row& row) const {
+  const bool watched = witness_ && row.known_next >= 0 && logprobs_of(row) >= 0;
+  return spec_of(row).digest || watched || ranked_of(row) > kMostBest;
 }
 
 // Logits, each rank's best, and what rows take beside it.
@@ -157,16 +186,12 @@ void Sampler::list(size_t i, Row& row, const float* logits) {
     return static_cast<int>(list.size()) - 1;
   };
   const SamplerSpec& spec = spec_of(row);
-  const bool of_prompt = row.position + 1 < spec.prompt_tokens;
-  const int32_t logprobs = row.known_next < 0 ? spec.logprobs : of_prompt ? spec.prompt_logprobs : -1;
-  const bool has_nucleus = is_cut(row) && spec.top_k == 0;
-  const int32_t best = std::max({0, logprobs, has_nucleus ? kNucleus : 0, is_cut(row) ? spec.top_k : 0});
+  const int32_t best = ranked_of(row);
   put(sample_rows_, SampleRow{logits, spec.temperature, spec.noise_key, row.position});
-  if (logprobs >= 0) row.log_sum = put(sum_rows_, ExpSumRow{logits, 1, row.known_next});
-  if (has_nucleus) row.nucleus = put(sum_rows_, ExpSumRow{logits, spec.temperature});
+  if (logprobs_of(row) >= 0) row.log_sum = put(sum_rows_, ExpSumRow{logits, 1, row.known_next});
+  if (is_cut(row) && spec.top_k == 0) row.nucleus = put(sum_rows_, ExpSumRow{logits, spec.temperature});
   if (best > 0) row.ranked = put(ranked_rows_, logits);
-  const bool watched = witness_ && row.known_next >= 0 && logprobs >= 0;
-  if (spec.digest || watched || best > kMostBest) row.whole = put(whole_rows_, i);
+  if (is_shown_whole(row)) row.whole = put(whole_rows_, i);
   best_count_ = std::max(best_count_, std::min(best, kMostBest));
 }
 

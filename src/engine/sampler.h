@@ -14,7 +14,7 @@
 namespace trireme {
 
 // From the residual stream of the last stage to tokens, log-probs and digests. All ranks of the last stage's group call
-// it alike; rank 0 of the group has the result. Rows go through in chunks of `limits.logit_rows`. A rank's logits stay
+// it alike; rank 0 of the group has the result. Rows go through in chunks of `limits.logit_rows`, or fewer. A rank's logits stay
 // where they are computed: it shows what it found in them, its best tokens and sums by unit of its vocabulary, and all
 // of a row's only where somebody wants them all.
 class Sampler {
@@ -69,6 +69,7 @@ class Sampler {
   };
 
   void collect_rows(const StepPlan& plan);
+  std::span<Row> first_chunk(std::span<Row> rows) const;
   void launch_chunk(std::span<Row> rows, MatrixView<const float> x);
   void clear_lists();
   void list(size_t i, Row& row, const float* logits);
@@ -81,6 +82,9 @@ class Sampler {
   void finish_row(Row& row, ItemResult& result);
   void take_token(const Row& row, ItemResult& result) const;
   bool is_cut(const Row& row) const;
+  int32_t logprobs_of(const Row& row) const;
+  int32_t ranked_of(const Row& row) const;
+  bool is_shown_whole(const Row& row) const;
   const SamplerSpec& spec_of(const Row& row) const;
 
   // Of what the last exchange showed; some of it only on rank 0.
@@ -101,7 +105,7 @@ class Sampler {
   Device& device_;
   const Kernels& kernels_;
   const Kernels& on_host_;
-  int64_t chunk_rows_;
+  size_t chunk_rows_, whole_rows_of_chunk_;
 
   std::vector<SlotState> slots_;
   std::vector<size_t> slot_of_item_;  // of the plan

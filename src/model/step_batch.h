@@ -19,6 +19,7 @@ struct StepBatch {
 struct StepLimits {
   int64_t rows = 0;        // tokens of a step
   int64_t logit_rows = 0;  // rows whose logits are computed at once
+  int64_t whole_rows = 0;  // of these, rows of which all logits are shown to the group
 };
 
 }  // namespace trireme

@@ -12,7 +12,7 @@ namespace {
 // Of this engine, libraries and all.
 double own_workspace(const ModelWork& model, const StageWork& stage, int pp, const Cluster& cluster,
                      int64_t step_rows) {
-  const StepLimits limits{step_rows, std::min(kLogitRows, step_rows)};
+  const StepLimits limits = step_limits(step_rows, !cluster.device.cpu);
   const GroupPlace group = GroupPlace::of(cluster, stage.place.tp);
   const RankShape rank{stage.place, pp, group.size - group.per_host(), !cluster.device.cpu};
   const Workspace own = workspace_of(model.config(), model.units(), rank, limits, default_sequences(rank.on_gpu),

@@ -39,7 +39,7 @@ int watch(const Communicator& world, Fabric& fabric, const std::string& checkpoi
   const Checkpoint checkpoint(checkpoint_path);
   const ModelConfig config = ModelConfig::from_json(checkpoint.config(), checkpoint_path);
   const UnitTable units = UnitTable::of(config, row_parallel_group(checkpoint));
-  const StepLimits limits{48, 8};
+  const StepLimits limits{48, 8, 8};
   const StagePlace place{world.size(), world.rank(), 0, config.num_layers, true, true};
   const RankShare share = RankShare::of(config, units, world.size(), world.rank());
   CpuDevice device(1, {});
