@@ -253,4 +253,24 @@ Performance CostModel::steady(const Workload& load) const {
   return p;
 }
 
+Performance CostModel::at_rate(Workload load, double rate) const {
+  const double places = std::max(1.0, std::min(load.capacity, profile_.most_sequences));
+  const auto with = [&](double sequences) {
+    load.sequences = sequences;
+    return steady(load);
+  };
+  double few = 1, many = places;
+  for (int i = 0; i < 40 && many - few > 0.01; i++) {
+    const double middle = (few + many) / 2;
+    (with(middle).tokens_per_s >= rate * load.output_tokens ? many : few) = middle;
+  }
+  Performance p = with(many);
+  const double busy = rate * load.output_tokens / with(places).tokens_per_s;  // share of the most that it answers
+  const double service_ms = p.ttft_ms + (load.output_tokens - 1) * p.decode_ms;
+  p.queue_ms =
+      busy < 1 ? service_ms / places * std::pow(busy, std::sqrt(2 * (places + 1)) - 1) / (1 - busy) / 2 : HUGE_VAL;
+  p.ttft_ms += p.queue_ms;
+  return p;
+}
+
 }  // namespace trireme

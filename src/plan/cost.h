@@ -68,6 +68,11 @@ class CostModel {
   StepCost decode_step(double sequences, double position) const;
   StepCost prefill(double tokens, double sequences = 1) const { return prompts(tokens, sequences).cost; }
   Performance steady(const Workload& load) const;
+  // With `rate` requests a second that come at random (Poisson) and all take as long: by Little's law as many run as
+  // come while one is served, and each waits for one of `capacity` places by Sakasegawa's formula for a queue of so
+  // many servers (1977; halved, for services of one length). A queue that only grows: infinite. load.sequences: not
+  // asked.
+  Performance at_rate(Workload load, double rate) const;
 
  private:
   // Of rows that go through all stages.

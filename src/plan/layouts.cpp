@@ -92,9 +92,13 @@ class Planner {
     l.max_sequences = std::floor(l.memory.sequences());
     l.wanted = wanted_sequences(cost, l);
     l.fits = l.memory.weights_fit() && l.max_sequences >= std::max(1.0, request_.batch);
-    l.performance = cost.steady(load(l.wanted, l.memory.weights_fit() ? l.max_sequences : l.wanted));
+    const Workload work = load(l.wanted, l.memory.weights_fit() ? l.max_sequences : l.wanted);
+    l.performance = request_.rate > 0 ? cost.at_rate(work, request_.rate / l.dp) : cost.steady(work);
+    if (request_.rate > 0) l.wanted = l.performance.running;
     const double busy = request_.documents > 0 ? std::min<double>(l.dp, request_.documents) : l.dp;
     if (l.max_sequences >= 1) l.tokens_per_s = l.performance.tokens_per_s * busy;
+    if (l.max_sequences >= 1 && others_wait(l))
+      l.tokens_per_s = cost.steady(load(HUGE_VAL, work.capacity)).tokens_per_s * busy;
     if (request_.rate > 0) l.tokens_per_s = std::min(l.tokens_per_s, request_.rate * request_.output_tokens);
     l.meets_slo = within(l.performance) && keeps_up(l);
     l.bound_decode_ms = l.performance.step.bound_ms;
@@ -139,6 +143,12 @@ class Planner {
            (request_.slo_tpot_ms == 0 || p.decode_ms <= request_.slo_tpot_ms);
   }
 
+  // As many run as there is room for, and whose place is free is taken by another.
+  bool others_wait(const LayoutPlan& l) const {
+    const bool most = request_.batch == 0 && request_.rate == 0 && request_.objective != Objective::latency;
+    return most && !request_.has_promises() && (request_.documents == 0 || request_.documents > l.wanted * l.dp);
+  }
+
   // Requests do not come faster than they are answered.
   bool keeps_up(const LayoutPlan& l) const {
     return request_.rate == 0 || l.tokens_per_s >= request_.rate * request_.output_tokens * 0.999;
@@ -148,21 +158,10 @@ class Planner {
     const double part = request_.documents > 0 ? std::ceil(request_.documents / l.dp) : HUGE_VAL;
     if (request_.batch > 0) return std::min(request_.batch, part);
     const double most = std::max(1.0, std::min({l.max_sequences, profile_.most_sequences, part}));
-    if (request_.rate > 0) return sequences_at_rate(cost, request_.rate / l.dp, most);
+    if (request_.rate > 0) return most;
     if (request_.objective == Objective::latency) return 1;
     if (!request_.has_promises()) return most;
     return most_within(cost, most);
-  }
-
-  // By Little's law: as many as come in while one is served.
-  double sequences_at_rate(const CostModel& cost, double rate, double most) const {
-    double few = 1, many = most;
-    for (int i = 0; i < 40 && many - few > 0.01; i++) {
-      const double middle = (few + many) / 2;
-      const bool enough = cost.steady(load(middle, most)).tokens_per_s >= rate * request_.output_tokens;
-      (enough ? many : few) = middle;
-    }
-    return many;
   }
 
   // The largest batch that keeps the promises: times only grow with it.
