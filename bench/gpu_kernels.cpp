@@ -35,6 +35,7 @@ constexpr Format kFormats[] = {{"bf16", {.form = PackedForm::bf16}},
                                {"q8", {.form = PackedForm::q8, .zero = 128}},
                                {"q4", {.form = PackedForm::q4, .has_minimum = true}},
                                {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}},
+                               {"f16", {.form = PackedForm::f16}},
                                {"f32", {.form = PackedForm::f32}}};
 struct Shape {
   const char* name;
@@ -69,7 +70,7 @@ class Product {
     if (is_e4m3(w_.form)) w_.scale_columns = static_cast<int>(shape.scale_columns);
     words_ = some_numbers(static_cast<size_t>(packed_bytes(w_)), 1);
     bytes_ = (packed_bytes(w_) + kAlignment - 1) / kAlignment * kAlignment;
-    make_rows(w_.form == PackedForm::f32 ? std::min(most_rows, kMostF32Rows) : most_rows);
+    make_rows(activation_form(w_.form) == ActivationForm::f32 ? std::min(most_rows, kMostF32Rows) : most_rows);
     copies_ = bench.small ? 2 : std::max<int64_t>(2, kPastCaches / bytes_ + 1);
     weights_ = gpu_->allocate(static_cast<size_t>(copies_ * bytes_), "weights");
     const Buffer first = on_gpu(*gpu_, words_);

@@ -31,6 +31,7 @@ constexpr Format kFormats[] = {
     {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}, &Limits::int8_gops},
     {"q6_k", {.form = PackedForm::q8, .zero = 128, .scale_type = DType::f32, .scale_columns = 16}, &Limits::int8_gops},
     {"bf16", {.form = PackedForm::bf16}, &Limits::bf16_gflops},
+    {"f16", {.form = PackedForm::f16}, &Limits::fma_gflops},
     {"f32", {.form = PackedForm::f32}, &Limits::fma_gflops}};
 struct Shape {
   int64_t n, k, unit;

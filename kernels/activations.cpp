@@ -12,6 +12,7 @@ int64_t activation_row_bytes(ActivationForm form, int64_t columns) {
 ActivationForm activation_form(PackedForm form) {
   switch (form) {
     case PackedForm::f32:
+    case PackedForm::f16:
       return ActivationForm::f32;
     case PackedForm::bf16:
     case PackedForm::e4m3:

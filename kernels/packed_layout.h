@@ -7,10 +7,11 @@ namespace trireme {
 
 // Where a value stands inside a packed matrix: the layouts of packed_matrix.h as arithmetic, for packing, for the
 // reference and for single values.
-inline constexpr int kWidePanel = 64;     // outputs of an f32, bf16 or e4m3 panel
+inline constexpr int kWidePanel = 64;     // outputs of an f32, f16, bf16 or e4m3 panel
 inline constexpr int kGroupPanel = 32;    // outputs of a quantized or e4m3_groups panel
 inline constexpr int kGroupColumns = 32;  // columns of a packed group; 16 or all of them share a scale
 
+// Of f32 and f16.
 TRIREME_HD inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * w.k + k) * kWidePanel + n % kWidePanel;
 }
@@ -19,7 +20,8 @@ TRIREME_HD inline int64_t bf16_index(const PackedView& w, int64_t n, int64_t k) 
 }
 // Outputs of a panel.
 TRIREME_HD constexpr int panel_outputs(PackedForm form) {
-  const bool wide = form == PackedForm::f32 || form == PackedForm::bf16 || form == PackedForm::e4m3;
+  using enum PackedForm;
+  const bool wide = form == f32 || form == f16 || form == bf16 || form == e4m3;
   return form == PackedForm::bf16_rows ? 1 : wide ? kWidePanel : kGroupPanel;
 }
 // Columns from a row of bf16_rows to the next.
@@ -96,6 +98,7 @@ TRIREME_HD inline float& e4m3_scale(const PackedView& w, int64_t n, int64_t k) {
 // One value, decoded exactly.
 TRIREME_HD inline float value_at(const PackedView& w, int64_t n, int64_t k) {
   if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
+  if (w.form == PackedForm::f16) return to_float(reinterpret_cast<const F16*>(w.data)[f32_index(w, n, k)]);
   if (w.form == PackedForm::bf16 || w.form == PackedForm::bf16_rows) return to_float(bf16_at(w, n, k));
   if (is_e4m3(w.form)) return to_float(e4m3_code(w, n, k)) * e4m3_scale(w, n, k);
   const std::byte* group = group_data(w, n, k);

@@ -70,6 +70,12 @@ void pack_f32(const StoredBlock& b, const PackedView& w, int64_t row, int64_t co
   for (int i = 0; i < count; i++) out[i * kWidePanel] = values[i];
 }
 
+void pack_f16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
+  const F16* values = reinterpret_cast<const F16*>(b.values) + row * b.stored_columns + column;
+  F16* out = reinterpret_cast<F16*>(w.data) + f32_index(w, n, k);
+  for (int i = 0; i < count; i++) out[i * kWidePanel] = values[i];
+}
+
 void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n,
                int64_t k) {
   const BF16* values = reinterpret_cast<const BF16*>(b.values) + row * b.stored_columns + column;
@@ -131,6 +137,8 @@ std::array<int64_t, 2> sections(const PackedView& w, int64_t k) {
   switch (w.form) {
     case PackedForm::f32:
       return {k * kWidePanel * 4, 0};
+    case PackedForm::f16:
+      return {k * kWidePanel * 2, 0};
     case PackedForm::bf16:
       return {(k + 1) / 2 * kWidePanel * 4, 0};
     case PackedForm::e4m3:
@@ -145,9 +153,29 @@ std::array<int64_t, 2> sections(const PackedView& w, int64_t k) {
   return {(k + kGroupColumns - 1) / kGroupColumns * group_bytes(w), 0};
 }
 
+auto packer_of(PackedForm form) {
+  switch (form) {
+    case PackedForm::f32:
+      return pack_f32;
+    case PackedForm::f16:
+      return pack_f16;
+    case PackedForm::bf16:
+    case PackedForm::bf16_rows:
+      return pack_bf16;
+    case PackedForm::e4m3:
+    case PackedForm::e4m3_groups:
+      return pack_e4m3;
+    case PackedForm::q8:
+    case PackedForm::q4:
+      break;
+  }
+  return pack_group;
+}
+
 }  // namespace
 
 PackedView packed_form(const WeightFormat& format, Packing packing) {
+  if (!format.quantized() && format.type == DType::f16) return {.form = PackedForm::f16};
   const bool exact = packing.numerics == Numerics::exact;
   if (!exact && !format.quantized() && format.type == DType::bf16)
     return {.form = packing.numerics == Numerics::fast ? PackedForm::bf16_rows : PackedForm::bf16};
@@ -178,6 +206,7 @@ bool can_gate(const PackedView& w, int team) {
 bool packed_border_k(const PackedView& w, int64_t k) {
   switch (w.form) {
     case PackedForm::f32:
+    case PackedForm::f16:
       return true;
     case PackedForm::bf16:
       return k % 2 == 0;
@@ -204,8 +233,7 @@ std::array<PackedRuns, 2> packed_runs(const PackedView& part, const PackedView& 
 }
 
 void pack_block(const StoredBlock& block, const PackedView& w, int64_t n0, int64_t k0) {
-  const bool bf16 = w.form == PackedForm::bf16 || w.form == PackedForm::bf16_rows;
-  auto pack = w.form == PackedForm::f32 ? pack_f32 : bf16 ? pack_bf16 : is_e4m3(w.form) ? pack_e4m3 : pack_group;
+  const auto pack = packer_of(w.form);
   // A strip of rows and a run of columns at a time, so that the lines they are scattered over stay in the cache.
   for (int64_t strip = 0; strip < block.rows; strip += kWidePanel)
     for (int64_t column = 0; column < block.columns; column += kBlockColumns)

@@ -11,6 +11,7 @@
 namespace trireme {
 
 constexpr InnerLoops avx2_loops = {.panel_f32 = panel_f32_avx2,
+                                   .panel_f16 = panel_f16_avx2,
                                    .panel_bf16 = panel_bf16_avx2,
                                    .panel_e4m3 = panel_e4m3_avx2,
                                    .panel_q8 = panel_q8_avx2,

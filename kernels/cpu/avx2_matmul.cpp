@@ -7,23 +7,38 @@ namespace trireme {
 
 namespace {
 
-// ---- f32 and bf16: panels of 64 outputs; a step is one column or one pair of columns, 256 bytes of w ----
+// ---- f32, f16 and bf16: panels of 64 outputs; a step is one column or, of bf16, a pair of them ----
 
-constexpr int64_t kWideStep = 256;
+enum class Wide { f32, f16, bf16 };
+template <Wide kForm>
+constexpr int64_t kOutputBytes = kForm == Wide::f16 ? 2 : 4;  // of w in a step
+template <Wide kForm>
+constexpr int64_t kWideStep = 64 * kOutputBytes<kForm>;
+
+// Eight outputs of a column of FP32 or FP16, or of a pair of columns of BF16.
+template <Wide kForm>
+INLINE __m256i load_wide(const std::byte* w) {
+  if constexpr (kForm == Wide::f16)
+    return _mm256_castps_si256(_mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(w))));
+  else
+    return load_bytes(w);
+}
 
 // One unit. Tiles of 16 outputs fetch what stands `ahead` bytes behind it into the second-level cache. bf16: the odd
 // column of a pair first, as VDPBF16PS does it.
-template <bool kBf16, int R, int V>
+template <Wide kForm, int R, int V>
 INLINE Tile<R, V> wide_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps, int64_t ahead) {
+  constexpr bool kBf16 = kForm == Wide::bf16;
   const __m256i upper = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
   Tile<R, V> sum;
   sum.clear();
-  for (; steps > 0; steps--, x += 4, w += kWideStep) {
-    if constexpr (V == 2) _mm_prefetch(w + ahead, _MM_HINT_T1);  // a step of a tile of 16 outputs is one line
-    __m256 w_odd[V], w_even[V];                                  // an f32 is even
+  for (; steps > 0; steps--, x += 4, w += kWideStep<kForm>) {
+    if constexpr (V == 2)
+      _mm_prefetch(w + ahead, _MM_HINT_T1);  // a step of a tile of 16 outputs is one line, or half of one
+    __m256 w_odd[V], w_even[V];              // a column alone is even
     UNROLL
     for (int i = 0; i < V; i++) {
-      const __m256i pairs = load_bytes(w + 32 * i);
+      const __m256i pairs = load_wide<kForm>(w + 8 * kOutputBytes<kForm> * i);
       w_odd[i] = _mm256_castsi256_ps(_mm256_and_si256(pairs, upper));
       w_even[i] = _mm256_castsi256_ps(kBf16 ? _mm256_slli_epi32(pairs, 16) : pairs);
     }
@@ -46,7 +61,7 @@ INLINE Tile<R, V> wide_unit(const std::byte* x, int64_t x_stride, const std::byt
 template <int R, int V>
 __attribute__((noinline)) void bf16_unit(const std::byte* x, int64_t x_stride, const std::byte* w, int steps,
                                          int64_t ahead, Tile<R, V>* sum) {
-  *sum = wide_unit<true, R, V>(x, x_stride, w, steps, ahead);
+  *sum = wide_unit<Wide::bf16, R, V>(x, x_stride, w, steps, ahead);
 }
 
 template <int R, int V>
@@ -58,22 +73,22 @@ __attribute__((noinline)) void flushed_unit(const std::byte* x, int64_t x_stride
   _mm_setcsr(control);
 }
 
-template <bool kBf16, int R>
+template <Wide kForm, int R>
 __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, const std::byte* next) {
   constexpr int V = R == 1 ? 8 : R == 2 ? 4 : 2;
   const int64_t ahead = next ? next - p.w : 0;
   for (int first = 0; first < p.outputs; first += V * 8) {
     Stack<R, V> stack;
-    const std::byte *x = p.x + row * p.x_stride, *w = p.w + first * 4;
+    const std::byte *x = p.x + row * p.x_stride, *w = p.w + first * kOutputBytes<kForm>;
     for (int u = 0; u < p.units; u++) {
-      int steps = kBf16 ? (p.columns[u] + 1) / 2 : p.columns[u];
+      int steps = kForm == Wide::bf16 ? (p.columns[u] + 1) / 2 : p.columns[u];
       Tile<R, V> sum;
-      if constexpr (kBf16)
+      if constexpr (kForm == Wide::bf16)
         flushed_unit(x, p.x_stride, w, steps, ahead, &sum);
       else
-        sum = wide_unit<false, R, V>(x, p.x_stride, w, steps, ahead);
+        sum = wide_unit<kForm, R, V>(x, p.x_stride, w, steps, ahead);
       x += steps * 4;
-      w += steps * kWideStep;
+      w += steps * kWideStep<kForm>;
       stack.push(sum, p.pops[u]);
     }
     stack.finish(p, row, first);
@@ -267,9 +282,9 @@ __attribute__((noinline)) void group_tile(const PanelProduct& p, int64_t row, co
   }
 }
 
-template <bool kBf16>
-constexpr TileLoop kWideTiles[kRows] = {wide_tile<kBf16, 1>, wide_tile<kBf16, 2>, wide_tile<kBf16, 3>,
-                                        wide_tile<kBf16, 4>};
+template <Wide kForm>
+constexpr TileLoop kWideTiles[kRows] = {wide_tile<kForm, 1>, wide_tile<kForm, 2>, wide_tile<kForm, 3>,
+                                        wide_tile<kForm, 4>};
 template <bool kQ8, bool kMinimum, Scales kScales>
 constexpr TileLoop kGroupTiles[kRows] = {group_tile<kQ8, kMinimum, kScales, 1>, group_tile<kQ8, kMinimum, kScales, 2>,
                                          group_tile<kQ8, kMinimum, kScales, 3>, group_tile<kQ8, kMinimum, kScales, 4>};
@@ -286,8 +301,9 @@ INLINE void group_tiles_f32(const PanelProduct& p) {
 
 }  // namespace
 
-void panel_f32_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<false>); }
-void panel_bf16_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<true>); }
+void panel_f32_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<Wide::f32>); }
+void panel_f16_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<Wide::f16>); }
+void panel_bf16_avx2(const PanelProduct& p) { each_tile(p, kWideTiles<Wide::bf16>); }
 void panel_q8_avx2(const PanelProduct& p) { group_tiles<true, Scales::f16>(p); }
 void panel_q4_avx2(const PanelProduct& p) { group_tiles<false, Scales::f16>(p); }
 void panel_q8_f32_avx2(const PanelProduct& p) { group_tiles_f32<true>(p); }

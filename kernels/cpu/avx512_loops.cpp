@@ -12,6 +12,7 @@
 namespace trireme {
 
 constexpr InnerLoops avx512_loops = {.panel_f32 = panel_f32_avx512,
+                                     .panel_f16 = panel_f16_avx512,
                                      .panel_bf16 = panel_bf16_avx512,
                                      .panel_e4m3 = panel_e4m3_avx2,  // no loops of their own yet
                                      .panel_q8 = panel_q8_avx512,

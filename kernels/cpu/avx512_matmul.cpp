@@ -87,12 +87,16 @@ struct Stack {
 
 // Weights for all rows of a tile stay in a register; gcc 12 would read them again for each row, and loads are the
 // limit.
-INLINE __m512i load_once(const std::byte* p) {
-  __m512i v = _mm512_load_si512(p);
+INLINE __m512i keep(__m512i v) {
 #ifdef __AVX512F__  // not where it is emulated (tests/kernels/avx512)
   asm("" : "+v"(v));
 #endif
   return v;
+}
+INLINE __m512i load_once(const std::byte* p) { return keep(_mm512_load_si512(p)); }
+
+INLINE __m512 half_floats(const std::byte* p) {
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
 // Of the next panel, while a tile is computed.
@@ -108,17 +112,27 @@ INLINE void prefetch(const std::byte*& next) {
   next += 64 * kLines;
 }
 
-// ---- f32 and bf16: 64 outputs; a step is one column or one pair of columns, 4 bytes of x beside 256 of w ----
+// ---- f32, f16 and bf16: 64 outputs; a step is one column or, of bf16, a pair of them, 4 bytes of x ----
 
-enum class Wide { f32, bf16 };
-constexpr int kWideStep = 256;  // bytes of w
+enum class Wide { f32, f16, bf16 };
+template <Wide kForm>
+constexpr int kWideStep = kForm == Wide::f16 ? 128 : 256;  // bytes of w
+
+// The i-th 16 outputs of a step.
+template <Wide kForm>
+INLINE __m512i load_wide(const std::byte* w, int i) {
+  if constexpr (kForm == Wide::f16)
+    return keep(_mm512_castps_si512(half_floats(w + 32 * i)));
+  else
+    return load_once(w + 64 * i);
+}
 
 template <Wide kForm>
 INLINE __m512 multiply_add(__m512i w, __m512i x, __m512 sum) {
-  if constexpr (kForm == Wide::f32)
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), sum);
-  else
+  if constexpr (kForm == Wide::bf16)
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(w), reinterpret_cast<__m512bh>(x));
+  else
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(w), _mm512_castsi512_ps(x), sum);
 }
 
 template <Wide kForm, int R, bool kHeld, Prefetch kPrefetch>
@@ -129,8 +143,9 @@ __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, con
   Tile<R, 4> sum, top;
   for (int u = 0; u < p.units; u++) {
     clear(sum);
-    for (int step = kForm == Wide::f32 ? p.columns[u] : (p.columns[u] + 1) / 2; step > 0; step--) {
-      __m512i w0 = load_once(w), w1 = load_once(w + 64), w2 = load_once(w + 128), w3 = load_once(w + 192);
+    for (int step = kForm == Wide::bf16 ? (p.columns[u] + 1) / 2 : p.columns[u]; step > 0; step--) {
+      const __m512i w0 = load_wide<kForm>(w, 0), w1 = load_wide<kForm>(w, 1), w2 = load_wide<kForm>(w, 2),
+                    w3 = load_wide<kForm>(w, 3);
       UNROLL
       for (int r = 0; r < R; r++) {
         __m512i a = _mm512_set1_epi32(*reinterpret_cast<const int*>(x + r * x_stride));
@@ -139,9 +154,9 @@ __attribute__((noinline)) void wide_tile(const PanelProduct& p, int64_t row, con
         sum.v[r][2] = multiply_add<kForm>(w2, a, sum.v[r][2]);
         sum.v[r][3] = multiply_add<kForm>(w3, a, sum.v[r][3]);
       }
-      prefetch<kPrefetch, kWideStep>(next);
+      prefetch<kPrefetch, kWideStep<kForm>>(next);
       x += 4;
-      w += kWideStep;
+      w += kWideStep<kForm>;
     }
     stack.push(sum, top, p.pops[u]);
   }
@@ -189,7 +204,7 @@ INLINE void wide_panel(const PanelProduct& p) {
                                       kWideTile<kForm, 3, false>, kWideTile<kForm, 4, false>,
                                       kWideTile<kForm, 5, false>, kWideTile<kForm, 6, false>},
                              many[] = {kWideTile<kForm, 1, true>, kWideTile<kForm, 2, true>, kWideTile<kForm, 3, true>};
-  int64_t bytes = total_columns(p) * kWideStep / (kForm == Wide::f32 ? 1 : 2);
+  int64_t bytes = total_columns(p) * kWideStep<kForm> / (kForm == Wide::bf16 ? 2 : 1);
   if (p.rows <= kFewRows)
     each_tile(p, bytes, 6, few);
   else
@@ -213,10 +228,6 @@ template <int R>
 struct IntTile {
   __m512i v[R][2];
 };
-
-INLINE __m512 half_floats(const std::byte* p) {
-  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
-}
 
 // dot += four columns of 32 outputs (w0: the first 16) times the same columns of R rows.
 template <int R>
@@ -312,6 +323,7 @@ INLINE void group_panel(const PanelProduct& p) {
 }  // namespace
 
 void panel_f32_avx512(const PanelProduct& p) { wide_panel<Wide::f32>(p); }
+void panel_f16_avx512(const PanelProduct& p) { wide_panel<Wide::f16>(p); }
 void panel_bf16_avx512(const PanelProduct& p) { wide_panel<Wide::bf16>(p); }
 void panel_q8_avx512(const PanelProduct& p) {
   p.has_minimum ? group_panel<Codes::q8, true>(p) : group_panel<Codes::q8, false>(p);

@@ -21,6 +21,8 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
   switch (w.form) {
     case PackedForm::f32:
       return loops.panel_f32;
+    case PackedForm::f16:
+      return loops.panel_f16;
     case PackedForm::bf16:
       return loops.panel_bf16;
     case PackedForm::e4m3:

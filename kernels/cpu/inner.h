@@ -14,7 +14,7 @@ inline constexpr int kMaxTreeDepth = 16;  // sums on the stack of a product; 2^1
 // A group of activations whose largest |x| is below this is coded as zeros: 127 / largest must not overflow.
 inline constexpr float kSmallestGroup = 0x1p-100f;
 
-// Rows of x times one panel of a packed matrix (64 outputs of f32, bf16 and e4m3, 32 of q8 and q4).
+// Rows of x times one panel of a packed matrix (64 outputs of f32, f16, bf16 and e4m3, 32 of q8 and q4).
 struct PanelProduct {
   const std::byte* x = nullptr;     // [rows] activations of the panel's form
   int64_t x_stride = 0;             // bytes
@@ -118,6 +118,7 @@ struct ExpertRun {
 
 struct InnerLoops {
   void (*panel_f32)(const PanelProduct&);
+  void (*panel_f16)(const PanelProduct&);
   void (*panel_bf16)(const PanelProduct&);
   void (*panel_e4m3)(const PanelProduct&);
   void (*panel_q8)(const PanelProduct&);

@@ -14,11 +14,11 @@ namespace {
 
 // The sum over columns [begin, end) of a unit for one row and one output, a chain of fused operations from +0.
 
+// Of weights in FP32, or in FP16, whose numbers are all FP32's, too.
 float unit_f32(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
   const float* x = reinterpret_cast<const float*>(row);
-  const float* w = reinterpret_cast<const float*>(a.w.data);
   float sum = 0;
-  for (int64_t k = begin; k < end; k++) sum = std::fma(x[k], w[f32_index(a.w, n, k)], sum);
+  for (int64_t k = begin; k < end; k++) sum = std::fma(x[k], value_at(a.w, n, k), sum);
   return sum;
 }
 
@@ -85,6 +85,7 @@ using UnitSum = float (*)(const MatMul&, const std::byte*, int64_t, int64_t, int
 UnitSum unit_sum(PackedForm form) {
   switch (form) {
     case PackedForm::f32:
+    case PackedForm::f16:
       return unit_f32;
     case PackedForm::bf16:
     case PackedForm::bf16_rows:

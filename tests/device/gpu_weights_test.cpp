@@ -12,6 +12,7 @@
 #include "model/synthetic_weights.h"
 #include "model/weight_loader.h"
 #include "model/weights.h"
+#include "testkit/f16_weights.h"
 
 using namespace trireme;
 
@@ -46,20 +47,23 @@ rlim_t data_bytes() {  // private memory that this process may write
 TEST_CASE("weights that pass to a GPU in pieces are the bytes that a CPU packs in their place") {
   auto gpu = CudaDevice::open(0, std::chrono::seconds(60));
   CpuDevice cpu(1, {});
+  std::vector<std::unique_ptr<WeightSource>> sources;
   for (WeightChoice choice :
-       {WeightChoice::bf16, WeightChoice::fp32, WeightChoice::int8, WeightChoice::int4, WeightChoice::fp8}) {
-    const SyntheticWeights source("small", small(1), choice);
-    const ModelConfig config = ModelConfig::from_json(source.config(), source.path());
-    const UnitTable units = UnitTable::of(config, row_parallel_group(source));
+       {WeightChoice::bf16, WeightChoice::fp32, WeightChoice::int8, WeightChoice::int4, WeightChoice::fp8})
+    sources.push_back(std::make_unique<SyntheticWeights>("small", small(1), choice));
+  sources.push_back(std::make_unique<testing::F16Weights>("small", small(1)));
+  for (const auto& source : sources) {
+    const ModelConfig config = ModelConfig::from_json(source->config(), source->path());
+    const UnitTable units = UnitTable::of(config, row_parallel_group(*source));
     for (Packing packing : {Packing(Numerics::standard), Packing(Numerics::standard, true), Packing(Numerics::exact),
                             Packing(Numerics::fast)})
       for (StagePlace place : {StagePlace{1, 0, 0, 1}, StagePlace{3, 1, 0, 1}}) {
-        CAPTURE(static_cast<int>(choice));
+        CAPTURE(format_name(source->get_tensor("layers.0.mlp.gate").format));
         CAPTURE(static_cast<int>(packing.numerics));
         CAPTURE(packing.e4m3_inputs);
         CAPTURE(place.tp);
-        const StageWeights packed(source, config, units, place, packing, cpu);
-        const StageWeights passed(source, config, units, place, packing, *gpu);
+        const StageWeights packed(*source, config, units, place, packing, cpu);
+        const StageWeights passed(*source, config, units, place, packing, *gpu);
         CHECK((bytes_of(packed, cpu) == bytes_of(passed, *gpu)));
       }
   }

@@ -36,7 +36,8 @@ float stored_value(const Weights& w, int64_t n, int64_t k) {
 TEST_CASE("what a format is packed to") {
   using enum Numerics;
   const auto form = [](const WeightFormat& format, Numerics numerics) { return packed_form(format, numerics).form; };
-  CHECK(form(plain(DType::f16), standard) == PackedForm::f32);
+  CHECK(form(plain(DType::f32), standard) == PackedForm::f32);
+  for (Numerics numerics : {standard, exact, fast}) CHECK(form(plain(DType::f16), numerics) == PackedForm::f16);
   CHECK(form(plain(DType::bf16), standard) == PackedForm::bf16);
   CHECK(form(plain(DType::bf16), exact) == PackedForm::f32);
   CHECK(form(plain(DType::bf16), fast) == PackedForm::bf16_rows);
@@ -62,6 +63,7 @@ TEST_CASE("what a format is packed to") {
 
 TEST_CASE("sizes round up to whole panels, pairs and groups") {
   CHECK(packed_bytes({.form = PackedForm::f32, .n = 65, .k = 3}) == 2 * 3 * 64 * 4);
+  CHECK(packed_bytes({.form = PackedForm::f16, .n = 65, .k = 3}) == 2 * 3 * 64 * 2);
   CHECK(packed_bytes({.form = PackedForm::bf16, .n = 64, .k = 3}) == 2 * 64 * 2 * 2);
   CHECK(packed_bytes({.form = PackedForm::bf16_rows, .n = 65, .k = 9}) == 65 * 16 * 2);
   CHECK(packed_bytes({.form = PackedForm::q8, .n = 33, .k = 32}) == 2 * (1024 + 64));
@@ -69,6 +71,19 @@ TEST_CASE("sizes round up to whole panels, pairs and groups") {
   CHECK(packed_bytes({.form = PackedForm::q8, .scale_type = DType::f32, .scale_columns = 16, .n = 32, .k = 32}) ==
         1024 + 256);
   CHECK(packed_bytes({.form = PackedForm::e4m3, .scale_columns = 2, .n = 65, .k = 5}) == 2 * (6 * 64 + 3 * 64 * 4));
+}
+
+TEST_CASE("borders: panels of 64 outputs, and any column where columns are neither in pairs nor in groups") {
+  for (PackedForm form : {PackedForm::f32, PackedForm::f16}) {
+    const PackedView w{.form = form, .n = 200, .k = 40};
+    CHECK(packed_panel(w, 63) == 0);
+    CHECK(packed_panel(w, 191) == 128);
+    CHECK(packed_border_n(w, 128));
+    CHECK_FALSE(packed_border_n(w, 96));
+    for (int64_t k : {1, 2, 7, 32}) CHECK(packed_border_k(w, k));
+  }
+  CHECK_FALSE(packed_border_k({.form = PackedForm::bf16}, 7));
+  CHECK_FALSE(packed_border_k({.form = PackedForm::q8}, 16));
 }
 
 TEST_CASE("every value comes back as it was stored, in both modes") {
@@ -123,6 +138,32 @@ TEST_CASE("a matrix packed in rectangles is the matrix packed at once") {
         if (format.has_minimum) block.minimums += dtype_bytes(format.type) * (n0 * 256 + k0) / format.group;
         pack_block(block, view, n0, k0);
       }
+    CHECK(std::memcmp(memory.data(), w.memory.data(), memory.bytes()) == 0);
+  }
+}
+
+TEST_CASE("parts packed alone and moved are the matrix packed at once: cut at any column, at any panel") {
+  for (const Format& format : {Format(plain(DType::f32)), Format(plain(DType::f16))}) {
+    CAPTURE(name_of(format));
+    constexpr int64_t kN = 150, kK = 45;
+    Weights w = random_weights(format, false, kN, kK, 12);
+    Guarded memory(w.memory.bytes()), apart(w.memory.bytes());
+    for (const auto& [n0, n1] : {std::pair<int64_t, int64_t>{0, 64}, {64, kN}})
+      for (const auto& [k0, k1] : {std::pair<int64_t, int64_t>{0, 7}, {7, 8}, {8, kK}}) {
+        PackedView part = w.view;
+        part.data = apart.data(), part.n = n1 - n0, part.k = k1 - k0;
+        std::memset(part.data, 0, static_cast<size_t>(packed_bytes(part)));
+        StoredBlock block = w.block;
+        block.rows = part.n, block.columns = part.k;
+        block.values += format.row_bytes(n0 * kK + k0);
+        pack_block(block, part, 0, 0);
+        for (const PackedRuns& runs : packed_runs(part, w.view, n0, k0))
+          for (int64_t i = 0; i < runs.count; i++)
+            std::memcpy(memory.data() + runs.to + i * runs.to_stride, part.data + runs.from + i * runs.from_stride,
+                        static_cast<size_t>(runs.bytes));
+      }
+    CHECK(apart.intact());
+    CHECK(memory.intact());
     CHECK(std::memcmp(memory.data(), w.memory.data(), memory.bytes()) == 0);
   }
 }

@@ -4,6 +4,7 @@
 
 #include "model/shapes.h"
 #include "model/synthetic_weights.h"
+#include "testkit/f16_weights.h"
 
 using namespace trireme;
 
@@ -100,6 +101,26 @@ TEST_CASE("of this engine, weights are the bytes that it packs") {
       CHECK(model.stages(tp, 1)[0].weight_bytes == doctest::Approx(fullest).epsilon(1e-6));
     }
   }
+}
+
+TEST_CASE("a checkpoint in FP16 is held in two bytes a weight, in every mode, and planned so") {
+  const ModelConfig config = get_shape("llama-3.2-1b").config();
+  const SyntheticWeights bf16("1b", config, WeightChoice::bf16);
+  const testing::F16Weights f16("1b", config);
+  const UnitTable units = UnitTable::of(config, row_parallel_group(f16));
+  const auto bytes = [&](const WeightSource& source, const StagePlace& place, Numerics numerics) {
+    return StageWeights::packed_bytes_of(source, config, units, place, numerics);
+  };
+  for (const StagePlace& place : {StagePlace{1, 0, 0, config.num_layers, true, true},
+                                  {3, 1, 0, config.num_layers, true, true},
+                                  {2, 1, 5, 9, false, false}})
+    for (Numerics numerics : {Numerics::exact, Numerics::standard, Numerics::fast})
+      CHECK(bytes(f16, place, numerics) == bytes(bf16, place, Numerics::standard));
+  const ModelWork model(f16, config, 2), same(bf16, config, 2);
+  CHECK(model.bits() == same.bits());
+  CHECK(model.bits() == doctest::Approx(16).epsilon(1e-3));  // norms are FP32
+  CHECK(model.precision() == Precision::bf16);
+  CHECK(model.stages(2, 1)[0].weight_bytes == same.stages(2, 1)[0].weight_bytes);
 }
 
 TEST_CASE("a device's memory is shared out once") {
