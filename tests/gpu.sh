@@ -13,7 +13,7 @@
 set -uo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)" python="${PYTHON:-python3}"
 passed=0 failed=0 skipped=0 emulated=no nccl=auto
-all_s=475 kernels_s=150 run_s=60 sanitizer_s=60 deadline=(--deadline-s 25)
+all_s=475 kernels_s=150 run_s=60 sanitizer_s=60 kl_bytes=4000 deadline=(--deadline-s 25)
 # nowhere WHY: no GPU. What would have run on it, but for the kernels, which have their line already.
 nowhere() {
   local part parts=("whole runs on a GPU" "other batches, chunks and preemption on a GPU" "ranks that share a GPU" "fast on a GPU" "NCCL between GPUs"
@@ -30,7 +30,7 @@ case "${1:-}" in
     trireme=build/trireme maker=build/tests/testkit/make_tiny_model mpirun=mpirun
     if [ "${1:-}" = --emulated ]; then
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-      emulated=yes all_s=7200 kernels_s=1200 run_s=600 deadline=()
+      emulated=yes all_s=7200 kernels_s=1200 run_s=600 kl_bytes=300 deadline=()
       fake=tests/testkit/cublaslt/libcublasLt.so.13 kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
       nccl=build/tests/testkit/nccl/libnccl.so.2
     else
@@ -212,7 +212,7 @@ fast() {
 near() {
   local what="$1: KL of standard from exact" code=0 kl
   if over "$what"; then return; fi
-  head -c 2000 "$root/tests/gpu.sh" > "$work/text"
+  head -c "$kl_bytes" "$root/tests/gpu.sh" > "$work/text"
   limited "$run_s" "$on_gpu" bench quality -m "$2" --against-numerics exact "$work/text" --device cuda --json --log-level warn > "$work/log" 2> "$work/said" || code=$?
   kl="$(sed -nE 's/.*"kl":\{"value":([0-9.e+-]+).*/\1/p' "$work/log")"
   if [ "$code" != 0 ]; then
