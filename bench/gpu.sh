@@ -2,17 +2,26 @@
 # What this machine's GPU reaches, in one call of at most eight minutes: decoding and prefill of whole models with made-up weights, BF16 beside
 # PyTorch with CUDA graphs, where that is; the price of `standard` over `fast`, where there is cuBLASLt; the CUDA kernels, whose rows are checked
 # before they are timed. What is wanted most comes first. One figure a line, what a program warned of below it, and a line for each that did not come.
-#   bench/gpu.sh             builds what is missing and runs it here
-#   bench/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made (its .tar.gz, unpacked)
+#   bench/gpu.sh             builds what is missing and runs it here; in a bundle that launch/bundle.sh --gpu-tests made, runs what is there
+#   bench/gpu.sh BUNDLE      runs the programs of a bundle
 #   bench/gpu.sh --emulated  a small model on a GPU that does not exist (docs/cuda.md): shows that this script works, its figures mean nothing
 # PYTHON: the one that has PyTorch (default python3). A program that fails is run again without the early start of kernels, then without CUDA graphs,
-# and what served all others have, too.
+# and what served all others have, too. Without a GPU it names all that it would have measured.
 set -uo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="${PYTHON:-python3}"
 all_s=465 products_s=90 kernels_s=60 figure_s=75  # of all; of these at the least; of one at most
 models=(llama-3.1-8b llama-3.2-1b) dtypes=(bf16 fp8 int4) batches=1,16,64
 decode=(--prompt-tokens 2048 --steps 32 --repeats 3) prefill=(--prompt-tokens 4096 --repeats 3) ours=(--max-step-tokens 2048 --deadline-s 30) size=() torch=() torch_shape=""
+# nowhere WHY: no GPU. What would have been measured on it.
+nowhere() {
+  local part parts=("decode of 8B and 1B shapes, BF16, FP8 and 4 bits" "prefill beside cuBLASLt" "PyTorch beside" "the price of standard over fast"
+    "products beside cuBLASLt" "attention's share of its limits")
+  for part in "${parts[@]}"; do echo "skipped: $part: $1"; done
+  echo "0 passed, 0 failed, ${#parts[@]} skipped"
+  exit 0
+}
+if [ $# = 0 ] && [ -f "$here/../bundle.txt" ]; then set -- "$here/.."; fi
 case "${1:-}" in
   "" | --emulated)
     cd "$here/.."
@@ -24,6 +33,8 @@ case "${1:-}" in
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
       models=(smollm2-135m) dtypes=(bf16 int4) batches=1,2 ours=(--max-seqs 2 --kv-gib 0.01 --max-step-tokens 16)
       decode=(--prompt-tokens 33 --steps 1 --repeats 1) prefill=(--prompt-tokens 2 --repeats 1)
+    elif ! command -v nvcc > /dev/null; then
+      nowhere "no nvcc"
     fi
     BUILD_TARGETS="${kernels#build/} ${products#build/} ${trireme#build/}" build build || exit 1
     ;;
@@ -31,7 +42,8 @@ case "${1:-}" in
   *) kernels="$1/bin/gpu_kernels" products="$1/bin/gpu_products" trireme="$1/bin/trireme" ;;
 esac
 
-end=$((SECONDS + all_s)) code=0
+end=$((SECONDS + all_s)) code=0 said="$(mktemp)" lines="$(mktemp)"
+trap 'rm -f "$said" "$lines"' EXIT
 # PyTorch's Python has NVIDIA's libraries, whether or not its environment was activated.
 if [ -z "${VIRTUAL_ENV:-}" ] || [ -n "${PYTHON:-}" ]; then
   environment="$("$python" -c 'import sys; print(sys.prefix if sys.prefix not in ("/usr", "/usr/local") else "")' 2> /dev/null)"
@@ -49,15 +61,18 @@ limited() {
   return "$code"
 }
 
-limited "$figure_s" "$kernels" --limits || case $? in
-  77) exit 77 ;;
+status=0
+limited "$figure_s" "$kernels" --limits > "$lines" || status=$?
+if [ "$status" = 77 ]; then nowhere "$(sed -nE 's/^skipped: [^:]*: //p' "$lines")"; fi
+cat "$lines"
+case "$status" in
+  0) ;;
   124) echo "no limits: not done in $figure_s s" ;;
   *) code=1 ;;
 esac
 
-figures=0 said="$(mktemp)" lines="$(mktemp)"
-trap 'rm -f "$said" "$lines"' EXIT
-
+figures=0
+declare -A of_standard  # WHAT MODEL DTYPE: tok/s of each figure
 # figure NAME COMMAND...: runs it if there is time, and shows what came and what was said; tok/s of each line in $rates. Gives its exit code.
 figure() {
   local name="$1" left=$((end - reserved - SECONDS)) reason="" status=0 limit
@@ -108,14 +123,23 @@ by_ways() {
   return "$status"
 }
 
-# measure WHAT MODEL DTYPE NUMERICS [options]: our figures, one for each batch.
+# measure WHAT MODEL DTYPE NUMERICS [options]: our figures, one for each batch; of fast, with standard's price over it.
 measure() {
-  local what="$1" model="$2" dtype="$3" numerics="$4" sizes=("${prefill[@]}")
+  local what="$1" model="$2" dtype="$3" numerics="$4" sizes=("${prefill[@]}") kept i
   shift 4
   if [ "$what" = decode ]; then sizes=("${decode[@]}"); fi
   by_ways figure "$what, $model, $dtype, $numerics" "$trireme" bench "$what" --shape "$model" --synthetic --dtype "$dtype" "$@" "${sizes[@]}" "${ours[@]}" \
     --numerics "$numerics" --device cuda --log-level warn
   figures=$((figures + ${#rates[@]}))
+  if [ "$numerics" = standard ]; then of_standard["$what $model $dtype"]="${rates[*]}"; return; fi
+  if grep -q "needs cuBLASLt" "$said"; then return; fi  # it was standard
+  read -ra kept <<< "${of_standard["$what $model $dtype"]:-}"
+  for i in "${!kept[@]}"; do
+    if [ -n "${rates[i]:-}" ]; then
+      awk -v s="${kept[i]}" -v f="${rates[i]}" -v name="$what, $model, figure $((i + 1))" \
+        'BEGIN { printf "%s: standard takes %.2f of the time of fast\n", name, f / s }'
+    fi
+  done
 }
 
 # beside WHAT MODEL [options]: PyTorch's of what `measure` has just given in BF16, and ours as parts of them.

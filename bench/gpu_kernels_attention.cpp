@@ -120,8 +120,11 @@ void time_prompt(const KernelBench& bench, CudaDevice& gpu, const Heads& h) {
   attend(0);
   check_last(bench, gpu, s, name.c_str(), h.context - 1, 0);
   const Timing t = time_of(gpu, 1, bench.sampling, attend);
-  fmt::print("{:<28} {:>10.1f} us +-{:>3.0f} % {:>7.2f} TFLOP/s\n", name, t.seconds * 1e6, 50 * t.spread,
-             2e-12 * h.context * h.context * static_cast<double>(h.columns()) / t.seconds);
+  const double flops = 2.0 * h.context * h.context * static_cast<double>(h.columns()) / t.seconds;
+  fmt::print(
+      "{:<28} {:>10.1f} us +-{:>3.0f} % {:>7.2f} TFLOP/s{}\n", name, t.seconds * 1e6, 50 * t.spread, flops * 1e-12,
+      bench.limits.flops > 0 ? fmt::format(", {:>5.1f} % of cuBLASLt's product", 100 * flops / bench.limits.flops)
+                             : "");
 }
 
 }  // namespace

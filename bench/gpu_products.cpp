@@ -1,6 +1,7 @@
 // gpu_products: the price of `standard` over `fast`: the products of a layer by our kernels beside cuBLASLt's in BF16,
 // for shapes of 8B and 70B at TP 1 and 4, with the bandwidth of copies and the peak of cuBLASLt's products measured in
-// the same run. Both are compared on real numbers before they are timed. Exit code 77 without a GPU or cuBLASLt.
+// the same run; then the sum of the four. gate_up is with its activation, as a run launches it. Both are compared on
+// real numbers before they are timed. Exit code 77 without a GPU or cuBLASLt.
 //   gpu_products           the whole table
 //   gpu_products --small   a layer of a small model: shows that it works
 #include <fmt/format.h>
@@ -50,6 +51,12 @@ struct Product {
   int64_t n;
   Contraction tree;
   int64_t scale_columns;  // of FP8
+  bool gated = false;     // gate and up, then their activation
+};
+
+// All of a layer in BF16, in seconds.
+struct Layer {
+  double ours = 0, library = 0;
 };
 
 // What a rank multiplies in a layer.
@@ -62,7 +69,7 @@ std::vector<Product> products_of(std::string_view shape, int tp) {
   return {
       {"qkv", (share.num_heads + 2 * share.num_kv_heads) * int64_t{c.head_dim}, hidden, c.hidden_size},
       {"o", c.hidden_size, contraction(int64_t{c.num_heads} * c.head_dim, head_columns, share.attention), head_columns},
-      {"gate_up", 2 * share.intermediate, hidden, c.hidden_size},
+      {"gate_up", 2 * share.intermediate, hidden, c.hidden_size, true},
       {"down", c.hidden_size, contraction(c.intermediate_size, units.columns_per_unit, share.mlp),
        units.columns_per_unit}};
 }
@@ -86,11 +93,23 @@ struct Bench {
     Buffer in = gpu.allocate(static_cast<size_t>(rows * x.row_bytes), "rows");
     const Buffer out =
         gpu.allocate(static_cast<size_t>(product.tree.program.roots * rows * w.n) * sizeof(float), "sums");
+    const int64_t columns = w.n / 2, next_bytes = activation_row_bytes(form, columns);
+    const Buffer activated = gpu.allocate(static_cast<size_t>(rows * columns) * sizeof(float), "activations");
+    const Buffer encoded = gpu.allocate(static_cast<size_t>(rows * next_bytes), "activations");
+    const MatrixView<float> to(activated.as<float>(), rows, columns);
+    const Activations next{form, encoded.data(), rows, columns, next_bytes};
     fill_with_numbers(gpu, in);
     x.data = in.data();
     return time_of(gpu, key++, sampling, [&](int i) {
       w.data = weights.data() + i % copies * bytes;
-      gpu.launch(kernels.matmul, MatMul{x, w, &product.tree, out.as<float>(), w.n, rows * w.n});
+      const MatMul call{x, w, &product.tree, out.as<float>(), w.n, rows * w.n};
+      if (product.gated && can_gate(w))
+        return gpu.launch(kernels.gated_matmul, GatedMatMul{call, Activation::silu, to, next});
+      gpu.launch(kernels.matmul, call);
+      if (!product.gated) return;
+      const MatrixView<const float> gate(out.as<float>(), rows, columns, w.n),
+          up(out.as<float>() + columns, rows, columns, w.n);
+      gpu.launch(kernels.gated_mul, GatedMul{Activation::silu, gate, up, to, next});
     });
   }
 
@@ -151,18 +170,20 @@ struct Bench {
   }
 };
 
-// Prices of BF16 are added to `prices`.
+// Prices of BF16 are added to `prices`, times of all rows to their layers.
 void measure(Bench& bench, std::string_view shape, int tp, const Product& product, std::span<const int64_t> all_rows,
-             std::vector<double>& prices) {
+             std::vector<Layer>& layers, std::vector<double>& prices) {
   const int64_t k = product.tree.total_columns;
   const std::string where = fmt::format("{} tp {} {}", shape, tp, product.name);
   const double distance = bench.distance(product);
   if (!(distance < 1))
     fail(ExitCode::internal, "{}: standard and fast lie {:.1f} times as far apart as FP32 allows", where, distance);
-  for (const int64_t rows : all_rows) {
+  for (size_t r = 0; r < all_rows.size(); r++) {
+    const int64_t rows = all_rows[r];
     PackedView plain{.form = PackedForm::bf16_rows, .n = product.n, .k = k};
     const Timing library = bench.time(bench.fast, plain, product, rows);
     bench.print(where, "cublaslt", plain, rows, library, NAN);
+    layers[r].library += library.seconds;
     for (const Format& format : kFormats) {
       PackedView w = format.view;
       w.n = product.n, w.k = k;
@@ -171,9 +192,29 @@ void measure(Bench& bench, std::string_view shape, int tp, const Product& produc
       const Timing ours = bench.time(bench.gpu.kernels(), w, product, rows);
       const double price = ours.seconds / library.seconds - 1;
       bench.print(where, format.name, w, rows, ours, price);
-      if (w.form == PackedForm::bf16) prices.push_back(price);
+      if (w.form == PackedForm::bf16) prices.push_back(price), layers[r].ours += ours.seconds;
     }
   }
+}
+
+void print_layers(std::string_view shape, int tp, std::span<const int64_t> all_rows, std::span<const Layer> layers,
+                  std::vector<double>& prices) {
+  for (size_t r = 0; r < all_rows.size(); r++) {
+    const Layer& layer = layers[r];
+    prices.push_back(layer.ours / layer.library - 1);
+    fmt::print("{:<28} {:>4} rows  standard {:.1f} us, cublaslt {:.1f} us: price {:+.0f} %\n",
+               fmt::format("{} tp {} layer", shape, tp), all_rows[r], layer.ours * 1e6, layer.library * 1e6,
+               100 * prices.back());
+  }
+  std::fflush(stdout);
+}
+
+void print_prices(const char* what, std::vector<double> prices) {
+  std::sort(prices.begin(), prices.end());
+  const auto within = std::count_if(prices.begin(), prices.end(), [](double p) { return p <= kTarget; });
+  fmt::print(
+      "the price of standard over fast in BF16, of {}: median {:+.0f} %, worst {:+.0f} %; {} of {} within {:.0f} %\n",
+      what, 100 * prices[prices.size() / 2], 100 * prices.back(), within, prices.size(), 100 * kTarget);
 }
 
 }  // namespace
@@ -199,27 +240,27 @@ int main(int argc, char** argv) try {
                fast->level, gpu->kernels().warpgroups ? " by wgmma" : "", bandwidth * 1e-9, peak * 1e-12);
   }
 
-  std::vector<double> prices;
+  std::vector<double> of_products, of_layers;
   const std::vector<std::string_view> shapes = small ? std::vector<std::string_view>{"smollm2-135m"}
                                                      : std::vector<std::string_view>{"llama-3.1-8b", "llama-3.1-70b"};
   const std::vector<int> widths = small ? std::vector<int>{3} : std::vector<int>{1, 4};
   const std::vector<int64_t> rows = small ? std::vector<int64_t>{2} : std::vector<int64_t>{1, 16, 64, 2048};
   for (std::string_view shape : shapes)
-    for (int tp : widths)
+    for (int tp : widths) {
+      std::vector<Layer> layers(rows.size());
       for (const Product& product : products_of(shape, tp)) {
         const auto gpu = open();  // anew: it keeps graphs of as many figures as one product has
         std::string missing;
         const Kernels* fast = gpu->fast_kernels(prefixes, missing);
         if (!fast) fail(ExitCode::internal, "cuBLASLt has gone: {}", missing);
         Bench bench{*gpu, *fast, bandwidth, peak, small ? 0 : kPastCaches, {.fewest = small ? 1 : 3}};
-        measure(bench, shape, tp, product, rows, prices);
+        measure(bench, shape, tp, product, rows, layers, of_products);
         tell_of_graphs(*gpu);
       }
-  std::sort(prices.begin(), prices.end());
-  const auto within = std::count_if(prices.begin(), prices.end(), [](double p) { return p <= kTarget; });
-  fmt::print(
-      "the price of standard over fast in BF16: median {:+.0f} %, worst {:+.0f} %; {} of {} products within {:.0f} %\n",
-      100 * prices[prices.size() / 2], 100 * prices.back(), within, prices.size(), 100 * kTarget);
+      print_layers(shape, tp, rows, layers, of_layers);
+    }
+  print_prices("single products", of_products);
+  print_prices("a layer's products", of_layers);
   return 0;
 } catch (const Error& e) {
   fmt::print("FAILED: {}\n", e.what());

@@ -30,6 +30,7 @@ struct Work {
   double weight_bytes = 0;
   double cache_bytes = 0;    // keys and values that the sequences' rows see in the middle of decoding
   double flops_per_row = 0;  // two for each weight of the layers that a row uses
+  double head_flops = 0;     // of a row that is sampled
 };
 
 // rows: of a step.
@@ -50,6 +51,7 @@ Work work_of(const Session& session, const StepLoad& load, int64_t rows) {
     if (experts) bytes *= 1 - std::pow(1 - chosen, static_cast<double>(rows));
     bool embedding = t.name == "embedding", head = t.name == "head" || (embedding && tied);
     if (!embedding || head) work.weight_bytes += bytes;
+    if (head) work.head_flops += 2.0 * static_cast<double>(t.rows) * static_cast<double>(t.columns);
     if (!embedding && !head && t.rows > 1)
       work.flops_per_row += 2.0 * static_cast<double>(t.rows) * static_cast<double>(t.columns) * (experts ? chosen : 1);
   }
@@ -120,7 +122,8 @@ class EngineBench {
       : session_(session), options_(options), cpus_(std::move(cpus)) {}
 
   void load(bool decode, Log& log) {
-    if (gpu()) gpu_limit_ = decode ? gpu_gbps(session_) : gpu_product_gflops(session_, no_limit_);
+    if (gpu()) gpu_gflops_ = gpu_product_gflops(session_, no_library_);
+    if (gpu() && decode) gpu_gbps_ = gpu_gbps(session_);
     if (!session_.numerics_remark().empty()) log.warn("{}", session_.numerics_remark());
     session_.load(log);
     if (gpu() && decode)  // of positions that are assumed
@@ -153,7 +156,7 @@ class EngineBench {
 
   Samples measure(const StepLoad& load) {
     Samples samples;
-    if (gpu()) samples.limits.push_back(gpu_limit_);
+    if (gpu()) samples.limits.push_back(load.decode ? gpu_gbps_ : gpu_gflops_);
     for (int64_t sample = -1; sample < options_.repeats; sample++) {  // -1: to warm up
       const Limits before = gpu() ? Limits{} : limits_beside(session_, cpus_, !load.decode && sample == 0);
       if (session_.leads_replica()) {
@@ -177,13 +180,15 @@ class EngineBench {
     const int64_t rows = (load.sequences + in_flight - 1) / in_flight;
     const Work work = work_of(session_, load, rows);
     const double steps = rate / static_cast<double>(rows);
-    const double used = load.decode ? (work.weight_bytes + work.cache_bytes / static_cast<double>(in_flight)) * steps
-                                    : work.flops_per_row * rate;
+    const double step_bytes = work.weight_bytes + work.cache_bytes / static_cast<double>(in_flight);
+    const double used = load.decode ? step_bytes * steps : work.flops_per_row * rate;
     nlohmann::ordered_json about = {{"model", session_.source().path()},
                                     {"batch", load.sequences},
                                     {"prompt_tokens", load.prompt},
                                     {"weight_bytes", static_cast<uint64_t>(work.weight_bytes)}};
     if (load.decode) about["cache_bytes"] = static_cast<uint64_t>(work.cache_bytes);
+    if (gpu() && load.decode)
+      add_bounds(about, 1 / steps, step_bytes, static_cast<double>(rows) * (work.flops_per_row + work.head_flops));
     if (gpu()) about["limit_of"] = limit_of(load.decode);
     about["layout"] = session_.layout_text();
     print_figure(
@@ -191,10 +196,23 @@ class EngineBench {
         options_);
   }
 
+  // What a step of decoding takes beside the least that memory and the library's products would.
+  void add_bounds(nlohmann::ordered_json& about, double step, double bytes, double flops) const {
+    const double memory = bytes / gpu_gbps_ / 1e9, products = gpu_gflops_ > 0 ? flops / gpu_gflops_ / 1e9 : 0;
+    about["step_us"] = std::round(step * 1e6);
+    about["memory_bound_us"] = std::round(memory * 1e6);
+    if (products > 0) {
+      about["compute_bound_us"] = std::round(products * 1e6);
+      about["over_larger_bound"] = std::round(100 * (step / std::max(memory, products) - 1)) / 100;
+    } else {
+      about["compute_bound"] = "not measured: " + no_library_;
+    }
+  }
+
   std::string limit_of(bool decode) const {
     const std::string gpus = fmt::format("{} GPU{}", session_.gpus(), session_.gpus() == 1 ? "" : "s");
     if (decode) return fmt::format("copies in the memory of {}, bytes read and written", gpus);
-    if (!no_limit_.empty()) return fmt::format("nothing measured: {}", no_limit_);
+    if (!no_library_.empty()) return fmt::format("nothing measured: {}", no_library_);
     return fmt::format("cuBLASLt's BF16 product of 8192 rows, columns and outputs on {}", gpus);
   }
 
@@ -202,8 +220,8 @@ class EngineBench {
   const Options& options_;
   std::vector<int> cpus_;
   std::optional<Engine> engine_;
-  double gpu_limit_ = 0;
-  std::string no_limit_;
+  double gpu_gbps_ = 0, gpu_gflops_ = 0;
+  std::string no_library_;  // why there are no GFLOP/s
 };
 
 // loads: not empty. They have the weights, and the layout of the one of most sequences.

@@ -2,7 +2,7 @@
 # One relocatable folder for machines without internet: the program, Open MPI with launcher and plugins, UCX, HDF5, every
 # other library, and the loader and libc for hosts whose own are older. It runs from any path, read-only, as any user.
 #   launch/bundle.sh [FOLDER]    default build/trireme-bundle in the checkout; a bundle there is replaced, FOLDER.tar.gz too
-#   --gpu-tests                  with the programs that tests/gpu.sh and bench/gpu.sh run
+#   --gpu-tests                  with tests/gpu.sh and bench/gpu.sh, and what they run
 #   --offline                    uses only what is there
 set -euo pipefail
 checkout="$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")"
@@ -44,6 +44,9 @@ find "$system/ucx" -name '*.so.0' -exec cp -L -t "$folder/lib/ucx" {} +
 cp "$mpi_data"/help-*.txt "$folder/share/openmpi"
 find "$pmix/share" -name 'help-*.txt' -exec cp -t "$folder/share/pmix" {} +
 cp "$mpi_settings/openmpi-mca-params.conf" "$folder/etc"
+if [ ${#tests[@]} -gt 0 ]; then
+  cp --parents -t "$folder" tests/gpu.sh tests/golden/check.py tests/golden/smollm2_fp32.json bench/gpu.sh bench/torch_decode.py
+fi
 for name in trireme mpirun orted "${tests[@]##*/}"; do install -m 755 launch/bundle_start.sh "$folder/bin/$name"; done
 
 # What all of these link, libc and its kin apart.
@@ -80,9 +83,10 @@ done
   build/trireme --version --verbose
   echo
   echo "bin/trireme and bin/mpirun run from here, wherever here is: mpirun -n 2 trireme run --help"
+  if [ ${#tests[@]} -gt 0 ]; then echo "tests/gpu.sh and bench/gpu.sh try this machine's GPU, eight minutes at most each"; fi
 } > "$folder/bundle.txt"
 tar -C "$work" -czf "$folder.tar.gz" "$(basename "$target")"
 rm -rf "$target" "$target.tar.gz"
 mv "$folder" "$folder.tar.gz" "$(dirname "$target")"
 say "$target: $(du -sm "$target" | cut -f1) MB; to carry elsewhere: $target.tar.gz, $(du -sm "$target.tar.gz" | cut -f1) MB"
-if [ ${#tests[@]} -gt 0 ]; then say "there: tar -xzf ${target##*/}.tar.gz, then tests/gpu.sh ${target##*/} and bench/gpu.sh ${target##*/} of this checkout"; fi
+if [ ${#tests[@]} -gt 0 ]; then say "there: tar -xzf ${target##*/}.tar.gz, then ${target##*/}/tests/gpu.sh and ${target##*/}/bench/gpu.sh"; fi

@@ -2,30 +2,39 @@
 # What needs a GPU, in one call of minutes: the CUDA kernels against the reference, bit for bit, and whole runs on the GPU against
 # one rank on it without graphs, byte by byte, in exact against one CPU rank. A GPU's tensor cores add BF16 in an order of their own: there kernels are
 # held near the reference. With two GPUs and NCCL: the same runs with bytes between GPUs moved by it.
-#   tests/gpu.sh             builds what is missing and runs it here
-#   tests/gpu.sh BUNDLE      runs the programs of a bundle that launch/bundle.sh --gpu-tests made (its .tar.gz, unpacked), on a machine with nothing else
+#   tests/gpu.sh             builds what is missing and runs it here; in a bundle that launch/bundle.sh --gpu-tests made, runs what is there
+#   tests/gpu.sh BUNDLE      runs the programs of a bundle
 #   tests/gpu.sh --emulated  the same on a GPU that does not exist (docs/cuda.md): shows that this script works
 # And `fast`, where there is cuBLASLt, and the kernels' small cases under compute-sanitizer, where that is. What tells most comes first: eight
 # minutes at most for all of it but a build, and what is past them is skipped by name. Warnings of runs are printed, and a driver that refuses CUDA
 # graphs is a failure. The first runs that fail are run again without graphs, then without the early start of kernels alone, to say which of them it is.
-# TRIREME_TEST_MODEL: a real model to run, too. PYTHON: one that has NVIDIA's libraries (default python3). The last line: N passed, N failed, N skipped.
-# Without a GPU it says why it skips.
+# TRIREME_TEST_MODEL: a real model to run, too; of that which the goldens are of, they and a KL divergence. PYTHON: one that has NVIDIA's libraries (default
+# python3). The last line: N passed, N failed, N skipped. Without a GPU it names all that it would have run.
 set -uo pipefail
-checkout="$(dirname "${BASH_SOURCE[0]}")/.."
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)" python="${PYTHON:-python3}"
 passed=0 failed=0 skipped=0 emulated=no nccl=auto
-all_s=475 kernels_s=150 run_s=60 sanitizer_s=60 deadline=(--deadline-s 25)
+all_s=475 kernels_s=150 run_s=60 sanitizer_s=60 kl_bytes=4000 deadline=(--deadline-s 25)
+# nowhere WHY: no GPU. What would have run on it, but for the kernels, which have their line already.
+nowhere() {
+  local part parts=("whole runs on a GPU" "other batches, chunks and preemption on a GPU" "ranks that share a GPU" "fast on a GPU" "NCCL between GPUs"
+    "kernels under compute-sanitizer" "KL of standard on a GPU" "goldens on a GPU")
+  for part in "${parts[@]}"; do echo "skipped: $part: $1"; done
+  echo "0 passed, 0 failed, $((1 + ${#parts[@]})) skipped"
+  exit 0
+}
+if [ $# = 0 ] && [ -f "$root/bundle.txt" ]; then set -- "$root"; fi
 case "${1:-}" in
   "" | --emulated)
-    cd "$checkout"
+    cd "$root"
     source launch/packages.sh
     trireme=build/trireme maker=build/tests/testkit/make_tiny_model mpirun=mpirun
     if [ "${1:-}" = --emulated ]; then
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-      emulated=yes all_s=7200 kernels_s=1200 run_s=600 deadline=()
+      emulated=yes all_s=7200 kernels_s=1200 run_s=600 kl_bytes=300 deadline=()
       fake=tests/testkit/cublaslt/libcublasLt.so.13 kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
       nccl=build/tests/testkit/nccl/libnccl.so.2
     else
-      command -v nvcc > /dev/null || { echo "skipped: kernels on a GPU: no nvcc"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }
+      command -v nvcc > /dev/null || { echo "skipped: kernels on a GPU: no nvcc"; nowhere "no nvcc"; }
       kernels=build/tests/kernels/kernels_gpu_test on_gpu=$trireme
     fi
     BUILD_TARGETS="trireme ${kernels#build/} ${on_gpu#build/} ${maker#build/} ${fake:-} tests/testkit/nccl/libnccl.so.2" build build || exit 1
@@ -41,9 +50,10 @@ end=$((SECONDS + all_s))
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 if [ "$emulated" = yes ]; then export TRIREME_EMULATED_GPUS=4; fi
+export TRIREME_MAX_SEQS=16 TRIREME_MAX_STEP_TOKENS=512  # of all runs that do not say otherwise
 # PyTorch's Python has NVIDIA's libraries, whether or not its environment was activated.
 if [ -z "${VIRTUAL_ENV:-}" ] || [ -n "${PYTHON:-}" ]; then
-  environment="$("${PYTHON:-python3}" -c 'import sys; print(sys.prefix if sys.prefix not in ("/usr", "/usr/local") else "")' 2> /dev/null)"
+  environment="$("$python" -c 'import sys; print(sys.prefix if sys.prefix not in ("/usr", "/usr/local") else "")' 2> /dev/null)"
   if [ -n "$environment" ]; then export VIRTUAL_ENV="$environment"; fi
 fi
 # A GPU that nobody has open may be set up anew for each program, which takes seconds.
@@ -78,7 +88,7 @@ broken() {
 
 limited "$kernels_s" "$kernels" 2>&1 | tee "$work/log"
 code=${PIPESTATUS[0]}
-if [ "$code" = 77 ]; then echo "0 passed, 0 failed, 1 skipped"; exit 0; fi
+if [ "$code" = 77 ]; then nowhere "$(sed -nE 's/^skipped: kernels on a GPU: //p' "$work/log")"; fi
 passed="$(sed -nE 's/.*test cases: +[0-9]+ \| +([0-9]+) passed.*/\1/p' "$work/log")" passed="${passed:-0}"
 failed="$(sed -nE 's/.*test cases:.* passed \| +([0-9]+) failed.*/\1/p' "$work/log")" failed="${failed:-0}"
 case "$code/$failed" in
@@ -125,18 +135,18 @@ blame() {
   fi
 }
 
-# same NAME MODEL VOCABULARY NUMERICS LAYOUT...: on the GPU in layouts ("TP PP DP") that share it.
+# same NAME MODEL VOCABULARY NUMERICS WAY...: on the GPU in layouts ("TP PP DP [options]") that share it.
 same() {
-  local name="$1" model="$2" numerics="$4" layout what code expected="$work/$1.$4.jsonl" reference=()
-  local options=(--numerics "$4" --tokens --digest --logprobs 2 --prompt-logprobs 1 --restart --max-seqs 16 --max-step-tokens 512)
+  local name="$1" model="$2" numerics="$4" way others what code expected="$work/$1.$4.jsonl" reference=()
+  local options=(--numerics "$4" --tokens --digest --logprobs 2 --prompt-logprobs 1 --restart)
   rows "$3" > "$work/$name.jsonl"
   shift 4
   # Emulated: one GPU that ranks share, or one for each, which wait for each other.
   if [ "$emulated/$numerics" = yes/exact ]; then local -x TRIREME_EMULATED_GPUS=1; fi
   if [ "$numerics" = standard ]; then reference=(--device cuda --cuda-graphs off); fi
-  for layout in "$@"; do
-    read -r tp pp dp <<< "$layout"
-    what="$name $numerics tp $tp, pp $pp, dp $dp"
+  for way in "$@"; do
+    read -r tp pp dp others <<< "$way"
+    what="$name $numerics tp $tp, pp $pp, dp $dp${others:+, $others}"
     if over "$what"; then continue; fi
     if [ ! -f "$expected" ]; then
       code=0
@@ -145,7 +155,7 @@ same() {
       mv "$work/reference.jsonl" "$expected"
     fi
     code=0
-    on_gpu_of "$name" "$model" "$tp" "$pp" "$dp" "${options[@]}" --log-level warn || code=$?
+    on_gpu_of "$name" "$model" "$tp" "$pp" "$dp" "${options[@]}" $others --log-level warn || code=$?
     if [ "$code" != 0 ]; then
       broken "$what" "$code" "$run_s"
     elif ! cmp "$expected" "$work/gpu.jsonl"; then
@@ -160,7 +170,7 @@ same() {
       echo "equal $what"
     fi
     tell
-    if [ "$code" != 0 ]; then blame "$what" "$expected" "$name" "$model" "$tp" "$pp" "$dp" "${options[@]}" --log-level error; fi
+    if [ "$code" != 0 ]; then blame "$what" "$expected" "$name" "$model" "$tp" "$pp" "$dp" "${options[@]}" $others --log-level error; fi
   done
 }
 
@@ -168,7 +178,7 @@ same() {
 fast() {
   local layout what code=0
   rows "$3" > "$work/$1.jsonl"
-  local options=(--tokens --log-level warn --restart --max-seqs 16 --max-step-tokens 512)
+  local options=(--tokens --log-level warn --restart)
   if over "$1 fast"; then return; fi
   on_gpu_of "$1" "$2" 1 1 1 "${options[@]}" || code=$?
   if [ "$code" != 0 ]; then tell; broken "$1 fast, standard beside it" "$code" "$run_s"; return; fi
@@ -196,6 +206,51 @@ fast() {
     fi
     tell
   done
+}
+
+# near NAME MODEL: of BF16 weights, how far standard lies from exact: at most 1e-3 nats a position.
+near() {
+  local what="$1: KL of standard from exact" code=0 kl
+  if over "$what"; then return; fi
+  head -c "$kl_bytes" "$root/tests/gpu.sh" > "$work/text"
+  limited "$run_s" "$on_gpu" bench quality -m "$2" --against-numerics exact "$work/text" --device cuda --json --log-level warn > "$work/log" 2> "$work/said" || code=$?
+  kl="$(sed -nE 's/.*"kl":\{"value":([0-9.e+-]+).*/\1/p' "$work/log")"
+  if [ "$code" != 0 ]; then
+    tell
+    broken "$what" "$code" "$run_s"
+  elif awk -v kl="$kl" 'BEGIN { exit !(kl != "" && kl <= 1e-3) }'; then
+    passed=$((passed + 1))
+    echo "near $what: $kl"
+  else
+    failed=$((failed + 1))
+    echo "FAILED $what: $kl, more than 1e-3"
+  fi
+}
+
+# goldens: of the real model that they are of; its weights as BF16 are near, too.
+goldens() {
+  local of=SmolLM2-135M-Instruct.Q4_1.gguf why="" code=0 counts
+  if [ "$(basename "${TRIREME_TEST_MODEL:-}")" != "$of" ]; then
+    why="TRIREME_TEST_MODEL is not $of"
+  elif [ "$emulated" = yes ]; then
+    why="this GPU is too slow"
+  elif ! "$python" -c "" 2> /dev/null; then
+    why="no $python"
+  fi
+  if [ -n "$why" ]; then
+    skipped=$((skipped + 1))
+    echo "skipped: goldens on a GPU: $why"
+    return
+  fi
+  if over "goldens on a GPU"; then return; fi
+  limited "$run_s" "$python" "$root/tests/golden/check.py" "$on_gpu" --device cuda > "$work/log" 2>&1 || code=$?
+  cat "$work/log"
+  counts="$(sed -nE '$ s/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$work/log")"
+  if [ -z "$counts" ]; then broken "goldens on a GPU" "$code" "$run_s"; return; fi
+  passed=$((passed + ${counts% *})) failed=$((failed + ${counts#* }))
+  if over "$of as BF16: KL of standard from exact"; then return; fi
+  limited "$run_s" "$trireme" convert "$TRIREME_TEST_MODEL" -o "$work/real.h5" --dtype bf16 > "$work/log" 2>&1 || { broken "$of as BF16" $? "$run_s"; return; }
+  near "$of as BF16" "$work/real.h5"
 }
 
 # sanitized TOOL: the kernels' cases, but for the large ones.
@@ -237,7 +292,7 @@ by_nccl() {
   local alone='CUDA_VISIBLE_DEVICES=$OMPI_COMM_WORLD_LOCAL_RANK exec "$0" "$@"' layout what ranks code=0
   if [ $emulated = yes ]; then alone='TRIREME_EMULATED_GPU_ALONE=1 exec "$0" "$@"'; fi
   rows "$3" > "$work/$1.jsonl"
-  local options=(--tokens --digest --logprobs 2 --prompt-logprobs 1 --restart --max-seqs 16 --max-step-tokens 512)
+  local options=(--tokens --digest --logprobs 2 --prompt-logprobs 1 --restart)
   if over "$1 by NCCL"; then return; fi
   limited "$run_s" "$on_gpu" run "$work/$1.jsonl" -m "$2" -o "$work/reference.jsonl" "${options[@]}" --device cuda --cuda-graphs off --log-level error || code=$?
   if [ "$code" != 0 ]; then broken "$1 by NCCL, the reference" "$code" "$run_s"; return; fi
@@ -298,6 +353,9 @@ else
 fi
 if [ -n "${TRIREME_TEST_MODEL:-}" ]; then same "$(basename "$TRIREME_TEST_MODEL")" "$TRIREME_TEST_MODEL" 1000 standard "1 1 1"; fi
 each exact "1 1 1"
+near bf16 "${models[bf16]}"
+goldens
+each standard "1 1 1 --max-seqs 1" "1 1 1 --max-step-tokens 17" "1 1 1 --preempt-every 5 --kv-blocks 12"
 each standard "${shared[@]}"
 each exact "${shared[@]}"
 if [ -n "${TRIREME_TEST_MODEL:-}" ]; then

@@ -35,7 +35,8 @@ with open(os.path.join(folder, "meson-logs", "testlog.json"), encoding="utf-8") 
             passed += 1
         elif test["result"] == "SKIP":
             skipped += 1
-            print("skipped:", test["name"])
+            if not reasons:
+                print("skipped:", test["name"])
         else:
             failed += 1
 print(f"{passed} passed, {failed} failed, {skipped} skipped")

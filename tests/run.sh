@@ -76,6 +76,9 @@ stage "batch requests" 300 tests/inputs/batch.py build/trireme
 stage "mistakes" 300 tests/mistakes/mistakes.py build/trireme
 stage "families" 600 tests/golden/families/check.py build/trireme $([ -n "$fast" ] || echo --switched-off)
 stage "NCCL" 600 tests/device/nccl_runs.py build/trireme
+# Where there is no GPU, these name what they leave out.
+stage "GPU" 600 tests/gpu.sh
+stage "GPU figures" 600 bench/gpu.sh
 stage "bundle" 300 tests/bundle/bundle.sh ${OFFLINE:+--offline}
 stage "goldens" 600 tests/golden/check.py build/trireme
 stage "quality" 300 tests/golden/quality.py check build/trireme

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # The bundle of launch/bundle.sh runs where nothing is installed: an empty root with a shell and nothing else, no network, as
-# a user who is not root, from a read-only folder; and on this host from another path, with this host's libc.
+# a user who is not root, from a read-only folder; and on this host from another path, with this host's libc. Where there is nvcc it carries the
+# programs and scripts for a machine with a GPU, too, which say by name what they leave out without one.
 #   tests/bundle/bundle.sh [--offline]   last line: N passed, N failed, N skipped
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [ "${1:-}" = --offline ]; then OFFLINE=1; fi
 source launch/packages.sh
-passed=0 failed=0
+passed=0 failed=0 skipped=0
 check() {
   local what="$1"
   shift
   if "$@" > "$work/said" 2>&1; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED $what"; tail -n 20 "$work/said"; fi
 }
-end() { echo "$passed passed, $failed failed, ${1:-0} skipped"; [ "$failed" = 0 ]; exit; }
+end() { echo "$passed passed, $failed failed, $((skipped + ${1:-0})) skipped"; [ "$failed" = 0 ]; exit; }
 
 work="$(mktemp -d)"
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
@@ -23,7 +24,9 @@ check "it has at most 60 MiB" test "$(du -sm "$work/made" | cut -f1)" -le 60
 mkdir "$work/unpacked" "$work/a folder" "$work/bin" "$work/files" "$work/other"
 check "its archive unpacks" tar -C "$work/unpacked" -xzf "$work/made.tar.gz"
 check "to the same folder" diff -r "$work/made" "$work/unpacked/made"
-check "a second one takes its place" launch/bundle.sh ${OFFLINE:+--offline} "$work/made"
+gpu_tests=()
+if grep -q "^build tests/kernels/kernels_gpu_test:" build/build.ninja; then gpu_tests=(--gpu-tests); fi
+check "a second one takes its place" launch/bundle.sh ${OFFLINE:+--offline} "${gpu_tests[@]}" "$work/made"
 touch "$work/other/file"
 kept() { ! launch/bundle.sh --offline "$work/other" && test -f "$work/other/file"; }
 check "but not that of another folder" kept
@@ -57,6 +60,21 @@ links_only_its_own() {
   done < <(find "$work/a folder/moved/libexec" "$work/a folder/moved/lib" -type f ! -path '*/glibc/*')
 }
 check "with libraries of its own, libc and its kin apart" links_only_its_own
+
+# What finds no GPU names each part that it leaves out, and counts them.
+names_what_is_left_out() {
+  local said count
+  said="$(env -C / PATH=/usr/bin:/bin CUDA_VISIBLE_DEVICES= "$work/a folder/moved/$1")" || return 1
+  echo "$said"
+  count="$(grep -cE '^skipped: [^:]+: .' <<< "$said")"
+  [ "$count" -ge 6 ] && [ "$(tail -n 1 <<< "$said")" = "0 passed, 0 failed, $count skipped" ]
+}
+if [ ${#gpu_tests[@]} -gt 0 ]; then
+  for script in tests/gpu.sh bench/gpu.sh; do check "without a GPU, $script" names_what_is_left_out "$script"; done
+else
+  skipped=1
+  echo "skipped: the bundle's programs for a GPU: no nvcc"
+fi
 
 # An empty root.
 if [ "$(id -u)" != 0 ] || ! unshare --mount --net --pid --ipc --fork true 2> /dev/null; then

@@ -67,14 +67,19 @@ def check_gpu(checks, tiny):
         return
     model = tiny.model("tiny")
     decode = ["decode", "-m", model, "--device", "cuda", *SMALL_CACHE, "--prompt-tokens", "40", "--steps", "3", "--repeats", "1"]
+    library = os.path.join(tiny.build, "tests", "testkit", "cublaslt")
     for ranks in (1, 2):
-        seen = figure(checks, tiny, f"decode on a GPU, {ranks} ranks", [*decode, "--batch", "2"], ranks, program)
+        seen = figure(checks, tiny, f"decode on a GPU, {ranks} ranks", [*decode, "--batch", "2"], ranks, program, LD_LIBRARY_PATH=library)
         checks.check("its limit is measured", seen.get("limit", 0) > 0, seen)
         checks.check("ranks that share a GPU count it once", "of 1 GPU," in seen.get("limit_of", ""), seen)
         checks.check("the rate is one", seen.get("median", 0) > 0, seen)
-    several = figures(checks, tiny, "decode of several batches on a GPU", [*decode, "--batch", "1,2"], 2, program=program)
+        checks.check("a step stands beside both of its bounds", 0 <= seen.get("compute_bound_us", -1) <= seen.get("step_us", -1) and
+                     0 <= seen.get("memory_bound_us", -1) <= seen["step_us"] and "over_larger_bound" in seen, seen)
+    several = figures(checks, tiny, "decode of several batches on a GPU", [*decode, "--batch", "1,2"], 2, program=program,
+                      LD_LIBRARY_PATH=library, TRIREME_TEST_CUBLASLT="dead")
     checks.equal("a figure for each", [seen["batch"] for seen in several], [1, 2])
-    library = os.path.join(tiny.build, "tests", "testkit", "cublaslt")
+    checks.check("a bound that is not measured is not shown, but why it is not", all(
+        "does not start" in seen.get("compute_bound", "") and "compute_bound_us" not in seen and "over_larger_bound" not in seen for seen in several), several)
     for acting in ("", "dead"):
         seen = figure(checks, tiny, "prefill on a GPU", ["prefill", "-m", model, "--device", "cuda", *SMALL_CACHE, "--prompt-tokens", "9", "--repeats", "1"],
                       program=program, LD_LIBRARY_PATH=library, TRIREME_TEST_CUBLASLT=acting)
