@@ -40,9 +40,10 @@ MemoryPlan of_stage(const ModelWork& model, const StageWork& stage, double works
   const double beside = profile.own() && cluster.device.cpu ? 0 : m.workspace_bytes;
   const double rest = m.device_bytes - m.weight_bytes - beside;
   const double share = cluster.device.cpu ? profile.host_cache_share : profile.cache_share;
-  // Other engines leave a share of the whole GPU alone, this one of the rest.
-  m.margin_bytes = (1 - share) * (profile.own() || cluster.device.cpu ? std::max(0.0, rest) : m.device_bytes);
-  m.cache_bytes = rest - m.margin_bytes;
+  // Of the rest, as TensorRT-LLM has it; vLLM leaves a share of the whole GPU. Tried: on published rows whose weights
+  // fill most of a GPU that is off by a half and more, and elsewhere the two are one.
+  m.cache_bytes = rest > 0 ? rest * share : rest;
+  m.margin_bytes = std::max(0.0, rest) * (1 - share);
   return m;
 }
 
