@@ -199,10 +199,11 @@ class EngineBench {
   // What a step of decoding takes beside the least that memory and the library's products would.
   void add_bounds(nlohmann::ordered_json& about, double step, double bytes, double flops) const {
     const double memory = bytes / gpu_gbps_ / 1e9, products = gpu_gflops_ > 0 ? flops / gpu_gflops_ / 1e9 : 0;
-    about["step_us"] = std::round(step * 1e6);
-    about["memory_bound_us"] = std::round(memory * 1e6);
+    const auto us = [](double seconds) { return static_cast<int64_t>(std::llround(seconds * 1e6)); };
+    about["step_us"] = us(step);
+    about["memory_bound_us"] = us(memory);
     if (products > 0) {
-      about["compute_bound_us"] = std::round(products * 1e6);
+      about["compute_bound_us"] = us(products);
       about["over_larger_bound"] = std::round(100 * (step / std::max(memory, products) - 1)) / 100;
     } else {
       about["compute_bound"] = "not measured: " + no_library_;
