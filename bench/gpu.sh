@@ -137,7 +137,7 @@ measure() {
   for i in "${!kept[@]}"; do
     if [ -n "${rates[i]:-}" ]; then
       awk -v s="${kept[i]}" -v f="${rates[i]}" -v name="$what, $model, figure $((i + 1))" \
-        'BEGIN { printf "%s: standard takes %.2f of the time of fast\n", name, f / s }'
+        'BEGIN { printf "%s: standard takes %.2f times as long as fast\n", name, f / s }'
     fi
   done
 }
