@@ -153,6 +153,12 @@ def check_doctor(checks, tiny, _model):
                 checks.check(f"{command} with {words}: {word!r}", word in said, said)
         said = subprocess.run([tiny.trireme, "doctor"], env=env, capture_output=True, text=True, timeout=60).stdout
         checks.equal("GPUs that CUDA does not see are a finding", "its GPUs are of no use" in said, len(expected) > 4)
+    with open(os.path.join(tiny.build, "meson-info", "intro-buildoptions.json"), encoding="utf-8") as file:
+        codes = ", ".join(code.replace("compute_", "PTX of sm_") for code in next(o["value"] for o in json.load(file) if o["name"] == "gpu_arch"))
+    compiled = os.path.exists(os.path.join(tiny.build, "kernels", "rows.cu.o"))
+    for command in (["--version", "--verbose"], ["doctor"]):
+        said = re.search("^CUDA +(.*)$", tiny.run(command).stdout.decode(), re.MULTILINE)[1]
+        checks.check(f"{command[0]}: what the CUDA code is compiled for", re.fullmatch(r"\d+\.\d+, for " + codes if compiled else "none", said), (said, codes))
     said = tiny.run(["doctor"]).stdout.decode()
     checks.check("without a driver doctor says so, or shows its GPUs", "GPUs           " in said, said)
 
@@ -209,9 +215,9 @@ def check_gpu_status(checks, tiny, model):
         checks.equal(f"a run on a GPU, {words or 'no NVML'}", done.returncode, 0)
         return done.stderr, status()
 
-    said, _ = run("t4 h100 hot", 2, CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="2")
+    said, _ = run("t4 h100 hot", 2, CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="3")
     checks.check("the map knows the GPUs of ranks: their data sheet chooses a layout", "auto layout: tp 1 x pp 1 x dp 2 " in said and "by the data sheet of these GPUs" in said, said)
-    said, seen = run("t4 h100 hot", 2, "--tp", "2", CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="2")
+    said, seen = run("t4 h100 hot", 2, "--tp", "2", CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="3")
     hot, cool = (rank["gpu"] for rank in seen["ranks"])
     checks.equal("each rank's own GPU, by UUID, as CUDA counts them", [gpu["uuid"][:12] for gpu in (hot, cool)], ["GPU-abc00002", "GPU-abc00001"])
     checks.equal("memory, utilization, clocks, power and heat", [cool[k] for k in (
