@@ -153,6 +153,19 @@ def check_doctor(checks, tiny, _model):
                 checks.check(f"{command} with {words}: {word!r}", word in said, said)
         said = subprocess.run([tiny.trireme, "doctor"], env=env, capture_output=True, text=True, timeout=60).stdout
         checks.equal("GPUs that CUDA does not see are a finding", "its GPUs are of no use" in said, len(expected) > 4)
+    emulated = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+    alone = "share 1 GPU, and exclusive mode lets in one process a GPU; start at most one rank a GPU"
+    for words, visible, ranks, gpus, finding in (
+            ("t4 h100", "1,0", 1, 2, "GPU 0 (Tesla T4, sm_75) is older than sm_80"), ("t4 h100", "1", 1, 2, None),
+            ("exclusive", "0", 2, 1, "2 ranks " + alone), ("exclusive h100", "0,1", 2, 2, None), ("h100", "0", 2, 1, None),
+            ("mig0 h100", "1", 1, 2, "GPU 0 (NVIDIA H100 80GB HBM3) is split by MIG and has no instance"), ("mig2", "0", 1, 1, None)):
+        if not os.path.exists(emulated):
+            checks.skip("what doctor finds of GPUs", "this build has no emulated GPU")
+            break
+        env = tiny.environment(TRIREME_TEST_NVML=words, CUDA_VISIBLE_DEVICES=visible, LD_LIBRARY_PATH=nvml, TRIREME_EMULATED_GPUS=str(gpus))
+        said = subprocess.run(["mpirun", "-n", str(ranks), emulated, "doctor"], env=env, capture_output=True, text=True, timeout=60).stdout
+        found = [line for line in said.splitlines() if line.startswith("finding: ") and "GPU" in line]
+        checks.check(f"doctor on {ranks} ranks with {words}", len(found) == (finding is not None) and (finding or "") in "".join(found), said)
     with open(os.path.join(tiny.build, "meson-info", "intro-buildoptions.json"), encoding="utf-8") as file:
         codes = ", ".join(code.replace("compute_", "PTX of sm_") for code in next(o["value"] for o in json.load(file) if o["name"] == "gpu_arch"))
     compiled = os.path.exists(os.path.join(tiny.build, "kernels", "rows.cu.o"))
