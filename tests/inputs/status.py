@@ -262,6 +262,32 @@ def check_gpu_status(checks, tiny, model):
     running.wait()
 
 
+def check_gpu_memory(checks, tiny, _model):
+    """The line of a GPU's memory, by run and by bench: the KV cache is what is free beside the weights, less workspace and margin."""
+    trireme = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+    if not os.path.exists(trireme):
+        checks.skip("memory of a GPU", "this build has no emulated GPU")
+        return
+    model = tiny.model("memory", "--layers", "4")
+    rows = tiny.put("memory.jsonl", lines({"prompt": "a", "max_tokens": 1}))
+    for command in (["run", rows, "-m", model, "-o", tiny.path("memory.out"), "--restart"], ["bench", "decode", "-m", model, "--repeats", "1", "--steps", "1"]):
+        for limit in ([], ["--kv-blocks", "8"]):
+            done = subprocess.run([trireme, *command, "--device", "cuda", "--max-seqs", "256", *limit], env=tiny.environment(TRIREME_EMULATED_GPU_MIB="544"),
+                                  capture_output=True, text=True, timeout=60)
+            name = f"{command[0]} {' '.join(limit)}"
+            checks.equal(f"{name} on a small GPU", done.returncode, 0)
+            line = re.search(r"rank 0 on GPU 0 \(emulated, sm_80\): weights \d+ MiB; (\d+) MiB were free beside them: KV cache (\d+) MiB, workspace about (\d+) "
+                             r"MiB(, margin (\d+) MiB and (\d+) %)?; (\d+) MiB are free now", done.stderr)
+            if not checks.check(f"{name} tells a GPU's memory", line, done.stderr):
+                continue
+            free, cache, work, _, margin, share, now = (int(text) if text and text.isdigit() else text for text in line.groups())
+            if limit:
+                checks.equal(f"{name}: no margin where the size is given", margin, None)
+            else:
+                checks.check(f"{name}: the cache", (margin, share) == (256, 5) and abs(cache - (free - work - margin) * 0.95) <= 2 and cache > 20, line[0])
+                checks.check(f"{name}: the margin is free", now >= margin, line[0])
+
+
 def check_summary(checks, tiny, _model):
     """What a run says of itself at its end: steps that took time, memory as planned on every rank, on CPUs and on GPUs.
     A replica asks for four documents at most, so that each of two has some."""
@@ -296,7 +322,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_status, check_fault_of_another_rank, check_terminal, check_idle_followers, check_doctor, check_links, check_gpu_status, check_summary):
+        for part in (check_status, check_fault_of_another_rank, check_terminal, check_idle_followers, check_doctor, check_links, check_gpu_status, check_gpu_memory, check_summary):
             part(checks, tiny, model)
     checks.end()
 
