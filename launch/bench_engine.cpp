@@ -126,6 +126,7 @@ class EngineBench {
     if (gpu() && decode) gpu_gbps_ = gpu_gbps(session_);
     if (!session_.numerics_remark().empty()) log.warn("{}", session_.numerics_remark());
     session_.load(log);
+    for (const std::string& text : session_.gpu_memory_texts()) log.info("{}", text);
     if (gpu() && decode)  // of positions that are assumed
       together(session_.world(), [&] { fill_with_numbers(*session_.gpu(), session_.cache().memory()); });
     engine_.emplace(session_.replica(), session_.runner(), nullptr, session_.config(), session_.scheduler_limits());

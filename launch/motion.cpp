@@ -151,18 +151,28 @@ bool Motion::join_together(Links& links, const std::function<void()>& join) {
 // What NCCL said to one rank explains why others waited in vain.
 Communicator::FirstFault Motion::first_of(Fault fault) const {
   const TemporaryDeadline others(world_.waiter(), kWaitsOfJoin * need_.deadline);
-  const bool explained = world_.all_max(fault.code == ExitCode::configuration) > 0;
+  const bool explains = fault.code == ExitCode::configuration || fault.code == ExitCode::out_of_memory;
+  const bool explained = world_.all_max(explains) > 0;
   if (explained && fault.code == ExitCode::stuck) fault = {};
   return world_.first_fault(fault.text, static_cast<int>(fault.code));
 }
 
 std::unique_ptr<NcclCommunicator> Motion::join(std::vector<int> members, int marks) {
   auto joined = std::make_unique<NcclCommunicator>(*nccl_, world_, members, *gpu_, marks);
-  const bool net = joined->transport().find("NET/") != std::string::npos;
-  const bool here = std::all_of(members.begin(), members.end(), [&](int r) { return fabric_.shares_memory(r); });
-  if (joined->rank() == 0 && net && (here || joined->transport().find("Socket") != std::string::npos))
-    slow_.push_back(fmt::format("{} by {}", fmt::join(members, "-"), joined->transport()));
+  if (const std::string by = detour(*joined, members); joined->rank() == 0 && !by.empty())
+    slow_.push_back(fmt::format("{} by {}", fmt::join(members, "-"), by));
   return joined;
+}
+
+// The way that it takes where there is a shorter one, or ought to be; "": it is the shortest.
+std::string Motion::detour(const NcclCommunicator& link, const std::vector<int>& members) const {
+  const auto takes = [&](const char* way) { return link.transport().find(way) != std::string::npos; };
+  const auto among = [&](int r) { return std::ranges::find(members, r) != members.end(); };
+  const bool here = std::ranges::all_of(members, [&](int r) { return fabric_.shares_memory(r); });
+  const bool open = std::ranges::any_of(
+      need_.links, [&](const MeasuredLink& l) { return l.transport == kPeerCopies && among(l.from) && among(l.to); });
+  if (takes("NET/Socket") || (here && takes("NET/"))) return link.transport();
+  return open && takes("SHM") ? link.transport() + ", though they open each other's memory" : "";
 }
 
 std::string Motion::way_of(const NcclCommunicator& link) const {
@@ -227,8 +237,8 @@ void Motion::say(Log& log) const {
              missing_);
   if (!slow_.empty())
     log.warn(
-        "NCCL moves slowly between GPUs of ranks {}; where there is a faster network, NCCL_DEBUG=INFO says why it is "
-        "not taken (NCCL_IB_HCA, NCCL_SOCKET_IFNAME)",
+        "NCCL moves slowly between GPUs of ranks {}; where there is a faster way, NCCL_DEBUG=INFO says why it is not "
+        "taken (NCCL_IB_HCA, NCCL_SOCKET_IFNAME, NCCL_P2P_LEVEL)",
         fmt::join(slow_, ", "));
 }
 

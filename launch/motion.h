@@ -12,6 +12,7 @@
 #include "comm/nccl_communicator.h"
 #include "launch/fault.h"
 #include "launch/options.h"
+#include "topology/machine.h"
 #include "topology/placement.h"
 
 namespace trireme {
@@ -19,14 +20,15 @@ namespace trireme {
 // What the ranks of a replica pass to each other, and what may carry it.
 struct MotionNeed {
   const Layout& layout;
-  size_t window_bytes, result_bytes;   // of a group's windows; of those for results, 0: not the last stage
-  size_t hop_bytes;                    // of the largest message between stages
-  std::vector<std::string> chips;      // [ranks] equal where ranks share a GPU's chip
-  bool free_order;                     // --numerics fast: sums may be added in any order
-  std::string nccl;                    // --nccl: "auto", "off" or a file
-  bool keep_nccl_log;                  // the user does not ask NCCL for it
-  std::vector<std::string> files;      // where NCCL may be, for dlopen
-  std::chrono::milliseconds deadline;  // for all ranks to meet in NCCL
+  const std::vector<MeasuredLink>& links;  // as they proved themselves
+  size_t window_bytes, result_bytes;       // of a group's windows; of those for results, 0: not the last stage
+  size_t hop_bytes;                        // of the largest message between stages
+  std::vector<std::string> chips;          // [ranks] equal where ranks share a GPU's chip
+  bool free_order;                         // --numerics fast: sums may be added in any order
+  std::string nccl;                        // --nccl: "auto", "off" or a file
+  bool keep_nccl_log;                      // the user does not ask NCCL for it
+  std::vector<std::string> files;          // where NCCL may be, for dlopen
+  std::chrono::milliseconds deadline;      // for all ranks to meet in NCCL
 };
 
 // How bytes move between the ranks of a replica: chosen once. Between GPUs that cannot open each other's windows, and
@@ -66,6 +68,7 @@ class Motion {
   bool join_together(Links& links, const std::function<void()>& join);
   Communicator::FirstFault first_of(Fault fault) const;
   std::unique_ptr<NcclCommunicator> join(std::vector<int> members, int marks);
+  std::string detour(const NcclCommunicator& link, const std::vector<int>& members) const;
   std::string way_of(const NcclCommunicator& link) const;
   void take(Links links);
   void make_hops();

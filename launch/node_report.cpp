@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <map>
+#include <set>
 
 #include "base/thread_pool.h"
 #include "device/cuda.h"
@@ -27,6 +28,46 @@ int64_t limit_of(decltype(RLIMIT_NOFILE) resource) {
   rlimit limit{};
   if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return -1;
   return static_cast<int64_t>(limit.rlim_cur);
+}
+
+// "0,1" as NVML counts; "none".
+std::string gpu_list(const std::vector<Gpu>& gpus) {
+  std::string list;
+  for (const Gpu& gpu : gpus) list += fmt::format("{}{}", list.empty() ? "" : ",", gpu.index);
+  return list.empty() ? "none" : list;
+}
+
+// Why this rank cannot use what it sees of the host's GPUs, or does not see it.
+std::vector<std::string> gpu_faults(const std::vector<Gpu>& all, const std::vector<Gpu>& visible) {
+  std::vector<std::string> faults;
+  for (const Gpu& gpu : visible)
+    if (const std::string why = gpu.architecture > 0 ? cuda_unfit(gpu.architecture) : ""; !why.empty())
+      faults.push_back(
+          fmt::format("GPU {} ({}, sm_{}) {}: --device cuda refuses it", gpu.index, gpu.name, gpu.architecture, why));
+  for (const Gpu& gpu : all)
+    if (gpu.mig && gpu.instances.empty())
+      faults.push_back(fmt::format(
+          "GPU {} ({}) is split by MIG and has no instance for this process, so CUDA does not show it; make "
+          "one (nvidia-smi mig -i {} -cgi PROFILE -C), or end MIG (nvidia-smi -i {} -mig 0)",
+          gpu.index, gpu.name, gpu.index, gpu.index));
+  return faults;
+}
+
+// Of the ranks of one host: what their GPUs lack, once, and whether one process may keep others out.
+void check_gpus(const std::string& host, const std::vector<const ordered_json*>& ranks,
+                std::vector<std::string>& found) {
+  std::set<std::string> faults, visible;
+  bool exclusive = false;
+  for (const ordered_json* r : ranks) {
+    for (const ordered_json& fault : (*r)["gpu_faults"]) faults.insert(fault.get<std::string>());
+    for (auto& [uuid, alone] : (*r)["visible_gpus"].items()) visible.insert(uuid), exclusive |= alone.get<bool>();
+  }
+  for (const std::string& fault : faults) found.push_back(fmt::format("{}: {}", host, fault));
+  if (exclusive && ranks.size() > visible.size())
+    found.push_back(
+        fmt::format("{}: {} ranks share {} GPU{}, and exclusive mode lets in one process a GPU; start at most one rank "
+                    "a GPU, or end the mode (nvidia-smi -c DEFAULT)",
+                    host, ranks.size(), visible.size(), visible.size() == 1 ? "" : "s"));
 }
 
 void check_rank(const ordered_json& r, std::vector<std::string>& found) {
@@ -67,13 +108,6 @@ void check_masks(const std::string& host, const std::vector<const ordered_json*>
 
 }  // namespace
 
-std::string visible_gpu_list(const GpuProbe& probe, const Environment& environment) {
-  std::string list;
-  for (const Gpu& gpu : visible_gpus(probe.gpus, environment.find("CUDA_VISIBLE_DEVICES")))
-    list += fmt::format("{}{}", list.empty() ? "" : ",", gpu.index);
-  return list.empty() ? "none" : list;
-}
-
 ordered_json node_report(const Options& options, const Environment& environment) {
   const Host host = probe_host();
   const std::vector<int> allowed = allowed_cpus();
@@ -86,7 +120,11 @@ ordered_json node_report(const Options& options, const Environment& environment)
   r["numa_nodes"] = host.numa_of(allowed);
   r["machine_cpus"] = host.cpus.size();
   r["machine"] = host_text(host);
-  r["gpus"] = visible_gpu_list(host.gpus, environment);
+  const std::vector<Gpu> visible = visible_gpus(host.gpus.gpus, environment.find("CUDA_VISIBLE_DEVICES"));
+  r["gpus"] = gpu_list(visible);
+  r["gpu_faults"] = gpu_faults(host.gpus.gpus, visible);
+  r["visible_gpus"] = ordered_json::object();  // by UUID, whether in exclusive mode
+  for (const Gpu& gpu : visible) r["visible_gpus"][gpu.uuid] = gpu.exclusive;
   r["cuda_missing"] = probe_cuda().missing;
   r["shm_free"] = host.shm_free_bytes;
   r["huge_pages"] = host.huge_pages;
@@ -111,6 +149,7 @@ std::vector<std::string> findings(const std::vector<ordered_json>& reports, cons
   for (auto& [name, ranks] : hosts) {
     check_rank(*ranks[0], found);
     check_masks(name, ranks, found);
+    check_gpus(name, ranks, found);
   }
   const ordered_json& first = reports[0];
   for (const ordered_json& r : reports)

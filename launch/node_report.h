@@ -6,16 +6,12 @@
 
 #include "launch/environment.h"
 #include "launch/options.h"
-#include "topology/gpu.h"
 
 namespace trireme {
 
 // What `doctor` wants to know of one rank and its machine: {"host", "rank", "cpus", "machine", "versions": {...},
 // "limits": {...}, "launcher", "levels"}. options: of versions().
 nlohmann::ordered_json node_report(const Options& options, const Environment& environment);
-
-// "0,1": the GPUs that CUDA would show to this rank, as NVML counts; "none".
-std::string visible_gpu_list(const GpuProbe& probe, const Environment& environment);
 
 // What is wrong with the nodes taken together, or merely unwise; one line each, none when all is well.
 std::vector<std::string> findings(const std::vector<nlohmann::ordered_json>& reports, const Environment& environment);

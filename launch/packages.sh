@@ -59,10 +59,23 @@ END
   rm -r "$folder"
 }
 
+# What CUDA code is compiled for, as meson's option has it. tests/run.sh may choose less, for all that it starts.
+export gpu_arch="${gpu_arch:-sm_80,sm_90a,compute_90}"
+
+# configure FOLDER [meson options]: nothing where gpu_arch is as it should be.
+configure() {
+  local folder="$1" again=""
+  shift
+  if [ -f "$folder/build.ninja" ]; then
+    if grep -qsxF "gpu_arch = $gpu_arch" "$folder/meson-private/cmd_line.txt"; then return 0; fi
+    again=--reconfigure
+  fi
+  meson setup $again "$folder" "-Dgpu_arch=$gpu_arch" "$@" > "/dev/null"
+}
+
 # build FOLDER [meson options]: seconds when nothing changed.
 build() {
   local folder="$1"
-  shift
-  [ -f "$folder/build.ninja" ] || meson setup "$folder" "$@" > "/dev/null"
+  configure "$@" || die "meson could not set up $folder"
   ninja -C "$folder" ${BUILD_TARGETS:-} > "$folder/ninja.log" 2>&1 || { grep -A 20 -m 5 -E 'FAILED|error' "$folder/ninja.log" >&2; die "the build failed; all of it stands in $folder/ninja.log"; }
 }

@@ -340,6 +340,7 @@ void Session::build_motion() {
   result_rank_ = (layout_.pp - 1) * layout_.tp;
   const Environment environment = Environment::read();
   const MotionNeed need{.layout = layout_,
+                        .links = machine_.measured_links,
                         .window_bytes = Stage::window_bytes(config_, units_, layout_.tp, limits_),
                         .result_bytes = place_.last ? Sampler::window_bytes(config_, units_, layout_.tp, limits_) : 0,
                         .hop_bytes = Runner::hop_bytes(config_, limits_),

@@ -52,12 +52,15 @@ std::string Session::memory_text() const {
 
 std::vector<std::string> Session::gpu_memory_texts() {
   const std::string shared = gpu_ranks_ > 1 ? fmt::format(" for {} ranks", gpu_ranks_) : "";
+  const bool sized = options_.kv_blocks == 0 && options_.kv_gib == 0;  // by room_for_cache()
+  const std::string margin =
+      sized ? fmt::format(", margin {} MiB and {:.0f} %", kRankBytes >> 20, 100 - 100 * kGpuCacheShare) : "";
   const std::string mine =
       gpu_ ? fmt::format(
                  "rank {} on {}: weights {} MiB; {} MiB were free beside them{}: KV cache {} MiB, workspace about {} "
-                 "MiB; {} MiB are free now",
+                 "MiB{}; {} MiB are free now",
                  world_.rank(), gpu_->name(), weights_->bytes() >> 20, gpu_free_bytes_ >> 20, shared,
-                 cache_->bytes() >> 20, workspace().on_device() >> 20, gpu_->available_bytes() >> 20)
+                 cache_->bytes() >> 20, workspace().on_device() >> 20, margin, gpu_->available_bytes() >> 20)
            : "";
   std::vector<std::string> texts;
   for (const std::vector<std::byte>& text : world_.all_gather(std::as_bytes(std::span(mine))))

@@ -3,6 +3,7 @@
 #   tests/run.sh            everything but what takes hours (tests/law.sh --all)
 #   tests/run.sh --offline  uses only what is there
 #   tests/run.sh --fast     without sanitizers and law
+#   tests/run.sh --gpu-arch=sm_90a    CUDA code for these alone (meson's gpu_arch), in the build folder, too
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 fast=""
@@ -10,7 +11,8 @@ for argument in "$@"; do
   case "$argument" in
     --offline) OFFLINE=1 ;;
     --fast) fast=1 ;;
-    *) echo "usage: $0 [--offline] [--fast]" >&2; exit 64 ;;
+    --gpu-arch=?*) export gpu_arch="${argument#*=}" ;;
+    *) echo "usage: $0 [--offline] [--fast] [--gpu-arch=ARCH,...]" >&2; exit 64 ;;
   esac
 done
 source launch/packages.sh
@@ -36,7 +38,8 @@ stage() {
     echo "ok      $name ($((SECONDS - start)) s)${counts:+: $(echo "$counts" | awk '{print $1 " passed"}')}"
     grep -E '^skipped:' "$log" || true
   else
-    echo "FAILED  $name (exit $code, $((SECONDS - start)) s); the end of $log:"
+    if [ "$code" = 124 ]; then echo "FAILED  $name: not done after the $limit s that it may take; the end of $log:"
+    else echo "FAILED  $name (exit $code, $((SECONDS - start)) s); the end of $log:"; fi
     tail -n 40 "$log"
   fi
   return "$code"
@@ -54,21 +57,32 @@ mkdir -p build/test-logs
 export -f check_format
 stage "format" 60 bash -c check_format
 stage "floors" 60 tests/floors.sh
-say "building"
-if ! (build build); then
+build_only() { BUILD_TARGETS="$*" build build; }
+export -f build_only build configure die
+# targets PATTERN: the files that a sed pattern names, of those that ninja makes.
+targets() { sed -nE "s/^build ($1):.*/\1/p" build/build.ninja | tr '\n' ' '; }
+
+give_up() {
   add 0 1 0
   echo "$passed passed, $failed failed, $skipped skipped"
   exit 1
+}
+
+say "building"
+(configure build) || give_up
+cuda_objects="$(targets 'kernels\/[a-z_]+\.cu\.o')"
+if [ -n "$cuda_objects" ]; then
+  stage "CUDA code for $gpu_arch" 360 bash -c "build_only $cuda_objects"
+  # ptxas says it where it cannot keep a product by warpgroups under way behind the next one's loads.
+  stage "wgmma is not serialized" 10 bash -c '! grep "C75[0-9][0-9]" build/ninja.log'
+else
+  echo "skipped: CUDA code: $(command -v nvcc > /dev/null && echo "nvcc has no CUDA runtime beside it" || echo "no nvcc")"
+  add 0 0 1
 fi
-# ptxas says it where it cannot keep a product by warpgroups under way behind the next one's loads.
-stage "wgmma is not serialized" 10 bash -c '! grep "C75[0-9][0-9]" build/ninja.log'
+(build build) || give_up
 stage "unit tests" 900 tests/programs.py build
 # What bench/gpu.sh runs is in no other target: for an emulated GPU, and with nvcc for a real one.
-gpu_benchmarks="$(sed -nE 's/^build (bench\/gpu_(kernels|products)(_on_emulated_gpu)?):.*/\1/p' build/build.ninja | tr '\n' ' ')"
-build_benchmarks() { BUILD_TARGETS="$gpu_benchmarks" build build; }
-export -f build_benchmarks build die
-export gpu_benchmarks
-stage "GPU benchmarks are built" 300 bash -c build_benchmarks
+stage "GPU benchmarks are built" 300 bash -c "build_only $(targets 'bench\/gpu_(kernels|products)(_on_emulated_gpu)?')"
 stage "rows" 300 tests/inputs/rows.py build/trireme
 stage "forms" 300 tests/inputs/forms.py build/trireme
 stage "status" 300 tests/inputs/status.py build/trireme

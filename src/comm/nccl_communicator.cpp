@@ -131,11 +131,16 @@ void NcclCommunicator::settle(const char* what) {
       [&] { return fmt::format("NCCL {} of {} (world rank {})", what, group_text(), ranks_.rank()); });
 }
 
+// It has no code for a GPU without room; CUDA's words for that stand in its own.
 void NcclCommunicator::check(int code, const char* what) const {
   if (code == Nccl::kSuccess || code == Nccl::kInProgress) return;
-  fail(connected_ ? ExitCode::rank_lost : ExitCode::configuration, "NCCL {}, asked {} in {}, reports: {}; {}",
-       nccl_.version(), what, group_text(), nccl_.error_text(code, comm_),
-       connected_ ? "a rank or a link was lost" : "try --nccl off, or NCCL_DEBUG=WARN for its own words");
+  const std::string words = nccl_.error_text(code, comm_);
+  const std::string said =
+      fmt::format("NCCL {}, asked {} in {}, reports: {}", nccl_.version(), what, group_text(), words);
+  if (words.find("out of memory") != words.npos)
+    fail(ExitCode::out_of_memory, "{}; use more GPUs, lower --max-step-tokens or --max-seqs, or try --nccl off", said);
+  if (connected_) fail(ExitCode::rank_lost, "{}; a rank or a link was lost", said);
+  fail(ExitCode::configuration, "{}; try --nccl off, or NCCL_DEBUG=WARN for its own words", said);
 }
 
 // All that was started is done where nobody fails. In a job that fails, peers may never come.

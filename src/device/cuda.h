@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/bounded_call.h"
 #include "device/device.h"
@@ -19,8 +20,12 @@ struct CudaProbe {
 };
 CudaProbe probe_cuda();
 
-// What this build computes with on GPUs, for people: "13.0, for sm_80, sm_90a and later"; "none".
+// What this build computes with on GPUs, for people: "13.0, for sm_80, sm_90a, PTX of sm_90"; "none".
 std::string cuda_build();
+// The architectures that its kernels are compiled for, as nvcc names them: "sm_80 sm_90a compute_90"; "".
+std::string_view cuda_code();
+// Why such code does not run on GPUs of an architecture (75: sm_75), in words behind the GPU's name; "": it does.
+std::string cuda_unfit(int architecture, std::string_view code = cuda_code());
 
 // A second stream of a GPU, for what may wait for other ranks: its operations run in their own order, beside the
 // device's. Belongs to the device, which outlives it.

@@ -24,10 +24,9 @@ namespace {
 
 static_assert(CudaDevice::kMostUnits == kMostTreeUnits && CudaDevice::kMostRoots == kMostNodes);
 static_assert(Device::kMostMeet == kMostRanksMeet);
-constexpr int kOldestArchitecture = 8;  // sm_80: the oldest that kernels/cuda is compiled for
-constexpr int kEarlyArchitecture = 9;   // sm_90: the first whose kernels may begin early (Launch::early)
-constexpr size_t kMostGraphs = 64;      // that repeat() keeps: each takes memory of host and GPU
-constexpr int kSpins = 2000;            // queries of the stream before a waiting host gives way
+constexpr int kEarlyArchitecture = 9;  // sm_90: the first whose kernels may begin early (Launch::early)
+constexpr size_t kMostGraphs = 64;     // that repeat() keeps: each takes memory of host and GPU
+constexpr int kSpins = 2000;           // queries of the stream before a waiting host gives way
 // Entries of a stream's queue that the host fills before it waits for the GPU. Past about 1000 a launch blocks inside
 // the driver, which has no deadline; NVIDIA documents no number (measured: forums.developer.nvidia.com, topic 68937,
 // "more than 1000"). Operations are counted, of which some are three entries. The wait costs nothing: a kernel takes
@@ -68,9 +67,8 @@ class OneStream final : public CudaDevice {
     std::copy_n(properties.uuid.bytes, device_.size(), device_.begin());
     uuid_ = text_of(properties.uuid);
     chip_ = fmt::format("{:08x}:{:02x}:{:02x}", properties.pciDomainID, properties.pciBusID, properties.pciDeviceID);
-    if (properties.major < kOldestArchitecture)
-      fail(ExitCode::configuration, "--device cuda: {} is older than sm_80; leave --device out to run on the CPU",
-           name());
+    if (const std::string why = cuda_unfit(properties.major * 10 + properties.minor); !why.empty())
+      fail(ExitCode::configuration, "--device cuda: {} {}; leave --device out to run on the CPU", name(), why);
     const cudaError_t opened = driver_.call("to be opened", [&] { return cudaSetDevice(gpu); });
     if (opened == cudaErrorDevicesUnavailable)
       fail(ExitCode::configuration,

@@ -51,6 +51,16 @@ TEST_CASE("operations that repeat are asked for twice, and do their work on what
   CHECK(step.asked == 3);
 }
 
+TEST_CASE("code of an architecture serves its generation, PTX all later ones, and that of sm_90a one GPU alone") {
+  CHECK(cuda_build() == "13.0, for sm_80, sm_90a, PTX of sm_90");
+  for (int architecture : {80, 86, 89, 90, 100, 120}) CHECK(cuda_unfit(architecture) == "");
+  CHECK(cuda_unfit(75) == "is older than sm_80");
+  CHECK(cuda_unfit(90, "sm_90a") == "");
+  CHECK(cuda_unfit(80, "sm_90a") == "is older than sm_90");
+  CHECK(cuda_unfit(100, "sm_80 sm_90a") == "is none that this build has code for (sm_80 sm_90a)");
+  CHECK(cuda_unfit(86, "sm_80 sm_90a") == "");
+}
+
 TEST_CASE("warpgroups multiply where they have the bits of warps, on sm_90 alone") {
   CHECK_FALSE(CudaDevice::open(0, kWait)->kernels().warpgroups);
   setenv("TRIREME_EMULATED_GPU_SM", "90", 1);

@@ -32,14 +32,17 @@ class Runs:
         self.rows = tiny.put("rows.jsonl", rows())
         self.out = tiny.path("out.jsonl")
 
-    def run(self, layout, *options, gpus=None, words="", library=None, **env):
-        """(exit code, output or None, what it said, status.json, seconds)"""
+    def run(self, layout, *options, gpus=None, visible=None, words="", library=None, **env):
+        """visible: CUDA_VISIBLE_DEVICES of each rank.
+        (exit code, output or None, what it said, status.json, seconds)"""
         tp, pp, dp = layout
         ranks = tp * pp * dp
         env = self.tiny.environment(TRIREME_EMULATED_GPUS=str(gpus or ranks), TRIREME_TEST_NCCL=words, **env)
         nccl = [] if library == "" else ["--nccl", library or os.path.join(self.fakes, "libnccl.so.2")]
-        command = ["mpirun", "-n", str(ranks), self.program, "run", self.rows, "-m", self.model, "-o", self.out, "--restart", "--device",
+        command = [self.program, "run", self.rows, "-m", self.model, "-o", self.out, "--restart", "--device",
                    "cuda", "--tp", str(tp), "--pp", str(pp), "--dp", str(dp), "--max-seqs", "3", *OUTPUTS, *nccl, *options]
+        own = [["-n", "1", "env", f"CUDA_VISIBLE_DEVICES={gpu}", *command, ":"] for gpu in visible or ()]
+        command = ["mpirun", *(sum(own, [])[:-1] or ["-n", str(ranks), *command])]
         if os.path.exists(self.out):
             os.remove(self.out)
         start = time.monotonic()
@@ -97,6 +100,17 @@ def layouts(runs, reference):
     runs.checks.check("off: nothing of NCCL", "NCCL" not in said, said)
 
 
+def own_gpus(runs, reference):
+    """Ranks that see one GPU each, all of them number 0, or one instance of a GPU that they share; and who shows which."""
+    nvml = {"LD_LIBRARY_PATH": os.path.join(runs.tiny.build, "tests", "testkit", "nvml")}
+    runs.same("a group of GPUs of their own", reference, ["group by p2p", "GPU 0 (emulated"], (2, 1, 1), visible="01", ways={"group": "p2p"})
+    runs.same("stages on GPUs of their own", reference, ["hops by NCCL 2.28.9 (P2P/IPC)"], (1, 2, 1), visible="10", TRIREME_TEST_NVML="h100 h100", **nvml)
+    for layout, way in (((2, 1, 1), "group by shm"), ((1, 2, 1), "hops by shm by the host")):
+        said = runs.same(f"instances of one GPU, {way}", reference, [way], layout, "--allow-slow-placement", gpus=1, TRIREME_TEST_NVML="mig2", TRIREME_EMULATED_GPU_ALONE="1",
+                         visible=[f"MIG-abc{i}0000-0000-0000-0000-000000000000" for i in (1, 2)], **nvml)
+        runs.checks.check(f"instances of one GPU, {way}: nothing of NCCL", "NCCL" not in said, said)
+
+
 def links(runs, reference):
     """What a handshake measures before the weights load: copies where GPUs open each other's memory, else the hosts' memory."""
     for alone, transport in (({}, "peer copies"), ({"TRIREME_EMULATED_GPU_ALONE": "1"}, "shm")):
@@ -122,6 +136,12 @@ def paths(runs, reference):
     runs.same("two versions", reference, ["rank 0 has NCCL 2.28.9, rank 1 has 2.27.3"], (1, 2, 1), words="version=22703@1", library="",
               CUDA_HOME="/nowhere", LD_LIBRARY_PATH=runs.fakes)
     runs.same("sockets", reference, ["W NCCL moves slowly between GPUs of ranks 0-1 by NET/Socket;"], (1, 2, 1), words="via=NET/Socket/0")
+    runs.same("an adapter inside one host", reference, ["W NCCL moves slowly between GPUs of ranks 0-1 by NET/IB;"], (1, 2, 1), words="via=NET/IB/0")
+    runs.same("the host's memory between GPUs that open each other's", reference,
+              ["W NCCL moves slowly between GPUs of ranks 0-1 by SHM/direct, though they open each other's memory;"], (1, 2, 1), words="via=SHM/direct/direct")
+    said = runs.same("the host's memory between GPUs that do not", reference, ["hops by NCCL 2.28.9 (SHM/direct)"], (1, 2, 1),
+                     words="via=SHM/direct/direct", TRIREME_EMULATED_GPU_ALONE="1")
+    runs.checks.check("the host's memory between GPUs that do not: no warning", "moves slowly" not in said, said)
     runs.same("a log of the user's own", reference, ["hops by NCCL 2.28.9 (unknown)"], (1, 2, 1), NCCL_DEBUG="WARN")
     runs.ends("a library that is not there", 78, ["--nccl /nowhere/libnccl.so.2: rank 0: it does not open"], (1, 2, 1), library="/nowhere/libnccl.so.2")
 
@@ -142,6 +162,7 @@ def fallback(runs, reference):
 
 def faults(runs):
     runs.ends("it does not start", 78, ["asked to start", "no network interface was found", "--nccl off"], (1, 2, 1), "init-error")
+    runs.ends("a GPU without room for it", 72, ["asked to start in the group of world ranks 0, 1", "out of memory"], (1, 2, 1), "init-oom@1")
     runs.ends("a rank never comes", 71, ["waited 2 s for NCCL to start of the group of world ranks 0, 1"], (1, 2, 1), "init-hang@1")
     for name, found in (("by its name", {}), ("found", {"CUDA_HOME": "/nowhere", "LD_LIBRARY_PATH": runs.fakes, "library": ""})):
         runs.ends(f"it blocks a rank for good, {name}", 71, ["waited 8 s for a maximum over ranks", "(rank 0 on"], (1, 2, 1), "init-block@1", **found)
@@ -180,6 +201,7 @@ def main():
         _, on_cpu = tiny.corpus("reference", runs.rows, runs.model, "--numerics", "exact", *OUTPUTS)
         checks.check("exact: the bytes of one CPU rank", exact is not None and exact == on_cpu, said[-600:])
         layouts(runs, reference)
+        own_gpus(runs, reference)
         links(runs, reference)
         paths(runs, reference)
         fallback(runs, reference)

@@ -153,6 +153,25 @@ def check_doctor(checks, tiny, _model):
                 checks.check(f"{command} with {words}: {word!r}", word in said, said)
         said = subprocess.run([tiny.trireme, "doctor"], env=env, capture_output=True, text=True, timeout=60).stdout
         checks.equal("GPUs that CUDA does not see are a finding", "its GPUs are of no use" in said, len(expected) > 4)
+    emulated = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+    alone = "share 1 GPU, and exclusive mode lets in one process a GPU; start at most one rank a GPU"
+    for words, visible, ranks, gpus, finding in (
+            ("t4 h100", "1,0", 1, 2, "GPU 0 (Tesla T4, sm_75) is older than sm_80"), ("t4 h100", "1", 1, 2, None),
+            ("exclusive", "0", 2, 1, "2 ranks " + alone), ("exclusive h100", "0,1", 2, 2, None), ("h100", "0", 2, 1, None),
+            ("mig0 h100", "1", 1, 2, "GPU 0 (NVIDIA H100 80GB HBM3) is split by MIG and has no instance"), ("mig2", "0", 1, 1, None)):
+        if not os.path.exists(emulated):
+            checks.skip("what doctor finds of GPUs", "this build has no emulated GPU")
+            break
+        env = tiny.environment(TRIREME_TEST_NVML=words, CUDA_VISIBLE_DEVICES=visible, LD_LIBRARY_PATH=nvml, TRIREME_EMULATED_GPUS=str(gpus))
+        said = subprocess.run(["mpirun", "-n", str(ranks), emulated, "doctor"], env=env, capture_output=True, text=True, timeout=60).stdout
+        found = [line for line in said.splitlines() if line.startswith("finding: ") and "GPU" in line]
+        checks.check(f"doctor on {ranks} ranks with {words}", len(found) == (finding is not None) and (finding or "") in "".join(found), said)
+    with open(os.path.join(tiny.build, "meson-info", "intro-buildoptions.json"), encoding="utf-8") as file:
+        codes = ", ".join(code.replace("compute_", "PTX of sm_") for code in next(o["value"] for o in json.load(file) if o["name"] == "gpu_arch"))
+    compiled = os.path.exists(os.path.join(tiny.build, "kernels", "rows.cu.o"))
+    for command in (["--version", "--verbose"], ["doctor"]):
+        said = re.search("^CUDA +(.*)$", tiny.run(command).stdout.decode(), re.MULTILINE)[1]
+        checks.check(f"{command[0]}: what the CUDA code is compiled for", re.fullmatch(r"\d+\.\d+, for " + codes if compiled else "none", said), (said, codes))
     said = tiny.run(["doctor"]).stdout.decode()
     checks.check("without a driver doctor says so, or shows its GPUs", "GPUs           " in said, said)
 
@@ -209,9 +228,9 @@ def check_gpu_status(checks, tiny, model):
         checks.equal(f"a run on a GPU, {words or 'no NVML'}", done.returncode, 0)
         return done.stderr, status()
 
-    said, _ = run("t4 h100 hot", 2, CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="2")
+    said, _ = run("t4 h100 hot", 2, CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="3")
     checks.check("the map knows the GPUs of ranks: their data sheet chooses a layout", "auto layout: tp 1 x pp 1 x dp 2 " in said and "by the data sheet of these GPUs" in said, said)
-    said, seen = run("t4 h100 hot", 2, "--tp", "2", CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="2")
+    said, seen = run("t4 h100 hot", 2, "--tp", "2", CUDA_VISIBLE_DEVICES="2,1", TRIREME_EMULATED_GPUS="3")
     hot, cool = (rank["gpu"] for rank in seen["ranks"])
     checks.equal("each rank's own GPU, by UUID, as CUDA counts them", [gpu["uuid"][:12] for gpu in (hot, cool)], ["GPU-abc00002", "GPU-abc00001"])
     checks.equal("memory, utilization, clocks, power and heat", [cool[k] for k in (
@@ -241,6 +260,32 @@ def check_gpu_status(checks, tiny, model):
     checks.check("while it runs, too", seen.get("state") == "running" and seen["ranks"][0].get("gpu", {}).get("sm_clock_mhz") == 1005, seen)
     running.terminate()
     running.wait()
+
+
+def check_gpu_memory(checks, tiny, _model):
+    """The line of a GPU's memory, by run and by bench: the KV cache is what is free beside the weights, less workspace and margin."""
+    trireme = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
+    if not os.path.exists(trireme):
+        checks.skip("memory of a GPU", "this build has no emulated GPU")
+        return
+    model = tiny.model("memory", "--layers", "4")
+    rows = tiny.put("memory.jsonl", lines({"prompt": "a", "max_tokens": 1}))
+    for command in (["run", rows, "-m", model, "-o", tiny.path("memory.out"), "--restart"], ["bench", "decode", "-m", model, "--repeats", "1", "--steps", "1"]):
+        for limit in ([], ["--kv-blocks", "8"]):
+            done = subprocess.run([trireme, *command, "--device", "cuda", "--max-seqs", "256", *limit], env=tiny.environment(TRIREME_EMULATED_GPU_MIB="544"),
+                                  capture_output=True, text=True, timeout=60)
+            name = f"{command[0]} {' '.join(limit)}"
+            checks.equal(f"{name} on a small GPU", done.returncode, 0)
+            line = re.search(r"rank 0 on GPU 0 \(emulated, sm_80\): weights \d+ MiB; (\d+) MiB were free beside them: KV cache (\d+) MiB, workspace about (\d+) "
+                             r"MiB(, margin (\d+) MiB and (\d+) %)?; (\d+) MiB are free now", done.stderr)
+            if not checks.check(f"{name} tells a GPU's memory", line, done.stderr):
+                continue
+            free, cache, work, _, margin, share, now = (int(text) if text and text.isdigit() else text for text in line.groups())
+            if limit:
+                checks.equal(f"{name}: no margin where the size is given", margin, None)
+            else:
+                checks.check(f"{name}: the cache", (margin, share) == (256, 5) and abs(cache - (free - work - margin) * 0.95) <= 2 and cache > 20, line[0])
+                checks.check(f"{name}: the margin is free", now >= margin, line[0])
 
 
 def check_summary(checks, tiny, _model):
@@ -277,7 +322,7 @@ def main():
     checks = Checks()
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         model = tiny.model("tiny", "--layers", "1")
-        for part in (check_status, check_fault_of_another_rank, check_terminal, check_idle_followers, check_doctor, check_links, check_gpu_status, check_summary):
+        for part in (check_status, check_fault_of_another_rank, check_terminal, check_idle_followers, check_doctor, check_links, check_gpu_status, check_gpu_memory, check_summary):
             part(checks, tiny, model)
     checks.end()
 

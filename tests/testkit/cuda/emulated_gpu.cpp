@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -33,16 +34,28 @@ int setting(const char* name, int otherwise) {
   return mine ? std::atoi(text) : otherwise;
 }
 
-// CUDA_VISIBLE_DEVICES, here a list of numbers, counts GPUs anew.
-int number_on_host(int device) {
+// A GPU, or an instance of one (from 1).
+struct Visible {
+  unsigned chip, instance = 0;
+};
+// What CUDA_VISIBLE_DEVICES, numbers or UUIDs of instances as tests/testkit/nvml has them, leaves of the GPUs: up to
+// the first word that names none, and an instance alone.
+std::vector<Visible> visible_devices() {
+  const auto gpus = static_cast<unsigned>(setting("TRIREME_EMULATED_GPUS", 1));
   const char* text = std::getenv("CUDA_VISIBLE_DEVICES");
-  if (!text) return device;
-  std::istringstream visible(text);
-  std::string number;
-  for (int i = 0; i <= device; i++) std::getline(visible, number, ',');
-  return std::atoi(number.c_str());
+  std::vector<Visible> visible;
+  for (unsigned chip = 0; !text && chip < gpus; chip++) visible.push_back({chip});
+  std::istringstream words(text ? text : "");
+  for (std::string word; std::getline(words, word, ',');) {
+    unsigned number = 0;
+    if (std::sscanf(word.c_str(), "MIG-abc%5x", &number) == 1) return {{number & 0xffff, number >> 16}};
+    if (std::sscanf(word.c_str(), "%u", &number) != 1 || number >= gpus) break;
+    visible.push_back({number});
+  }
+  return visible;
 }
 
+constexpr int kRuntimeVersion = 13000;
 constexpr size_t kQueueEntries = 1000;  // of a stream, as measured on real ones
 
 size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
@@ -189,27 +202,36 @@ void emulated_gpu_enqueue(void* stream, bool (*work)(void*), void* context) {
 bool emulated_gpu_reaches(const void* data, size_t bytes) { return gpu_reaches(data, bytes); }
 }
 
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = setting("TRIREME_EMULATED_GPU_DRIVER", kRuntimeVersion);
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = kRuntimeVersion;
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = setting("TRIREME_EMULATED_GPUS", 1);
+  int driver = *count = 0;
+  cudaDriverGetVersion(&driver);
+  if (driver < kRuntimeVersion) return cudaErrorInsufficientDriver;
+  *count = static_cast<int>(visible_devices().size());
   return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  const Visible seen = visible_devices().at(static_cast<size_t>(device));
   *properties = {};
   std::strcpy(properties->name, "emulated");
   int sm = setting("TRIREME_EMULATED_GPU_SM", 80);
   if (device == 1) sm = setting("TRIREME_EMULATED_GPU_1_SM", sm);
   properties->major = sm / 10, properties->minor = sm % 10;
-  const unsigned char uuid[] = {0xab, 0xc0, 0x00, static_cast<unsigned char>(number_on_host(device))};
-  std::memcpy(properties->uuid.bytes, uuid, sizeof uuid);  // as tests/testkit/nvml counts them
-  properties->pciBusID = 0x1a + number_on_host(device);
+  const unsigned first = 0xabc00000 | seen.instance << 16 | seen.chip;  // as tests/testkit/nvml counts them
+  for (int i = 0; i < 4; i++) properties->uuid.bytes[i] = static_cast<char>(first >> (24 - 8 * i));
+  properties->pciBusID = 0x1a + static_cast<int>(seen.chip);
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
-  return cudaSuccess;
+cudaError_t cudaSetDevice(int) {
+  return setting("TRIREME_EMULATED_GPU_TAKEN", 0) ? last_error = cudaErrorDevicesUnavailable : cudaSuccess;
 }
-cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *free = gpu.total - gpu.used, *total = gpu.total;
   return cudaSuccess;

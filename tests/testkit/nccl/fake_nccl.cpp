@@ -6,6 +6,7 @@
 //   version=N     its version code           via=WAY       the transport that its log tells
 //   init-error    it does not start          init-hang     a group is never formed
 //   init-block    the call that forms a group never returns
+//   init-oom      its GPU has no room for it
 //   error=N       the N-th group of calls fails            hang=N, die=N   from then on it does nothing, or is gone
 //   late-error=N  the N-th does nothing, and some time later the state says that a link is down
 //   abort-hang    an abort never returns
@@ -29,7 +30,7 @@
 
 namespace {
 
-constexpr int kSuccess = 0, kSystemError = 2, kInvalidArgument = 4, kInvalidUsage = 5, kRemoteError = 6,
+constexpr int kSuccess = 0, kCudaError = 1, kSystemError = 2, kInvalidArgument = 4, kInvalidUsage = 5, kRemoteError = 6,
               kInProgress = 7;
 constexpr size_t kBox = size_t{1} << 16;  // bytes of a mailbox: larger messages go in parts
 constexpr int kMostRanks = 16;
@@ -237,6 +238,7 @@ int ncclCommInitRankConfig(Comm** comm, int ranks, Id id, int rank, const void* 
   if (ranks > kMostRanks) return refuse("too many ranks");
   while (word("init-block") > 0) pause();
   if (word("init-error") > 0) return last_error = "no network interface was found", kSystemError;
+  if (word("init-oom") > 0) return last_error = "Cuda failure 2 'out of memory'", kCudaError;
   const int file = open(file_of(id).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (file < 0 || ftruncate(file, sizeof(Group)) != 0) return kSystemError;
   void* memory = mmap(nullptr, sizeof(Group), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);

@@ -6,7 +6,7 @@
 //   hot         an h100 that power and heat slow down         lost             an h100 that says nothing of what it
 //   does idle        an h100 with nothing to do                    hangs            an h100 that never says how busy it
 //   is
-//   gb200       184 GiB, sm_100, one NVSwitch of many hosts   mig2             a mig of two instances
+//   gb200       184 GiB, sm_100, one NVSwitch of many hosts   mig2, mig0       a mig of two instances, of none
 // A mig is one instance of 10 GiB, MIG-abc1000N-..., of GPU-abc0000N-...; the second of a mig2 is MIG-abc2000N-...
 // A t4 reads no other GPU's memory, nor does another its.
 #include <unistd.h>
@@ -30,6 +30,7 @@ struct Kind {
 constexpr Kind kKinds[] = {{"h100", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"mig", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"mig2", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
+                           {"mig0", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"gb200", "NVIDIA GB200", 10, 0, 184, 18, true},
                            {"exclusive", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
                            {"hot", "NVIDIA H100 80GB HBM3", 9, 0, 80, 18, true},
@@ -142,7 +143,7 @@ int nvmlDeviceGetMemoryInfo(Device* device, unsigned long long* total_free_used)
   return kSuccess;
 }
 int nvmlDeviceGetMigMode(Device* device, unsigned* now, unsigned* pending) {
-  *now = *pending = device->is("mig") || device->is("mig2");
+  *now = *pending = device->is("mig") || device->is("mig2") || device->is("mig0");
   return device->kind.major < 8 ? kNotSupported : kSuccess;
 }
 int nvmlDeviceGetMaxMigDeviceCount(Device*, unsigned* count) { return *count = 7, kSuccess; }
