@@ -151,13 +151,13 @@ def fallback(runs, reference):
     found = {"CUDA_HOME": "/nowhere", "LD_LIBRARY_PATH": runs.fakes, "library": ""}
     unused = "NCCL is not used, GPUs reach each other through the host's memory: NCCL 2.28.9, asked to start"
     words = [unused, "no network interface was found", "hops by shm by the host"]
-    runs.same("it does not start on one rank", reference, words, (1, 2, 1), "--deadline-s", "2", words="init-error@1", **found,
+    runs.same("it does not start on one rank", reference, words, (1, 2, 1), "--deadline-s", "6", words="init-error@1", **found,
               ways={"group": "self", "next_stage": "shm by the host"})
-    runs.same("nor on all", reference, words, (1, 3, 1), "--deadline-s", "2", words="init-error", **found)
-    runs.same("a group's does not start", reference, [unused, "group by shm, hops by shm by the host"], (2, 2, 1), "--deadline-s", "2",
+    runs.same("nor on all", reference, words, (1, 3, 1), "--deadline-s", "6", words="init-error", **found)
+    runs.same("a group's does not start", reference, [unused, "group by shm, hops by shm by the host"], (2, 2, 1), "--deadline-s", "6",
               words="init-error@3", TRIREME_EMULATED_GPU_ALONE="1", **found)
-    runs.same("a rank never comes", reference, ["waited 2 s for NCCL to start of the group of world ranks 1, 2", "hops by shm by the host"],
-              (1, 3, 1), "--deadline-s", "2", words="init-hang@2", **found)
+    runs.same("a rank never comes", reference, ["waited 6 s for NCCL to start of the group of world ranks 1, 2", "hops by shm by the host"],
+              (1, 3, 1), "--deadline-s", "6", words="init-hang@2", **found)
 
 
 def faults(runs):
