@@ -127,7 +127,9 @@ class Planner {
   // Few have measured pipelines and groups over hosts: there the error is that of the worst tenth of the others.
   double expected_error(const LayoutPlan& l) const {
     const bool rare = l.pp > 1 || l.tp > cluster_.devices;
+    if (cluster_.device.cpu && request_.objective != Objective::latency) return 0;  // nobody has measured it there
     if (model_.config().num_experts > 0) return rare ? profile_.expert_error_p90 : profile_.expert_error;
+    if (cluster_.device.cpu) return rare ? profile_.cpu_decode_error_p90 : profile_.cpu_decode_error;
     if (request_.objective == Objective::latency) return rare ? profile_.decode_error_p90 : profile_.decode_error;
     return rare ? profile_.throughput_error_p90 : profile_.throughput_error;
   }
