@@ -7,6 +7,27 @@
 
 namespace trireme {
 
+namespace {
+
+// Where else options come from.
+std::string places_help(const Command& command) {
+  std::string typed;  // those that come from the command line alone
+  const OptionSpec* example = nullptr;
+  for (const OptionSpec& spec : option_table()) {
+    if (!(spec.commands & command.bit)) continue;
+    if (!has_variable(spec)) typed += fmt::format("{}--{}", typed.empty() ? " but " : " and ", spec.name);
+    if (!example && has_variable(spec) && spec.name.find('-') != spec.name.npos) example = &spec;
+  }
+  const OptionSpec& config = *find_option("config", command.bit);
+  const bool file = has_variable(config);  // not the model's config.json
+  return fmt::format(
+      "\nEvery option{} also comes from TRIREME_NAME (--{}: {}){}\ncommand line > environment{} > default.\n", typed,
+      example->name, environment_name(example->name), file ? " or from the --config file;" : ";",
+      file ? " > file" : "");
+}
+
+}  // namespace
+
 std::string general_help() {
   std::string text =
       "trireme runs a language model over a whole corpus under mpirun or srun: the same bits on every layout.\n\n"
@@ -34,9 +55,7 @@ std::string command_help(const Command& command, bool verbose) {
     text += fmt::format("  {:<32} {}", left, spec.help);
     text += spec.fallback.empty() ? "\n" : fmt::format(" [{}]\n", spec.fallback);
   }
-  return text +
-         "\nEvery option also comes from TRIREME_NAME (--max-seqs: TRIREME_MAX_SEQS) or from the --config file;\n"
-         "command line > environment > file > default.\n";
+  return text + places_help(command);
 }
 
 std::string printed_config(const Options& options) {

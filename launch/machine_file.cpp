@@ -44,13 +44,13 @@ Cluster cluster_in_file(const Machine& machine, const std::string& path) {
 Machine read_machine_file(const std::string& path) {
   const std::string text = read_description(path);
   if (is_xml(text)) return machine_of_xml(text, path);
-  return machine_from_json(parse_json_object(text, path, kLimits.depth), path);
+  return machine_from_json(parse_json_object(text, path, kLimits.depth, JsonNames::once), path);
 }
 
 Cluster read_cluster_file(const std::string& path) {
   const std::string text = read_description(path);
   if (is_xml(text)) return cluster_in_file(machine_of_xml(text, path), path);
-  const nlohmann::json json = parse_json_object(text, path, kLimits.depth);
+  const nlohmann::json json = parse_json_object(text, path, kLimits.depth, JsonNames::once);
   return is_machine_json(json) ? cluster_in_file(machine_from_json(json, path), path) : Cluster::from_json(json, path);
 }
 

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <thread>
 
+#include "base/printable.h"
 #include "comm/communicator.h"
 #include "launch/commands.h"
 #include "launch/fault.h"
@@ -20,13 +21,13 @@ namespace trireme {
 
 namespace {
 
-// One line per job: the lowest failing rank prints and ends the others, which hold back until then. Who prints later
-// had a fault of its own that no lower rank shared.
+// One line per job, whatever names and texts of others are in it: the lowest failing rank prints and ends the others,
+// which hold back until then. Who prints later had a fault of its own that no lower rank shared.
 void report(const Fault& fault, const std::string& command, const Environment& environment) {
   constexpr auto kHoldBack = std::chrono::milliseconds(1000);  // above the time an abort takes to reach all ranks
   if (environment.rank > 0) std::this_thread::sleep_for(kHoldBack + std::chrono::milliseconds(environment.rank));
   std::string where = environment.ranks > 1 ? fmt::format(" (rank {} on {})", environment.rank, environment.host) : "";
-  fmt::print(stderr, "trireme{}{}: {}{}\n", command.empty() ? "" : " ", command, fault.text, where);
+  fmt::print(stderr, "trireme{}{}: {}{}\n", command.empty() ? "" : " ", command, printable(fault.text), where);
   std::fflush(stderr);
 }
 

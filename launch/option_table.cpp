@@ -1,5 +1,8 @@
 #include "launch/option_table.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "launch/commands.h"
 
 namespace trireme {
@@ -116,6 +119,10 @@ const OptionSpec* find_option(std::string_view name, uint32_t commands) {
   for (const OptionSpec& spec : kTable)
     if (spec.name == name && (spec.commands & commands)) return &spec;
   return nullptr;
+}
+
+bool has_variable(const OptionSpec& spec) {
+  return std::none_of(&spec + 1, std::end(kTable), [&](const OptionSpec& later) { return later.name == spec.name; });
 }
 
 std::string environment_name(std::string_view option) {

@@ -32,6 +32,8 @@ struct OptionSpec {
 std::span<const OptionSpec> option_table();
 // A name may mean one thing to a command and another to the next.
 const OptionSpec* find_option(std::string_view name, uint32_t commands);
+// Of options of one name the last in the table has the variable; the others are another command's alone.
+bool has_variable(const OptionSpec& spec);
 std::string environment_name(std::string_view option);  // "TRIREME_MAX_SEQS"
 
 // Puts `text` into the option's field. Throws Error(usage) naming `origin`, what was seen and what is possible.

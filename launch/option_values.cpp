@@ -38,7 +38,7 @@ std::string possible(const OptionSpec& spec, bool whole) {
 }
 
 std::string shown_origin(std::string_view origin) {
-  return origin == "command line" ? "" : fmt::format(" (from {})", origin);
+  return origin == kCommandLine ? "" : fmt::format(" (from {})", origin);
 }
 
 template <typename Number>

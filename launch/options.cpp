@@ -81,7 +81,7 @@ std::vector<std::string> closed_switches(std::span<const std::string> arguments,
 }
 
 Source read_command_line(std::span<const std::string> arguments, uint32_t commands, const std::string& command) {
-  Source source{"command line", {}, {}};
+  Source source{std::string(kCommandLine), {}, {}};
   po::options_description options = described(commands);
   po::positional_options_description none;
   try {
@@ -148,7 +148,9 @@ void apply(Options& options, const Source& source, uint32_t commands) {
     const OptionSpec* found = find_option(given.name, commands);
     if (!found) continue;  // of another command, from the environment or a config file
     const OptionSpec& spec = *found;
-    std::string origin = source.origin == "environment" ? environment_name(given.name) : source.origin;
+    const bool variable = source.origin == "environment";
+    if (variable && !has_variable(spec)) continue;
+    std::string origin = variable ? environment_name(given.name) : source.origin;
     const std::string& text = given.values.front();
     auto [before, first] = seen.emplace(given.name, text);
     if (!first && !is_list(spec) && before->second != text)
@@ -172,6 +174,16 @@ void check_contradictions(const Options& options) {
   if (options.restart && options.output == "-") fail(ExitCode::usage, "--restart needs an output file, not -");
   if (options.given("text") && !options.input.empty())
     fail(ExitCode::usage, "--text and the file '{}' both say what to tokenize; keep one", options.input);
+}
+
+// A machine that is nothing, as of a variable that a script forgot to set, is not taken for one that is not given.
+void check_machines(const Options& options, uint32_t commands) {
+  for (const OptionSpec& spec : option_table()) {
+    const auto* text = std::get_if<std::string Options::*>(&spec.field);
+    const bool of_machine = spec.group == "machine" || spec.name == "machine";
+    if (!of_machine || !text || !(spec.commands & commands) || !options.typed(spec.name)) continue;
+    if ((options.*(*text)).empty()) fail(ExitCode::usage, "option --{} is empty; it takes {}", spec.name, spec.value);
+  }
 }
 
 // As of a row's own.
@@ -243,6 +255,7 @@ Options parse_options(std::span<const std::string> arguments, std::span<const st
   if (command) {
     take_positional(options, *command, line.positional);
     check_contradictions(options);
+    check_machines(options, commands);
     check_stops(options);
   } else if (!line.positional.empty()) {
     fail(ExitCode::usage, "the command comes first: trireme {} ...; see trireme --help", line.positional[0]);
@@ -253,6 +266,11 @@ Options parse_options(std::span<const std::string> arguments, std::span<const st
 bool Options::given(std::string_view option) const {
   auto found = origin.find(option);
   return found != origin.end() && found->second != "default";
+}
+
+bool Options::typed(std::string_view option) const {
+  const auto found = origin.find(option);
+  return found != origin.end() && found->second == kCommandLine;
 }
 
 SamplingParams Options::sampling() const {

@@ -14,6 +14,8 @@
 
 namespace trireme {
 
+constexpr std::string_view kCommandLine = "command line";  // as an option's origin
+
 // What the user asked for. Filled by parse_options() alone, from launch/option_table.cpp, which holds every default;
 // docs/operations.md and --help say what the fields mean. Counts that may be chosen for the user are 0 for "auto".
 struct Options {
@@ -78,6 +80,7 @@ struct Options {
   std::map<std::string, std::string, std::less<>> origin;
 
   bool given(std::string_view option) const;  // by the user, not by default
+  bool typed(std::string_view option) const;  // on the command line
   SamplingParams sampling() const;            // the defaults of every row
   std::chrono::milliseconds deadline() const {
     return std::chrono::milliseconds(std::max(1LL, std::llround(deadline_s * 1000)));

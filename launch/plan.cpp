@@ -5,12 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "launch/commands.h"
 #include "launch/plan_input.h"
+#include "launch/start_lines.h"
 #include "plan/advice.h"
 #include "plan/bound.h"
 #include "plan/nearest_fit.h"
-#include "plan/own_memory.h"
 #include "plan/reasons.h"
 
 namespace trireme {
@@ -23,14 +24,18 @@ double rounded(double value, double step) { return std::round(value / step) * st
 
 int64_t whole(double value) { return static_cast<int64_t>(std::clamp(value, -0x1p62, 0x1p62)); }
 
+// Keys and values of the sequences in flight, of a device.
+double cache_bytes(const LayoutPlan& l, const PlanRequest& r) {
+  return (r.batch > 0 ? r.batch : std::max(1.0, l.performance.running)) * l.memory.sequence_bytes;
+}
+
 ordered_json json_of(const LayoutPlan& l, const PlanRequest& r) {
-  const double sequences = r.batch > 0 ? r.batch : std::max(1.0, l.performance.running);
   return {{"tp", l.tp},
           {"pp", l.pp},
           {"dp", l.dp},
           {"fits", l.fits},
           {"weight_bytes_per_device", whole(l.memory.weight_bytes)},
-          {"kv_bytes_per_device", whole(sequences * l.memory.sequence_bytes)},
+          {"kv_bytes_per_device", whole(cache_bytes(l, r))},
           {"max_sequences", whole(l.max_sequences)},
           {"decode_ms_per_token", l.performance.decode_ms},
           {"ttft_ms", l.performance.ttft_ms},
@@ -61,7 +66,7 @@ void print_json(const Plan& plan, const PlannedModel& model, const PlanRequest& 
 void print_heading(const PlannedModel& planned, const Cluster& cluster, const EngineProfile& profile,
                    const PlanRequest& r) {
   const ModelWork& model = *planned.work;
-  fmt::print("{}, {:.1f} billion parameters, {:.3g} bits a weight, {}-byte keys and values\n", model.name(),
+  fmt::print("{}, {:.1f} billion parameters, {:.3g} bits a weight, {}-byte keys and values\n", printable(model.name()),
              model.parameters() / 1e9, model.bits(), model.kv_bytes());
   if (!planned.foreign_type.empty())
     fmt::print("  Trireme does not run {}: planned by the sizes of its language model alone\n", planned.foreign_type);
@@ -92,15 +97,16 @@ void print_heading(const PlannedModel& planned, const Cluster& cluster, const En
   fmt::print("\n");
 }
 
-void print_row(const LayoutPlan& l, bool chosen) {
+void print_row(const LayoutPlan& l, const PlanRequest& r, bool chosen) {
   const Performance& p = l.performance;
   const double per_device = l.tokens_per_s / l.devices();
-  fmt::print("{} {:<18} {:<4} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10} {:>9} {:>9.2f} {:>7.0f}% {:>6}\n",
-             chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, l.max_sequences,
-             l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms,
-             short_number(l.tokens_per_s), short_number(per_device), rounded(l.cost_per_million, 0.01),
-             100 * l.bound_decode_ms / p.decode_ms,
-             l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
+  fmt::print(
+      "{} {:<18} {:<4} {:>7.1f} {:>7.1f} {:>9.0f} {:>9.0f} {:>9.1f} {:>10.0f} {:>10} {:>9} {:>9.2f} {:>7.0f}% {:>6}\n",
+      chosen ? ">" : " ", layout_name(l), l.fits ? "yes" : "no", l.memory.weight_bytes / 1e9, cache_bytes(l, r) / 1e9,
+      l.max_sequences, l.max_sequences >= 1 ? std::min(l.wanted, p.running) : 0, p.decode_ms, p.ttft_ms,
+      short_number(l.tokens_per_s), short_number(per_device), rounded(l.cost_per_million, 0.01),
+      100 * l.bound_decode_ms / p.decode_ms,
+      l.expected_error > 0 ? fmt::format("{:.0f}%", 100 * l.expected_error) : "?");
 }
 
 constexpr size_t kShown = 24;  // layouts of a text, the best: CPUs of many cores allow hundreds
@@ -110,13 +116,14 @@ void print_rest(const Plan& plan) {
 }
 
 void print_table(const Plan& plan, const Cluster& cluster, const PlanRequest& r) {
-  fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n", "layout", "fits",
-             "weights", "sequences", "in flight", "decode", "TTFT p50", "output",
-             cluster.cores > 0 ? "a rank" : "a device", r.gpu_hour > 0 ? "cost per" : "hours per", "share of", "error");
-  fmt::print("  {:<18} {:<4} {:>7} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n", "", "", "GB", "that fit",
-             "", "ms/token", "ms", "tok/s", "tok/s", "M tokens", "bound", "");
+  constexpr const char* kHead = "  {:<18} {:<4} {:>15} {:>9} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8} {:>6}\n";
+  fmt::print(fmt::runtime(kHead), "layout", "fits", cluster.cores > 0 ? "GB per rank" : "GB per device", "sequences",
+             "in flight", "decode", "TTFT p50", "output", cluster.cores > 0 ? "a rank" : "a device",
+             r.gpu_hour > 0 ? "cost per" : "hours per", "share of", "error");
+  fmt::print(fmt::runtime(kHead), "", "", "weights      KV", "that fit", "", "ms/token", "ms", "tok/s", "tok/s",
+             "M tokens", "bound", "");
   for (size_t i = 0; i < std::min(plan.layouts.size(), kShown); i++)
-    print_row(plan.layouts[i], static_cast<int>(i) == plan.choice);
+    print_row(plan.layouts[i], r, static_cast<int>(i) == plan.choice);
   print_rest(plan);
 }
 
@@ -124,42 +131,19 @@ void print_reasons(const Plan& plan) {
   fmt::print("\n");
   for (size_t i = 0; i < std::min(plan.layouts.size(), kShown); i++)
     fmt::print("{} {}: {}\n", static_cast<int>(i) == plan.choice ? "take" : "not", layout_name(plan.layouts[i]),
-               plan.layouts[i].reason);
+               printable(plan.layouts[i].reason));
   print_rest(plan);
 }
 
-// --max-seqs. Where nobody says how many, CPUs get a run's default at most: engines of other profiles may keep
-// thousands in flight, this one gains nothing by them.
-int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequest& r) {
-  const double running = std::min(std::ceil(l.performance.running), l.max_sequences);  // at a rate a mean
-  const int64_t planned = std::max<int64_t>(1, whole(r.batch > 0 ? r.batch : running));
-  if (!c.device.cpu || r.batch > 0 || r.rate > 0) return planned;
-  return std::min(planned, default_sequences(!c.device.cpu));
-}
-
-// The line that starts a run so, bare and under Slurm.
-void print_launch(const LayoutPlan& l, const PlannedModel& model, const Cluster& c, const Options& o,
-                  const PlanRequest& r) {
+// The lines that start a run so.
+void print_start(const LayoutPlan& l, const PlannedModel& model, const Cluster& c, const Options& o,
+                 const PlanRequest& r) {
   if (const std::string missing = missing_in_trireme(model); !missing.empty()) {
     fmt::print("\nTrireme cannot run this: it has no {}\n", missing);
     return;
   }
-  const std::string layout = fmt::format("--tp {} --pp {} --dp {}", l.tp, l.pp, l.dp);
-  const std::string run =
-      fmt::format("trireme run INPUT -m {} -o OUT.jsonl {} {}--max-seqs {}", o.model.empty() ? "MODEL" : o.model,
-                  layout, c.device.cpu ? "" : "--device cuda ", sequences_to_start(l, c, r));
-  const int of_host = c.cores > 0 ? (l.devices() + c.hosts - 1) / c.hosts : c.devices;  // cores are divided evenly
-  const int hosts = (l.devices() + of_host - 1) / of_host, per_host = std::min(l.devices(), of_host);
-  // Of a rank; left to itself, Open MPI binds a rank to one.
-  const int cores = c.cores > 0 ? c.cores / of_host : c.device.cpu ? c.device.cores : 0;
-  fmt::print("\nstart it:\n  mpirun -n {} --map-by ppr:{}:node{} {}\n", l.devices(), per_host,
-             cores > 0 ? fmt::format(":PE={}", cores) : "", run);
-  const std::string of_task = c.device.cpu && cores > 0 ? fmt::format("--cpus-per-task={} ", cores) : "";
-  const std::string share = c.device.cpu ? of_task : fmt::format("--gpus-per-node={} ", per_host);
-  // Since Slurm 22.05 srun does not take the batch job's CPUs of a task over.
-  fmt::print(
-      "  sbatch --nodes={} --ntasks={} --ntasks-per-node={} {}--wrap \"srun --mpi=pmix --kill-on-bad-exit=1 {}{}\"\n",
-      hosts, l.devices(), per_host, share, of_task, run);
+  fmt::print("\nstart it:\n");
+  for (const std::string& line : start_lines(l, model, c, o, r)) fmt::print("  {}\n", line);
 }
 
 void print_text(const Plan& plan, const PlanQuestion& question, const PlannedModel& model, const Options& options) {
@@ -170,7 +154,7 @@ void print_text(const Plan& plan, const PlanQuestion& question, const PlannedMod
   const std::vector<std::string> advice = give_advice(plan, question);
   for (size_t i = 0; i < advice.size(); i++) fmt::print("{}{}\n", i == 0 ? "\n" : "", advice[i]);
   if (plan.choice >= 0)
-    print_launch(plan.layouts[static_cast<size_t>(plan.choice)], model, question.cluster, options, request);
+    print_start(plan.layouts[static_cast<size_t>(plan.choice)], model, question.cluster, options, request);
 }
 
 }  // namespace

@@ -58,21 +58,38 @@ bool is_file(const std::string& machine) {
   return false;
 }
 
-// Of --config: the model, and the precisions that it is published with, where nobody asked for another.
-PublishedModel read_config(const std::string& path, std::optional<Precision>& precision,
-                           std::optional<double>& kv_bytes) {
+// Of --config: the model, and the precisions that it is published with, which it need not tell of weights for which
+// another is wanted.
+PublishedModel read_config(const std::string& path, const std::optional<Precision>& wanted,
+                           std::optional<Precision>& precision, std::optional<double>& kv_bytes) {
   nlohmann::json config = read_json_file(path);
   for (const char* field : {"quantization_config", "compression_config"}) {
     const auto found = config.find(field);
     if (found == config.end() || found->is_null()) continue;
     const PublishedPrecision published = PublishedPrecision::of(*found);
     if (!precision) precision = published.weights;
-    if (!precision)
+    if (!precision && !wanted)
       fail(ExitCode::bad_data, "{}: {} does not say how many bits a weight has; give --precision", path, field);
     if (!kv_bytes) kv_bytes = published.kv_bytes;
     config.erase(found);
   }
   return PublishedModel::read(config, path);
+}
+
+// By the command line, where it names one; else by whatever does.
+Options named_once(Options o) {
+  const std::pair<const char*, std::string*> names[] = {
+      {"model", &o.model}, {"config", &o.model_config}, {"shape", &o.shape}};
+  const bool any = std::ranges::any_of(names, [&](auto& n) { return o.typed(n.first) && !n.second->empty(); });
+  int named = 0;
+  for (auto& [option, value] : names) {
+    if (any && !o.typed(option)) value->clear();
+    named += !value->empty();
+  }
+  if (named != 1)
+    fail(ExitCode::usage, "{}; give one of -m MODEL, --config config.json and --shape NAME",
+         named == 0 ? "no model was given" : "the model was given more than once");
+  return o;
 }
 
 // The map of this process alone, with the speed of its memory and CPUs as calibrating found it, or as it is now.
@@ -98,19 +115,18 @@ EngineProfile profile_of(const std::string& name, bool on_gpus, std::optional<Ho
 
 }  // namespace
 
-PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
-  if (int named = !o.model.empty() + !o.model_config.empty() + !o.shape.empty(); named != 1)
-    fail(ExitCode::usage, "{}; give one of -m MODEL, --config config.json and --shape NAME",
-         named == 0 ? "no model was given" : "the model was given more than once");
+PlannedModel PlannedModel::of(const Options& options, const EngineProfile& profile) {
+  const Options o = named_once(options);
   std::optional<Precision> wanted;
   if (o.precision != "auto") wanted = get_precision(o.precision);
   std::optional<double> kv_published;
+  std::optional<Precision> own;
   PlannedModel p;
   if (!o.model.empty()) p.source = source_of(o.model);
   const PublishedModel model = p.source          ? PublishedModel{ModelConfig::from_json(p.source->config(), o.model)}
-                               : o.shape.empty() ? read_config(o.model_config, wanted, kv_published)
+                               : o.shape.empty() ? read_config(o.model_config, wanted, own, kv_published)
                                                  : PublishedModel{get_shape(o.shape).config()};
-  const Precision precision = wanted.value_or(Precision::bf16);
+  const Precision precision = wanted.value_or(own.value_or(Precision::bf16));
   if (profile.own() && !model.foreign_type.empty())
     fail(ExitCode::usage, "Trireme does not run {}; --engine-profile published plans its sizes", model.foreign_type);
   if (profile.own() && precision == Precision::fp4)
@@ -118,9 +134,14 @@ PlannedModel PlannedModel::of(const Options& o, const EngineProfile& profile) {
   const double kv_bytes = kv_bytes_of(o, precision, kv_published, profile);
   const std::string name = p.source ? o.model : o.shape.empty() ? o.model_config : o.shape;
   p.foreign_type = model.foreign_type;
-  p.work = p.source && !wanted ? std::make_unique<ModelWork>(*p.source, model.config, kv_bytes)
-                               : std::make_unique<ModelWork>(name, model.config, precision, kv_bytes, profile,
-                                                             model.shared_columns, model.chunked);
+  if (p.source) {
+    p.work = std::make_unique<ModelWork>(*p.source, model.config, kv_bytes);
+    own = p.work->precision();
+  }
+  if (!p.source || wanted)
+    p.work = std::make_unique<ModelWork>(name, model.config, precision, kv_bytes, profile, model.shared_columns,
+                                         model.chunked);
+  if (wanted && *wanted != own.value_or(Precision::bf16)) p.convert_to = wanted;
   return p;
 }
 
@@ -136,7 +157,7 @@ PlannedMachine PlannedMachine::of(const Options& o, const Environment& environme
     if (!why_not.empty())
       planned.cluster.remarks.push_back(why_not + "; trireme bench --calibrate on all cores would count");
   } else {
-    planned.cluster = is_file(o.machine) ? read_cluster_file(o.machine) : Cluster::parse(o.machine);
+    planned.cluster = is_file(o.machine) ? read_cluster_file(o.machine) : Cluster::parse(o.machine, "--machine");
   }
   planned.profile = profile_of(o.engine_profile, !planned.cluster.device.cpu, std::move(costs));
   const bool left_open = o.batch == 0 && o.rate == 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "checkpoint/weight_source.h"
 #include "launch/environment.h"
@@ -13,9 +14,10 @@ namespace trireme {
 struct PlannedModel {
   std::unique_ptr<WeightSource> source;  // of -m, whose table of tensors has the sizes
   std::unique_ptr<ModelWork> work;
-  std::string foreign_type;  // PublishedModel's
+  std::string foreign_type;             // PublishedModel's
+  std::optional<Precision> convert_to;  // --precision, where the model has another
 
-  // Throws Error(usage) when the model is not named once.
+  // What the command line names goes before what other places do. Throws Error(usage) when the model is not named once.
   static PlannedModel of(const Options& options, const EngineProfile& profile);
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/nearest.h"
 #include "topology/device_names.h"
+#include "topology/invent.h"
 #include "topology/json_fields.h"
 
 namespace trireme {
@@ -20,7 +21,7 @@ constexpr Link kGpuLinks[] = {Link::nvswitch, Link::nvlink_pairs, Link::pcie};
 // The words of a description, one after the other; knows where it stands.
 class Words {
  public:
-  explicit Words(std::string_view text) : text_(text) { skip_spaces(); }
+  Words(std::string_view text, std::string_view option) : text_(text), option_(option) { skip_spaces(); }
 
   bool at_end() const { return at_ == text_.size(); }
   std::string_view next() const {  // "" at the end; a comma is a word
@@ -49,14 +50,14 @@ class Words {
     return count;
   }
   [[noreturn]] void refuse(const std::string& expected) const {
-    fail(ExitCode::usage, "machine '{}', column {}: {}; expected {}, as in '2 hosts x 8 h100 nvswitch, 8 ib400'", text_,
-         at_ + 1, at_end() ? "it ends there" : fmt::format("there stands '{}'", next()), expected);
+    fail(ExitCode::usage, "{} '{}', column {}: {}; expected {}, as in '2 hosts x 8 h100 nvswitch, 8 ib400'", option_,
+         text_, at_ + 1, at_end() ? "it ends there" : fmt::format("there stands '{}'", next()), expected);
   }
 
  private:
   void skip_spaces() { at_ = std::min(text_.find_first_not_of(" \t", at_), text_.size()); }
 
-  std::string_view text_;
+  std::string_view text_, option_;
   size_t at_ = 0;
 };
 
@@ -114,6 +115,16 @@ void assume_nics(Cluster& cluster) {
   cluster.nics_assumed = true;
 }
 
+// As a host of such devices usually is; of more than any has nobody knows.
+TpReach usual_reach(const Cluster& cluster) {
+  if (cluster.link == Link::nvswitch) return TpReach::all_of(cluster.devices);
+  if (cluster.devices > kMostInvented) return {};
+  Cluster host = cluster;
+  host.hosts = 1, host.nics = 0;
+  const Machine machine = invent_machine(host);
+  return TpReach::of(Links(machine, 0), machine.size());
+}
+
 // Why these links cannot be, or "".
 std::string link_fault(const Cluster& cluster) {
   if (cluster.device.cpu && cluster.link != Link::sockets) return "a CPU has no GPU's links";
@@ -167,6 +178,13 @@ int Cluster::fast_domain() const {
   return 1;
 }
 
+LinkClass Cluster::slowest_group_link(int tp, int groups) const {
+  if (tp == 1) return LinkClass::device;
+  const bool switched = link == Link::nvswitch && !is_slow(reach.slowest(devices, 1));
+  if (switched && stay_inside(tp, groups, fast_domain())) return LinkClass::nvswitch;
+  return reach.slowest(tp, groups);
+}
+
 Cluster Cluster::divided(int ranks_per_host, int threads) const {
   if (cores == 0) return *this;
   if (threads == 0) threads = std::max(1, cores / ranks_per_host);
@@ -175,6 +193,7 @@ Cluster Cluster::divided(int ranks_per_host, int threads) const {
   c.device.memory_bytes /= ranks_per_host;
   const double part = std::min(1.0 / ranks_per_host, static_cast<double>(threads) / cores);
   c.device.share *= part;
+  c.reach = reach.of_parts(threads);
   c.device.scale_rates(part);
   return c;
 }
@@ -182,6 +201,14 @@ Cluster Cluster::divided(int ranks_per_host, int threads) const {
 Cluster Cluster::with_hosts(int count) const {
   Cluster more = *this;
   more.hosts = count;
+  assume_nics(more);
+  return more;
+}
+
+Cluster Cluster::with_devices(int count) const {
+  Cluster more = *this;
+  more.devices = count;
+  if (!is_slow(slowest_group_link(devices, hosts))) more.reach = usual_reach(more);
   assume_nics(more);
   return more;
 }
@@ -197,9 +224,9 @@ std::string Cluster::text() const {
   return text;
 }
 
-Cluster Cluster::parse(std::string_view spec) {
+Cluster Cluster::parse(std::string_view spec, std::string_view option) {
   const std::string lower = lower_case(spec);
-  Words words(lower);
+  Words words(lower, option);
   Cluster cluster;
   const int first = words.take_count("a number of hosts or devices");
   if (words.take("host") || words.take("hosts")) {
@@ -227,6 +254,7 @@ Cluster Cluster::parse(std::string_view spec) {
     if (!words.at_end()) words.refuse("the end");
   }
   assume_nics(cluster);
+  cluster.reach = usual_reach(cluster);
   return cluster;
 }
 
@@ -257,6 +285,7 @@ Cluster Cluster::from_json(const nlohmann::json& json, const std::string& source
     if (!parse_nic(fields.text("nic", ""), &cluster.nic)) fields.refuse("nic", "must be as ib400, roce100 or eth25");
   }
   assume_nics(cluster);
+  cluster.reach = usual_reach(cluster);
   return cluster;
 }
 

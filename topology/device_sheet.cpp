@@ -83,6 +83,11 @@ constexpr Line kLines[] = {
 };
 // clang-format on
 
+// NVIDIA's driver gives GeForce cards from the 30 series on no peer access over PCIe.
+bool has_no_peer_access(std::string_view name) {
+  return name == "rtx-3090" || name == "rtx-4090" || name == "rtx-5090";
+}
+
 DeviceSheet sheet_of(const Line& l) {
   constexpr double kMi = 1 << 20, kG = 1e9, kT = 1e12;
   DeviceSheet s;
@@ -94,6 +99,7 @@ DeviceSheet sheet_of(const Line& l) {
   s.link = l.link, s.link_domain = l.link_domain;
   s.flops_reach = l.flops_reach, s.memory_reach = l.memory_reach;
   s.nic = l.nic, s.family = l.family;
+  s.peer_access = !has_no_peer_access(s.name);
   return s;
 }
 

@@ -28,6 +28,7 @@ struct DeviceSheet {
   double pcie_bytes_per_s = 0;    // to its host; of a CPU: to the next socket
   Link link = Link::pcie;         // of a host of these, when nobody says otherwise
   int link_domain = 0;            // that one NVSwitch fabric joins, over hosts too, or bridges; 0: those of a host, 2
+  bool peer_access = true;        // a GPU reads the memory of others over PCIe
   double flops_reach = 1;         // of that arithmetic, what engines are known to reach where it is a small part
   double memory_reach = 1;        // of its bandwidth, times as much as engines reach of most devices'
   double share = 1;               // of a host's CPUs, that this device is

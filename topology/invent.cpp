@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kSocketCores = 32;  // where no data sheet says it
 constexpr int kGpuSockets = 2;
-constexpr int kMostOfHost = 64, kMostAdaptersOfDevice = 8, kMostOfAll = 1 << 14;
+constexpr int kMostAdaptersOfDevice = 8, kMostOfAll = 1 << 14;
 constexpr double kNvlinkBytesPerS = 25e9;  // of one link and direction, NVLink 3 and 4; NVLink 5 has twice that
 constexpr double kMostNvlinks = 18;        // of a GPU, NVLink 4 and 5
 
@@ -33,10 +33,10 @@ class Slot {
 int socket_of(int device, int devices, int sockets) { return device * sockets / devices; }
 
 void check_size(const Cluster& c) {
-  if (c.devices > kMostOfHost || c.size() > kMostOfAll || c.nics > kMostAdaptersOfDevice * c.devices)
+  if (c.devices > kMostInvented || c.size() > kMostOfAll || c.nics > kMostAdaptersOfDevice * c.devices)
     fail(ExitCode::usage,
          "'{}' is too large to invent; take at most {} devices a host, {} adapters a device, {} devices in all",
-         c.text(), kMostOfHost, kMostAdaptersOfDevice, kMostOfAll);
+         c.text(), kMostInvented, kMostAdaptersOfDevice, kMostOfAll);
 }
 
 std::string uuid_of(int host, int gpu) { return fmt::format("GPU-{:08x}-0000-0000-0000-{:012x}", host, gpu); }
@@ -64,7 +64,10 @@ void invent_links(const Cluster& c, std::vector<Gpu>& gpus) {
     for (const Gpu& peer : gpus) {
       const bool joined = &peer != &gpu && peer.index / bridged == gpu.index / bridged;
       if (joined) gpu.peer_links[peer.pci] = links / (bridged - 1);
-      if (joined || (c.link == Link::nvswitch && &peer != &gpu)) gpu.peer_access[peer.pci] = true;
+      if (joined || (c.link == Link::nvswitch && &peer != &gpu))
+        gpu.peer_access[peer.pci] = true;
+      else if (&peer != &gpu && !c.device.peer_access)
+        gpu.peer_access[peer.pci] = false;
     }
   }
 }
@@ -145,7 +148,7 @@ Machine invent_machine(const std::string& description) {
   const bool of_hwloc = description.find(':') != std::string::npos;
   const size_t first = description.find_first_not_of(" \t");
   const bool counts = first != std::string::npos && description[first] >= '0' && description[first] <= '9';
-  if (counts && !of_hwloc) return invent_machine(Cluster::parse(description));
+  if (counts && !of_hwloc) return invent_machine(Cluster::parse(description, "--synthetic"));
   if (!of_hwloc)
     fail(ExitCode::usage,
          "'{}' describes no machine; write one like '2 hosts x 8 h100 nvswitch, 8 ib400' or, as hwloc does, "

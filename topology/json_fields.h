@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/printable.h"
 
 namespace trireme {
 
@@ -41,10 +42,11 @@ class JsonFields {
       refuse(field, fmt::format("must be a whole number from {} to {}", least, most));
     return value.get<int64_t>();
   }
+  // Such names are printed beside others.
   std::string text(const char* field, const std::string& otherwise) const {
     if (!has(field)) return otherwise;
     if (!at(field).is_string()) refuse(field, "must be a text");
-    return at(field).get<std::string>();
+    return printable(at(field).get_ref<const std::string&>());
   }
   bool truth(const char* field, bool otherwise) const {
     if (!has(field)) return otherwise;

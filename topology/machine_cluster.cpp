@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "topology/device_names.h"
+#include "topology/nearest.h"
 
 namespace trireme {
 
@@ -31,10 +32,11 @@ DeviceSheet get_sheet(const Gpu& gpu) {
 // A GPU that ranks compute on, or the instance of that UUID: it has a part of the rates as it has of the memory.
 struct Device {
   const Gpu* gpu = nullptr;
+  std::string uuid;
   DeviceSheet sheet;
   bool instance = false;
 
-  Device(const Gpu& of, const std::string& uuid) : gpu(&of), sheet(get_sheet(of)) {
+  Device(const Gpu& of, const std::string& uuid) : gpu(&of), uuid(uuid), sheet(get_sheet(of)) {
     if (of.memory_bytes > 0) sheet.memory_bytes = static_cast<double>(of.memory_bytes);
     for (const MigInstance& i : of.instances) {
       if (i.uuid != uuid) continue;
@@ -121,18 +123,80 @@ Cluster cluster_of_gpus(const std::vector<std::vector<Device>>& hosts) {
   return c;
 }
 
+// The ranks that the map has on a host, each with the GPU that it would take.
+std::vector<Rank> ranks_of(const Machine& machine, int h) {
+  std::vector<Rank> ranks;
+  const std::vector<int> here = machine.ranks_on(h), gpus = nearest_gpus(machine, h);
+  for (size_t i = 0; i < here.size(); i++) {
+    Rank& rank = ranks.emplace_back(machine.ranks[static_cast<size_t>(here[i])]);
+    if (rank.gpu.empty() && !rank.visible_gpus.empty()) rank.gpu = rank.visible_gpus[static_cast<size_t>(gpus[i])];
+  }
+  return ranks;
+}
+
+TpReach reach_of(const Host& host, std::vector<Rank> ranks) {
+  Machine machine;
+  machine.hosts = {host};
+  machine.host_of.assign(ranks.size(), 0);
+  machine.ranks = std::move(ranks);
+  return TpReach::of(Links(machine, 0), machine.size());
+}
+
+// Of a rank on each device, as the map has it there: its container may share no memory with others'.
+TpReach reach_of_gpus(const Machine& machine, int h, const std::vector<Device>& devices) {
+  const std::vector<Rank> there = ranks_of(machine, h);
+  std::vector<Rank> ranks;
+  for (const Device& device : devices) {
+    auto found = std::ranges::find(there, device.uuid, &Rank::gpu);
+    if (found == there.end())
+      found =
+          std::ranges::find_if(there, [&](const Rank& r) { return std::ranges::count(r.visible_gpus, device.uuid); });
+    ranks.push_back(found == there.end() ? Rank{} : *found);
+    ranks.back().gpu = device.uuid;
+  }
+  return reach_of(machine.hosts[static_cast<size_t>(h)], std::move(ranks));
+}
+
+// The CPUs of a host that its ranks may use.
+std::vector<Cpu> allowed_cpus(const Machine& machine, int h) {
+  const Host& host = machine.hosts[static_cast<size_t>(h)];
+  if (machine.ranks.empty()) return host.cpus;
+  std::set<int> ids;
+  for (int r : machine.ranks_on(h)) {
+    const std::vector<int>& allowed = machine.ranks[static_cast<size_t>(r)].allowed;
+    ids.insert(allowed.begin(), allowed.end());
+  }
+  std::vector<Cpu> cpus;
+  for (int id : ids)
+    if (const Cpu* cpu = host.find_cpu(id)) cpus.push_back(*cpu);
+  return cpus;
+}
+
+// Of a rank on each core.
+TpReach reach_of_cores(const Host& host, const std::vector<Cpu>& cpus) {
+  std::map<int, Rank> ranks;  // by core
+  for (const Cpu& cpu : cpus) ranks[cpu.core].allowed.push_back(cpu.id);
+  std::vector<Rank> all;
+  for (auto& [core, rank] : ranks) all.push_back(std::move(rank));
+  return reach_of(host, std::move(all));
+}
+
+bool share_memory(const Machine& machine, int h) {
+  std::set<int> domains;
+  for (int r : machine.ranks_on(h)) domains.insert(machine.ranks[static_cast<size_t>(r)].domain);
+  return domains.size() <= 1;
+}
+
 // Of one rank's control group: of several nobody knows whether they share it.
 int cores_of(const Machine& machine, int h) {
-  const Host& host = machine.hosts[static_cast<size_t>(h)];
   std::set<int> cores;
   double quota = 0;
+  for (const Cpu& cpu : allowed_cpus(machine, h)) cores.insert(cpu.core);
   for (int r : machine.ranks_on(h)) {
     const Rank& rank = machine.ranks[static_cast<size_t>(r)];
-    for (int id : rank.allowed)
-      if (const Cpu* cpu = host.find_cpu(id)) cores.insert(cpu->core);
     if (rank.cpu_quota > 0) quota = quota > 0 ? std::min(quota, rank.cpu_quota) : rank.cpu_quota;
   }
-  const int allowed = machine.ranks.empty() ? host.cores() : static_cast<int>(cores.size());
+  const int allowed = static_cast<int>(cores.size());
   return std::max(1, quota > 0 ? std::min(allowed, static_cast<int>(quota)) : allowed);
 }
 
@@ -264,6 +328,29 @@ std::string unlike(const std::vector<Host>& hosts) {
   return "";
 }
 
+// What every host allows.
+TpReach reach_of_gpus(const Machine& machine, const std::vector<std::vector<Device>>& devices) {
+  TpReach all = reach_of_gpus(machine, 0, devices.front());
+  for (int h = 1; h < std::ssize(machine.hosts); h++)
+    all = all.shared_with(reach_of_gpus(machine, h, devices[static_cast<size_t>(h)]));
+  return all;
+}
+
+// Where ranks of a host share no memory, nobody knows which cores would.
+TpReach reach_of_cores(const Machine& machine) {
+  TpReach all;
+  std::vector<Cpu> before;
+  for (int h = 0; h < std::ssize(machine.hosts); h++) {
+    if (!share_memory(machine, h)) return {};
+    std::vector<Cpu> cpus = allowed_cpus(machine, h);
+    if (h > 0 && cpus == before) continue;  // the quadratic search of one host is enough for thousands that are alike
+    const TpReach reach = reach_of_cores(machine.hosts[static_cast<size_t>(h)], cpus);
+    all = h == 0 ? reach : all.shared_with(reach);
+    before = std::move(cpus);
+  }
+  return all;
+}
+
 }  // namespace
 
 Cluster cluster_of(const Machine& machine, const CpuArithmetic& measured) {
@@ -271,6 +358,7 @@ Cluster cluster_of(const Machine& machine, const CpuArithmetic& measured) {
   for (int h = 0; h < std::ssize(machine.hosts); h++) devices.push_back(devices_of(machine, h));
   const bool gpus = std::none_of(devices.begin(), devices.end(), [](const auto& of) { return of.empty(); });
   Cluster c = gpus ? cluster_of_gpus(devices) : cluster_of_cpus(machine, measured);
+  c.reach = gpus ? reach_of_gpus(machine, devices) : reach_of_cores(machine);
   add_adapters(c, machine);
   if (const std::string words = unlike(machine.hosts); !words.empty()) c.remarks.push_back(words);
   return c.with_hosts(static_cast<int>(machine.hosts.size()));

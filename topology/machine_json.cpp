@@ -122,7 +122,7 @@ class Reader {
     std::vector<std::string> list;
     for (const json& text : fields.list(field, most)) {
       if (!text.is_string()) fields.refuse(field, "must be a list of texts");
-      list.push_back(text.get<std::string>());
+      list.push_back(printable(text.get_ref<const std::string&>()));
     }
     return list;
   }

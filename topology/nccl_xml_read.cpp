@@ -5,6 +5,7 @@
 #include <pugixml.hpp>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "topology/nccl_xml.h"
 #include "topology/pci.h"
 
@@ -130,7 +131,7 @@ class Reader {
   // It does not say what kind: InfiniBand has a class of its own, and RDMA devices names that interfaces have not.
   void add_net(pugi::xml_node node, int numa, const std::vector<std::string>& path, std::string_view pci_class) {
     HostNic nic;
-    nic.name = node.attribute("name").value();
+    nic.name = printable(node.attribute("name").value());
     const bool interface = nic.name.starts_with("e") || nic.name.starts_with("bond");
     nic.nic.kind = pci_class.starts_with(kInfinibandClass) ? Nic::Kind::infiniband
                    : interface                             ? Nic::Kind::ethernet

@@ -165,7 +165,7 @@ void check_links(const Links& links, int ranks, const LayoutWish& wish, std::vec
   std::map<int, bool> slow;  // by tp
   for (const Degrees& d : choices) {
     const auto [known, fresh] = slow.try_emplace(d.tp);
-    if (fresh) known->second = is_slow(slowest_group(links, ranks, d.tp).second);
+    if (fresh) known->second = is_slow(slowest_group_link(links, ranks, d.tp));
     if (!known->second) fast.push_back(d);
   }
   if (fast.empty() && !wish.allow_slow) {
@@ -238,6 +238,8 @@ std::vector<int> Layout::group(int pp_stage, int dp_replica) const {
   for (int t = 0; t < tp; t++) ranks.push_back(rank_at({t, pp_stage, dp_replica}));
   return ranks;
 }
+
+LinkClass slowest_group_link(const Links& links, int ranks, int tp) { return slowest_group(links, ranks, tp).second; }
 
 std::vector<Degrees> possible_layouts(const Machine& machine, const Links& links, const ModelNeed& need,
                                       const LayoutWish& wish) {

@@ -60,6 +60,9 @@ struct Layout : Degrees {
 std::vector<Degrees> possible_layouts(const Machine& machine, const Links& links, const ModelNeed& need,
                                       const LayoutWish& wish);
 
+// The slowest link of the TP groups of that width that place() makes of all ranks; `device` where it makes none.
+LinkClass slowest_group_link(const Links& links, int ranks, int tp);
+
 // Places (dp, pp, tp) on ranks, for one of these: TP groups inside the smallest set of ranks that the fastest links
 // join and that is wide enough; the stages of a replica on neighbouring groups, so that hops cross what groups need
 // not; replicas outermost.

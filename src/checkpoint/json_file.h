@@ -22,8 +22,11 @@ std::string shown_name(std::string_view name);
 
 // The whole of a small file. Throws Error(bad_data) naming the file when it is longer than `most` bytes.
 std::string read_text_file(const InputFile& file, uint64_t most);
-// An object from `text`, which may be hostile. Throws Error(bad_data) naming `path`, and the byte of what is no JSON.
-nlohmann::json parse_json_object(std::string_view text, const std::string& path, int depth = JsonLimits{}.depth);
+enum class JsonNames : uint8_t { last_counts, once };  // of an object's fields
+// An object from `text`, which may be hostile. Throws Error(bad_data) naming `path`, and the byte of what is no JSON,
+// or the field that an object has twice.
+nlohmann::json parse_json_object(std::string_view text, const std::string& path, int depth = JsonLimits{}.depth,
+                                 JsonNames names = JsonNames::last_counts);
 nlohmann::json read_json_file(const std::string& path, const JsonLimits& limits = {});
 
 }  // namespace trireme

@@ -1,6 +1,7 @@
 #include "model/shapes.h"
 
 #include <algorithm>
+#include <cctype>
 #include <string>
 #include <vector>
 
@@ -67,11 +68,13 @@ ModelConfig ModelShape::config() const {
 std::span<const ModelShape> model_shapes() { return kShapes; }
 
 const ModelShape& get_shape(std::string_view name) {
-  const auto* found = std::find_if(std::begin(kShapes), std::end(kShapes), [&](auto& s) { return s.name == name; });
+  std::string lower(name);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const auto* found = std::find_if(std::begin(kShapes), std::end(kShapes), [&](auto& s) { return s.name == lower; });
   if (found != std::end(kShapes)) return *found;
   std::vector<std::string> names;
   for (const ModelShape& shape : kShapes) names.emplace_back(shape.name);
-  fail(ExitCode::usage, "there is no shape '{}'{}; there are {}", name, did_you_mean(name, names),
+  fail(ExitCode::usage, "--shape: there is no shape '{}'{}; there are {}", name, did_you_mean(lower, names),
        fmt::join(names, ", "));
 }
 

@@ -26,7 +26,7 @@ struct ModelShape {
 };
 
 std::span<const ModelShape> model_shapes();  // by family, the smallest of each first
-// Throws Error(usage) naming the nearest and all that there are.
+// In capitals, too. Throws Error(usage) naming --shape, the nearest and all that there are.
 const ModelShape& get_shape(std::string_view name);
 
 }  // namespace trireme

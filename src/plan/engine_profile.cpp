@@ -87,6 +87,7 @@ EngineProfile EngineProfile::parse(const nlohmann::json& json, const std::string
     p90 = number(get(errors, kind, source), "p90", source);
   };
   read("decode", p.decode_error, p.decode_error_p90);
+  read("decode_cpu", p.cpu_decode_error, p.cpu_decode_error_p90);
   read("throughput", p.throughput_error, p.throughput_error_p90);
   read("experts", p.expert_error, p.expert_error_p90);
   return p;

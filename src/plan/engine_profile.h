@@ -57,7 +57,8 @@ struct EngineProfile {
   // How far predictions are off on measurements that the constants were not fitted to: medians and 90th percentiles of
   // the relative error; 0: nobody knows.
   double decode_error = 0, decode_error_p90 = 0, throughput_error = 0, throughput_error_p90 = 0;
-  double expert_error = 0, expert_error_p90 = 0;  // of models with experts, either figure
+  double cpu_decode_error = 0, cpu_decode_error_p90 = 0;  // of CPUs, small clusters of them, too
+  double expert_error = 0, expert_error_p90 = 0;          // of models with experts, either figure
 
   bool own() const { return bits[0] == 0; }  // this engine, whose memory is known to the byte
   void set_step_tokens(int64_t tokens);      // of this engine's largest step

@@ -86,6 +86,8 @@ class Planner {
 
   LayoutPlan evaluate(const Degrees& degrees) const {
     LayoutPlan l{degrees};
+    l.link = cluster_.slowest_group_link(l.tp, l.pp * l.dp);
+    l.by_hand_only = is_slow(l.link) && request_.degrees.tp == 0;
     const CostModel cost(model_, model_.stages(l.tp, l.pp), cluster_, profile_, l.tp, l.pp);
     l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, default_step_tokens(!cluster_.device.cpu),
                            request_.context);
@@ -117,7 +119,7 @@ class Planner {
     int least = few ? 1 : most;
     for (int end = most; least < end;) {  // more replicas answer what fewer do
       const int middle = least + (end - least) / 2;
-      evaluate({tp, pp, middle}).acceptable() ? end = middle : least = middle + 1;
+      evaluate({tp, pp, middle}).answers() ? end = middle : least = middle + 1;
     }
     return evaluate({tp, pp, least});
   }
@@ -129,7 +131,9 @@ class Planner {
   // Few have measured pipelines and groups over hosts: there the error is that of the worst tenth of the others.
   double expected_error(const LayoutPlan& l) const {
     const bool rare = l.pp > 1 || l.tp > cluster_.devices;
+    if (cluster_.device.cpu && request_.objective != Objective::latency) return 0;  // nobody has measured it there
     if (model_.config().num_experts > 0) return rare ? profile_.expert_error_p90 : profile_.expert_error;
+    if (cluster_.device.cpu) return rare ? profile_.cpu_decode_error_p90 : profile_.cpu_decode_error;
     if (request_.objective == Objective::latency) return rare ? profile_.decode_error_p90 : profile_.decode_error;
     return rare ? profile_.throughput_error_p90 : profile_.throughput_error;
   }
@@ -205,6 +209,7 @@ void add_layouts(Plan& plan, const PlanQuestion& q, bool whole) {
 void rank(Plan& plan, const PlanQuestion& q) {
   std::stable_sort(plan.layouts.begin(), plan.layouts.end(), [&](const LayoutPlan& a, const LayoutPlan& b) {
     if (a.acceptable() != b.acceptable()) return a.acceptable();
+    if (a.answers() != b.answers()) return a.answers();
     if (a.fits != b.fits) return a.fits;
     if (a.memory.weights_fit() != b.memory.weights_fit()) return a.memory.weights_fit();
     return a.fits ? badness(a, q.request.objective) < badness(b, q.request.objective)
@@ -243,7 +248,10 @@ Plan plan_layouts(const PlanQuestion& question) {
 Plan plan_layouts(const PlanQuestion& question, std::span<const Degrees> choices) {
   const Planner planner(question);
   Plan plan;
-  for (const Degrees& d : choices) plan.layouts.push_back(planner.evaluate(d));
+  for (const Degrees& d : choices) {
+    plan.layouts.push_back(planner.evaluate(d));
+    plan.layouts.back().by_hand_only = false;
+  }
   rank(plan, question);
   return plan;
 }

@@ -17,6 +17,8 @@ struct LayoutPlan : Degrees {
   double wanted = 0;         // sequences in flight on a replica
   bool fits = false;         // weights, and the sequences asked for
   bool meets_slo = true;
+  LinkClass link = LinkClass::device;  // the slowest of its TP groups; of fast ones any
+  bool by_hand_only = false;           // a TP that nobody asked for, of groups that a run's auto layout does not make
   Performance performance;  // with the sequences that fit; where weights do not, as if all that are wanted did
   double tokens_per_s = 0;  // of output, of all replicas; 0 where not one sequence fits
   double bound_decode_ms = 0, bound_ttft_ms = 0;
@@ -26,7 +28,8 @@ struct LayoutPlan : Degrees {
   std::string reason;           // why it was chosen, or was not, with figures
 
   int devices() const { return static_cast<int>(ranks()); }
-  bool acceptable() const { return fits && meets_slo; }
+  bool answers() const { return fits && meets_slo; }
+  bool acceptable() const { return answers() && !by_hand_only; }
 };
 
 // What the objective asks for; more is better.
@@ -43,7 +46,7 @@ struct Plan {
 // with the arithmetic.
 Plan plan_layouts(const PlanQuestion& question);
 
-// The same of these layouts alone, each of all devices of the cluster.
+// The same of these layouts alone, each of all devices of the cluster, and one that a run may take.
 Plan plan_layouts(const PlanQuestion& question, std::span<const Degrees> choices);
 
 }  // namespace trireme

@@ -25,6 +25,7 @@ class Ways {
 
   std::vector<std::string> find() {
     if (!question_.is_free()) another_layout();
+    slow_links();
     fewer_bits();
     if (question_.request.batch > 1) smaller_batch();
     if (!memory_fits_) shorter_context();
@@ -61,6 +62,14 @@ class Ways {
     PlanRequest free = question_.request;
     free.degrees = {};
     if (const auto other = best(question_.with(free))) ways_.push_back(layout_name(*other));
+  }
+
+  void slow_links() {
+    const LayoutPlan& l = plan_.layouts.front();
+    if (!l.answers()) return;
+    PlanRequest by_hand = question_.request;
+    by_hand.degrees.tp = l.tp;
+    offer(fmt::format("--tp {}", l.tp), best(question_.with(by_hand)));
   }
 
   void fewer_bits() {
@@ -159,9 +168,7 @@ class Ways {
 
   static Cluster larger(const Cluster& c) {
     if (c.hosts > 1 || c.device.cpu || c.devices >= kUsualDevices) return c.with_hosts(2 * c.hosts);
-    Cluster more = c;
-    more.devices = std::min(kUsualDevices, 2 * c.devices);
-    return more;
+    return c.with_devices(std::min(kUsualDevices, 2 * c.devices));
   }
 
   void larger_machine() {

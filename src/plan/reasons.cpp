@@ -132,22 +132,53 @@ std::string slower_reason(const LayoutPlan& l, const LayoutPlan& best, const Pla
                      objective == Objective::throughput ? ", " + times(ratio) : "");
 }
 
-// A layout with more stages or wider TP may have a better figure; then it is said by how much.
+// Of a layout that a run's auto layout does not make. Where it is the slower one, too, that is said behind it, and of
+// groups over hosts alone, which a run does not refuse.
+std::string slow_links_reason(const LayoutPlan& l, const LayoutPlan* best, const PlanQuestion& q) {
+  const bool slower = best && merit(*best, q.request.objective) >= 1.005 * merit(l, q.request.objective);
+  const std::string beside = !best ? "" : slower ? slower_reason(l, *best, q) : figures(l, *best, q);
+  if (refused_as_slow(l))
+    return fmt::format("TP {} reaches over {}: run refuses it without --allow-slow-placement{}{}", l.tp,
+                       link_class_name(l.link), beside.empty() ? "" : "; ", beside);
+  if (slower) return beside;
+  return fmt::format("TP {} reaches over {}, which run does by --tp {} alone{}{}", l.tp, link_class_name(l.link), l.tp,
+                     beside.empty() ? "" : "; ", beside);
+}
+
+// Which layouts the chosen one is the best of.
+std::string field_of(const LayoutPlan& l, const Plan& plan, const PlanRequest& r) {
+  const bool slow_better = std::ranges::any_of(plan.layouts, [&](const LayoutPlan& other) {
+    return other.answers() && other.by_hand_only && merit(other, r.objective) > merit(l, r.objective);
+  });
+  return fmt::format("those that {}{}", r.rate > 0 ? fmt::format("answer {} requests/s", r.rate) : "fit",
+                     slow_better ? " without slow links" : "");
+}
+
+// A layout with more stages or wider TP may have a better figure; then it is said by how much. At a rate all make as
+// many tokens.
 std::string chosen_reason(const LayoutPlan& l, const Plan& plan, const PlanRequest& r) {
-  const char* what = r.objective == Objective::latency      ? "the fastest tokens"
-                     : r.objective == Objective::throughput ? "the most tokens a second"
-                                                            : "the cheapest tokens";
+  const bool alike = r.objective == Objective::throughput && r.rate > 0;
+  const char* what = r.objective == Objective::latency ? "the fastest tokens"
+                     : r.objective == Objective::cost  ? "the cheapest tokens"
+                     : alike                           ? "the simplest"
+                                                       : "the most tokens a second";
   double most = 0;
   for (const LayoutPlan& other : plan.layouts)
     if (other.acceptable()) most = std::max(most, merit(other, r.objective));
-  const double behind = percent_more(most, merit(l, r.objective));
-  return fmt::format("{}{} of those that fit{}: {:.1f} GB of weights a device leave room for {} x {}; limited by {}",
-                     behind > 0 ? fmt::format("within {:.0f} % of ", behind) : "", what,
-                     behind > 0 ? ", and simpler than what is better" : "", gb(l.memory.weight_bytes), l.max_sequences,
-                     r.context, l.limiting_factor);
+  const double behind = alike ? 0 : percent_more(most, merit(l, r.objective));
+  std::string reason = fmt::format("{}{} of {}{}: {:.1f} GB of weights a device leave room for {} x {}; limited by {}",
+                                   behind > 0 ? fmt::format("within {:.0f} % of ", behind) : "", what,
+                                   field_of(l, plan, r), behind > 0 ? ", and simpler than what is better" : "",
+                                   gb(l.memory.weight_bytes), l.max_sequences, r.context, l.limiting_factor);
+  if (refused_as_slow(l))
+    reason += fmt::format("; TP {} reaches over {}: run takes it with --allow-slow-placement alone", l.tp,
+                          link_class_name(l.link));
+  return reason;
 }
 
 }  // namespace
+
+bool refused_as_slow(const LayoutPlan& l) { return is_slow(l.link) && l.link != LinkClass::network; }
 
 std::string short_number(double x) { return x == 0 || x >= 9.95 ? fmt::format("{:.0f}", x) : fmt::format("{:.2g}", x); }
 
@@ -177,6 +208,7 @@ std::string limiting_factor(const LayoutPlan& l) {
 
 void give_reasons(Plan& plan, const PlanQuestion& question) {
   const PlanRequest& request = question.request;
+  const LayoutPlan* best = plan.choice < 0 ? nullptr : &plan.layouts[static_cast<size_t>(plan.choice)];
   for (size_t i = 0; i < plan.layouts.size(); i++) {
     LayoutPlan& l = plan.layouts[i];
     if (!l.memory.weights_fit())
@@ -187,8 +219,10 @@ void give_reasons(Plan& plan, const PlanQuestion& question) {
       l.reason = slo_reason(l, request);
     else if (static_cast<int>(i) == plan.choice)
       l.reason = chosen_reason(l, plan, request);
+    else if (l.by_hand_only)
+      l.reason = slow_links_reason(l, best, question);
     else
-      l.reason = slower_reason(l, plan.layouts[static_cast<size_t>(plan.choice)], question);
+      l.reason = slower_reason(l, *best, question);
   }
 }
 

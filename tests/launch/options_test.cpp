@@ -127,6 +127,27 @@ TEST_CASE("command line beats environment beats config file beats default, and e
   CHECK(options.origin["top-k"] == "default");
 }
 
+TEST_CASE("a variable is of one option: of a name that commands share for different things, the other is only typed") {
+  const Words environment{"TRIREME_CONFIG=absent.conf", "TRIREME_BATCH=1,2", "TRIREME_INPUT_LEN=7"};
+  const Options options = parse({"plan", "--shape", "llama-3.1-8b"}, environment);
+  CHECK(options.model_config.empty());
+  CHECK(options.batch == 0);
+  CHECK(options.input_len == 7);
+  CHECK(parse({"bench", "decode"}, {"TRIREME_BATCH=1,2"}).batches == std::vector<int64_t>{1, 2});
+  CHECK(says(refusal({"run", "a"}, environment, ExitCode::no_input), "absent.conf"));
+  CHECK(says(command_help(*find_command("plan"), false),
+             "\nEvery option but --config and --batch also comes from TRIREME_NAME (--input-len: TRIREME_INPUT_LEN);\n"
+             "command line > environment > default.\n"));
+  CHECK(says(command_help(*find_command("run"), false),
+             ") or from the --config file;\ncommand line > environment > file > default.\n"));
+}
+
+TEST_CASE("a machine that is named by nothing is refused, not probed") {
+  CHECK(says(refusal({"topology", "--synthetic", ""}), "option --synthetic is empty; it takes SPEC"));
+  CHECK(says(refusal({"topology", "--read", ""}), "option --read is empty; it takes FILE"));
+  CHECK(parse({"topology"}, {"TRIREME_READ="}).read_machine.empty());  // as if it were not set
+}
+
 TEST_CASE("a stronger source replaces a list instead of adding to it") {
   CHECK(parse_run({"--stop", "x"}, {"TRIREME_STOP=y"}).stop == Words{"x"});
 }

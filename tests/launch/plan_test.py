@@ -108,7 +108,12 @@ for arguments, code, words in [
         (["--shape", "llama-3.1-8b", "--machine", "8 h1000"], 64, "column 3"),
         (["--shape", "llama-3.1-8b", "--machine", "nowhere.json"], 66, "there is no file 'nowhere.json'"),
         (["--machine", "8 h100"], 64, "no model was given; give one of -m MODEL, --config config.json and --shape NAME"),
-        (["--shape", "llama-9", "--machine", "8 h100"], 64, "there is no shape 'llama-9'"),
+        (["--shape", "llama-3.1-8b", "--machine", ""], 64, "option --machine is empty; it takes FILE|SPEC|here"),
+        (["--shape", "llama-3.1-8b", "--machine", "8 h1000"], 64, "--machine '8 h1000', column 3: there stands 'h1000'"),
+        (["--shape", "llama-9", "--machine", "8 h100"], 64, "--shape: there is no shape 'llama-9'"),
+        (["--shape", "LLama3.1-8b", "--machine", "8 h100"], 64, "(did you mean llama-3.1-8b?)"),
+        (["--shape", "x\x1b[31m\ny", "--machine", "8 h100"], 64, "there is no shape 'x?[31m y'"),
+        (["--config", "no\nwhere\x9b.json", "--machine", "8 h100"], 66, "no where"),
         (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--precision", "fp9"], 64, "it takes one of auto, bf16, fp8, fp4, int8, int4"),
         (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--precision", "awq"], 64, "did you mean int4?"),
         (["--shape", "llama-3.1-8b", "--machine", "8 h100", "--batch", "0"], 64, "--batch is '0'"),
@@ -183,7 +188,7 @@ for changes, words in (({"num_hidden_layers": -1}, "num_hidden_layers is -1"), (
 
 # At a rate as many sequences as come in are started, and what fewer bits gain is time: the tokens are as many.
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--objective", "cost", "--gpu-hour", "2.5", "--rate", "10")
-in_flight = re.search(r"^> 1 device +yes +[\d.]+ +\d+ +(\d+) ", out, re.MULTILINE)  # a mean, rounded
+in_flight = re.search(r"^> 1 device +yes +[\d.]+ +[\d.]+ +\d+ +(\d+) ", out, re.MULTILINE)  # a mean, rounded
 started = re.findall(r"--max-seqs (\d+)", out)
 check(in_flight and len(started) == 2 and 0 <= int(started[0]) - int(in_flight[1]) <= 1, out)
 check(re.search(r"^at fp8 .*; 1 device: [\d.]+ ms a token in place of [\d.]+$", out, re.MULTILINE), out)
@@ -191,6 +196,60 @@ check(re.search(r"^at fp8 .*; 1 device: [\d.]+ ms a token in place of [\d.]+$", 
 # Requests of one token are no more than the GPU has arithmetic for, 71 ms each (src/plan/bound.h); those in flight wait for each other's prompts.
 scoring, _ = plan_json("--shape", "llama-3.1-8b", "--machine", "1 h100", "--input-len", "4096", "--output-len", "1")
 check(scoring["layouts"][0]["output_tokens_per_s"] < 1000 / 71 and scoring["layouts"][0]["ttft_ms"] > 5000, scoring)
+
+# The line of the chosen layout says what is true of it: at a rate all that fit make as many tokens.
+for objective, words in (("throughput", "the simplest of those that answer 3 requests/s"), ("cost", "the cheapest tokens of those that answer 3 requests/s"),
+                         ("latency", "the fastest tokens of those that answer 3 requests/s")):
+    out, _, _ = plan("--shape", "Llama-3.1-8B", "--machine", "8 h100", "--rate", "3", "--objective", objective)
+    check(re.search(rf"^take .*{words}", out, re.MULTILINE), words, out)
+
+# GB per device: weights, and keys and values of those in flight. Of CPUs the error of decoding there is known.
+out, _, _ = plan("--shape", "llama-3.1-70b", "--machine", "8 h100", "--tp", "8", "--pp", "1", "--dp", "1", "--context", "8192", "--batch", "16")
+check("GB per device" in out and re.search(r"^> TP 8 +yes +17\.6 +5\.4 ", out, re.MULTILINE), out)
+for objective, error in (("latency", "10%"), ("throughput", "?")):
+    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "1 xeon-6980p", "--engine-profile", "published", "--objective", objective)
+    check(re.search(rf"^> 1 device .* {re.escape(error)}$", out, re.MULTILINE), out)
+
+
+# What the printed lines say to the programs that they name, as a shell and their parsers take it.
+def started(*arguments):
+    lines = plan(*arguments)[0].partition("start it:\n")[2].splitlines()
+    done = []
+    for words in map(shlex.split, lines):
+        if words[0] == "sbatch":
+            check(words[-2] == "--wrap", words)
+            words = shlex.split(words[-1])
+        words = words[words.index("trireme") + 1:]
+        parsed = subprocess.run([trireme, *words, "--print-config"], capture_output=True, text=True)
+        check(parsed.returncode == 0, words, parsed.stderr)
+        done.append({"command": words[0], **dict(re.findall(r"^([\w-]+) = (.*?)  # command line$", parsed.stdout, re.MULTILINE))})
+    check(done[-1] == done[-2] and done[-1]["command"] == "run" and len(done) <= 3, done)
+    return done[-1], done[0] if len(done) == 3 else None
+
+
+on_one = ["--tp", "1", "--pp", "1", "--dp", "1"]
+run, convert = started("--shape", "llama-3.1-8b", "--machine", "8 h100", "--output-len", "1000", "--batch", "4")
+check(convert is None and run["model"] == "MODEL" and run["max-tokens"] == "1000" and run["max-seqs"] == "4" and run["device"] == "cuda", run)
+check("max-tokens" not in started("--shape", "llama-3.1-8b", "--machine", "8 h100")[0], "the default of both is one number")
+run, convert = started("--shape", "smollm2-135m", "--machine", "1 h200", "--input-len", "8", "--output-len", "8", "--batch", "100000", *on_one)
+check(run["max-seqs"] == "65536", run)
+run, convert = started("--shape", "llama-3.1-8b", "--machine", "8 h100", "--precision", "fp8", "--kv", "bf16")
+check(convert == {"command": "convert", "output": "MODEL-fp8.h5", "dtype": "fp8"} and run["model"] == "MODEL-fp8.h5", run, convert)
+check(started("--shape", "llama-3.1-8b", "--machine", "8 h100", "--precision", "bf16")[1] is None, "BF16 is what the shape's model has")
+
+# TP groups over slow links are started by hand alone, with what a run wants then; those over hosts want nothing.
+for machine, tp, flag in (("8 l40s", "8", True), ("2 xeon-6980p", "2", True), ("8 l40s", "4", False), ("2 hosts x 1 h100", "2", False)):
+    asked = ["--shape", "llama-3.1-8b", "--machine", machine, "--objective", "latency"]
+    run, _ = started(*asked, "--tp", tp, "--pp", "1", "--dp", "1")
+    check(run.get("allow-slow-placement") == ("true" if flag else None), machine, run)
+    run, _ = started(*asked)
+    check("allow-slow-placement" not in run and (not flag or int(run["tp"]) < int(tp)), machine, run)
+
+# Variables are of one option; those of other commands' options of the same name are not plan's.
+for variables, arguments, code in (({"TRIREME_CONFIG": "/nowhere.conf", "TRIREME_BATCH": "1,2"}, ["--shape", "llama-3.1-8b"], 0), ({"TRIREME_MODEL": "/nowhere.h5"}, ["--shape", "llama-3.1-8b"], 0),
+                                   ({"TRIREME_SHAPE": "llama-3.1-8b"}, [], 0), ({"TRIREME_MODEL": "/nowhere.h5"}, [], 66), ({}, ["--shape", "llama-3.1-8b", "-m", "m.h5"], 64)):
+    done = subprocess.run([trireme, "plan", "--machine", "1 h100", *arguments], capture_output=True, text=True, env={**os.environ, **variables})
+    check(done.returncode == code and ("in flight as the objective likes" in done.stdout) == (code == 0), variables, arguments, done)
 
 # Words, the launch lines, a second at most (of a loaded machine).
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--gpu-hour", "2.5")
@@ -293,6 +352,15 @@ with tempfile.TemporaryDirectory() as folder:
         json.dump({"hosts": 2, "devices": 4, "device": {"name": "x1", "memory_gb": 64, "memory_gbps": 1000, "bf16_tflops": 200}, "nics": 1, "nic": "roce100"}, file)
     out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", machine)
     check("2 hosts x 4 x1 pcie, 1 roce100" in out, out)
+    for text, words in (('{"hosts": 1, "hosts": 2, "device": "h100"}', 'an object has the field "hosts" twice; keep one'), ('{"devices": 8, "device": "h\\u001b1"}', "must be a device")):
+        with open(machine, "w", encoding="utf-8") as file:
+            file.write(text)
+        _, err, _ = plan("--shape", "llama-3.1-8b", "--machine", machine, code=65)
+        check(words in err and err.count("\n") == 1 and "\x1b" not in err, err)
+    with open(machine, "w", encoding="utf-8") as file:
+        json.dump({"device": {"name": "a\nb\x1b[31m", "memory_gb": 80, "memory_gbps": 1000, "bf16_tflops": 200}}, file)
+    out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", machine)
+    check("1 host x 1 a b?[31m pcie\n" in out, out)
     config = os.path.join(folder, "config.json")
     with open(config, "w", encoding="utf-8") as file:
         json.dump({"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -303,6 +371,16 @@ with tempfile.TemporaryDirectory() as folder:
     gguf, h5 = os.path.join(folder, "tiny.gguf"), os.path.join(folder, "tiny.h5")
     subprocess.run([make_tiny_model, gguf, "--type", "q4_k_m", "--hidden", "256", "--intermediate", "512", "--heads", "4", "--kv-heads", "2", "--head-dim", "64"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run([trireme, "convert", gguf, "-o", h5], check=True, capture_output=True)
+    odd = os.path.join(folder, "it's a \"model\" of $HOME.gguf")
+    os.rename(gguf, odd)
+    own, convert = started("-m", odd, "--machine", "2 h100", "--context", "64")
+    check(own["model"] == odd and convert is None, own)
+    run, convert = started("-m", odd, "--machine", "2 h100", "--context", "64", "--precision", "int8")
+    check(convert["output"] == run["model"] == "it's a \"model\" of $HOME-int8.h5" and convert["dtype"] == "int8", run, convert)
+    check(started("-m", odd, "--machine", "2 h100", "--context", "64", "--precision", "int4")[1] is None, "it is of 4 bits")
+    out, _, _ = plan("-m", h5, "--machine", "2 h100", "--context", "64", "--precision", "int8")
+    check("\n  trireme convert SOURCE -o tiny-int8.h5 --dtype int8\n" in out, out)
+    os.rename(odd, gguf)
     weights = [plan_json("-m", m, "--machine", "2 h100", "--tp", "2", "--pp", "1", "--dp", "1", "--context", "64")[0]["layouts"][0]["weight_bytes_per_device"]
                for m in (gguf, h5)]
     check(weights[0] == weights[1] > 0, weights)

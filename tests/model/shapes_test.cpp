@@ -47,7 +47,9 @@ TEST_CASE("every shape has the parameters of the model that it is named after") 
 
 TEST_CASE("a shape is found by its name; another name is refused with the nearest and all that there are") {
   CHECK(get_shape("llama-3.1-8b").config().num_kv_heads == 8);
-  const std::string said = testkit::error_of([] { get_shape("llama3.1-8b"); });
+  CHECK(get_shape("Llama-3.1-8B").config().num_kv_heads == 8);
+  const std::string said = testkit::error_of([] { get_shape("Llama3.1-8B"); });
+  CHECK(said.find("--shape: there is no shape 'Llama3.1-8B'") != std::string::npos);
   CHECK(said.find("did you mean llama-3.1-8b?") != std::string::npos);
   CHECK(said.find("smollm2-135m, ") != std::string::npos);
 }

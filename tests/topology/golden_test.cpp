@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "testkit/error_of.h"
+#include "testkit/golden_machines.h"
 #include "topology/adapters.h"
 #include "topology/machine_json.h"
 #include "topology/nearest.h"
@@ -57,26 +57,6 @@ const std::map<std::string, ModelNeed>& models() {
                                                              .kv_layer_bytes = 8 << 20,
                                                              .rank_bytes = kGiB}}};
   return kModels;
-}
-
-uint64_t memory_of(const Gpu& gpu, const std::string& uuid) {
-  for (const MigInstance& instance : gpu.instances)
-    if (instance.uuid == uuid) return instance.memory_bytes;
-  return gpu.memory_bytes;
-}
-
-// As a session does it: every rank takes the nearest of the GPUs that it sees.
-void take_gpus(Machine& machine) {
-  for (int host = 0; host < std::ssize(machine.hosts); host++) {
-    const std::vector<int> here = machine.ranks_on(host), gpus = nearest_gpus(machine, host);
-    for (size_t i = 0; i < here.size(); i++) {
-      Rank& rank = machine.ranks[static_cast<size_t>(here[i])];
-      if (!rank.gpu.empty() || rank.visible_gpus.empty()) continue;
-      rank.gpu = rank.visible_gpus[static_cast<size_t>(gpus[i])];
-      const Gpu* gpu = machine.gpu_of_rank(here[i]);
-      if (gpu) rank.gpu_available_bytes = static_cast<int64_t>(memory_of(*gpu, rank.gpu));
-    }
-  }
 }
 
 std::string device_of(const Machine& machine, int rank) {
@@ -163,22 +143,15 @@ void check_placement(const Machine& machine, const json& expected) {
   check_remarks(expected.value("remarks", json::array()), layout.remarks);
 }
 
-std::vector<std::filesystem::path> golden_files() {
-  std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(TRIREME_GOLDEN_MACHINES)) files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 }  // namespace
 
 TEST_CASE("golden machines are placed as people who know them would") {
   size_t files = 0;
-  for (const std::filesystem::path& path : golden_files()) {
+  for (const std::filesystem::path& path : testkit::golden_files(TRIREME_GOLDEN_MACHINES)) {
     CAPTURE(path.stem().string());
-    const json golden = json::parse(std::ifstream(path));
+    const json golden = testkit::read_golden(path);
     Machine machine = machine_from_json(golden.at("machine"), path.filename().string());
-    take_gpus(machine);
+    testkit::take_gpus(machine);
     REQUIRE(!golden.at("placements").empty());
     for (const json& placement : golden["placements"]) {
       CAPTURE(placement.at("why").get<std::string>());

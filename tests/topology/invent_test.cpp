@@ -75,7 +75,8 @@ TEST_CASE("an invented machine survives a file") {
 TEST_CASE("what is no machine, or too large a one, is refused in words") {
   CHECK(contains(error_of([] { invent_machine("two big ones"); }), "64: 'two big ones' describes no machine"));
   CHECK(contains(error_of([] { invent_machine(""); }), "64: '' describes no machine"));
-  CHECK(contains(error_of([] { invent_machine("2 hosts x 8 h1000"); }), "64: machine"));
+  CHECK(contains(error_of([] { invent_machine("2 hosts x 8 h1000"); }),
+                 "64: --synthetic '2 hosts x 8 h1000', column 13"));
   CHECK(contains(error_of([] { invent_machine("package:two"); }), "64: hwloc cannot read"));
   for (const char* crowd : {"package:1000 core:100 pu:1", "package:100 [numa(memory=1GB)] core:100(indexes=1) pu:20"})
     CHECK(contains(error_of([&] { invent_machine(crowd); }), "is too large to invent; take at most 16384 CPUs"));
