@@ -36,8 +36,7 @@ struct PanelProduct {
 inline constexpr int kAttendHeadDim = 256;  // the most that attend() takes
 inline constexpr int kAttendQueries = 48;   // likewise
 
-// Queries of consecutive rows of a span and of all heads that share a KV head, over all positions they see, or over
-// whole partitions of them.
+// Queries of consecutive rows of a span and of all heads that share a KV head, over all they see or some partitions.
 struct AttendTile {
   const float* q = nullptr;  // [rows] at q_stride, [heads, head_dim]
   float* out = nullptr;      // [rows] at out_stride, [heads, head_dim]
@@ -53,8 +52,7 @@ struct AttendTile {
   int head_dim = 0;
   float scale = 0, softcap = 0;  // softcap 0: none
   int64_t window = 0;            // positions that a row sees at most; 0: all
-  // Not null: partition by partition, in place of outputs, [queries, head_dim in whole vectors] values, [queries]
-  // largest scores and [queries] sums of weights.
+  // In place of outputs, by partition: [queries, head_dim in whole vectors] values, [queries] largest scores and sums.
   float* results = nullptr;
   // The first block of what this thread attends to next, to be prefetched; null: nothing.
   const std::byte *next_k = nullptr, *next_v = nullptr;

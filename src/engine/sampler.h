@@ -14,9 +14,9 @@
 namespace trireme {
 
 // From the residual stream of the last stage to tokens, log-probs and digests. All ranks of the last stage's group call
-// it alike; rank 0 of the group has the result. Rows go through in chunks of `limits.logit_rows`, or fewer. A rank's logits stay
-// where they are computed: it shows what it found in them, its best tokens and sums by unit of its vocabulary, and all
-// of a row's only where somebody wants them all.
+// it alike; rank 0 of the group has the result. Rows go through in chunks of `limits.logit_rows`, or fewer. A rank's
+// logits stay where they are computed: it shows what it found in them, its best tokens and sums by unit of its
+// vocabulary, and all of a row's only where somebody wants them all.
 class Sampler {
  public:
   // on_host: kernels of the same bits for what the host samples itself. slots: sequences that may be alive at once.
