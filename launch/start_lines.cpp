@@ -32,11 +32,13 @@ StartModel start_model(const PlannedModel& planned, const Options& o) {
                       shell_word(converted), precision)};
 }
 
-// --max-seqs. Where nobody says how many, CPUs get a run's default at most: engines of other profiles may keep
-// thousands in flight, this one gains nothing by them.
+// --max-seqs. At a rate as many run as a mean, of what come at random (Poisson): three times the root more are seldom
+// passed. Where nobody says how many, CPUs get a run's default at most: engines of other profiles may keep thousands in
+// flight, this one gains nothing by them.
 int64_t sequences_to_start(const LayoutPlan& l, const Cluster& c, const PlanRequest& r) {
   const double most = find_option("max-seqs", kRun)->high;
-  const double running = std::min(std::ceil(l.performance.running), l.max_sequences);  // at a rate a mean
+  const double more = r.rate > 0 ? 3 * std::sqrt(l.performance.running) : 0;
+  const double running = std::min(std::ceil(l.performance.running + more), l.max_sequences);
   const double planned = std::clamp(r.batch > 0 ? r.batch : running, 1.0, most);
   if (!c.device.cpu || r.batch > 0 || r.rate > 0) return static_cast<int64_t>(planned);
   return std::min(static_cast<int64_t>(planned), default_sequences(!c.device.cpu));

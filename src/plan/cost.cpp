@@ -265,7 +265,8 @@ Performance CostModel::at_rate(Workload load, double rate) const {
     (with(middle).tokens_per_s >= rate * load.output_tokens ? many : few) = middle;
   }
   Performance p = with(many);
-  const double busy = rate * load.output_tokens / with(places).tokens_per_s;  // share of the most that it answers
+  p.tokens_per_s = with(HUGE_VAL).tokens_per_s;
+  const double busy = rate * load.output_tokens / p.tokens_per_s;  // share of the most that it answers
   const double service_ms = p.ttft_ms + (load.output_tokens - 1) * p.decode_ms;
   p.queue_ms =
       busy < 1 ? service_ms / places * std::pow(busy, std::sqrt(2 * (places + 1)) - 1) / (1 - busy) / 2 : HUGE_VAL;

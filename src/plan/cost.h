@@ -70,8 +70,8 @@ class CostModel {
   Performance steady(const Workload& load) const;
   // With `rate` requests a second that come at random (Poisson) and all take as long: by Little's law as many run as
   // come while one is served, and each waits for one of `capacity` places by Sakasegawa's formula for a queue of so
-  // many servers (1977; halved, for services of one length). A queue that only grows: infinite. load.sequences: not
-  // asked.
+  // many servers (1977; halved, for services of one length). A queue that only grows: infinite. tokens_per_s: the
+  // most that are made. load.sequences: not asked.
   Performance at_rate(Workload load, double rate) const;
 
  private:

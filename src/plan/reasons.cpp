@@ -193,7 +193,7 @@ std::string limiting_factor(const LayoutPlan& l) {
   if (!l.memory.weights_fit()) return "weights do not fit";
   if (!l.fits) return "KV cache";
   const Performance& p = l.performance;
-  if (p.queue_ms > 0) return "queueing";
+  if (p.queue_ms > p.ttft_ms / 2) return "queueing";
   const StepCost& s = p.step;
   const bool arithmetic = s.arithmetic_ms > s.weights_ms;
   const std::vector<std::pair<double, const char*>> parts = {{p.decode_ms - s.total_ms(), "prefill"},

@@ -186,11 +186,11 @@ for changes, words in (({"num_hidden_layers": -1}, "num_hidden_layers is -1"), (
     err = plan_config({**falcon, **changes}, code=65)
     check(f"{path}: the model's " in err and words in err and err.count("\n") == 1, changes, err)
 
-# At a rate as many sequences as come in are started, and what fewer bits gain is time: the tokens are as many.
+# At a rate there is room for three times the root more than run as a mean, and what fewer bits gain is time: the tokens are as many.
 out, _, _ = plan("--shape", "llama-3.1-8b", "--machine", "8 h100", "--objective", "cost", "--gpu-hour", "2.5", "--rate", "10")
 in_flight = re.search(r"^> 1 device +yes +[\d.]+ +[\d.]+ +\d+ +(\d+) ", out, re.MULTILINE)  # a mean, rounded
 started = re.findall(r"--max-seqs (\d+)", out)
-check(in_flight and len(started) == 2 and 0 <= int(started[0]) - int(in_flight[1]) <= 1, out)
+check(in_flight and len(started) == 2 and abs(int(started[0]) - int(in_flight[1]) - 3 * int(in_flight[1]) ** 0.5) <= 2, out)
 check(re.search(r"^at fp8 .*; 1 device: [\d.]+ ms a token in place of [\d.]+$", out, re.MULTILINE), out)
 
 # Requests of one token are no more than the GPU has arithmetic for, 71 ms each (src/plan/bound.h); those in flight wait for each other's prompts.

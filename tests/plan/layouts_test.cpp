@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <set>
 #include <tuple>
 
@@ -176,6 +177,26 @@ TEST_CASE("a rate of requests keeps so many in flight, up to what the machine ca
   CHECK(contains(flooded.layouts[0].reason, "10000 requests/s wanted, "));
 }
 
+TEST_CASE("the nearer a rate comes to what is answered, the longer requests wait for a place; past it for ever") {
+  Question q("llama-3.1-70b", Precision::fp8, "2 h100");
+  q.request.degrees = {2, 1, 1};
+  q.request.rate = 0.01;
+  const double alone = q.plan().layouts[0].performance.ttft_ms;
+  q.request.rate = 1000;
+  const LayoutPlan flooded = q.plan().layouts[0];
+  const double most = flooded.tokens_per_s / q.request.output_tokens;
+  CHECK(std::isinf(flooded.performance.ttft_ms));
+  double before = alone;
+  for (double busy : {0.5, 0.9, 0.99, 0.999}) {
+    q.request.rate = busy * most;
+    const Performance p = q.plan().layouts[0].performance;
+    CHECK(p.ttft_ms > before);
+    CHECK(p.queue_ms >= 0);
+    before = p.ttft_ms;
+  }
+  CHECK(before > 3 * alone);
+}
+
 TEST_CASE("a rate at the least cost takes no more replicas than answer it") {
   Question q("llama-3.1-8b", Precision::bf16, "8 h100");
   q.request.rate = 2;
@@ -202,7 +223,7 @@ TEST_CASE("what would fit keeps what was promised: devices for a rate, times tha
   Question rate("llama-3.1-8b", Precision::bf16, "1 h100");
   rate.request.rate = 100;
   CHECK(nearest_fit(rate.plan(), rate.whole()) ==
-        "--rate 22.4 with 1 device, or 1 host x 8 h100 nvswitch with DP 8 would fit");
+        "--rate 23.1 with 1 device, or 1 host x 8 h100 nvswitch with DP 8 would fit");
   Question time("llama-3.1-70b", Precision::bf16, "8 h100");
   time.request.batch = 64, time.request.slo_tpot_ms = 22;
   const std::string near = nearest_fit(time.plan(), time.whole());
