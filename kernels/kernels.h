@@ -32,6 +32,9 @@ struct Launch {
   std::byte* workspace = nullptr;
 };
 inline constexpr int64_t kWorkspaceBytes = 9 << 20;  // 132 tiles of 128 rows and outputs, and counts
+// Counts come first, of whatever operation, and are zeros before and after it; the rest may hold anything.
+inline constexpr int64_t kWorkspaceCounts = 128;
+inline constexpr int64_t kWorkspaceCountBytes = kWorkspaceCounts * int64_t{sizeof(int)};
 
 // The inputs of products. f32: MatrixView<float>; bf16: rounded to nearest even; int8, e4m3: per row, groups of 32
 // columns.

@@ -20,10 +20,12 @@ std::string places_help(const Command& command) {
   }
   const OptionSpec& config = *find_option("config", command.bit);
   const bool file = has_variable(config);  // not the model's config.json
-  return fmt::format(
-      "\nEvery option{} also comes from TRIREME_NAME (--{}: {}){}\ncommand line > environment{} > default.\n", typed,
-      example->name, environment_name(example->name), file ? " or from the --config file;" : ";",
-      file ? " > file" : "");
+  const std::string variable = fmt::format("TRIREME_NAME (--{}: {})", example->name, environment_name(example->name));
+  const std::string sources = !file ? fmt::format("{} also comes from {}", typed, variable)
+                              : typed.empty()
+                                  ? fmt::format(" also comes from {} or from the --config file", variable)
+                                  : fmt::format(" also comes from the --config file and,{}, from {}", typed, variable);
+  return fmt::format("\nEvery option{};\ncommand line > environment{} > default.\n", sources, file ? " > file" : "");
 }
 
 }  // namespace

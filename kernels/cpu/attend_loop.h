@@ -6,8 +6,7 @@ namespace trireme {
 
 namespace {
 
-constexpr int kBlock = 32;      // positions, kBlockTokens of kernels.h
-constexpr int kPartition = 16;  // blocks, kPartitionBlocks of kernels.h
+constexpr int kBlock = kAttendBlock;
 
 constexpr float kNothing = -3.40282347e38f;  // the largest score of no block: finite, so that no-ops make no NaN
 
@@ -302,7 +301,7 @@ void attend_blocks(const AttendTile& a, AttendState& s) {
       attend_block<kBf16>(a, block, next, s);
     else
       attend_block<false>(a, copy_block<kBf16>(a, block, next, s), {}, s);
-    if ((b + 1) % kPartition != 0 && b + 1 < a.end_block) continue;
+    if ((b + 1) % kAttendPartition != 0 && b + 1 < a.end_block) continue;
     if (results)
       leave_partition(s, results), results += s.queries * (s.width + 2);
     else

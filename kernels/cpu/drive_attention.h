@@ -12,8 +12,7 @@ namespace trireme {
 // Attention cut into tiles of rows x the heads of one KV head; where these are few, their partitions are shared out,
 // too.
 
-// Of the workspace: counts, then results of partitions.
-inline constexpr int kCountedTiles = 128;
+static_assert(kAttendBlock == kBlockTokens && kAttendPartition == kPartitionBlocks);
 
 // A tile, or a run of its partitions: then the last of `shares` to be done joins what all have left.
 struct AttendPiece {
@@ -108,14 +107,14 @@ inline int attend_shares(const Launch& launch, const Attention& a) {
   if (launch.parts == 1 || !launch.workspace || std::ssize(a.spans) * a.pages.kv_heads >= wanted) return 1;
   int64_t tiles = 0;
   each_attend_tile(a, [&](const AttendTile&, int64_t, int) { tiles++; });
-  return tiles > kCountedTiles ? 1 : static_cast<int>((wanted + tiles - 1) / tiles);
+  return tiles > kWorkspaceCounts ? 1 : static_cast<int>((wanted + tiles - 1) / tiles);
 }
 
 // Pieces are dealt out in turn: later rows see more, so runs of tiles would not balance.
 template <const InnerLoops& kLoops>
 void drive_attention(const Launch& launch, const Attention& a) {
   if (a.pages.head_dim > kAttendHeadDim) return reference_attention(launch, a);
-  constexpr int64_t kResults = (kWorkspaceBytes / 4 - kCountedTiles) / 16 * 16;  // floats
+  constexpr int64_t kResults = (kWorkspaceBytes - kWorkspaceCountBytes) / 64 * 16;  // floats
   const int most_shares = attend_shares(launch, a);
   int* counts = reinterpret_cast<int*>(launch.workspace);
   int64_t turn = 0, tiles = 0, used = 0;
@@ -127,7 +126,7 @@ void drive_attention(const Launch& launch, const Attention& a) {
     AttendPiece piece{tile, row, head, std::min(most_shares, partitions), partitions};
     if (used + partitions * floats > kResults) piece.shares = 1;
     if (piece.shares > 1) {
-      piece.results = reinterpret_cast<float*>(counts + kCountedTiles) + used;
+      piece.results = reinterpret_cast<float*>(counts + kWorkspaceCounts) + used;
       piece.done = counts + tiles;
       used += partitions * floats;
     }

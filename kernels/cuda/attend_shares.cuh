@@ -13,22 +13,24 @@ struct Shares {
   int blocks = 1;            // of threads, that may share
   int partitions = 0;        // of some queries, at most: what there is room for. Where they see more, a block has all
   int64_t stride = 0;        // floats of a partition
-  float* results = nullptr;  // [numbers, partitions, stride]
-  int* arrived = nullptr;    // [numbers] zeros before and after
+  float* results = nullptr;  // [query sets, partitions, stride]
+  int* arrived = nullptr;    // [query sets] zeros before and after
 };
 
-// numbers: of queries, each some that one block could take, of whose results a partition takes `stride` floats.
-inline Shares shares_of(const Launch& launch, int64_t numbers, int64_t stride) {
-  const int64_t blocks = kSms / numbers, partitions = (kWorkspaceBytes - kCountBytes) / (numbers * stride * 4);
+// query_sets: each some queries that one block could take, of whose results a partition takes `stride` floats.
+inline Shares shares_of(const Launch& launch, int64_t query_sets, int64_t stride) {
+  const int64_t blocks = kSms / query_sets,
+                partitions = (kWorkspaceBytes - kWorkspaceCountBytes) / (query_sets * stride * 4);
   if (!launch.workspace || blocks < 2) return {};
   return {static_cast<int>(blocks), static_cast<int>(partitions), stride,
-          reinterpret_cast<float*>(launch.workspace + kCountBytes), reinterpret_cast<int*>(launch.workspace)};
+          reinterpret_cast<float*>(launch.workspace + kWorkspaceCountBytes), reinterpret_cast<int*>(launch.workspace)};
 }
 
 // One of the blocks that share some queries.
 class Share {
  public:
-  __device__ Share(const Shares& shares, int number, int block) : shares_(shares), number_(number), block_(block) {}
+  __device__ Share(const Shares& shares, int query_set, int block)
+      : shares_(shares), query_set_(query_set), block_(block) {}
 
   // This one, or, unless `allowed`, all of it for the first.
   __device__ Share where(bool allowed) const {
@@ -44,11 +46,11 @@ class Share {
   }
   // Where query n's result of a partition is left.
   __device__ float* result(const PartitionRun& all, int partition, int n, int floats) const {
-    const int64_t place = int64_t{number_} * shares_.partitions + partition - all.first;
+    const int64_t place = int64_t{query_set_} * shares_.partitions + partition - all.first;
     return shares_.results + place * shares_.stride + n * floats;
   }
   __device__ bool comes_last(const PartitionRun& all) const {
-    return cuda::comes_last(shares_.arrived + number_, blocks_of(all));
+    return cuda::comes_last(shares_.arrived + query_set_, blocks_of(all));
   }
 
  private:
@@ -57,7 +59,7 @@ class Share {
   }
 
   const Shares& shares_;
-  int number_, block_;
+  int query_set_, block_;
   bool allowed_ = true;
 };
 

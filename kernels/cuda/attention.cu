@@ -251,9 +251,9 @@ __device__ void ask_for_tiles(const Attention& a, const AttentionPlaces& places,
 
 template <typename Work>
 __global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attention a, AttentionPlaces places) {
-  const int number = static_cast<int>(blockIdx.x) / places.shares.blocks;
-  const Share share(places.shares, number, static_cast<int>(blockIdx.x) % places.shares.blocks);
-  const int part = number % places.parts, of_rows = number / places.parts;
+  const int query_set = static_cast<int>(blockIdx.x) / places.shares.blocks;
+  const Share share(places.shares, query_set, static_cast<int>(blockIdx.x) % places.shares.blocks);
+  const int part = query_set % places.parts, of_rows = query_set / places.parts;
   const int kv_head = of_rows % a.pages.kv_heads, item = of_rows / a.pages.kv_heads;
   const HeadRun heads = heads_of(a, kv_head);
   let_next_begin();
@@ -285,10 +285,10 @@ void enqueue_attention(const Launch& launch, const Attention& a, int slots = Wor
   if (places.shared > most) places = places_of<Work>(a, slots, 1, 1);  // FP32 heads of 512 values in 99 KiB
   must(places.shared <= most, "a block of positions fits shared memory");
   const int64_t items = places.by_span ? std::ssize(a.spans) : blocks_of(a.q.rows, places.rows);
-  const int64_t numbers = items * a.pages.kv_heads * places.parts;
-  if (places.by_span) places.shares = shares_of(launch, numbers, int64_t{slots} * places.result);
-  enqueue_shared(launch, numbers * places.shares.blocks, places.warps * kWarp, places.shared, attention_kernel<Work>, a,
-                 places);
+  const int64_t query_sets = items * a.pages.kv_heads * places.parts;
+  if (places.by_span) places.shares = shares_of(launch, query_sets, int64_t{slots} * places.result);
+  enqueue_shared(launch, query_sets * places.shares.blocks, places.warps * kWarp, places.shared, attention_kernel<Work>,
+                 a, places);
 }
 
 // As many queries as registers hold sums for; four where there are no more: heads of single rows.

@@ -7,9 +7,7 @@
 namespace trireme::cuda {
 
 inline constexpr int kMostParts = 4;
-// Of the workspace: counts come first, always as many, for they must stay zeros; then sums.
-inline constexpr int64_t kCountBytes = 512;
-static_assert(kCountBytes >= kSms / 2 * int64_t{sizeof(int)});
+static_assert(kWorkspaceCounts >= kSms / 2);
 
 struct Split {
   int parts = 1;           // nodes of one depth, 1, 2 or 4
@@ -22,8 +20,10 @@ inline Split split_of(const Launch& launch, int64_t tiles, int64_t tile_bytes, c
   int parts = 1;
   while (parts < kMostParts && tiles * parts <= kSms / 2 && units.tree.nodes >= 4 * parts) parts *= 2;
   if (!launch.workspace || roots != 1 || parts == 1) return {};
-  must(kCountBytes + tiles * parts * tile_bytes <= kWorkspaceBytes, "the workspace holds the sums of split tiles");
-  return {parts, reinterpret_cast<float*>(launch.workspace + kCountBytes), reinterpret_cast<int*>(launch.workspace)};
+  must(kWorkspaceCountBytes + tiles * parts * tile_bytes <= kWorkspaceBytes,
+       "the workspace holds the sums of split tiles");
+  return {parts, reinterpret_cast<float*>(launch.workspace + kWorkspaceCountBytes),
+          reinterpret_cast<int*>(launch.workspace)};
 }
 
 // The units of a part.

@@ -69,7 +69,7 @@ std::string cuda_unfit(int architecture, std::string_view code) {
   if (std::ranges::any_of(codes, [&](const Code& c) { return c.serves(architecture); })) return "";
   const Code& oldest = *std::ranges::min_element(codes, {}, &Code::architecture);
   if (architecture < oldest.architecture) return fmt::format("is older than sm_{}", oldest.architecture);
-  return fmt::format("is none that this build has code for ({})", code);
+  return fmt::format("is none that this build has code for ({}; -Dgpu_arch adds others)", code);
 }
 
 }  // namespace trireme

@@ -38,6 +38,7 @@ Sampler::Sampler(const ModelConfig& config, const UnitTable& units, Stage& stage
       sum_rows_(device, 2 * chunk_rows_, "rows of sums"),
       to_(static_cast<size_t>(group.size())),
       from_(to_.size()) {
+  must(chunk_rows_ > 0 && whole_rows_of_chunk_ > 0, "a chunk has room for a row, shown whole or not");
   for (int r = 0; r < group.size(); r++) shares_.push_back(RankShare::of(config, units, group.size(), r));
   logits_ = device.allocate(logits_bytes(shares_[static_cast<size_t>(group.rank())], limits), "logits");
   parts_ = device.allocate(chunk_rows_ * kSampleParts * sizeof(SampledToken), "parts of rows");

@@ -38,10 +38,12 @@ struct Performance {
   double running = 0;       // sequences
   double decode_ms = 0;     // per token of a sequence, prefills of others included
   double ttft_ms = 0;       // from a request's arrival, queueing included
-  double queue_ms = 0;      // of it, until the cache has room
+  double queue_ms = 0;      // of it, until a place is free; infinite where requests come faster than they are answered
   double tokens_per_s = 0;  // of output, of one replica
   double prompt_ms = 0;     // that a prompt keeps a stage busy, in a step that is full of prompts
   StepCost step, prefill;
+
+  bool keeps_up() const { return queue_ms < HUGE_VAL; }
 };
 
 // A replica of `tp` x `pp` devices under an engine's profile. Keeps references: they outlive it.

@@ -87,7 +87,6 @@ class Planner {
   LayoutPlan evaluate(const Degrees& degrees) const {
     LayoutPlan l{degrees};
     l.link = cluster_.slowest_group_link(l.tp, l.pp * l.dp);
-    l.by_hand_only = is_slow(l.link) && request_.degrees.tp == 0;
     const CostModel cost(model_, model_.stages(l.tp, l.pp), cluster_, profile_, l.tp, l.pp);
     l.memory = plan_memory(model_, cost.stages(), profile_, cluster_, default_step_tokens(!cluster_.device.cpu),
                            request_.context);
@@ -102,7 +101,7 @@ class Planner {
     if (l.max_sequences >= 1 && others_wait(l))
       l.tokens_per_s = cost.steady(load(HUGE_VAL, work.capacity)).tokens_per_s * busy;
     if (request_.rate > 0) l.tokens_per_s = std::min(l.tokens_per_s, request_.rate * request_.output_tokens);
-    l.meets_slo = within(l.performance) && keeps_up(l);
+    l.meets_slo = within(l.performance) && (request_.rate == 0 || l.performance.keeps_up());
     l.bound_decode_ms = l.performance.step.bound_ms;
     l.bound_ttft_ms = l.performance.prefill.bound_ms;
     const double paid = parts_of_hosts() ? static_cast<double>(l.devices()) / cluster_.devices : l.devices();
@@ -153,11 +152,6 @@ class Planner {
     return most && !request_.has_promises() && (request_.documents == 0 || request_.documents > l.wanted * l.dp);
   }
 
-  // Requests do not come faster than they are answered.
-  bool keeps_up(const LayoutPlan& l) const {
-    return request_.rate == 0 || l.tokens_per_s >= request_.rate * request_.output_tokens * 0.999;
-  }
-
   double wanted_sequences(const CostModel& cost, const LayoutPlan& l) const {
     const double part = request_.documents > 0 ? std::ceil(request_.documents / l.dp) : HUGE_VAL;
     if (request_.batch > 0) return std::min(request_.batch, part);
@@ -200,7 +194,9 @@ void add_layouts(Plan& plan, const PlanQuestion& q, bool whole) {
       const int most = pp > q.model.config().num_layers ? 0 : groups / pp;
       const int used = tp * pp * (asked.dp > 0 ? asked.dp : most);
       if (most < std::max(1, asked.dp) || (whole && used < q.cluster.size())) continue;
-      plan.layouts.push_back(asked.dp > 0 ? planner.evaluate({tp, pp, asked.dp}) : planner.with_replicas(tp, pp, most));
+      LayoutPlan l = asked.dp > 0 ? planner.evaluate({tp, pp, asked.dp}) : planner.with_replicas(tp, pp, most);
+      l.by_hand_only = is_slow(l.link) && asked.tp == 0;
+      plan.layouts.push_back(std::move(l));
     }
   }
 }
@@ -248,10 +244,7 @@ Plan plan_layouts(const PlanQuestion& question) {
 Plan plan_layouts(const PlanQuestion& question, std::span<const Degrees> choices) {
   const Planner planner(question);
   Plan plan;
-  for (const Degrees& d : choices) {
-    plan.layouts.push_back(planner.evaluate(d));
-    plan.layouts.back().by_hand_only = false;
-  }
+  for (const Degrees& d : choices) plan.layouts.push_back(planner.evaluate(d));
   rank(plan, question);
   return plan;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "model/stage.h"
@@ -10,11 +11,11 @@ namespace trireme {
 // --max-step-tokens and --max-seqs where nobody says them. A GPU has to have many rows to be busy, and memory for them.
 constexpr int64_t default_step_tokens(bool on_gpu) { return on_gpu ? 2048 : 256; }
 constexpr int64_t default_sequences(bool on_gpu) { return on_gpu ? 256 : 16; }
-// [rows, vocabulary] FP32 is 25 MB for 49152 tokens and 128 rows. A GPU reads the head's weights once for each such
-// chunk of rows, and its host waits.
+// Rows whose logits are computed at once, [rows, vocabulary] FP32: 6 MB for 32 rows of 49152 tokens. A GPU reads the
+// head's weights once for them, and its host waits. Those shown whole are as many bytes of /dev/shm, too.
+inline constexpr int64_t kLogitRows = 32, kGpuLogitRows = 128, kWholeRows = 32;
 constexpr StepLimits step_limits(int64_t rows, bool on_gpu) {
-  const int64_t whole = rows < 32 ? rows : 32;
-  return {rows, !on_gpu ? whole : rows < 128 ? rows : 128, whole};
+  return {rows, std::min(rows, on_gpu ? kGpuLogitRows : kLogitRows), std::min(rows, kWholeRows)};
 }
 inline constexpr int64_t kRankBytes = int64_t{256} << 20;  // that libraries, heap and program may take, a rank
 inline constexpr double kCacheShare = 0.5;                 // of a host's memory left after the weights

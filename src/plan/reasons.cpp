@@ -28,11 +28,15 @@ std::string cache_reason(const LayoutPlan& l, const PlanRequest& r) {
 
 std::string slo_reason(const LayoutPlan& l, const PlanRequest& r) {
   const Performance& p = l.performance;
+  const auto rate = [&] {
+    return fmt::format("{} requests/s wanted, {} possible", r.rate, short_number(l.tokens_per_s / r.output_tokens));
+  };
+  if (!p.keeps_up()) return rate();
   if (r.slo_ttft_ms > 0 && p.ttft_ms > r.slo_ttft_ms)
     return fmt::format("TTFT {:.0f} ms, {} wanted", p.ttft_ms, r.slo_ttft_ms);
   if (r.slo_tpot_ms > 0 && p.decode_ms > r.slo_tpot_ms)
     return fmt::format("{:.1f} ms a token, {} wanted", p.decode_ms, r.slo_tpot_ms);
-  return fmt::format("{} requests/s wanted, {} possible", r.rate, short_number(l.tokens_per_s / r.output_tokens));
+  return rate();
 }
 
 // Where the links are, when a group's all-reduce is what costs. Ranks that may divide CPUs stand evenly on all hosts.
@@ -193,7 +197,7 @@ std::string limiting_factor(const LayoutPlan& l) {
   if (!l.memory.weights_fit()) return "weights do not fit";
   if (!l.fits) return "KV cache";
   const Performance& p = l.performance;
-  if (p.queue_ms > p.ttft_ms / 2) return "queueing";
+  if (!p.keeps_up() || p.queue_ms > p.ttft_ms / 2) return "queueing";
   const StepCost& s = p.step;
   const bool arithmetic = s.arithmetic_ms > s.weights_ms;
   const std::vector<std::pair<double, const char*>> parts = {{p.decode_ms - s.total_ms(), "prefill"},

@@ -6,7 +6,6 @@ namespace trireme::testing {
 namespace {
 
 constexpr int kPartition = kPartitionBlocks * kBlockTokens;
-constexpr size_t kCounts = 512;  // bytes of the workspace
 
 const Model kModels[] = {{3, 1, 16, DType::bf16},
                          {2, 2, 40, DType::f32},
@@ -96,7 +95,7 @@ TEST_CASE(
     "threads, or a GPU's blocks, that share a row's partitions have the bits of one that has all, and leave counts of "
     "zero") {
   Guarded workspace(kWorkspaceBytes);
-  std::byte* const results = workspace.data() + kCounts;
+  std::byte* const results = workspace.data() + kWorkspaceCountBytes;
   for (const Model& model : kModels)
     for (const std::vector<Length>& lengths : {std::vector<Length>{{9 * kPartition, 1}},
                                                {{kPartition, 1}, {3 * kPartition + 1, 1}, {7, 1}},

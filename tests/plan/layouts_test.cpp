@@ -186,6 +186,8 @@ TEST_CASE("the nearer a rate comes to what is answered, the longer requests wait
   const LayoutPlan flooded = q.plan().layouts[0];
   const double most = flooded.tokens_per_s / q.request.output_tokens;
   CHECK(std::isinf(flooded.performance.ttft_ms));
+  CHECK(flooded.limiting_factor == "queueing");
+  CHECK_FALSE(flooded.meets_slo);
   double before = alone;
   for (double busy : {0.5, 0.9, 0.99, 0.999}) {
     q.request.rate = busy * most;

@@ -21,7 +21,6 @@ const Shape kShapes[] = {{34, 40, 1024, 32, 4},   {65, 300, 544, 32, 4},   {130,
                          {70, 130, 2048, 64, 4},  {40, 8500, 256, 32, 1},   // 67
                          {64, 4400, 1008, 16, 2},                           // a part with a sum in y
                          {200, 5000, 64, 16, 1},  {40, 64, 96, 32, 1},     {34, 33, 1024, 32, 1, {1, 32}}};
-constexpr size_t kCounts = 512;  // bytes of the workspace
 
 bool any(const std::byte* begin, const std::byte* end) {
   return std::any_of(begin, end, [](std::byte b) { return b != std::byte{0}; });
@@ -31,7 +30,7 @@ bool any(const std::byte* begin, const std::byte* end) {
 
 TEST_CASE("blocks that share a sum have the bits of one that has all its units, and leave counts of zero") {
   Guarded workspace(kWorkspaceBytes);
-  std::byte* const sums = workspace.data() + kCounts;
+  std::byte* const sums = workspace.data() + kWorkspaceCountBytes;
   uint32_t seed = 80;
   for (const Shape& s : kShapes)
     for (const Format& format : {Format(plain(DType::bf16)), Format(with_minimum(4, 32)), Format(quantized(8, 32, 128)),
