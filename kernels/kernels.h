@@ -27,11 +27,12 @@ struct Launch {
   bool early = false;        // CUDA, from sm_90 on: the kernel may begin while those before it are at work
   bool* enqueued = nullptr;  // CUDA: becomes true where a kernel is
   void* products = nullptr;  // a library's, where they are in the table (src/device/library_products.h)
-  // kWorkspaceBytes in which threads, or a GPU's blocks of them, leave something for each other, zeros at first; or
-  // none.
-  std::byte* workspace = nullptr;
+  // In which threads, or a GPU's blocks of them, leave something for each other, zeros at first; or none.
+  std::span<std::byte> workspace;
 };
-inline constexpr int64_t kWorkspaceBytes = 9 << 20;  // 132 tiles of 128 rows and outputs, and counts
+// Of a CPU: results of attention's partitions, a sequence of 290 thousand positions of an 8B. Of a GPU: the same for
+// eight of 250 thousand, and 132 tiles of 128 rows and outputs.
+inline constexpr int64_t kWorkspaceBytes = 9 << 20, kGpuWorkspaceBytes = 64 << 20;
 // Counts come first, of whatever operation, and are zeros before and after it; the rest may hold anything.
 inline constexpr int64_t kWorkspaceCounts = 128;
 inline constexpr int64_t kWorkspaceCountBytes = kWorkspaceCounts * int64_t{sizeof(int)};

@@ -104,19 +104,19 @@ inline int64_t attend_floats(const AttendTile& tile) {
 // How many pieces a tile is cut into, for four a thread; 1 where there are tiles enough, or one thread.
 inline int attend_shares(const Launch& launch, const Attention& a) {
   const int64_t wanted = 4 * launch.parts;
-  if (launch.parts == 1 || !launch.workspace || std::ssize(a.spans) * a.pages.kv_heads >= wanted) return 1;
+  if (launch.parts == 1 || launch.workspace.empty() || std::ssize(a.spans) * a.pages.kv_heads >= wanted) return 1;
   int64_t tiles = 0;
   each_attend_tile(a, [&](const AttendTile&, int64_t, int) { tiles++; });
-  return tiles > kWorkspaceCounts ? 1 : static_cast<int>((wanted + tiles - 1) / tiles);
+  return tiles > kWorkspaceCounts ? 1 : static_cast<int>((wanted + tiles - 1) / std::max<int64_t>(1, tiles));
 }
 
 // Pieces are dealt out in turn: later rows see more, so runs of tiles would not balance.
 template <const InnerLoops& kLoops>
 void drive_attention(const Launch& launch, const Attention& a) {
   if (a.pages.head_dim > kAttendHeadDim) return reference_attention(launch, a);
-  constexpr int64_t kResults = (kWorkspaceBytes - kWorkspaceCountBytes) / 64 * 16;  // floats
   const int most_shares = attend_shares(launch, a);
-  int* counts = reinterpret_cast<int*>(launch.workspace);
+  int* counts = reinterpret_cast<int*>(launch.workspace.data());
+  const int64_t room = (std::ssize(launch.workspace) - kWorkspaceCountBytes) / int64_t{sizeof(float)};
   int64_t turn = 0, tiles = 0, used = 0;
   PieceRun<kLoops> pieces(a);
   each_attend_tile(a, [&](const AttendTile& tile, int64_t row, int head) {
@@ -124,7 +124,7 @@ void drive_attention(const Launch& launch, const Attention& a) {
     const int partitions = static_cast<int>((tile.end_block - 1) / kPartitionBlocks - first + 1);
     const int64_t floats = attend_floats(tile);
     AttendPiece piece{tile, row, head, std::min(most_shares, partitions), partitions};
-    if (used + partitions * floats > kResults) piece.shares = 1;
+    if (used + partitions * floats > room) piece.shares = 1;
     if (piece.shares > 1) {
       piece.results = reinterpret_cast<float*>(counts + kWorkspaceCounts) + used;
       piece.done = counts + tiles;

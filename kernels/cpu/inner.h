@@ -33,9 +33,8 @@ struct PanelProduct {
   int outputs = 0;  // of the panel that exist; the others are padding and not written
 };
 
-inline constexpr int kAttendHeadDim = 256;                      // the most that attend() takes
-inline constexpr int kAttendQueries = 48;                       // likewise
-inline constexpr int kAttendBlock = 32, kAttendPartition = 16;  // positions; blocks: kernels.h's
+inline constexpr int kAttendHeadDim = 256, kAttendQueries = 48;  // the most that attend() takes
+inline constexpr int kAttendBlock = 32, kAttendPartition = 16;   // positions; blocks: kernels.h's
 
 // Queries of consecutive rows of a span and of all heads that share a KV head, over all they see or some partitions.
 struct AttendTile {

@@ -19,11 +19,12 @@ struct Shares {
 
 // query_sets: each some queries that one block could take, of whose results a partition takes `stride` floats.
 inline Shares shares_of(const Launch& launch, int64_t query_sets, int64_t stride) {
-  const int64_t blocks = kSms / query_sets,
-                partitions = (kWorkspaceBytes - kWorkspaceCountBytes) / (query_sets * stride * 4);
-  if (!launch.workspace || blocks < 2) return {};
+  const int64_t blocks = kSms / query_sets;
+  if (launch.workspace.empty() || blocks < 2) return {};
+  const int64_t partitions = (std::ssize(launch.workspace) - kWorkspaceCountBytes) / (query_sets * stride * 4);
   return {static_cast<int>(blocks), static_cast<int>(partitions), stride,
-          reinterpret_cast<float*>(launch.workspace + kWorkspaceCountBytes), reinterpret_cast<int*>(launch.workspace)};
+          reinterpret_cast<float*>(launch.workspace.data() + kWorkspaceCountBytes),
+          reinterpret_cast<int*>(launch.workspace.data())};
 }
 
 // One of the blocks that share some queries.

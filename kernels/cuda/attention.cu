@@ -16,7 +16,6 @@ namespace trireme::cuda {
 namespace {
 
 constexpr int kMostWarps = 8;      // of a block: a power of two, as all its numbers of warps
-constexpr int kAskedTiles = 4;     // of a warp, that L2 is asked for early
 constexpr int kFetchedLine = 128;  // bytes that it fetches at once
 
 // Of shared memory, in this order: the queries, joined results, those of all warps, their weights, a block's K and V
@@ -41,7 +40,7 @@ struct AttentionPlaces {
 };
 
 template <typename Work>
-AttentionPlaces places_of(const Attention& a, int slots, int warps, int tiles) {
+AttentionPlaces places_of(const Attention& a, int slots, int warps, int turns, int tiles) {
   AttentionPlaces places;
   const int64_t group = group_of(a);
   places.by_span = is_decode(a) || Work::kOneSpan;
@@ -54,7 +53,7 @@ AttentionPlaces places_of(const Attention& a, int slots, int warps, int tiles) {
   places.queries = int64_t{slots} * places.result * 4;
   places.tiles = tiles;
   places.warps = warps;
-  if (warps > 1 && slots <= 4) places.turns = 2;
+  places.turns = turns;
   static_assert(kPartitionBlocks % (2 * kMostWarps) == 0, "rounds end with partitions");
   places.weights = 2 * places.queries + places.turns * warps * places.queries;
   places.warp_tiles = places.weights + int64_t{warps} * Work::kWeightBytes;
@@ -137,7 +136,7 @@ struct Attend {
     }
     if (!alone) {
       if (!share.comes_last(all_of_them)) return;
-      for (int n = warp(); n < count; n += warps) join_left(n, all_of_them, share);
+      join_left(all_of_them, share);
     }
     for (int n = warp(); n < count; n += warps) {
       const int query = begin + n, head = heads.first + query % heads.count;
@@ -185,13 +184,25 @@ struct Attend {
   __device__ void leave(int n, float* to) const {
     for (int i = lane(); i < a.pages.head_dim + 2; i += kWarp) to[i] = all[n * places.result + i];
   }
-  __device__ void join_left(int n, const PartitionRun& of_block, const Share& share) {
-    const PartitionRun run = partitions(seen[n], seen[n]);
-    for (int begin = run.first; begin < run.end; begin += kWarp)
-      join<Work>(
-          all + n * places.result,
-          [&](int i, int at) { return __ldcg(share.result(of_block, begin + i, n, places.result) + at); }, 0,
-          min(kWarp, run.end - begin), begin == run.first, a.pages.head_dim);
+  // All threads bring as many partitions at a time as a round has blocks to where blocks' results stand.
+  __device__ void join_left(const PartitionRun& of_block, const Share& share) {
+    for (int begin = of_block.first; begin < of_block.end; begin += places.round()) {
+      const int end = min(of_block.end, begin + places.round()), floats = places.slots * places.result;
+      const auto* left = reinterpret_cast<const float4*>(share.result(of_block, begin, 0, places.result));
+      for (int i = static_cast<int>(threadIdx.x); i < (end - begin) * floats / 4; i += warps * kWarp)
+        reinterpret_cast<float4*>(results)[i] = __ldcg(left + i);
+      __syncthreads();
+      for (int n = warp(); n < queries.count; n += warps) {
+        const PartitionRun run = partitions(seen[n], seen[n]);
+        const int first = max(run.first, begin), last = min(run.end, end);
+        const float* of_query = results + n * places.result;
+        if (first < last)
+          join<Work>(
+              all + n * places.result, [&](int i, int at) { return of_query[i * floats + at]; }, first - begin,
+              last - begin, first == run.first, a.pages.head_dim);
+      }
+      __syncthreads();
+    }
   }
 
   // The warp's first block from `first` on.
@@ -233,20 +244,18 @@ struct Attend {
   }
 };
 
-// Asks L2 for the first tiles of a row's share, whatever they hold by now: memory answers while the queries are still
-// being made.
+// Asks L2 for each warp's first tile of a row's share, whatever it holds by now: memory answers while the queries are
+// still being made. No more: all blocks' have to stay in L2 together.
 __device__ void ask_for_tiles(const Attention& a, const AttentionPlaces& places, int row, int kv_head,
                               const Share& share) {
   const AttentionSpan& span = a.spans[static_cast<size_t>(row)];
   const Seen seen = seen_by(a, span, span.first_row);
   const PartitionRun mine = share.of(partitions(seen, seen));
-  const int first = max(seen.first / kBlockTokens, mine.first * kPartitionBlocks);
-  const int end = min(seen.blocks(), mine.end * kPartitionBlocks);
-  for (int block = first + warp(); block < min(end, first + kAskedTiles * places.warps); block += places.warps) {
-    const int64_t tile = (span.block_table[block] * a.pages.block_heads + kv_head) * places.cached;
-    for (int at = lane() * kFetchedLine; at < places.cached; at += kWarp * kFetchedLine)
-      prefetch_line(a.pages.k + tile + at), prefetch_line(a.pages.v + tile + at);
-  }
+  const int block = max(seen.first / kBlockTokens, mine.first * kPartitionBlocks) + warp();
+  if (block >= min(seen.blocks(), mine.end * kPartitionBlocks)) return;
+  const int64_t tile = (span.block_table[block] * a.pages.block_heads + kv_head) * places.cached;
+  for (int at = lane() * kFetchedLine; at < places.cached; at += kWarp * kFetchedLine)
+    prefetch_line(a.pages.k + tile + at), prefetch_line(a.pages.v + tile + at);
 }
 
 template <typename Work>
@@ -279,10 +288,11 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 1) attention_kernel(Attenti
 
 template <typename Work>
 void enqueue_attention(const Launch& launch, const Attention& a, int slots = Work::kQueries) {
-  AttentionPlaces places = places_of<Work>(a, slots, kMostWarps, 2);
+  AttentionPlaces places = places_of<Work>(a, slots, kMostWarps, slots <= 4 ? 2 : 1, 2);
   const int64_t most = most_shared();
-  while (places.shared > most && places.warps > 1) places = places_of<Work>(a, slots, places.warps / 2, 2);
-  if (places.shared > most) places = places_of<Work>(a, slots, 1, 1);  // FP32 heads of 512 values in 99 KiB
+  if (places.shared > most) places = places_of<Work>(a, slots, kMostWarps, 1, 2);
+  while (places.shared > most && places.warps > 1) places = places_of<Work>(a, slots, places.warps / 2, 1, 2);
+  if (places.shared > most) places = places_of<Work>(a, slots, 1, 1, 1);  // FP32 heads of 512 values in 99 KiB
   must(places.shared <= most, "a block of positions fits shared memory");
   const int64_t items = places.by_span ? std::ssize(a.spans) : blocks_of(a.q.rows, places.rows);
   const int64_t query_sets = items * a.pages.kv_heads * places.parts;

@@ -19,11 +19,11 @@ struct Split {
 inline Split split_of(const Launch& launch, int64_t tiles, int64_t tile_bytes, const Units& units, int roots) {
   int parts = 1;
   while (parts < kMostParts && tiles * parts <= kSms / 2 && units.tree.nodes >= 4 * parts) parts *= 2;
-  if (!launch.workspace || roots != 1 || parts == 1) return {};
-  must(kWorkspaceCountBytes + tiles * parts * tile_bytes <= kWorkspaceBytes,
+  if (launch.workspace.empty() || roots != 1 || parts == 1) return {};
+  must(kWorkspaceCountBytes + tiles * parts * tile_bytes <= std::ssize(launch.workspace),
        "the workspace holds the sums of split tiles");
-  return {parts, reinterpret_cast<float*>(launch.workspace + kWorkspaceCountBytes),
-          reinterpret_cast<int*>(launch.workspace)};
+  return {parts, reinterpret_cast<float*>(launch.workspace.data() + kWorkspaceCountBytes),
+          reinterpret_cast<int*>(launch.workspace.data())};
 }
 
 // The units of a part.

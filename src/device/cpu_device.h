@@ -44,7 +44,7 @@ class CpuDevice final : public Device {
     if (simple_values <= kFewValues) return thunk(call, Launch{});
     pool_.run([&](int part) {
       Launch launch{part, pool_.size(), nullptr};
-      launch.workspace = workspace_.data();
+      launch.workspace = workspace_.span<std::byte>();
       thunk(call, launch);
     });
   }

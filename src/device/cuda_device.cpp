@@ -79,8 +79,8 @@ class OneStream final : public CudaDevice {
     driver_.ask("a stream", [&] { return cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); });
     begins_early_ = graphs && early && properties.major >= kEarlyArchitecture;
     line_.stream = stream_;
-    workspace_ = allocate(kWorkspaceBytes, "sums that blocks share");
-    line_.workspace = workspace_.data();
+    workspace_ = allocate(kGpuWorkspaceBytes, "sums that blocks share");
+    line_.workspace = workspace_.span<std::byte>();
     fill_cuda(kernels_, properties.major * 10 + properties.minor);
     level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.e4m3_inputs ? "+fp8" : "");
     kernels_.level = level_;

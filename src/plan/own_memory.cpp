@@ -32,7 +32,7 @@ Workspace workspace_of(const ModelConfig& config, const UnitTable& units, const 
     w.device +=
         static_cast<int64_t>(Sampler::logits_bytes(RankShare::of(config, units, place.tp, place.tp_rank), limits));
   for (const RopeConfig& rope : config.ropes) w.device += Rope::bytes(rope, positions);
-  w.device += kWorkspaceBytes;
+  w.device += rank.on_gpu ? kGpuWorkspaceBytes : kWorkspaceBytes;
   // The arrays that a step brings and leaves: what a GPU has a copy of, and what it has none of.
   const int64_t staged = Runner::staged_bytes(config, limits, slots);
   w.host = staged + Runner::table_bytes(config, slots);

@@ -72,7 +72,7 @@ Rows encode_rows(PackedForm form, const std::vector<float>& x, int64_t rows, int
 }
 
 std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts,
-                           std::byte* workspace) {
+                           std::span<std::byte> workspace) {
   int64_t rows = x.view.rows, n = w.view.n, stride = n + 5;
   auto roots = static_cast<size_t>(c.program.roots);
   Guarded y(roots * static_cast<size_t>(rows * stride) * 4);

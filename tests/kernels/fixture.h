@@ -53,6 +53,7 @@ class Guarded {
   std::byte* data() { return reinterpret_cast<std::byte*>(memory_.data() + begin_); }
   float* floats() { return reinterpret_cast<float*>(data()); }
   size_t bytes() const { return bytes_; }
+  std::span<std::byte> span() { return {data(), bytes_}; }
   bool intact() const {
     for (size_t i = 0; i < memory_.size(); i++)
       if ((i < begin_ || i >= begin_ + bytes_) && memory_[i] != kCanary) return false;
@@ -151,7 +152,7 @@ Rows encode_rows(PackedForm form, const std::vector<float>& x, int64_t rows, int
 
 // y of one level, [roots][rows][n]; what lies beside it must stay as it was. workspace: Launch's.
 std::vector<float> product(const Kernels& kernels, const Rows& x, const Weights& w, const Contraction& c, int parts,
-                           std::byte* workspace = nullptr);
+                           std::span<std::byte> workspace = {});
 
 // Calls f as a team of `parts` would, one part after the other.
 template <typename F>

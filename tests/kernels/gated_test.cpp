@@ -115,7 +115,7 @@ TEST_CASE("gated_matmul: at every level the bits of its own product, its bias, g
           GatedMatMul together = gated.operation(room.floats(), activation, with_bias);
           into(seen, together);
           each_part(parts, [&](Launch launch) {
-            launch.workspace = workspace.data();
+            launch.workspace = workspace.span();
             kernels.gated_matmul(launch, together);
           });
           CAPTURE(std::string(level) + ", " + name_of(format));

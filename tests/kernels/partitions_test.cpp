@@ -111,7 +111,7 @@ TEST_CASE(
         const std::vector<float> alone = attend(s, level, 1);
         const bool gpu = level == "cuda";
         for (int times = 0; times < 2; times++) {
-          const std::vector<float> shared = attend(s, level, gpu ? 1 : 5, workspace.data());
+          const std::vector<float> shared = attend(s, level, gpu ? 1 : 5, workspace.span());
           CHECK(same_floats(alone.data(), shared.data(), alone.size()));
         }
         CHECK(workspace.intact());

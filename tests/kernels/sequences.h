@@ -127,9 +127,9 @@ inline Sequences make(const Model& model, const std::vector<Length>& lengths, fl
   return s;
 }
 
-// workspace: kernels.h's kWorkspaceBytes, or none.
+// workspace: Launch's.
 inline std::vector<float> attend(const Sequences& s, std::string_view level, int parts,
-                                 std::byte* workspace = nullptr) {
+                                 std::span<std::byte> workspace = {}) {
   size_t count = static_cast<size_t>(s.rows * s.model.heads * s.model.head_dim);
   Guarded out(count * 4);
   each_part(parts, [&](Launch launch) {

@@ -52,7 +52,7 @@ TEST_CASE("blocks that share a sum have the bits of one that has all its units, 
         const Kernels kernels = select_kernels(level);
         std::fill(sums, workspace.data() + kWorkspaceBytes, std::byte{0});
         for (int times = 0; times < 2; times++) {
-          const std::vector<float> shared = product(kernels, x, w, c, 1, workspace.data());
+          const std::vector<float> shared = product(kernels, x, w, c, 1, workspace.span());
           CHECK(same_floats(alone.data(), shared.data(), alone.size()));
         }
         CHECK(workspace.intact());

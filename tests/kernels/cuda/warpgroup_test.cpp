@@ -91,7 +91,7 @@ TEST_CASE("warpgroups gate, add biases and take experts' rows to the bits of war
         if (experts > 1) a.experts = {s.ends, usual};
         if (experts == 1) a.bias = bias;
         Launch launch;
-        launch.workspace = workspace.data();
+        launch.workspace = workspace.span();
         std::vector<float> all_results;
         kernels.matmul(launch, a);
         for (int64_t r = 0; r < s.ends.back(); r++)

@@ -134,7 +134,10 @@ inline int __ffs(int x) { return __builtin_ffs(x); }
 // Threads are fibers, which give way elsewhere; blocks run one after the other.
 inline int atomicAdd(int* at, int value) { return std::exchange(*at, *at + value); }
 inline void __threadfence() {}
-inline float __ldcg(const float* at) { return *at; }
+template <typename T>
+T __ldcg(const T* at) {
+  return *at;
+}
 
 inline void __syncwarp() { exchange_in_warp(0); }
 
