@@ -94,6 +94,7 @@ stage "NCCL" 600 tests/device/nccl_runs.py build/trireme
 stage "GPU" 600 tests/gpu.sh
 stage "GPU figures" 600 bench/gpu.sh
 stage "bundle" 300 tests/bundle/bundle.sh ${OFFLINE:+--offline}
+stage "Slurm" 300 tests/slurm/slurm.sh ${OFFLINE:+--offline}
 stage "goldens" 600 tests/golden/check.py build/trireme
 stage "quality" 300 tests/golden/quality.py check build/trireme
 if [ -z "$fast" ]; then
