@@ -15,6 +15,7 @@ constexpr uint32_t kLayout = kEngine | kPlan;
 constexpr double kMany = 1e15;
 constexpr double kRanks = 1 << 24;
 
+// Of rows of one name the last has the variable.
 // clang-format off
 const OptionSpec kTable[] = {
   {"files", "model", 'm', "FILE", "", kModel, &Options::model, "checkpoint (.h5), GGUF file or Hugging Face folder"},

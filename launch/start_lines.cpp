@@ -48,7 +48,7 @@ std::string run_line(const LayoutPlan& l, const std::string& model, const Cluste
                      const PlanRequest& r) {
   std::string line =
       fmt::format("trireme run INPUT -m {} -o OUT.jsonl --tp {} --pp {} --dp {}", shell_word(model), l.tp, l.pp, l.dp);
-  if (refused_as_slow(l)) line += " --allow-slow-placement";
+  if (is_refused(l.link)) line += " --allow-slow-placement";
   if (!c.device.cpu) line += " --device cuda";
   line += fmt::format(" --max-seqs {}", sequences_to_start(l, c, r));
   if (o.output_len > 0) line += fmt::format(" --max-tokens {}", o.output_len);

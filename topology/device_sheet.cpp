@@ -19,6 +19,7 @@ struct Line {
   const char *nic, *family;
   int cores = 0;  // of a CPU
   double memory_reach = 1;
+  bool peer_access = true;  // over PCIe: NVIDIA's driver gives GeForce cards from the 30 series on none
 };
 
 // GPUs: NVIDIA's data sheets (dense figures; those that give sparse ones halved). Memory as nvidia-smi totals it, which
@@ -69,9 +70,9 @@ constexpr Line kLines[] = {
   {"l40s",           false,   46068,  864,  362,   733,     733,     0,   0, 31.5, Link::pcie,      0, 1,     "ib200", ""},
   {"rtx-a6000",      false,   49140,  768, 154.8,    0,   309.7,  0, 56.25,  31.5, Link::pcie,      0, 1,     "eth25", ""},
   {"rtx-6000-ada",   false,   49140,  960, 364.2, 728.5,   728.5,    0,   0, 31.5, Link::pcie,      0, 1,     "eth25", ""},
-  {"rtx-3090",       false,   24576,  936,   71,     0,     284,  0, 56.25,  31.5, Link::pcie,      0, 1,     "eth25", "", 0, kGddr},
-  {"rtx-4090",       false,   24564, 1008, 165.2, 330.3,   660.6,    0,   0, 31.5, Link::pcie,      0, 1,     "eth25", "", 0, kGddr},
-  {"rtx-5090",       false,   32607, 1792, 209.5,  419,     838,  1676,   0, 63,   Link::pcie,      0, 1,     "eth25", "", 0, kGddr},
+  {"rtx-3090",       false,   24576,  936,   71,     0,     284,  0, 56.25,  31.5, Link::pcie,      0, 1,     "eth25", "", 0, kGddr, false},
+  {"rtx-4090",       false,   24564, 1008, 165.2, 330.3,   660.6,    0,   0, 31.5, Link::pcie,      0, 1,     "eth25", "", 0, kGddr, false},
+  {"rtx-5090",       false,   32607, 1792, 209.5,  419,     838,  1676,   0, 63,   Link::pcie,      0, 1,     "eth25", "", 0, kGddr, false},
   {"rtx-pro-6000",   false,   97887, 1792, 503.8, 1007.6, 1007.6, 2015.2, 0, 63,   Link::pcie,      0, 1,     "ib400", "", 0, kGddr},
   {"rtx-pro-6000-server", false, 97887, 1597, 503.8, 1007.6, 1007.6, 2015.2, 0, 63,   Link::pcie,      0, 1,     "ib400", "", 0, kGddr},
   {"xeon-6980p",     true,   786432,  725,  524,     0,    1048,     0,   0, 144,  Link::sockets,   0, 0.055, "ib400", "", 128},
@@ -82,11 +83,6 @@ constexpr Line kLines[] = {
   {"raspberry-pi-4", true,     8192,  3.6,  0.1,     0,     0.1,     0,   0, 0,    Link::sockets,   0, 1,     "eth1",  "", 4},
 };
 // clang-format on
-
-// NVIDIA's driver gives GeForce cards from the 30 series on no peer access over PCIe.
-bool has_no_peer_access(std::string_view name) {
-  return name == "rtx-3090" || name == "rtx-4090" || name == "rtx-5090";
-}
 
 DeviceSheet sheet_of(const Line& l) {
   constexpr double kMi = 1 << 20, kG = 1e9, kT = 1e12;
@@ -99,7 +95,7 @@ DeviceSheet sheet_of(const Line& l) {
   s.link = l.link, s.link_domain = l.link_domain;
   s.flops_reach = l.flops_reach, s.memory_reach = l.memory_reach;
   s.nic = l.nic, s.family = l.family;
-  s.peer_access = !has_no_peer_access(s.name);
+  s.peer_access = l.peer_access;
   return s;
 }
 

@@ -25,6 +25,8 @@ enum class LinkClass : uint8_t {
 const char* link_class_name(LinkClass link);  // "NVSwitch", "the sockets' link"
 // A tensor-parallel group over such a link is slower than its host's best: two sums a layer wait for it.
 constexpr bool is_slow(LinkClass link) { return link >= LinkClass::staged; }
+// And a mistake, which wants --allow-slow-placement: a group across hosts is what somebody who gives --tp may want.
+constexpr bool is_refused(LinkClass link) { return is_slow(link) && link != LinkClass::network; }
 
 // How the ranks of a machine reach each other. Pure: asks the map alone. threads: of a rank, 0 for auto (threads.h),
 // because they say which CPUs a rank has.

@@ -7,6 +7,7 @@
 #include <pugixml.hpp>
 #include <sstream>
 
+#include "base/printable.h"
 #include "topology/machine_text.h"
 #include "topology/nccl_xml.h"
 #include "topology/pci.h"
@@ -37,13 +38,6 @@ std::string cpu_map(const std::vector<int>& cpus) {
 const char* vendor_of(const std::string& cpu_model) {
   if (cpu_model.find("AMD") != std::string::npos) return "AuthenticAMD";
   return cpu_model.find("Intel") != std::string::npos ? "GenuineIntel" : nullptr;
-}
-
-// XML has no way to write a control character; a name out of a file may have some.
-std::string printable(std::string name) {
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, '?');
-  return name;
 }
 
 class Writer {
@@ -96,7 +90,7 @@ class Writer {
     pugi::xml_node at = nic.pci_path.empty() ? cpu : device(cpu, nic.pci_path, nic_class);
     pugi::xml_node adapter = at.child("nic") ? at.child("nic") : at.append_child("nic");
     pugi::xml_node net = adapter.append_child("net");
-    const std::string name = printable(nic.name);
+    const std::string name = printable(nic.name);  // XML has no way to write a control character
     const size_t colon = name.find(':');
     net.append_attribute("name") = name.substr(0, colon).c_str();
     net.append_attribute("dev") = static_cast<int>(&nic - host_.nics.data());

@@ -144,11 +144,10 @@ std::pair<std::vector<int>, LinkClass> slowest_group(const Links& links, int ran
   return worst;
 }
 
-// A group across hosts is what somebody who gives --tp by hand may want; one over another slow link is a mistake.
 void refuse_slow_group(const Links& links, int ranks, int tp) {
   for (const std::vector<int>& group : make_groups(links, ranks, tp)) {
     const LinkClass link = links.slowest(group);
-    if (!is_slow(link) || link == LinkClass::network) continue;
+    if (!is_refused(link)) continue;
     fail(ExitCode::configuration,
          "--tp {}: its group of ranks {} reaches over {}, a slow link for two sums a layer; start ranks whose devices "
          "are nearer, try replicas or stages in its place, or take it as it is with --allow-slow-placement",

@@ -29,6 +29,7 @@ class TpReach {
 
  private:
   static constexpr std::array kClasses = {LinkClass::numa, LinkClass::staged, LinkClass::package, LinkClass::sockets};
+  static_assert(static_cast<size_t>(LinkClass::network) - static_cast<size_t>(LinkClass::numa) == kClasses.size());
   // By class: sets of this many neighbours need no slower link.
   std::array<int, kClasses.size()> widest_ = {1, 1, 1, 1};
 };

@@ -303,7 +303,7 @@ void attend_blocks(const AttendTile& a, AttendState& s) {
       attend_block<false>(a, copy_block<kBf16>(a, block, next, s), {}, s);
     if ((b + 1) % kAttendPartition != 0 && b + 1 < a.end_block) continue;
     if (results)
-      leave_partition(s, results), results += s.queries * (s.width + 2);
+      leave_partition(s, results), results += a.partition_floats;
     else
       end_partition(s);
     begin_partition(s);
@@ -341,7 +341,7 @@ void join_partitions(const AttendTile& a, int partitions) {
   AttendState s;
   begin(a, s);
   for (int i = 0; i < partitions; i++) {
-    take_partition(a.results + int64_t{i} * s.queries * (s.width + 2), s);
+    take_partition(a.results + i * a.partition_floats, s);
     end_partition(s);
   }
   put_outputs(a, s);

@@ -84,6 +84,7 @@ void each_attend_tile(const Attention& a, const F& f) {
                      .k = a.pages.k + kv_head * head_bytes,
                      .v = a.pages.v + kv_head * head_bytes,
                      .block_bytes = a.pages.block_heads * head_bytes,
+                     .partition_floats = int64_t{tile_rows} * (end - head) * ((head_dim + 15) / 16 * 16 + 2),
                      .first_block = a.window > 0 ? std::max<int64_t>(0, position + 1 - a.window) / kBlockTokens : 0,
                      .end_block = (position + tile_rows + kBlockTokens - 1) / kBlockTokens,
                      .bf16 = a.pages.type == DType::bf16,
@@ -94,11 +95,6 @@ void each_attend_tile(const Attention& a, const F& f) {
           first, head);
       }
     }
-}
-
-// Floats of a partition's result (AttendTile::results).
-inline int64_t attend_floats(const AttendTile& tile) {
-  return int64_t{tile.rows} * tile.heads * ((tile.head_dim + 15) / 16 * 16 + 2);
 }
 
 // How many pieces a tile is cut into, for four a thread; 1 where there are tiles enough, or one thread.
@@ -122,13 +118,12 @@ void drive_attention(const Launch& launch, const Attention& a) {
   each_attend_tile(a, [&](const AttendTile& tile, int64_t row, int head) {
     const int64_t first = tile.first_block / kPartitionBlocks;
     const int partitions = static_cast<int>((tile.end_block - 1) / kPartitionBlocks - first + 1);
-    const int64_t floats = attend_floats(tile);
     AttendPiece piece{tile, row, head, std::min(most_shares, partitions), partitions};
-    if (used + partitions * floats > room) piece.shares = 1;
+    if (used + partitions * tile.partition_floats > room) piece.shares = 1;
     if (piece.shares > 1) {
       piece.results = reinterpret_cast<float*>(counts + kWorkspaceCounts) + used;
       piece.done = counts + tiles;
-      used += partitions * floats;
+      used += partitions * tile.partition_floats;
     }
     tiles++;
     for (int share = 0; share < piece.shares; share++) {
@@ -137,7 +132,7 @@ void drive_attention(const Launch& launch, const Attention& a) {
         const Range mine = part_of(partitions, share, piece.shares);
         piece.tile.first_block = std::max(tile.first_block, (first + mine.begin) * kPartitionBlocks);
         piece.tile.end_block = std::min(tile.end_block, (first + mine.end) * kPartitionBlocks);
-        piece.tile.results = piece.results + mine.begin * floats;
+        piece.tile.results = piece.results + mine.begin * tile.partition_floats;
       }
       pieces.add(piece);
     }

@@ -46,8 +46,8 @@ struct AttendTile {
   const int32_t* block_table = nullptr;
   const std::byte* k = nullptr;  // this KV head in block 0; blocks follow at block_bytes
   const std::byte* v = nullptr;
-  int64_t block_bytes = 0;
-  int64_t first_block = 0, end_block = 0;  // that a row sees something of
+  int64_t block_bytes = 0, partition_floats = 0;  // the latter of a partition's `results`
+  int64_t first_block = 0, end_block = 0;         // that a row sees something of
   bool bf16 = false;
   int head_dim = 0;
   float scale = 0, softcap = 0;  // softcap 0: none

@@ -105,11 +105,11 @@ struct AttendPrompt {
       copy_block(block + P::kRing - 1, end, at == 0 ? P::kRing - 1 : at - 1);
       if (my_first <= block && block < my_end) attend_block(ring + at * 2 * places.tile, block, q, results);
       if (block % kPartitionBlocks == kPartitionBlocks - 1)
-        join_partition(row, begin + warp() * kTileQueries, of_warp, block + 1, results);
+        join_partition<false>(row, begin + warp() * kTileQueries, of_warp, block, results);
       at = at + 1 < P::kRing ? at + 1 : 0;
     }
     __syncthreads();  // the ring is free for outputs
-    join_partition(row, begin + warp() * kTileQueries, of_warp, 0, results);
+    join_partition<true>(row, begin + warp() * kTileQueries, of_warp, end - 1, results);
     write(row, begin + warp() * kTileQueries, of_warp, results);
   }
 
@@ -206,9 +206,11 @@ struct AttendPrompt {
         });
   }
 
-  // Joins what the partition that ends before block `end` says to those before it, for queries that see more than that:
-  // in the outputs, which nobody reads meanwhile. end 0: the last partition of each, whose results stay with the lane.
-  __device__ void join_partition(int row, int begin, int count, int end, Results<kGroups>& results) {
+  // Joins what the partition of `block` says to those before it, for queries that see more than that: in the outputs,
+  // which nobody reads meanwhile. kLast: of each query its last partition, wherever that is, whose results stay with
+  // the lane.
+  template <bool kLast>
+  __device__ void join_partition(int row, int begin, int count, int block, Results<kGroups>& results) {
     const float2 all[2] = {before[lane() / 4], before[lane() / 4 + 8]};
     __syncwarp();  // all lanes have read
     UNROLL
@@ -217,9 +219,9 @@ struct AttendPrompt {
       if (n >= count) continue;
       const Seen own = mine[n];
       const PartitionRun run = partitions(own, own);
-      const int now = end > 0 ? end / kPartitionBlocks - 1 : run.end - 1;
-      const bool goes_on = own.blocks() > end, is_first = now == run.first;
-      if (end > 0 ? !goes_on || now < run.first : is_first) continue;
+      const int now = kLast ? run.end - 1 : block / kPartitionBlocks;
+      const bool is_first = now == run.first;
+      if (kLast ? is_first : now < run.first || now >= run.end - 1) continue;
       const float here = results.largest[h], there = is_first ? here : all[h].x;
       const float largest = here > there ? here : there;
       const float old_factor = exp_weight(there - largest), new_factor = exp_weight(here - largest);
@@ -236,13 +238,15 @@ struct AttendPrompt {
           joined = {std::fma(old.x, old_factor, values[0] * new_factor),
                     std::fma(old.y, old_factor, values[1] * new_factor)};
         }
-        if (end > 0)
-          pair = joined;
-        else
+        if constexpr (kLast)
           values[0] = joined.x, values[1] = joined.y;
+        else
+          pair = joined;
       }
-      if (end == 0) results.sum[h] = sum;
-      if (end > 0 && lane() % 4 == 0) before[n] = {largest, sum};
+      if constexpr (kLast)
+        results.sum[h] = sum;
+      else if (lane() % 4 == 0)
+        before[n] = {largest, sum};
     }
     __syncwarp();
   }

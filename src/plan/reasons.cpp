@@ -141,7 +141,7 @@ std::string slower_reason(const LayoutPlan& l, const LayoutPlan& best, const Pla
 std::string slow_links_reason(const LayoutPlan& l, const LayoutPlan* best, const PlanQuestion& q) {
   const bool slower = best && merit(*best, q.request.objective) >= 1.005 * merit(l, q.request.objective);
   const std::string beside = !best ? "" : slower ? slower_reason(l, *best, q) : figures(l, *best, q);
-  if (refused_as_slow(l))
+  if (is_refused(l.link))
     return fmt::format("TP {} reaches over {}: run refuses it without --allow-slow-placement{}{}", l.tp,
                        link_class_name(l.link), beside.empty() ? "" : "; ", beside);
   if (slower) return beside;
@@ -174,15 +174,13 @@ std::string chosen_reason(const LayoutPlan& l, const Plan& plan, const PlanReque
                                    behind > 0 ? fmt::format("within {:.0f} % of ", behind) : "", what,
                                    field_of(l, plan, r), behind > 0 ? ", and simpler than what is better" : "",
                                    gb(l.memory.weight_bytes), l.max_sequences, r.context, l.limiting_factor);
-  if (refused_as_slow(l))
+  if (is_refused(l.link))
     reason += fmt::format("; TP {} reaches over {}: run takes it with --allow-slow-placement alone", l.tp,
                           link_class_name(l.link));
   return reason;
 }
 
 }  // namespace
-
-bool refused_as_slow(const LayoutPlan& l) { return is_slow(l.link) && l.link != LinkClass::network; }
 
 std::string short_number(double x) { return x == 0 || x >= 9.95 ? fmt::format("{:.0f}", x) : fmt::format("{:.2g}", x); }
 

@@ -13,9 +13,6 @@ std::string limiting_factor(const LayoutPlan& layout);
 // Fills the reasons of all layouts, each beside the chosen one.
 void give_reasons(Plan& plan, const PlanQuestion& question);
 
-// Whether a run refuses the layout's TP groups but with --allow-slow-placement: those over hosts it takes from a hand.
-bool refused_as_slow(const LayoutPlan& layout);
-
 // Whole, or of what is small two digits: "1978", "3.1", "0.62".
 std::string short_number(double x);
 

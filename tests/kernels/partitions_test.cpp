@@ -1,4 +1,6 @@
 // Attention over more positions than a partition has: partitions are summed each by itself, on a GPU by several blocks.
+#include <algorithm>
+
 #include "sequences.h"
 
 namespace trireme::testing {

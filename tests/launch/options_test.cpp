@@ -140,6 +140,8 @@ TEST_CASE("a variable is of one option: of a name that commands share for differ
              "command line > environment > default.\n"));
   CHECK(says(command_help(*find_command("run"), false),
              ") or from the --config file;\ncommand line > environment > file > default.\n"));
+  CHECK(says(command_help(*find_command("bench"), false),
+             "\nEvery option also comes from the --config file and, but --synthetic, from TRIREME_NAME (--"));
 }
 
 TEST_CASE("a machine that is named by nothing is refused, not probed") {

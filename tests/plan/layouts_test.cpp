@@ -1,51 +1,14 @@
-#include "plan/layouts.h"
-
-#include <doctest/doctest.h>
-
-#include <cmath>
 #include <set>
 #include <tuple>
 
 #include "base/error.h"
-#include "model/shapes.h"
 #include "plan/advice.h"
-#include "plan/nearest_fit.h"
 #include "plan/reasons.h"
+#include "question.h"
 #include "testkit/error_of.h"
 
 using namespace trireme;
 using testkit::contains;
-
-namespace {
-
-struct Question {
-  const char* shape;
-  EngineProfile profile;
-  Cluster cluster;
-  ModelWork model;
-  PlanRequest request;
-
-  Question(const char* shape, Precision precision, const char* machine, const char* engine = "published")
-      : shape(shape),
-        profile(get_engine_profile(engine)),
-        cluster(Cluster::parse(machine)),
-        model(shape, get_shape(shape).config(), precision, 2, profile) {
-    request.input_tokens = 1024, request.output_tokens = 256, request.context = 1280, request.position = 1152;
-  }
-  Plan plan() const { return plan_layouts(whole()); }
-  PlanQuestion whole() const {
-    return {model, cluster, profile, request, [this](Precision p) {
-              return std::make_unique<ModelWork>(shape, model.config(), p, model.kv_bytes(), profile);
-            }};
-  }
-  const LayoutPlan* find(const Plan& plan, int tp, int pp) const {
-    for (const LayoutPlan& l : plan.layouts)
-      if (l.tp == tp && l.pp == pp) return &l;
-    return nullptr;
-  }
-};
-
-}  // namespace
 
 TEST_CASE("every layout uses the machine once, and the chosen one is the best of those that fit") {
   for (Objective objective : {Objective::latency, Objective::throughput, Objective::cost}) {
@@ -135,123 +98,6 @@ TEST_CASE("TP over PCIe is refused in the words of its all-reduce") {
   const Plan plan = q.plan();
   CHECK(plan.layouts[0].tp < 8);
   CHECK(contains(q.find(plan, 8, 1)->reason, "TP 8 on PCIe: all-reduce is "));
-}
-
-TEST_CASE("a batch that keeps the promised times is smaller than one that fits") {
-  Question q("llama-3.1-8b", Precision::bf16, "1 h100");
-  const Plan free = q.plan();
-  q.request.slo_tpot_ms = 15;
-  const Plan kept = q.plan();
-  REQUIRE(kept.choice == 0);
-  CHECK(kept.layouts[0].performance.decode_ms <= 15);
-  CHECK(kept.layouts[0].performance.running < free.layouts[0].performance.running);
-  q.request.slo_tpot_ms = 0.5;  // below the bound
-  const Plan never = q.plan();
-  CHECK(never.choice == -1);
-  CHECK(contains(never.layouts[0].reason, "0.5 wanted"));
-}
-
-TEST_CASE("where promises leave few in flight, these are the reason, not the room that there is") {
-  Question q("llama-3.1-70b", Precision::fp8, "8 h100");
-  q.request.slo_tpot_ms = 20;
-  const Plan plan = q.plan();
-  const LayoutPlan *best = q.find(plan, 4, 1), *narrow = q.find(plan, 2, 1);
-  CHECK(best == &plan.layouts.front());
-  CHECK(narrow->wanted < best->wanted);
-  CHECK(contains(narrow->reason,
-                 fmt::format("the promised times are kept with {:.0f} in flight a replica, {} with {:.0f}; ",
-                             narrow->wanted, layout_name(*best), best->wanted)));
-  CHECK(give_advice(plan, q.whole()).front().starts_with("smallest that fits and keeps the promised times: TP 2, "));
-}
-
-TEST_CASE("a rate of requests keeps so many in flight, up to what the machine can answer") {
-  Question q("llama-3.1-8b", Precision::bf16, "1 h100");
-  q.request.rate = 1;
-  const Plan calm = q.plan();
-  REQUIRE(calm.choice == 0);
-  CHECK(calm.layouts[0].performance.running < 8);
-  CHECK(calm.layouts[0].tokens_per_s == doctest::Approx(256).epsilon(0.01));
-  q.request.rate = 10000;
-  const Plan flooded = q.plan();
-  CHECK(flooded.choice == -1);
-  CHECK(contains(flooded.layouts[0].reason, "10000 requests/s wanted, "));
-}
-
-TEST_CASE("the nearer a rate comes to what is answered, the longer requests wait for a place; past it for ever") {
-  Question q("llama-3.1-70b", Precision::fp8, "2 h100");
-  q.request.degrees = {2, 1, 1};
-  q.request.rate = 0.01;
-  const double alone = q.plan().layouts[0].performance.ttft_ms;
-  q.request.rate = 1000;
-  const LayoutPlan flooded = q.plan().layouts[0];
-  const double most = flooded.tokens_per_s / q.request.output_tokens;
-  CHECK(std::isinf(flooded.performance.ttft_ms));
-  CHECK(flooded.limiting_factor == "queueing");
-  CHECK_FALSE(flooded.meets_slo);
-  double before = alone;
-  for (double busy : {0.5, 0.9, 0.99, 0.999}) {
-    q.request.rate = busy * most;
-    const Performance p = q.plan().layouts[0].performance;
-    CHECK(p.ttft_ms > before);
-    CHECK(p.queue_ms >= 0);
-    before = p.ttft_ms;
-  }
-  CHECK(before > 3 * alone);
-}
-
-TEST_CASE("a rate at the least cost takes no more replicas than answer it") {
-  Question q("llama-3.1-8b", Precision::bf16, "8 h100");
-  q.request.rate = 2;
-  q.request.objective = Objective::cost;
-  const Plan plan = q.plan();
-  REQUIRE(plan.choice == 0);
-  CHECK(plan.layouts[0].devices() == 1);
-  q.request.objective = Objective::throughput;
-  CHECK(q.plan().layouts[0].devices() == 8);
-}
-
-TEST_CASE("nothing fits: what would is named") {
-  Question q("llama-3.1-405b", Precision::bf16, "2 h100");
-  const Plan plan = q.plan();
-  CHECK(plan.choice == -1);
-  CHECK(contains(nearest_fit(plan, q.whole()), "2 hosts x 8 h100"));
-  Question one("llama-3.1-70b", Precision::bf16, "8 h100");
-  one.request.degrees = {1, 1, 1};
-  const std::string near = nearest_fit(one.plan(), one.whole());
-  CHECK(contains(near, ", or --precision fp8 with 1 device would fit"));
-}
-
-TEST_CASE("what would fit keeps what was promised: devices for a rate, times that can be kept, sequences that fit") {
-  Question rate("llama-3.1-8b", Precision::bf16, "1 h100");
-  rate.request.rate = 100;
-  CHECK(nearest_fit(rate.plan(), rate.whole()) ==
-        "--rate 23.1 with 1 device, or 1 host x 8 h100 nvswitch with DP 8 would fit");
-  Question time("llama-3.1-70b", Precision::bf16, "8 h100");
-  time.request.batch = 64, time.request.slo_tpot_ms = 22;
-  const std::string near = nearest_fit(time.plan(), time.whole());
-  CHECK(contains(near, "--precision fp8 with "));
-  CHECK(contains(near, "--batch "));
-  CHECK(contains(near, "--slo-tpot "));
-  CHECK(!contains(near, "--context "));
-  time.request.slo_tpot_ms = 0.1;  // of no batch, precision or machine
-  const std::string only = nearest_fit(time.plan(), time.whole());
-  CHECK(only.starts_with("--slo-tpot "));
-  CHECK(!contains(only, ", or "));
-}
-
-TEST_CASE("where no single change is enough, promises are dropped first, then sequences, then bits") {
-  Question hasty("qwen2.5-72b", Precision::bf16, "2 a100-40gb");
-  hasty.request.slo_ttft_ms = 5000, hasty.request.slo_tpot_ms = 5;
-  CHECK(
-      nearest_fit(hasty.plan(), hasty.whole()) ==
-      "without --slo-ttft and --slo-tpot: --precision int8 with TP 2, or 1 host x 4 a100-40gb nvswitch with TP 4 would "
-      "fit");
-  Question busy("qwen2.5-72b", Precision::int4, "3 l4");
-  busy.request.rate = 20, busy.request.slo_tpot_ms = 20;
-  CHECK(nearest_fit(busy.plan(), busy.whole()).starts_with("without --slo-tpot and --rate: PP 3 would fit, at "));
-  Question large("llama-3.1-70b", Precision::bf16, "1 raspberry-pi-4");
-  large.request.batch = 256;
-  CHECK(nearest_fit(large.plan(), large.whole()).starts_with("at --batch 1: 64 hosts x 1 "));
 }
 
 TEST_CASE("figures that are small keep their digits") {

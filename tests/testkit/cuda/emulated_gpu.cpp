@@ -14,46 +14,17 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/must.h"
 #include "testkit/cuda/cuda_emulation.h"
+#include "testkit/cuda/emulated_settings.h"
 
 namespace trireme::testkit {
 
 namespace {
-
-// "1@2" is rank 2's alone.
-int setting(const char* name, int otherwise) {
-  const char *text = std::getenv(name), *rank = std::getenv("OMPI_COMM_WORLD_RANK");
-  const char* at = text ? std::strchr(text, '@') : nullptr;
-  const bool mine = text && (!at || std::strcmp(at + 1, rank ? rank : "0") == 0);
-  return mine ? std::atoi(text) : otherwise;
-}
-
-// A GPU, or an instance of one (from 1).
-struct Visible {
-  unsigned chip, instance = 0;
-};
-// What CUDA_VISIBLE_DEVICES, numbers or UUIDs of instances as tests/testkit/nvml has them, leaves of the GPUs: up to
-// the first word that names none, and an instance alone.
-std::vector<Visible> visible_devices() {
-  const auto gpus = static_cast<unsigned>(setting("TRIREME_EMULATED_GPUS", 1));
-  const char* text = std::getenv("CUDA_VISIBLE_DEVICES");
-  std::vector<Visible> visible;
-  for (unsigned chip = 0; !text && chip < gpus; chip++) visible.push_back({chip});
-  std::istringstream words(text ? text : "");
-  for (std::string word; std::getline(words, word, ',');) {
-    unsigned number = 0;
-    if (std::sscanf(word.c_str(), "MIG-abc%5x", &number) == 1) return {{number & 0xffff, number >> 16}};
-    if (std::sscanf(word.c_str(), "%u", &number) != 1 || number >= gpus) break;
-    visible.push_back({number});
-  }
-  return visible;
-}
 
 constexpr int kRuntimeVersion = 13000;
 constexpr size_t kQueueEntries = 1000;  // of a stream, as measured on real ones
