@@ -35,7 +35,7 @@ constexpr Format kFormats[] = {{"bf16", {.form = PackedForm::bf16}},
                                {"q8", {.form = PackedForm::q8, .zero = 128}},
                                {"q4", {.form = PackedForm::q4, .has_minimum = true}},
                                {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}},
-                               {"f16", {.form = PackedForm::f16}},
+                               {"f16", {.form = PackedForm::f16_pairs}},
                                {"f32", {.form = PackedForm::f32}}};
 struct Shape {
   const char* name;
@@ -183,7 +183,8 @@ class Product {
     }
     const std::vector<float> y = row_of_sums(row);
     const double off = distance(y, expected);
-    constexpr double kNear = 1e-5;  // FP32 sums of BF16 and FP8 products, some of them cut off: errors of 2^-22 or so
+    constexpr double kNear =
+        1e-5;  // FP32 sums of BF16, FP16 and FP8 products, some of them cut off: errors of 2^-22 or so
     const bool ordered = x.form == ActivationForm::f32 || x.form == ActivationForm::int8;
     const bool good = ordered ? same_bits(y, expected) : off < kNear;
     if (!good) fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name_, row, off);
@@ -226,8 +227,8 @@ void time_products(const KernelBench& bench, const Kernels& gpu) {
   const std::span<const Shape> shapes =
       bench.small ? std::span<const Shape>(kSmallShapes) : std::span<const Shape>(kShapes);
   for (const Format& format : kFormats) {
-    if (format.view.form == PackedForm::e4m3_groups && !gpu.e4m3_inputs) continue;
-    const bool both = format.view.form == PackedForm::bf16;  // the only one that warpgroups multiply
+    if (format.view.form == PackedForm::e4m3_groups && !gpu.inputs.e4m3) continue;
+    const bool both = in_pairs(format.view.form);  // what warpgroups multiply
     const auto of_format = std::span<const Way>(ways).first(both ? ways.size() : 1);
     for (const Shape& shape : shapes) {
       Product product(bench, format, shape, rows.back());

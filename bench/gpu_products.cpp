@@ -39,6 +39,7 @@ struct Format {
 };
 constexpr Format kFormats[] = {
     {"bf16", {.form = PackedForm::bf16}},
+    {"f16", {.form = PackedForm::f16_pairs}},
     {"fp8", {.form = PackedForm::e4m3, .scale_type = DType::f32}},
     {"fp8_inputs", {.form = PackedForm::e4m3_groups, .scale_type = DType::f32}},
     {"q8_0", {.form = PackedForm::q8, .zero = 128}},
@@ -187,7 +188,7 @@ void measure(Bench& bench, std::string_view shape, int tp, const Product& produc
     for (const Format& format : kFormats) {
       PackedView w = format.view;
       w.n = product.n, w.k = k;
-      if (w.form == PackedForm::e4m3_groups && !bench.gpu.kernels().e4m3_inputs) continue;
+      if (w.form == PackedForm::e4m3_groups && !bench.gpu.kernels().inputs.e4m3) continue;
       if (is_e4m3(w.form)) w.scale_columns = static_cast<int>(product.scale_columns);
       const Timing ours = bench.time(bench.gpu.kernels(), w, product, rows);
       const double price = ours.seconds / library.seconds - 1;

@@ -14,6 +14,8 @@ ActivationForm activation_form(PackedForm form) {
     case PackedForm::f32:
     case PackedForm::f16:
       return ActivationForm::f32;
+    case PackedForm::f16_pairs:
+      return ActivationForm::f16;
     case PackedForm::bf16:
     case PackedForm::e4m3:
     case PackedForm::bf16_rows:

@@ -37,9 +37,9 @@ inline constexpr int64_t kWorkspaceBytes = 9 << 20, kGpuWorkspaceBytes = 64 << 2
 inline constexpr int64_t kWorkspaceCounts = 128;
 inline constexpr int64_t kWorkspaceCountBytes = kWorkspaceCounts * int64_t{sizeof(int)};
 
-// The inputs of products. f32: MatrixView<float>; bf16: rounded to nearest even; int8, e4m3: per row, groups of 32
+// The inputs of products. f32: MatrixView<float>; f16, bf16: rounded to nearest even; int8, e4m3: per row, groups of 32
 // columns.
-enum class ActivationForm : uint8_t { f32, bf16, int8, e4m3 };
+enum class ActivationForm : uint8_t { f32, f16, bf16, int8, e4m3 };
 
 inline constexpr int kInputGroup = 32;  // columns that share an activation scale (docs/numerics.md)
 // 32 columns of one row: x[i] is about scale * code[i], scale = max |x| / 127. A NaN or infinity in x makes scale NaN.
@@ -410,9 +410,9 @@ inline int64_t simple_values(const AddNorm& a) {
 
 struct Kernels {
   std::string_view level;       // "reference", "avx2", "avx512", "cuda-sm_80", part of the numerics fingerprint
-  bool e4m3_inputs = false;     // FP8 weights are multiplied by FP8 inputs (PackedForm::e4m3_groups), where they can be
+  InputForms inputs;            // that its products take
   bool bf16_attention = false;  // Attention::bf16_products, where pages and heads allow
-  bool warpgroups = false;      // BF16 products of many rows are wgmma's (kernels/cuda/cuda_kernels.h)
+  bool warpgroups = false;      // BF16 and FP16 products of many rows are wgmma's (kernels/cuda/cuda_kernels.h)
   void (*embed)(const Launch&, const Embed&) = nullptr;
   void (*gather_rows)(const Launch&, const GatherRows&) = nullptr;
   void (*take_rows)(const Launch&, const TakeRows&) = nullptr;

@@ -7,7 +7,7 @@ namespace trireme {
 
 // Where a value stands inside a packed matrix: the layouts of packed_matrix.h as arithmetic, for packing, for the
 // reference and for single values.
-inline constexpr int kWidePanel = 64;     // outputs of an f32, f16, bf16 or e4m3 panel
+inline constexpr int kWidePanel = 64;     // outputs of an f32, f16, f16_pairs, bf16 or e4m3 panel
 inline constexpr int kGroupPanel = 32;    // outputs of a quantized or e4m3_groups panel
 inline constexpr int kGroupColumns = 32;  // columns of a packed group; 16 or all of them share a scale
 
@@ -15,20 +15,27 @@ inline constexpr int kGroupColumns = 32;  // columns of a packed group; 16 or al
 TRIREME_HD inline int64_t f32_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * w.k + k) * kWidePanel + n % kWidePanel;
 }
-TRIREME_HD inline int64_t bf16_index(const PackedView& w, int64_t n, int64_t k) {
+// Whether a panel has two columns of an output beside each other, two bytes each.
+TRIREME_HD constexpr bool in_pairs(PackedForm form) {
+  return form == PackedForm::bf16 || form == PackedForm::f16_pairs;
+}
+TRIREME_HD inline int64_t pair_index(const PackedView& w, int64_t n, int64_t k) {
   return (n / kWidePanel * ((w.k + 1) / 2) + k / 2) * (2 * kWidePanel) + n % kWidePanel * 2 + k % 2;
 }
 // Outputs of a panel.
 TRIREME_HD constexpr int panel_outputs(PackedForm form) {
   using enum PackedForm;
-  const bool wide = form == f32 || form == f16 || form == bf16 || form == e4m3;
+  const bool wide = form == f32 || form == f16 || in_pairs(form) || form == e4m3;
   return form == PackedForm::bf16_rows ? 1 : wide ? kWidePanel : kGroupPanel;
 }
 // Columns from a row of bf16_rows to the next.
 TRIREME_HD inline int64_t bf16_row(int64_t k) { return (k + 7) / 8 * 8; }
 TRIREME_HD inline BF16& bf16_at(const PackedView& w, int64_t n, int64_t k) {
-  const int64_t index = w.form == PackedForm::bf16_rows ? n * bf16_row(w.k) + k : bf16_index(w, n, k);
+  const int64_t index = w.form == PackedForm::bf16_rows ? n * bf16_row(w.k) + k : pair_index(w, n, k);
   return reinterpret_cast<BF16*>(w.data)[index];
+}
+TRIREME_HD inline F16& f16_at(const PackedView& w, int64_t n, int64_t k) {
+  return reinterpret_cast<F16*>(w.data)[w.form == PackedForm::f16 ? f32_index(w, n, k) : pair_index(w, n, k)];
 }
 
 TRIREME_HD inline int64_t code_bytes(PackedForm form) {
@@ -98,7 +105,7 @@ TRIREME_HD inline float& e4m3_scale(const PackedView& w, int64_t n, int64_t k) {
 // One value, decoded exactly.
 TRIREME_HD inline float value_at(const PackedView& w, int64_t n, int64_t k) {
   if (w.form == PackedForm::f32) return reinterpret_cast<const float*>(w.data)[f32_index(w, n, k)];
-  if (w.form == PackedForm::f16) return to_float(reinterpret_cast<const F16*>(w.data)[f32_index(w, n, k)]);
+  if (w.form == PackedForm::f16 || w.form == PackedForm::f16_pairs) return to_float(f16_at(w, n, k));
   if (w.form == PackedForm::bf16 || w.form == PackedForm::bf16_rows) return to_float(bf16_at(w, n, k));
   if (is_e4m3(w.form)) return to_float(e4m3_code(w, n, k)) * e4m3_scale(w, n, k);
   const std::byte* group = group_data(w, n, k);

@@ -72,8 +72,7 @@ void pack_f32(const StoredBlock& b, const PackedView& w, int64_t row, int64_t co
 
 void pack_f16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n, int64_t k) {
   const F16* values = reinterpret_cast<const F16*>(b.values) + row * b.stored_columns + column;
-  F16* out = reinterpret_cast<F16*>(w.data) + f32_index(w, n, k);
-  for (int i = 0; i < count; i++) out[i * kWidePanel] = values[i];
+  for (int i = 0; i < count; i++) f16_at(w, n, k + i) = values[i];
 }
 
 void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t column, int count, int64_t n,
@@ -84,7 +83,7 @@ void pack_bf16(const StoredBlock& b, const PackedView& w, int64_t row, int64_t c
     return;
   }
   BF16* out = reinterpret_cast<BF16*>(w.data);
-  for (int i = 0; i < count; i++) out[bf16_index(w, n, k + i)] = values[i];
+  for (int i = 0; i < count; i++) out[pair_index(w, n, k + i)] = values[i];
 }
 
 // A NaN among the codes makes their scale NaN: loops that multiply need not know that code.
@@ -140,6 +139,7 @@ std::array<int64_t, 2> sections(const PackedView& w, int64_t k) {
     case PackedForm::f16:
       return {k * kWidePanel * 2, 0};
     case PackedForm::bf16:
+    case PackedForm::f16_pairs:
       return {(k + 1) / 2 * kWidePanel * 4, 0};
     case PackedForm::e4m3:
     case PackedForm::e4m3_groups:
@@ -158,6 +158,7 @@ auto packer_of(PackedForm form) {
     case PackedForm::f32:
       return pack_f32;
     case PackedForm::f16:
+    case PackedForm::f16_pairs:
       return pack_f16;
     case PackedForm::bf16:
     case PackedForm::bf16_rows:
@@ -175,12 +176,13 @@ auto packer_of(PackedForm form) {
 }  // namespace
 
 PackedView packed_form(const WeightFormat& format, Packing packing) {
-  if (!format.quantized() && format.type == DType::f16) return {.form = PackedForm::f16};
   const bool exact = packing.numerics == Numerics::exact;
+  if (!format.quantized() && format.type == DType::f16)
+    return {.form = packing.inputs.f16 && !exact ? PackedForm::f16_pairs : PackedForm::f16};
   if (!exact && !format.quantized() && format.type == DType::bf16)
     return {.form = packing.numerics == Numerics::fast ? PackedForm::bf16_rows : PackedForm::bf16};
   if (!exact && format.e4m3)
-    return {.form = packing.e4m3_inputs ? PackedForm::e4m3_groups : PackedForm::e4m3,
+    return {.form = packing.inputs.e4m3 ? PackedForm::e4m3_groups : PackedForm::e4m3,
             .scale_type = DType::f32,
             .scale_columns = format.group};
   const bool zero_known = format.zero == 0 || format.zero == 8 || format.zero == 128;
@@ -209,6 +211,7 @@ bool packed_border_k(const PackedView& w, int64_t k) {
     case PackedForm::f16:
       return true;
     case PackedForm::bf16:
+    case PackedForm::f16_pairs:
       return k % 2 == 0;
     case PackedForm::e4m3:
       return k % 2 == 0 && k % w.scale_columns == 0;

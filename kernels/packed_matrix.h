@@ -10,11 +10,12 @@
 namespace trireme {
 
 // Weights as the products read them: panels of consecutive outputs (n), the contraction (k) running inside a panel, one
-// aligned stream. n is padded to whole panels with zeros, k to pairs (bf16) or to groups of 32 (quantized,
+// aligned stream. n is padded to whole panels with zeros, k to pairs (bf16, f16_pairs) or to groups of 32 (quantized,
 // e4m3_groups); a unit's columns are a multiple of both but for the last unit, so padding stands only at the end of k.
 //   f32   [n / 64][k][64] FP32
 //   f16   [n / 64][k][64] FP16, for products in FP32
 //   bf16  [n / 64][k / 2][64][2] BF16
+//   f16_pairs  likewise, FP16, for products with FP16 inputs
 //   q8    [n / 32][k / 32] of { [8][32][4] codes;                           [g][32] scales; [g][32] minimums if any }
 //   q4    [n / 32][k / 32] of { [4][32][4] bytes, low nibble = even k step; [g][32] scales; [g][32] minimums likewise }
 //         g = 32 / scale_columns
@@ -22,7 +23,7 @@ namespace trireme {
 //   e4m3_groups  [n / 32] of { [k / 32][8][32][4] FP8 codes; [k / scale_columns][32] FP32 scales }
 // and no panels, for the products of a library:
 //   bf16_rows  [n][k] BF16, k padded to 8 (16 bytes)
-enum class PackedForm : uint8_t { f32, f16, bf16, q8, q4, e4m3, e4m3_groups, bf16_rows };
+enum class PackedForm : uint8_t { f32, f16, f16_pairs, bf16, q8, q4, e4m3, e4m3_groups, bf16_rows };
 
 struct PackedView {
   PackedForm form = PackedForm::f32;
@@ -41,18 +42,24 @@ struct PackedView {
   }
 };
 
+// What inputs the kernels of a table have products for, beside every table's.
+struct InputForms {
+  bool f16 = false;   // FP16 weights are multiplied by FP16 inputs (PackedForm::f16_pairs)
+  bool e4m3 = false;  // FP8 weights by FP8 inputs (PackedForm::e4m3_groups), where they can be
+};
+
 // What weights are packed for.
 struct Packing {
   Numerics numerics = Numerics::standard;
-  bool e4m3_inputs = false;  // Kernels::e4m3_inputs
+  InputForms inputs = {};  // Kernels::inputs
 
-  Packing(Numerics mode, bool inputs = false) : numerics(mode), e4m3_inputs(inputs) {}
+  Packing(Numerics mode, InputForms of_kernels = {}) : numerics(mode), inputs(of_kernels) {}
 };
 
-// How a format is packed: a view without sizes and memory. FP16 stays f16 in every mode, for its products have f32's
-// bits. `exact` takes every other format to f32; `standard` keeps what a product exists for (bf16; e4m3, for FP8 inputs
-// in groups; codes with groups of 16 columns or a multiple of 32 and a zero of 0, 8 or 128) and takes the rest to f32;
-// `fast` is like standard, with bf16_rows for bf16. Never rounds a value.
+// How a format is packed: a view without sizes and memory. FP16 without FP16 inputs, and in `exact`, is f16, for its
+// products have f32's bits. `exact` takes every other format to f32; `standard` keeps what a product exists for (bf16;
+// f16_pairs; e4m3, for FP8 inputs in groups; codes with groups of 16 columns or a multiple of 32 and a zero of 0, 8 or
+// 128) and takes the rest to f32; `fast` is like standard, with bf16_rows for bf16. Never rounds a value.
 PackedView packed_form(const WeightFormat& format, Packing packing);
 int64_t packed_bytes(const PackedView& w);
 

@@ -55,7 +55,7 @@ class Session {
   std::string gpu_uuid() const { return gpu_ ? gpu_->uuid() : ""; }  // "": this rank computes on its CPU
   int gpus() const { return gpus_; }
   Numerics numerics() const { return numerics_; }
-  Packing packing() const { return {numerics_, kernels_.e4m3_inputs}; }
+  Packing packing() const { return {numerics_, kernels_.inputs}; }
   DType kv_type() const { return numerics_ == Numerics::exact ? DType::f32 : DType::bf16; }
   Replica replica() { return {*replica_ranks_, result_rank_}; }
   SchedulerLimits scheduler_limits() const;

@@ -30,7 +30,8 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
     case PackedForm::q8:
       return f32_scales ? loops.panel_q8_f32 : loops.panel_q8;
     case PackedForm::q4:
-    case PackedForm::bf16_rows:  // of GPUs
+    case PackedForm::f16_pairs:  // of GPUs, with the two below
+    case PackedForm::bf16_rows:
     case PackedForm::e4m3_groups:
       break;
   }
@@ -38,7 +39,8 @@ inline auto panel_loop(const InnerLoops& loops, const PackedView& w) {
 }
 
 inline bool has_loop(const MatMul& a) {
-  const bool no_panels = a.w.form == PackedForm::bf16_rows || a.w.form == PackedForm::e4m3_groups;
+  using enum PackedForm;
+  const bool no_panels = a.w.form == f16_pairs || a.w.form == bf16_rows || a.w.form == e4m3_groups;
   return a.contraction->max_depth <= kMaxTreeDepth && !no_panels;
 }
 

@@ -14,6 +14,7 @@ void encode_run(const float* x, const Activations& out, int64_t row, int64_t fir
     kLoops.encode_bf16_row(x, count, padded, reinterpret_cast<uint16_t*>(to) + first);
   if (out.form == ActivationForm::int8)
     kLoops.encode_int8_row(x, count, reinterpret_cast<Int8Group*>(to) + first / kInputGroup);
+  if (out.form == ActivationForm::f16) encode_f16_row(x, count, padded, reinterpret_cast<F16*>(to) + first);
   if (out.form == ActivationForm::e4m3)
     encode_e4m3_row(x, count, reinterpret_cast<E4M3Group*>(to) + first / kInputGroup);
 }

@@ -28,6 +28,7 @@ void encode_columns(const float* x, const Activations& out, int64_t row, int64_t
 
 // Columns [0, columns) of a row as groups of E4M3, the last one padded with zeros.
 void encode_e4m3_row(const float* x, int64_t columns, E4M3Group* out);
+void encode_f16_row(const float* x, int64_t columns, int64_t padded, F16* out);  // zeros from `columns` on
 
 // 1 / sqrt(mean of squares + epsilon) of a row.
 float factor_of_squares(const NormBySquares& a, int64_t row);

@@ -259,11 +259,16 @@ void encode_columns(const float* x, const Activations& out, int64_t row, int64_t
   const int64_t group = first / kInputGroup,
                 bytes = first + count == out.columns ? out.row_bytes - 2 * first : 2 * count;
   if (out.form == ActivationForm::bf16) encode_bf16(x, count, bytes, reinterpret_cast<BF16*>(to) + first);
+  if (out.form == ActivationForm::f16) encode_f16_row(x, count, bytes / 2, reinterpret_cast<F16*>(to) + first);
   if (out.form == ActivationForm::e4m3) encode_e4m3_row(x, count, reinterpret_cast<E4M3Group*>(to) + group);
   if (out.form != ActivationForm::int8) return;
   for (int64_t k = 0; k < count; k += kInputGroup)
     encode_group(x + k, std::min<int64_t>(kInputGroup, count - k),
                  reinterpret_cast<Int8Group*>(to)[group + k / kInputGroup]);
+}
+
+void encode_f16_row(const float* x, int64_t columns, int64_t padded, F16* out) {
+  for (int64_t k = 0; k < padded; k++) out[k] = k < columns ? to_f16(x[k]) : F16{0};
 }
 
 void encode_e4m3_row(const float* x, int64_t columns, E4M3Group* out) {

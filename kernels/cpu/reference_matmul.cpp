@@ -22,6 +22,14 @@ float unit_f32(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, 
   return sum;
 }
 
+// Both in FP16, whose products are exact in FP32.
+float unit_f16(const MatMul& a, const std::byte* row, int64_t n, int64_t begin, int64_t end) {
+  const F16* x = reinterpret_cast<const F16*>(row);
+  float sum = 0;
+  for (int64_t k = begin; k < end; k++) sum = std::fma(to_float(x[k]), to_float(f16_at(a.w, n, k)), sum);
+  return sum;
+}
+
 // weight: the value of a column.
 template <typename Weight>
 float unit_pairs(const std::byte* row, int64_t begin, int64_t end, const Weight& weight) {
@@ -87,6 +95,8 @@ UnitSum unit_sum(PackedForm form) {
     case PackedForm::f32:
     case PackedForm::f16:
       return unit_f32;
+    case PackedForm::f16_pairs:
+      return unit_f16;
     case PackedForm::bf16:
     case PackedForm::bf16_rows:
       return unit_bf16;

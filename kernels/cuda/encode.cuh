@@ -10,8 +10,9 @@ inline constexpr float kSmallestGroup = 0x1p-100f;  // as in kernels/cpu/inner.h
 // Column k of a row, by a warp that has 32 of them from a multiple of 32 on; past the last column x is 0.
 __device__ inline void encode_column(const Activations& out, int64_t row, int64_t k, float x) {
   std::byte* to = out.data + row * out.row_bytes;
-  if (out.form == ActivationForm::bf16) {
-    if (k < out.row_bytes / 2) reinterpret_cast<BF16*>(to)[k] = to_bf16(x);
+  if (out.form == ActivationForm::bf16 || out.form == ActivationForm::f16) {
+    if (k >= out.row_bytes / 2) return;
+    reinterpret_cast<uint16_t*>(to)[k] = out.form == ActivationForm::bf16 ? to_bf16(x).bits : to_f16(x).bits;
     return;
   }
   const bool finite = __all_sync(kAllLanes, std::isfinite(x));

@@ -104,7 +104,7 @@ bool multiply(const Launch& launch, const MatMul& a, const Gate& gate) {
   if (a.w.form == PackedForm::f32) return multiply_f32<float>(launch, a, gate, units);
   if (a.w.form == PackedForm::f16) return multiply_f32<F16>(launch, a, gate, units);
   if (rows_of_matrix(a) >= kManyRows) {
-    if (kBy == By::warpgroups && a.w.form == PackedForm::bf16)
+    if (kBy == By::warpgroups && in_pairs(a.w.form))
       return warpgroup_matmul(launch, a, gate, units) || stream_matmul(launch, a, gate, units);
     if (tile_matmul(launch, a, gate, units)) return true;
   }

@@ -127,7 +127,7 @@ namespace trireme {
 
 void fill_cuda(Kernels& kernels, int architecture) {
   kernels.level = "cuda";
-  kernels.e4m3_inputs = architecture >= 90;
+  kernels.inputs = {.f16 = true, .e4m3 = architecture >= 90};
   cuda::fill_rows(kernels);
   cuda::fill_norms(kernels);
   cuda::fill_matmul(kernels);

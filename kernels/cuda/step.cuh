@@ -1,9 +1,9 @@
 #pragma once
 
-// A step of a product on tensor cores: 16 columns (BF16, E4M3) or 32 (groups) of some panels of 32 outputs and of some
-// rows of x, first copied to shared memory in pieces of 16 bytes, then multiplied by warps. All kernels of a weight
-// format take these steps one after the other from a unit's first column, so that the chain of a sum is the same in
-// all.
+// A step of a product on tensor cores: 16 columns (BF16, FP16, E4M3) or 32 (groups) of some panels of 32 outputs and of
+// some rows of x, first copied to shared memory in pieces of 16 bytes, then multiplied by warps. All kernels of a
+// weight format take these steps one after the other from a unit's first column, so that the chain of a sum is the same
+// in all.
 //
 // Who holds what (PTX's m16n8k16 and m16n8k32): lane 4 quad + member has two outputs and some columns of the weights, a
 // row of x and the same columns, and of the result two outputs of rows 2 member and 2 member + 1. Which output and
@@ -22,7 +22,7 @@ __host__ __device__ constexpr bool has_groups(PackedForm form) {
   return form == PackedForm::q8 || form == PackedForm::q4 || form == PackedForm::e4m3_groups;
 }
 __host__ __device__ constexpr int step_columns(PackedForm form) { return has_groups(form) ? kGroupColumns : 16; }
-// Of a panel's step: a line has 2 columns of 32 outputs (bf16), 4 (e4m3, q8, e4m3_groups) or 8 (q4).
+// Of a panel's step: a line has 2 columns of 32 outputs (bf16, f16_pairs), 4 (e4m3, q8, e4m3_groups) or 8 (q4).
 __host__ __device__ constexpr int step_lines(PackedForm form) {
   return form == PackedForm::q4 || form == PackedForm::e4m3 ? 4 : 8;
 }
@@ -45,7 +45,7 @@ struct StepShape {
 };
 inline StepShape step_shape(const PackedView& w) {
   const int lines = step_lines(w.form) * kLine;
-  if (w.form == PackedForm::bf16) return {lines, 0, 0, 0, (w.k + 1) / 2 * 2 * kWidePanel * int64_t{sizeof(BF16)}};
+  if (in_pairs(w.form)) return {lines, 0, 0, 0, (w.k + 1) / 2 * 2 * kWidePanel * int64_t{sizeof(BF16)}};
   if (is_e4m3(w.form)) return {lines, 0, 0, lines, e4m3_code_bytes(w.form, w.k) + e4m3_scale_bytes(w, w.k)};
   const int group = static_cast<int>(group_bytes(w)), values = group - lines;
   return {lines + values, values, static_cast<int>(scales_bytes(w)), group, blocks_of(w.k, kGroupColumns) * group};

@@ -57,8 +57,8 @@ __device__ inline void load_panel(const std::byte* panel, unsigned (&weights)[2]
       first = {both.x & kLow, both.y & kLow, both.z & kLow, both.w & kLow};
       second = {both.x >> 4 & kLow, both.y >> 4 & kLow, both.z >> 4 & kLow, both.w >> 4 & kLow};
     } else {
-      first = four_words(panel + piece_offset<kForm>(kForm == PackedForm::bf16 ? member : 2 * member, quad));
-      second = four_words(panel + piece_offset<kForm>(kForm == PackedForm::bf16 ? member + 4 : 2 * member + 1, quad));
+      first = four_words(panel + piece_offset<kForm>(in_pairs(kForm) ? member : 2 * member, quad));
+      second = four_words(panel + piece_offset<kForm>(in_pairs(kForm) ? member + 4 : 2 * member + 1, quad));
     }
     weights[0][0] = first.x, weights[0][1] = first.y, weights[0][2] = second.x, weights[0][3] = second.y;
     weights[1][0] = first.z, weights[1][1] = first.w, weights[1][2] = second.z, weights[1][3] = second.w;
@@ -78,7 +78,7 @@ template <int kTiles>
 using Sums = float[kTiles][2][4];
 
 template <PackedForm kForm, int kTiles>
-__device__ inline void multiply_bf16(const std::byte* panel, const std::byte* rows, Sums<kTiles>& sums) {
+__device__ inline void multiply_pairs(const std::byte* panel, const std::byte* rows, Sums<kTiles>& sums) {
   unsigned weights[2][4];
   load_panel<kForm>(panel, weights);
   UNROLL
@@ -88,7 +88,12 @@ __device__ inline void multiply_bf16(const std::byte* panel, const std::byte* ro
     for (int i = 0; i < 2; i++)
       pairs[i] = reinterpret_cast<const unsigned*>(rows + row_offset(tile * kTensorRows + lane() / 4, i))[lane() % 4];
     UNROLL
-    for (int h = 0; h < 2; h++) tensor_multiply(weights[h], pairs, sums[tile][h]);
+    for (int h = 0; h < 2; h++) {
+      if constexpr (kForm == PackedForm::f16_pairs)
+        tensor_multiply_f16(weights[h], pairs, sums[tile][h]);
+      else
+        tensor_multiply(weights[h], pairs, sums[tile][h]);
+    }
   }
 }
 
@@ -183,7 +188,7 @@ __device__ inline void multiply(const PackedView& w, const StepShape& shape, con
   else if constexpr (has_groups(kForm))
     multiply_codes<kForm, kTiles>(w, shape, panel, rows, sums);
   else
-    multiply_bf16<kForm, kTiles>(panel, rows, sums);
+    multiply_pairs<kForm, kTiles>(panel, rows, sums);
 }
 
 // A lane's sums of a panel, to [rows][stride]: four floats more than outputs let a quad's lanes write to different

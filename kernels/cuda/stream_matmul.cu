@@ -22,6 +22,7 @@ __host__ __device__ constexpr int ring_steps(PackedForm form, int panels, bool d
   const int times = deep ? 2 : 1;
   switch (form) {
     case PackedForm::bf16:
+    case PackedForm::f16_pairs:
       return times * (two ? 4 : 6);
     case PackedForm::e4m3:
       return times * (two ? 4 : 8);
@@ -181,16 +182,16 @@ constexpr int64_t kManyOutputs = 16384;  // whose blocks of 64 are enough for al
 // would be too large, nothing gates.
 template <PackedForm kForm>
 bool enqueue_stream_form(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
-  constexpr bool kQuick = kForm == PackedForm::bf16 || kForm == PackedForm::e4m3_groups;
+  constexpr bool kQuick = in_pairs(kForm) || kForm == PackedForm::e4m3_groups;
   const bool gates = gate.panels > 0;
   const int64_t rows = rows_of_matrix(a);
   if (gates && !kQuick && a.w.n < kManyOutputs && rows <= 16) return false;
   const bool wide = a.w.n >= kManyOutputs || gates;
   const auto are_few = [&](int panels) { return row_tiles(a, 16) * blocks_of(a.w.n, panels * kPanel) <= kSms / 2; };
   if (rows > 16 && enqueue_stream<kForm, 2, 32>(launch, a, gate, units)) return true;
-  if constexpr (kForm != PackedForm::bf16)
+  if constexpr (!in_pairs(kForm))
     if (rows > 8 && !wide && enqueue_stream<kForm, 1, 16>(launch, a, gate, units)) return true;
-  if constexpr (kForm == PackedForm::bf16)
+  if constexpr (in_pairs(kForm))
     if (rows > 8 && are_few(2) && enqueue_stream<kForm, 2, 16, true>(launch, a, gate, units)) return true;
   if (rows > 8 && enqueue_stream<kForm, 2, 16>(launch, a, gate, units)) return true;
   if (wide && enqueue_stream<kForm, 2, 8>(launch, a, gate, units)) return true;

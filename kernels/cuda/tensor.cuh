@@ -20,6 +20,15 @@ __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// The same, both FP16.
+__device__ inline void tensor_multiply_f16(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 // sum += a b by a warp: a is [16, 32] unsigned bytes, b [32, 8] signed ones (PTX: mma.m16n8k32).
 __device__ inline void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
   asm volatile(
@@ -46,7 +55,7 @@ __device__ inline void load_columns(const std::byte* row, unsigned (&matrices)[4
 }
 
 // Four E4M3 as FP16, exact: the first two, the others. GPUs before sm_89 have no such instruction: they are never asked
-// (Kernels::e4m3_inputs).
+// (InputForms::e4m3).
 __device__ inline void halves_of(unsigned codes, unsigned& low, unsigned& high) {
 #if __CUDA_ARCH__ >= 890
   asm("{ .reg .b16 first, second; mov.b32 {first, second}, %2;"
@@ -68,12 +77,7 @@ __device__ inline void tensor_multiply_e4m3(const unsigned (&a)[4], const unsign
   UNROLL
   for (int i = 0; i < 2; i++) halves_of(b[i], y[0][i], y[1][i]);
   UNROLL
-  for (int half = 0; half < 2; half++)
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-        "%3};"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(x[half][0]), "r"(x[half][1]), "r"(x[half][2]), "r"(x[half][3]), "r"(y[half][0]), "r"(y[half][1]));
+  for (int half = 0; half < 2; half++) tensor_multiply_f16(x[half], y[half], sum);
 }
 
 // Copies 16 bytes past L1 (weights, which come once); both ends are aligned to them.

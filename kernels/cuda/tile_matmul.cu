@@ -17,7 +17,7 @@ constexpr int kHeldSums = kSharedSums + 2;  // in y enough for trees of 63 units
 // Steps of a ring. 64 rows leave shared memory (163 KiB of sm_80) for many: there are few blocks then, and what each
 // has under way is what they can draw from memory.
 __host__ __device__ constexpr int ring_of_tile(PackedForm form, int rows) {
-  if (rows == 64) return form == PackedForm::e4m3 ? 12 : form == PackedForm::bf16 ? 9 : 7;
+  if (rows == 64) return form == PackedForm::e4m3 ? 12 : in_pairs(form) ? 9 : 7;
   return form == PackedForm::q8 ? 2 : form == PackedForm::q4 || form == PackedForm::e4m3_groups ? 3 : 4;
 }
 // Sums of a thread that wait, the first kSharedSums of them in shared memory.

@@ -62,30 +62,35 @@ __device__ inline void fence_sums(GroupSums<kTiles>& sums) {
   for (int j = 0; j < kTiles * 4; j++) asm volatile("" : "+f"(sums[j / 4][j % 4])::"memory");
 }
 
-// sums += weights times 8 kTiles rows, both BF16.
+// sums += weights times 8 kTiles rows, both BF16 or, of f16_pairs, FP16.
 #define TRIREME_SUMS(t) "+f"(sums[t][0]), "+f"(sums[t][1]), "+f"(sums[t][2]), "+f"(sums[t][3])
 #define TRIREME_SUMS8(t)                                                                               \
   TRIREME_SUMS(t), TRIREME_SUMS(t + 1), TRIREME_SUMS(t + 2), TRIREME_SUMS(t + 3), TRIREME_SUMS(t + 4), \
       TRIREME_SUMS(t + 5), TRIREME_SUMS(t + 6), TRIREME_SUMS(t + 7)
-template <int kTiles>
+#define TRIREME_PRODUCT8(type)                                                                                      \
+  TRIREME_WGMMA("wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type                                         \
+                " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, " \
+                "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, 1, 1, 1, 0;"    \
+                : TRIREME_SUMS8(0)                                                                                  \
+                : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(rows))
+#define TRIREME_PRODUCT16(type)                                                                                        \
+  TRIREME_WGMMA("wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type                                           \
+                " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, "    \
+                "%21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, " \
+                "%41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, " \
+                "%61, %62, %63}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"                                               \
+                : TRIREME_SUMS8(0), TRIREME_SUMS8(8)                                                                   \
+                : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(rows))
+template <PackedForm kForm, int kTiles>
 __device__ inline void enqueue_product(const unsigned (&weights)[4], uint64_t rows, GroupSums<kTiles>& sums) {
-  static_assert(kTiles == 8 || kTiles == 16);
-  if constexpr (kTiles == 8)
-    TRIREME_WGMMA(
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-        "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-        "{%32, %33, %34, %35}, %36, 1, 1, 1, 0;"
-        : TRIREME_SUMS8(0)
-        : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(rows));
-  else
-    TRIREME_WGMMA(
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-        "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, "
-        "%53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"
-        : TRIREME_SUMS8(0), TRIREME_SUMS8(8)
-        : "r"(weights[0]), "r"(weights[1]), "r"(weights[2]), "r"(weights[3]), "l"(rows));
+  static_assert(in_pairs(kForm) && (kTiles == 8 || kTiles == 16));
+  if constexpr (kForm == PackedForm::bf16 && kTiles == 8) TRIREME_PRODUCT8("bf16");
+  if constexpr (kForm == PackedForm::bf16 && kTiles == 16) TRIREME_PRODUCT16("bf16");
+  if constexpr (kForm == PackedForm::f16_pairs && kTiles == 8) TRIREME_PRODUCT8("f16");
+  if constexpr (kForm == PackedForm::f16_pairs && kTiles == 16) TRIREME_PRODUCT16("f16");
 }
+#undef TRIREME_PRODUCT16
+#undef TRIREME_PRODUCT8
 #undef TRIREME_SUMS8
 #undef TRIREME_SUMS
 #undef TRIREME_WGMMA

@@ -1,8 +1,8 @@
-// Products of many rows with BF16 weights by warpgroups (warpgroup.cuh), with the bits of tile_matmul.cu's. A block's
-// tile of 128 outputs and 128 or 64 rows is multiplied by two warpgroups, each with 64 of the outputs and all rows: 16
-// outputs a warp. Weights and rows come to a ring of stages, some steps each, that the block's warps meet once for.
-// Units' sums run the tree in place: the last two that wait stay in registers, those below them in shared memory, the
-// deepest in y itself.
+// Products of many rows with BF16 or FP16 weights by warpgroups (warpgroup.cuh), with the bits of tile_matmul.cu's. A
+// block's tile of 128 outputs and 128 or 64 rows is multiplied by two warpgroups, each with 64 of the outputs and all
+// rows: 16 outputs a warp. Weights and rows come to a ring of stages, some steps each, that the block's warps meet once
+// for. Units' sums run the tree in place: the last two that wait stay in registers, those below them in shared memory,
+// the deepest in y itself.
 #include "kernels/cuda/split.cuh"
 #include "kernels/cuda/step_copy.cuh"
 #include "kernels/cuda/tile.cuh"
@@ -12,7 +12,7 @@ namespace trireme::cuda {
 
 namespace {
 
-constexpr PackedForm kBf16 = PackedForm::bf16;
+constexpr PackedForm kBf16 = PackedForm::bf16;  // whose steps are FP16's, too
 constexpr int kStep = step_columns(kBf16), kPanelStep = step_lines(kBf16) * kLine;
 constexpr int kWarpOutputs = 16;
 
@@ -128,7 +128,7 @@ struct TileStages {
 };
 
 // The sums of a unit: while a step is multiplied, the weights of the next one are loaded.
-template <typename Shape>
+template <PackedForm kForm, typename Shape>
 struct UnitProducts {
   static constexpr int kTiles = Shape::kTiles, kPieces = Shape::kSteps * 2;
   TileStages<Shape>& stages;
@@ -176,7 +176,7 @@ struct UnitProducts {
                 second = *reinterpret_cast<const uint2*>(lines + step_lines(kBf16) / 2 * kLine);
     weights[0] = first.x, weights[1] = first.y, weights[2] = second.x, weights[3] = second.y;
     begin_products(weights);
-    enqueue_product<kTiles>(weights, rows + static_cast<uint64_t>(2 * step), sums);
+    enqueue_product<kForm, kTiles>(weights, rows + static_cast<uint64_t>(2 * step), sums);
     end_products();
   }
 };
@@ -280,7 +280,7 @@ __device__ void write_root(const MatMul& a, const Gate& gate, const TileIndex& t
   }
 }
 
-template <typename Shape>
+template <PackedForm kForm, typename Shape>
 __global__ void __launch_bounds__(kThreads, 1)
     warpgroup_matmul_kernel(MatMul a, Gate gate, Units units, Split split, StepShape step, int row_tiles) {
   constexpr int kTiles = Shape::kTiles;
@@ -291,7 +291,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (first_row < 0) return;
   const UnitRun run = units_of_part(split, units.tree.nodes, part);
   TileStages<Shape> stages(a, gate, units, run, step, tile, first_row);
-  const UnitProducts<Shape> unit(stages);
+  const UnitProducts<kForm, Shape> unit(stages);
   const int my_panel = static_cast<int>(panel_of(gate, tile.outputs, kTilePanels, warp() / 2));
   WaitingSums<Shape> waiting(
       reinterpret_cast<float*>(stages.ring + Shape::kRing * Shape::kStageBytes),
@@ -317,25 +317,32 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 // False: too many sums wait, or shared memory is too small.
-template <typename Shape>
+template <PackedForm kForm, typename Shape>
 bool enqueue_shape(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
   const int roots = a.contraction->program.roots;
   if (!sums_fit(a, units, Shape::kHeldSums) || Shape::kShared > most_shared()) return false;
   const int64_t row_count = row_tiles(a, Shape::kRows), tiles = row_count * output_tiles(a);
   const Split split =
       a.experts.ends.empty() ? split_of(launch, tiles, sums_bytes<Shape::kRows>(), units, roots) : Split{};
-  enqueue_shared(launch, tiles * split.parts, kThreads, Shape::kShared, warpgroup_matmul_kernel<Shape>, a, gate, units,
-                 split, step_shape(a.w), static_cast<int>(row_count));
+  enqueue_shared(launch, tiles * split.parts, kThreads, Shape::kShared, warpgroup_matmul_kernel<kForm, Shape>, a, gate,
+                 units, split, step_shape(a.w), static_cast<int>(row_count));
   return true;
+}
+
+template <PackedForm kForm>
+bool enqueue_warpgroups(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
+  if (rows_of_matrix(a) > Low::kRows &&
+      (enqueue_shape<kForm, Shallow>(launch, a, gate, units) || enqueue_shape<kForm, Deep>(launch, a, gate, units)))
+    return true;
+  return enqueue_shape<kForm, Low>(launch, a, gate, units);
 }
 
 }  // namespace
 
 bool warpgroup_matmul(const Launch& launch, const MatMul& a, const Gate& gate, const Units& units) {
-  if (rows_of_matrix(a) > Low::kRows &&
-      (enqueue_shape<Shallow>(launch, a, gate, units) || enqueue_shape<Deep>(launch, a, gate, units)))
-    return true;
-  return enqueue_shape<Low>(launch, a, gate, units);
+  using enum PackedForm;
+  return by_form_of<bf16, f16_pairs>(a.w.form,
+                                     [&](auto form) { return enqueue_warpgroups<form()>(launch, a, gate, units); });
 }
 
 }  // namespace trireme::cuda

@@ -82,7 +82,7 @@ class OneStream final : public CudaDevice {
     workspace_ = allocate(kGpuWorkspaceBytes, "sums that blocks share");
     line_.workspace = workspace_.span<std::byte>();
     fill_cuda(kernels_, properties.major * 10 + properties.minor);
-    level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.e4m3_inputs ? "+fp8" : "");
+    level_ = fmt::format("cuda-sm_{}{}{}", properties.major, properties.minor, kernels_.inputs.e4m3 ? "+fp8" : "");
     kernels_.level = level_;
     if (properties.major == 9 && properties.minor == 0) choose_warpgroups();
   }

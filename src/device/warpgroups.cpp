@@ -1,6 +1,7 @@
 #include "device/warpgroups.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <random>
 
@@ -26,39 +27,56 @@ constexpr int64_t kFewRows = 8, kHalf = kRows / 2;  // by warps in either table;
 struct Exponents {
   int middle, spread;
 };
-constexpr Exponents kOfRows[] = {{0, 0}, {0, 3}, {0, 12}, {0, 60}, {-124, 6}};
-constexpr Exponents kOfOutputs[] = {{0, 0}, {0, 4}, {0, 16}};
+// Of a packed form's numbers, which are inputs', too: where their exponent begins and what 0 is among its values. No
+// sum passes FP32's largest number, and no exponent the form's.
+struct NumberForm {
+  PackedForm form;
+  int mantissa_bits, bias;
+  std::array<Exponents, 5> of_rows;
+  std::array<Exponents, 3> of_outputs;
+};
+constexpr NumberForm kNumbers[] = {
+    {PackedForm::bf16, 7, 127, {{{0, 0}, {0, 3}, {0, 12}, {0, 60}, {-124, 6}}}, {{{0, 0}, {0, 4}, {0, 16}}}},
+    {PackedForm::f16_pairs, 10, 15, {{{0, 0}, {0, 3}, {0, 8}, {0, 14}, {-14, 3}}}, {{{0, 0}, {0, 4}, {0, 14}}}}};
 
 class Numbers {
  public:
-  BF16 next(const Exponents& e) {
+  explicit Numbers(const NumberForm& form) : form_(form) {}
+
+  uint16_t next(const Exponents& e) {
     const auto spread = static_cast<unsigned>(2 * e.spread + 1);
     const int exponent = e.middle - e.spread + static_cast<int>(random_() % spread);
-    const unsigned bits = random_();
-    return {static_cast<uint16_t>((bits & 0x807fu) | static_cast<unsigned>(std::max(exponent + 127, 0)) << 7)};
+    const unsigned mantissa = (1u << form_.mantissa_bits) - 1, bits = random_();
+    return static_cast<uint16_t>((bits & (0x8000u | mantissa)) |
+                                 static_cast<unsigned>(std::max(exponent + form_.bias, 0)) << form_.mantissa_bits);
   }
 
  private:
+  const NumberForm& form_;
   std::minstd_rand random_{1};
 };
 
-bool add_alike(Device& device, const Kernels& warps, const Kernels& warpgroups, const TreeShape& tree) {
+bool add_alike(Device& device, const Kernels& warps, const Kernels& warpgroups, const NumberForm& of,
+               const TreeShape& tree) {
   constexpr const char* kWhat = "products that are compared";
   const Contraction units = contraction(tree.columns, tree.unit);
   must(units.max_depth == tree.depth, "each tree takes another shape of tile");
-  PackedView w{.form = PackedForm::bf16, .n = kOutputs, .k = tree.columns};
-  Activations x{ActivationForm::bf16, nullptr, kRows, tree.columns,
-                activation_row_bytes(ActivationForm::bf16, tree.columns)};
+  const ActivationForm inputs = activation_form(of.form);
+  PackedView w{.form = of.form, .n = kOutputs, .k = tree.columns};
+  Activations x{inputs, nullptr, kRows, tree.columns, activation_row_bytes(inputs, tree.columns)};
   const Buffer weights = device.allocate_pinned(static_cast<size_t>(packed_bytes(w)), kWhat),
                rows = device.allocate_pinned(static_cast<size_t>(kRows * x.row_bytes), kWhat);
   PinnedVector<float> few(device, kRows * kOutputs, kWhat), many(device, kRows * kOutputs, kWhat),
       halves(device, kRows * kOutputs, kWhat);
   w.data = weights.data(), x.data = rows.data();
-  Numbers numbers;
-  for (int64_t k = 0; k < tree.columns; k++) {
-    for (int64_t n = 0; n < kOutputs; n++) bf16_at(w, n, k) = numbers.next(kOfOutputs[n % std::ssize(kOfOutputs)]);
-    for (int64_t r = 0; r < kRows; r++)
-      reinterpret_cast<BF16*>(x.data + r * x.row_bytes)[k] = numbers.next(kOfRows[r % std::ssize(kOfRows)]);
+  Numbers numbers(of);
+  for (size_t k = 0; k < static_cast<size_t>(tree.columns); k++) {
+    for (size_t n = 0; n < kOutputs; n++)
+      reinterpret_cast<uint16_t*>(w.data)[pair_index(w, static_cast<int64_t>(n), static_cast<int64_t>(k))] =
+          numbers.next(of.of_outputs[n % of.of_outputs.size()]);
+    for (size_t r = 0; r < kRows; r++)
+      reinterpret_cast<uint16_t*>(x.data + static_cast<int64_t>(r) * x.row_bytes)[k] =
+          numbers.next(of.of_rows[r % of.of_rows.size()]);
   }
 
   const auto multiply = [&](const Kernels& kernels, int64_t rows_at_once, float* y) {
@@ -80,7 +98,10 @@ bool add_alike(Device& device, const Kernels& warps, const Kernels& warpgroups, 
 }  // namespace
 
 bool warpgroups_add_alike(Device& device, const Kernels& warps, const Kernels& warpgroups) {
-  return std::ranges::all_of(kTrees, [&](const TreeShape& tree) { return add_alike(device, warps, warpgroups, tree); });
+  for (const NumberForm& of : kNumbers)
+    for (const TreeShape& tree : kTrees)
+      if (!add_alike(device, warps, warpgroups, of, tree)) return false;
+  return true;
 }
 
 }  // namespace trireme

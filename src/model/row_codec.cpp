@@ -30,19 +30,9 @@ float plain_value(DType type, const std::byte* from, int64_t index) {
   return to_float(load<BF16>(from, index));
 }
 
-// To nearest even; past the largest FP16 value, that one.
-F16 to_f16(float x) {
-  constexpr float kLargest = 65504;
-  x = std::clamp(x, -kLargest, kLargest);
-  const uint32_t sign = std::bit_cast<uint32_t>(x) >> 16 & 0x8000u;
-  const float magnitude = std::fabs(x);
-  if (magnitude < 0x1p-14f)  // subnormal: a multiple of 2^-24; adding 0.5 rounds there
-    return F16{
-        static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(magnitude + 0.5f) - std::bit_cast<uint32_t>(0.5f)))};
-  const uint32_t bits = std::bit_cast<uint32_t>(magnitude);
-  return F16{static_cast<uint16_t>(sign | ((bits - (112u << 23) + 0xfffu + (bits >> 13 & 1u)) >> 13))};
-}
-float rounded_to_f16(float x) { return to_float(to_f16(x)); }
+constexpr float kLargestF16 = 65504;
+F16 within_f16(float x) { return to_f16(std::clamp(x, -kLargestF16, kLargestF16)); }
+float rounded_to_f16(float x) { return to_float(within_f16(x)); }
 
 // |x| <= 2^21, to nearest even, without a call.
 int nearest(float x) {
@@ -130,8 +120,8 @@ bool encode_group(const float* x, const WeightFormat& f, int64_t group, RowParts
   for (int i = 0; i < kGroup; i++)
     if (!std::isfinite(x[i])) return false;
   const Choice c = f.bits == 8 ? eight_bits(x) : four_bits(x);
-  store(to.parts[1], group, to_f16(c.scale));
-  if (f.has_minimum) store(to.parts[2], group, to_f16(c.minimum));
+  store(to.parts[1], group, within_f16(c.scale));
+  if (f.has_minimum) store(to.parts[2], group, within_f16(c.minimum));
   std::byte* codes = to.parts[0] + f.row_bytes(kGroup) * group;
   for (int i = 0; i < kGroup; i++) {
     const auto code = static_cast<unsigned>(c.codes[i] + f.zero);

@@ -37,6 +37,23 @@ TEST_CASE("every FP16 value is its sign, exponent and mantissa") {
   }
 }
 
+TEST_CASE("FP16 rounds to nearest, ties to even: every value comes back, and numbers between two go to the nearer") {
+  for (uint32_t bits = 0; bits < 0x7c00; bits++) {
+    const float low = to_float(F16{static_cast<uint16_t>(bits)});
+    const float high = bits == 0x7bff ? 65536.0f : to_float(F16{static_cast<uint16_t>(bits + 1)});
+    const float half = (low + high) / 2;  // exact
+    REQUIRE(to_f16(low).bits == bits);
+    REQUIRE(to_f16(-low).bits == (bits | 0x8000u));
+    REQUIRE(to_f16(half).bits == bits + bits % 2);
+    REQUIRE(to_f16(std::nextafter(half, 0.0f)).bits == bits);
+    REQUIRE(to_f16(std::nextafter(half, INFINITY)).bits == bits + 1);
+  }
+  CHECK(to_f16(1e30f).bits == 0x7c00);
+  CHECK(to_f16(-INFINITY).bits == 0xfc00);
+  CHECK(std::isnan(to_float(to_f16(std::bit_cast<float>(0x7f800001u)))));
+  CHECK(to_f16(1e-30f).bits == 0);
+}
+
 TEST_CASE("every FP8 E4M3 value is its sign, exponent and mantissa, and one of BF16's") {
   for (uint32_t bits = 0; bits < 256; bits++) {
     const int sign = bits & 0x80u ? -1 : 1, exponent = static_cast<int>(bits >> 3 & 15),

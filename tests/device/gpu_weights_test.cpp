@@ -55,12 +55,14 @@ TEST_CASE("weights that pass to a GPU in pieces are the bytes that a CPU packs i
   for (const auto& source : sources) {
     const ModelConfig config = ModelConfig::from_json(source->config(), source->path());
     const UnitTable units = UnitTable::of(config, row_parallel_group(*source));
-    for (Packing packing : {Packing(Numerics::standard), Packing(Numerics::standard, true), Packing(Numerics::exact),
-                            Packing(Numerics::fast)})
+    for (Packing packing :
+         {Packing(Numerics::standard), Packing(Numerics::standard, {.e4m3 = true}),
+          Packing(Numerics::standard, {.f16 = true}), Packing(Numerics::exact), Packing(Numerics::fast)})
       for (StagePlace place : {StagePlace{1, 0, 0, 1}, StagePlace{3, 1, 0, 1}}) {
         CAPTURE(format_name(source->get_tensor("layers.0.mlp.gate").format));
         CAPTURE(static_cast<int>(packing.numerics));
-        CAPTURE(packing.e4m3_inputs);
+        CAPTURE(packing.inputs.e4m3);
+        CAPTURE(packing.inputs.f16);
         CAPTURE(place.tp);
         const StageWeights packed(*source, config, units, place, packing, cpu);
         const StageWeights passed(*source, config, units, place, packing, *gpu);

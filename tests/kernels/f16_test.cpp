@@ -1,4 +1,5 @@
-// FP16 weights: in two bytes, with the bits of the same numbers in FP32, whatever they are.
+// FP16 weights: in two bytes, with the bits of the same numbers in FP32, whatever they are; and with FP16 inputs, for
+// tensor cores.
 #include <doctest/doctest.h>
 
 #include <string>
@@ -117,6 +118,24 @@ TEST_CASE("FP16: gated products have the bits of the same numbers in FP32, at ev
         CHECK(same_floats(seen[0].data(), seen[1].data(), seen[0].size()));
       }
     }
+}
+
+TEST_CASE("FP16 inputs: a product by hand, with subnormal numbers; and past 65504 an infinity shows, at every level") {
+  Weights w = random_weights(f16_inputs(), false, 2, 3, 1);
+  REQUIRE(w.view.form == PackedForm::f16_pairs);
+  const float values[] = {1, 2, 0x1p-24f, 0, -1024, 0.5f};
+  for (int64_t i = 0; i < 6; i++) f16_of(w)[i] = to_f16(values[i]);
+  pack_block(w.block, w.view, 0, 0);
+  // 1 + 2^-12 is rounded to 1, 0x1.004p0 stays.
+  const Rows x = encode_rows(w.view.form, {1 + 0x1p-12f, 0x1.004p0f, 0x1p10f, 65520, 1, 0}, 2, 3);
+  for (auto level : available_levels()) {
+    CAPTURE(level);
+    const std::vector<float> y = product(select_kernels(level), x, w, contraction(3, 3), 1);
+    CHECK(y[0] == 1 + 2 * 0x1.004p0f + 0x1p-14f);
+    CHECK(y[1] == -1024 * 0x1.004p0f + 0x1p9f);
+    CHECK(y[2] == INFINITY);
+    CHECK(std::isnan(y[3]));  // 0 times it
+  }
 }
 
 TEST_CASE("FP16: rows of a table have the bits of the same numbers in FP32, at every level") {

@@ -30,7 +30,7 @@ std::vector<std::byte> stored_values(DType type, const std::vector<float>& value
 
 Weights random_weights(const Format& format, bool exact, int64_t n, int64_t k, uint32_t seed) {
   Source source(seed);
-  PackedView view = packed_form(format, {exact ? Numerics::exact : Numerics::standard, format.e4m3_inputs});
+  PackedView view = packed_form(format, {exact ? Numerics::exact : Numerics::standard, format.inputs});
   view.n = n, view.k = k;
   Weights w{format, view, Guarded(static_cast<size_t>(packed_bytes(view))), {}, {}, {}, {}};
   int64_t stored = (k + format.group - 1) / format.group * format.group, groups = stored / format.group;

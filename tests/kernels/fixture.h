@@ -78,21 +78,21 @@ inline bool same_floats(const float* a, const float* b, size_t count) {
   return true;
 }
 
-// Whether a level gives the reference's bits with such inputs: all but the tensor cores of a real GPU, which add BF16
-// and FP8 products in an order of their own.
+// Whether a level gives the reference's bits with such inputs: all but the tensor cores of a real GPU, which add BF16,
+// FP16 and FP8 products in an order of their own.
 inline bool has_bits_of_reference(std::string_view level, ActivationForm form) {
 #ifdef TRIREME_ON_GPU
-  return level != "cuda" || (form != ActivationForm::bf16 && form != ActivationForm::e4m3);
+  return level != "cuda" || form == ActivationForm::f32 || form == ActivationForm::int8;
 #else
   static_cast<void>(level), static_cast<void>(form);
   return true;
 #endif
 }
 
-// How a matrix is stored, and whether it is packed for FP8 inputs.
+// How a matrix is stored, and whether it is packed for FP16 or FP8 inputs.
 struct Format : WeightFormat {
-  bool e4m3_inputs = false;
-  Format(const WeightFormat& stored, bool inputs = false) : WeightFormat(stored), e4m3_inputs(inputs) {}
+  InputForms inputs;
+  Format(const WeightFormat& stored, InputForms packed_for = {}) : WeightFormat(stored), inputs(packed_for) {}
 };
 
 // A packed matrix of random weights in one of the forms that products know, and what it was packed from.
@@ -108,16 +108,17 @@ inline WeightFormat plain(DType type) { return {.type = type}; }
 inline WeightFormat quantized(int bits, int group, int zero) { return {DType::f16, bits, group, zero, false}; }
 inline WeightFormat with_minimum(int bits, int group) { return {DType::f16, bits, group, 0, true}; }
 inline WeightFormat fp8(int columns) { return {DType::f32, 8, columns, 0, false, true}; }
-inline Format fp8_inputs(int columns) { return {fp8(columns), true}; }
+inline Format fp8_inputs(int columns) { return {fp8(columns), {.e4m3 = true}}; }
+inline Format f16_inputs() { return {plain(DType::f16), {.f16 = true}}; }
 // Those that multiply such weights.
 inline std::vector<std::string_view> levels_of(const Format& format) {
   std::vector<std::string_view> levels = available_levels();
-  const bool inputs = format.e4m3_inputs;
-  std::erase_if(levels, [&](auto level) { return inputs && level == "cuda" && !select_kernels(level).e4m3_inputs; });
+  const bool e4m3 = format.inputs.e4m3;
+  std::erase_if(levels, [&](auto level) { return e4m3 && level == "cuda" && !select_kernels(level).inputs.e4m3; });
   return levels;
 }
 inline std::string name_of(const Format& format) {
-  return format_name(format) + (format.e4m3_inputs ? " with FP8 inputs" : "");
+  return format_name(format) + (format.inputs.e4m3 ? " with FP8 inputs" : format.inputs.f16 ? " with FP16 inputs" : "");
 }
 
 // One of every kind that is packed in its own way, and the K-quants' FP32 scales, by 32 and by 16 columns.
@@ -139,7 +140,8 @@ inline const Format kFormats[] = {plain(DType::f32),
                                   WeightFormat{DType::f32, 4, 16, 8, false},
                                   WeightFormat{DType::f32, 4, 16, 0, true},
                                   fp8(128),
-                                  fp8_inputs(128)};
+                                  fp8_inputs(128),
+                                  f16_inputs()};
 
 Weights random_weights(const Format& format, bool exact, int64_t n, int64_t k, uint32_t seed);
 

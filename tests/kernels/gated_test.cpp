@@ -56,6 +56,7 @@ TEST_CASE("gated_matmul by hand: the first half of the outputs gates the second"
 
 TEST_CASE("halves may gate each other where each has panels of its own, which threads share evenly") {
   for (const auto& [format, panel] : {std::pair{Format(plain(DType::bf16)), 64},
+                                      {f16_inputs(), 64},
                                       {Format(fp8(64)), 64},
                                       {fp8_inputs(64), 32},
                                       {Format(quantized(4, 32, 8)), 32}}) {
@@ -94,7 +95,7 @@ TEST_CASE("gated_matmul: at every level the bits of its own product, its bias, g
       if (!can_gate(gated.w.view)) continue;  // 32 columns are no panel of some forms
       const auto activation = seed / 4 % 2 ? Activation::silu : Activation::gelu_tanh;
       const bool with_bias = seed % 3 == 0;
-      const auto form = static_cast<ActivationForm>(seed % 4);
+      const auto form = static_cast<ActivationForm>(seed % 5);
       const int64_t n = 2 * s.columns, row_bytes = activation_row_bytes(form, s.columns);
       const auto bytes = static_cast<size_t>(s.rows * row_bytes);
       // Where operations leave [rows, columns] in the form.

@@ -19,14 +19,15 @@ Contraction contraction_of(const Shape& s) {
 
 std::byte without_sign(std::byte byte, bool has_sign) { return has_sign ? byte & std::byte{0x7f} : byte; }
 
-// The reference's product of |x| and |w|, which are BF16 or FP8: what errors of sums in another order are measured by.
+// The reference's product of |x| and |w|, which are BF16, FP16 or FP8: what errors of sums in another order are
+// measured by.
 std::vector<float> sizes(const Rows& x, const Weights& w, const Contraction& c) {
   Rows plus_x = encode_rows(w.view.form, std::vector<float>(static_cast<size_t>(x.view.rows * x.view.columns)),
                             x.view.rows, x.view.columns);
-  const bool bf16 = x.view.form == ActivationForm::bf16;
+  const bool of_two_bytes = x.view.form == ActivationForm::bf16 || x.view.form == ActivationForm::f16;
   for (int64_t i = 0; i < x.view.rows * x.view.row_bytes; i++) {
     const bool is_code = i % static_cast<int64_t>(sizeof(E4M3Group)) < kInputGroup;
-    plus_x.view.data[i] = without_sign(x.view.data[i], bf16 ? i % 2 == 1 : is_code);
+    plus_x.view.data[i] = without_sign(x.view.data[i], of_two_bytes ? i % 2 == 1 : is_code);
   }
   Weights plus_w = random_weights(w.format, false, w.view.n, w.view.k, 1);
   for (size_t i = 0; i < w.values.size(); i++)
@@ -73,7 +74,8 @@ TEST_CASE("the reference agrees with FP64 within its accumulation length") {
     std::vector<float> y = product(select_kernels("reference"), x, w, contraction_of(s), 1);
     // Unit roundoff of what a value of x is rounded to, beside that of 64 FP32 sums and a tree of depth 4.
     const bool e4m3 = x.view.form == ActivationForm::e4m3;
-    double rounding = x.view.form == ActivationForm::bf16 ? 0x1p-9 : e4m3 ? 0x1p-4 : 0;
+    const bool f16 = x.view.form == ActivationForm::f16;
+    double rounding = x.view.form == ActivationForm::bf16 ? 0x1p-9 : f16 ? 0x1p-12 : e4m3 ? 0x1p-4 : 0;
     for (int64_t row = 0; row < s.rows; row++)
       for (int64_t n = 0; n < s.n; n++) {
         double exact = 0, size = 0, coded = 0;
@@ -136,8 +138,8 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
 }
 
 TEST_CASE("every level gives the reference's bits: layers so wide that a GPU takes larger blocks") {
-  for (const Format& format : {Format(plain(DType::bf16)), Format(with_minimum(4, 32)), Format(quantized(8, 32, 128)),
-                               Format(fp8(64)), fp8_inputs(64)})
+  for (const Format& format : {Format(plain(DType::bf16)), f16_inputs(), Format(with_minimum(4, 32)),
+                               Format(quantized(8, 32, 128)), Format(fp8(64)), fp8_inputs(64)})
     for (int64_t rows : {1, 9}) {
       const Contraction c = contraction(64, 32);
       Weights w = random_weights(format, false, 16390, 64, 6);
@@ -151,8 +153,8 @@ TEST_CASE("every level gives the reference's bits: layers so wide that a GPU tak
     }
 }
 
-TEST_CASE("BF16 and FP8: units that begin at any even column") {
-  for (const WeightFormat& format : {plain(DType::bf16), fp8(20), fp8(6)})
+TEST_CASE("BF16, FP16 and FP8: units that begin at any even column") {
+  for (const Format& format : {Format(plain(DType::bf16)), f16_inputs(), Format(fp8(20)), Format(fp8(6))})
     for (int64_t rows : {1, 9, 20, 40, 70})
       for (const int64_t unit : {20, 6}) {
         if (format.e4m3 && format.group != unit) continue;
@@ -197,7 +199,7 @@ TEST_CASE("every level holds the largest codes: all, or one half of each, agains
 TEST_CASE("a row's bits do not depend on the rows beside it or on its place among them") {
   constexpr int64_t kRows = 80, kN = 70, kK = 192;
   for (const Format& format :
-       {Format(plain(DType::f32)), Format(plain(DType::bf16)), Format(with_minimum(4, 32)),
+       {Format(plain(DType::f32)), Format(plain(DType::bf16)), f16_inputs(), Format(with_minimum(4, 32)),
         Format(quantized(8, 32, 128)), Format({DType::f32, 8, 16, 128, false}), Format(fp8(kK)), fp8_inputs(kK)}) {
     Weights w = random_weights(format, false, kN, kK, 3);
     Rows all = encode_rows(w.view.form, Source(4).values(kRows * kK), kRows, kK);

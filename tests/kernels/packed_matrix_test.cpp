@@ -38,6 +38,9 @@ TEST_CASE("what a format is packed to") {
   const auto form = [](const WeightFormat& format, Numerics numerics) { return packed_form(format, numerics).form; };
   CHECK(form(plain(DType::f32), standard) == PackedForm::f32);
   for (Numerics numerics : {standard, exact, fast}) CHECK(form(plain(DType::f16), numerics) == PackedForm::f16);
+  for (Numerics numerics : {standard, fast})
+    CHECK(packed_form(plain(DType::f16), {numerics, {.f16 = true}}).form == PackedForm::f16_pairs);
+  CHECK(packed_form(plain(DType::f16), {exact, {.f16 = true}}).form == PackedForm::f16);
   CHECK(form(plain(DType::bf16), standard) == PackedForm::bf16);
   CHECK(form(plain(DType::bf16), exact) == PackedForm::f32);
   CHECK(form(plain(DType::bf16), fast) == PackedForm::bf16_rows);
@@ -50,8 +53,8 @@ TEST_CASE("what a format is packed to") {
   CHECK(form({DType::f32, 4, 32, 0, true}, standard) == PackedForm::q4);
   CHECK(form(fp8(96), standard) == PackedForm::e4m3);
   CHECK(form(fp8(96), exact) == PackedForm::f32);
-  CHECK(packed_form(fp8(96), {standard, true}).form == PackedForm::e4m3_groups);
-  CHECK(packed_form(fp8(96), {exact, true}).form == PackedForm::f32);
+  CHECK(packed_form(fp8(96), {standard, {.e4m3 = true}}).form == PackedForm::e4m3_groups);
+  CHECK(packed_form(fp8(96), {exact, {.e4m3 = true}}).form == PackedForm::f32);
   // Groups of 16 have FP32 scales whatever the format's are.
   const PackedView halves = packed_form(quantized(4, 16, 8), standard),
                    wide = packed_form(quantized(8, 64, 128), standard);
@@ -64,7 +67,8 @@ TEST_CASE("what a format is packed to") {
 TEST_CASE("sizes round up to whole panels, pairs and groups") {
   CHECK(packed_bytes({.form = PackedForm::f32, .n = 65, .k = 3}) == 2 * 3 * 64 * 4);
   CHECK(packed_bytes({.form = PackedForm::f16, .n = 65, .k = 3}) == 2 * 3 * 64 * 2);
-  CHECK(packed_bytes({.form = PackedForm::bf16, .n = 64, .k = 3}) == 2 * 64 * 2 * 2);
+  for (PackedForm form : {PackedForm::bf16, PackedForm::f16_pairs})
+    CHECK(packed_bytes({.form = form, .n = 64, .k = 3}) == 2 * 64 * 2 * 2);
   CHECK(packed_bytes({.form = PackedForm::bf16_rows, .n = 65, .k = 9}) == 65 * 16 * 2);
   CHECK(packed_bytes({.form = PackedForm::q8, .n = 33, .k = 32}) == 2 * (1024 + 64));
   CHECK(packed_bytes({.form = PackedForm::q4, .has_minimum = true, .n = 32, .k = 33}) == 2 * (512 + 128));
@@ -82,7 +86,7 @@ TEST_CASE("borders: panels of 64 outputs, and any column where columns are neith
     CHECK_FALSE(packed_border_n(w, 96));
     for (int64_t k : {1, 2, 7, 32}) CHECK(packed_border_k(w, k));
   }
-  CHECK_FALSE(packed_border_k({.form = PackedForm::bf16}, 7));
+  for (PackedForm form : {PackedForm::bf16, PackedForm::f16_pairs}) CHECK_FALSE(packed_border_k({.form = form}, 7));
   CHECK_FALSE(packed_border_k({.form = PackedForm::q8}, 16));
 }
 

@@ -168,7 +168,8 @@ TEST_CASE(
 
 TEST_CASE("encode: every level gives the reference's bits") {
   for (int64_t columns : kColumns)
-    for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8, ActivationForm::e4m3}) {
+    for (ActivationForm form :
+         {ActivationForm::bf16, ActivationForm::f16, ActivationForm::int8, ActivationForm::e4m3}) {
       Source source(static_cast<uint32_t>(columns));
       std::vector<float> x = source.extremes(static_cast<size_t>(5 * columns));
       x[static_cast<size_t>(source.below(static_cast<int>(columns)))] = kNan;
@@ -181,7 +182,7 @@ TEST_CASE("encode: every level gives the reference's bits") {
 }
 
 TEST_CASE("rms_norm and gated_mul leave their rows in the form of products: encode's bits, at every level") {
-  for (ActivationForm form : {ActivationForm::bf16, ActivationForm::int8, ActivationForm::e4m3})
+  for (ActivationForm form : {ActivationForm::bf16, ActivationForm::f16, ActivationForm::int8, ActivationForm::e4m3})
     for (int64_t columns : kColumns) {
       Source source(3);
       const auto count = static_cast<size_t>(5 * columns);

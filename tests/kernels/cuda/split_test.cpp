@@ -33,15 +33,15 @@ TEST_CASE("blocks that share a sum have the bits of one that has all its units, 
   std::byte* const sums = workspace.data() + kWorkspaceCountBytes;
   uint32_t seed = 80;
   for (const Shape& s : kShapes)
-    for (const Format& format : {Format(plain(DType::bf16)), Format(with_minimum(4, 32)), Format(quantized(8, 32, 128)),
-                                 Format(fp8(static_cast<int>(s.unit))), fp8_inputs(static_cast<int>(s.unit))}) {
-      const bool bf16 = format.type == DType::bf16;
-      if (!bf16 && (s.unit % kInputGroup != 0 || s.rows > 1000)) continue;
+    for (const Format& format :
+         {Format(plain(DType::bf16)), f16_inputs(), Format(with_minimum(4, 32)), Format(quantized(8, 32, 128)),
+          Format(fp8(static_cast<int>(s.unit))), fp8_inputs(static_cast<int>(s.unit))}) {
+      if (format.quantized() && (s.unit % kInputGroup != 0 || s.rows > 1000)) continue;
       const Contraction c = s.units.size() > 0 ? contraction(s.k, s.unit, s.units) : contraction(s.k, s.unit);
       const Weights w = random_weights(format, false, s.n, c.total_columns, seed++);
       const Rows x = encode_rows(w.view.form, Source(seed).values(static_cast<size_t>(s.rows * c.total_columns)),
                                  s.rows, c.total_columns);
-      if (format.e4m3_inputs && !select_kernels("cuda").e4m3_inputs) continue;
+      if (format.inputs.e4m3 && !select_kernels("cuda").inputs.e4m3) continue;
       const std::vector<float> alone = product(select_kernels("cuda"), x, w, c, 1);
       for (std::string_view level : {"cuda", "cuda by warpgroups"}) {
         if (level != "cuda" && !has_warpgroups()) continue;

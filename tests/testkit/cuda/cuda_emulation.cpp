@@ -55,6 +55,7 @@ using Copies = std::vector<Copy>;
 
 // Of a warpgroup: a lane's registers, and where the rows are.
 struct Product {
+  bool f16;
   const unsigned (*weights)[4];
   uint64_t rows;
   float (*sums)[4];  // [tiles]
@@ -321,7 +322,7 @@ namespace {
 
 void do_product(const Product& p) {
   for (const auto& fiber : block->fibers) must(fiber->done || fiber->shows, "products see what copies brought");
-  multiply_rows(*p.weights, p.rows, p.sums, p.tiles);
+  multiply_rows(p.f16, *p.weights, p.rows, p.sums, p.tiles);
 }
 
 }  // namespace
@@ -330,13 +331,13 @@ unsigned shared_address(const std::byte* at) { return static_cast<unsigned>(at -
 
 void show_copies_to_products() { this_fiber().shows = true; }
 void begin_products() { this_fiber().in_products = true; }
-void enqueue_tiles(const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles) {
+void enqueue_tiles(bool f16, const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles) {
   must(blockDim.x % 128 == 0, "warpgroups have four warps");
   must(this_fiber().in_products, "registers that a product reads are written before it begins");
   if (blockIdx.x % 3 == 1)  // neither with early copies nor with late ones always
-    do_product({&weights, rows, sums, tiles});
+    do_product({f16, &weights, rows, sums, tiles});
   else
-    this_fiber().products.back().push_back({&weights, rows, sums, tiles});
+    this_fiber().products.back().push_back({f16, &weights, rows, sums, tiles});
 }
 void end_products() {
   this_fiber().in_products = false;

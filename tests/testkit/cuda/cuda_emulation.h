@@ -160,6 +160,8 @@ inline unsigned scaled_up(unsigned pair) {
 // of the CPU's levels, given that a lane's two registers are neighbouring columns (kernels/cuda/step.cuh), so that
 // whatever stands around it can be compared bit by bit.
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]);
+// FP16, in the order of columns.
+void tensor_multiply_f16(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]);
 
 inline unsigned bf16_pair(float first, float second) {
   return to_bf16(first).bits | unsigned{to_bf16(second).bits} << 16;
@@ -176,12 +178,12 @@ void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float 
 // Where a byte of block_memory() lies.
 unsigned shared_address(const std::byte* at);
 
-// wgmma.m64nNk16 of PTX, BF16, the first operand in registers: the same placement and order, rows of the second operand
-// as their descriptor says. Some blocks see a product at once, the others when they wait for it, when it reads its
-// operands and sums, too. Groups must begin with begin_products(), and copies that a thread waited for must be shown
-// before any product reads.
+// wgmma.m64nNk16 of PTX, BF16 or FP16, the first operand in registers: the same placement and order, rows of the second
+// operand as their descriptor says. Some blocks see a product at once, the others when they wait for it, when it reads
+// its operands and sums, too. Groups must begin with begin_products(), and copies that a thread waited for must be
+// shown before any product reads.
 void begin_products();
-void enqueue_tiles(const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles);
+void enqueue_tiles(bool f16, const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles);
 void end_products();
 void wait_until_products(int groups);
 void show_copies_to_products();
@@ -189,9 +191,9 @@ void show_copies_to_products();
 inline void begin_products(const unsigned (&)[4]) { begin_products(); }
 template <int kTiles>
 void fence_sums(float (&)[kTiles][4]) {}
-template <int kTiles>
+template <PackedForm kForm, int kTiles>
 void enqueue_product(const unsigned (&weights)[4], uint64_t rows, float (&sums)[kTiles][4]) {
-  enqueue_tiles(weights, rows, sums, kTiles);
+  enqueue_tiles(kForm == PackedForm::f16_pairs, weights, rows, sums, kTiles);
 }
 template <int kPending>
 void wait_for_products() {

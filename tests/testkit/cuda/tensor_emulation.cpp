@@ -55,6 +55,11 @@ float odd_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair >>
 float add_pair(unsigned x, unsigned w, float sum) {
   return multiply_add(even_of(x), even_of(w), multiply_add(odd_of(x), odd_of(w), sum));
 }
+float half_of(unsigned pair, int i) { return to_float(F16{static_cast<uint16_t>(pair >> 16 * i)}); }
+float add_halves(unsigned x, unsigned w, float sum) {
+  for (int i = 0; i < 2; i++) sum = half_of(x, i) * half_of(w, i) + sum;  // FP16's products are exact, too
+  return sum;
+}
 
 }  // namespace
 
@@ -63,6 +68,13 @@ void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum
   for (int i = 0; i < 4; i++)
     for (int k = 0; k < kTensorSteps; k++)
       sum[i] = add_pair(all.of_b(k, tensor_column(i)), all.of_a(tensor_row(i), k), sum[i]);
+}
+
+void tensor_multiply_f16(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
+  const TensorOperands all(a, b);
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < kTensorSteps; k++)
+      sum[i] = add_halves(all.of_b(k, tensor_column(i)), all.of_a(tensor_row(i), k), sum[i]);
 }
 
 namespace {
@@ -83,15 +95,15 @@ unsigned pair_of_rows(uint64_t rows, int64_t row, int64_t pair) {
 
 }  // namespace
 
-void multiply_rows(const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles) {
+void multiply_rows(bool f16, const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles) {
   const TensorWeights all(weights);
   const int turn = std::getenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE") ? 1 : 0;
   for (int tile = 0; tile < tiles; tile++)
     for (int i = 0; i < 4; i++)
       for (int k = 0; k < kTensorSteps; k++) {
-        float& sum = sums[tile][i];
-        sum =
-            add_pair(pair_of_rows(rows, tile * 8 + tensor_column(i), k ^ turn), all.of_a(tensor_row(i), k ^ turn), sum);
+        const unsigned x = pair_of_rows(rows, tile * 8 + tensor_column(i), k ^ turn),
+                       w = all.of_a(tensor_row(i), k ^ turn);
+        sums[tile][i] = f16 ? add_halves(x, w, sums[tile][i]) : add_pair(x, w, sums[tile][i]);
       }
 }
 
