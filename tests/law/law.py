@@ -241,7 +241,7 @@ def burst(law, model):
 def emulated_gpu(law, models, each):
     """The CUDA kernels and device on a GPU that does not exist (tests/testkit/cuda): the bits of one rank on it, which in exact
     are the CPU's. Each rank has one of its own, or they share it, or do not reach each other's memory. It is slow, so texts are short. each: layouts a model.
-    FP8 weights have other numbers on sm_90, and BF16's many rows are multiplied by warpgroups there."""
+    FP8 weights have other numbers on sm_90, and many rows of BF16 and FP16 are multiplied by warpgroups there."""
     if not os.path.exists(os.path.join(law.build, "tests/device/trireme_on_emulated_gpu")):
         print("law: skipped on an emulated GPU: this build has none")
         return
@@ -255,7 +255,7 @@ def emulated_gpu(law, models, each):
             law.check(few, dict({name: rng.choice(values) for name, values in DIMENSIONS.items()}, layout=layout, device="cuda",
                                 gpus=rng.choice(("own", "own", "shared", "alone")), graphs=rng.random() < 0.7,
                                 nccl=rng.random() < 0.5))
-        if model.name in ("fp8", "bf16"):
+        if model.name in ("fp8", "bf16", "f16"):
             for layout in layouts[1:each + 2]:
                 law.check(few, dict(PLAIN, layout=layout, max_seqs=rng.choice((2, 16)), chunk=rng.choice((17, 256)), sm=90, device="cuda", gpus="own",
                                     graphs=True, nccl=False))
