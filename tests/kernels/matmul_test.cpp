@@ -277,7 +277,7 @@ TEST_CASE("FP8 inputs: each group of 32 brings its scale, then the unit its weig
 TEST_CASE("FP8: a NaN among the codes, anywhere in a unit, makes the sums with it NaN, and no others") {
   for (int64_t column : {0, 1, 63, 64, 95})
     for (const auto& [code, inputs] : {std::pair{0x7f, false}, {0xff, false}, {0x7f, true}, {0xff, true}}) {
-      Weights w = random_weights(Format(fp8(32), inputs), false, 70, 96, 2);
+      Weights w = random_weights(Format(fp8(32), {.e4m3 = inputs}), false, 70, 96, 2);
       w.values[static_cast<size_t>(66 * 96 + column)] = static_cast<std::byte>(code);
       pack_block(w.block, w.view, 0, 0);
       Rows x = encode_rows(w.view.form, Source(3).values(96), 1, 96);

@@ -36,7 +36,7 @@ TEST_CASE("blocks that share a sum have the bits of one that has all its units, 
     for (const Format& format :
          {Format(plain(DType::bf16)), f16_inputs(), Format(with_minimum(4, 32)), Format(quantized(8, 32, 128)),
           Format(fp8(static_cast<int>(s.unit))), fp8_inputs(static_cast<int>(s.unit))}) {
-      if (format.quantized() && (s.unit % kInputGroup != 0 || s.rows > 1000)) continue;
+      if (format.type != DType::bf16 && (s.unit % kInputGroup != 0 || s.rows > 1000)) continue;
       const Contraction c = s.units.size() > 0 ? contraction(s.k, s.unit, s.units) : contraction(s.k, s.unit);
       const Weights w = random_weights(format, false, s.n, c.total_columns, seed++);
       const Rows x = encode_rows(w.view.form, Source(seed).values(static_cast<size_t>(s.rows * c.total_columns)),

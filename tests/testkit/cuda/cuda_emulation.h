@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/dtype.h"
+#include "kernels/packed_matrix.h"
 
 #define __global__
 #define __device__

@@ -18,37 +18,44 @@ float multiply_add(float x, float y, float sum) {
   return trireme::fused_flushed(x, y, sum);
 }
 
-// What all lanes of a warp brought to a product of tensor cores, and in which register PTX has the columns of step k:
-// the four lanes of a quad hold one step each, in turn, of 4 bytes.
-struct TensorWeights {
-  unsigned a[32][4];
+constexpr int kTensorSteps = 8;
+int quad() { return this_lane() / 4; }
+int member() { return this_lane() % 4; }
 
-  explicit TensorWeights(const unsigned (&mine)[4]) { take(mine, a, 0), take(mine, a, 2); }
-  unsigned of_a(int row, int k) const { return a[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2]; }
+// Of each operand what a lane's own results take: two rows, 8 behind each other, of the first, two columns of the
+// second; 4 bytes a step. PTX has step k in lane k mod 4 of a quad, those of 4 steps in the next register.
+struct OwnRows {
+  unsigned of[2][kTensorSteps];
 
- protected:
-  template <size_t kRegisters>
-  static void take(const unsigned (&mine)[kRegisters], unsigned (&all)[32][kRegisters], size_t first) {
-    const uint64_t* words = exchange_in_warp(mine[first] | uint64_t{mine[first + 1]} << 32);
-    for (int l = 0; l < 32; l++) {
-      all[l][first] = static_cast<unsigned>(words[l]);
-      all[l][first + 1] = static_cast<unsigned>(words[l] >> 32);
+  explicit OwnRows(const unsigned (&mine)[4]) {
+    for (size_t half = 0; half < 2; half++) {
+      const uint64_t* words = exchange_in_warp(mine[2 * half] | uint64_t{mine[2 * half + 1]} << 32);
+      for (size_t k = 0; k < 4; k++) {
+        const uint64_t word = words[static_cast<size_t>(quad()) * 4 + k];
+        of[0][4 * half + k] = static_cast<unsigned>(word), of[1][4 * half + k] = static_cast<unsigned>(word >> 32);
+      }
     }
   }
 };
-struct TensorOperands : TensorWeights {
-  unsigned b[32][2];
+struct OwnColumns {
+  unsigned of[2][kTensorSteps];
 
-  TensorOperands(const unsigned (&mine_a)[4], const unsigned (&mine_b)[2]) : TensorWeights(mine_a) {
-    take(mine_b, b, 0);
+  explicit OwnColumns(const unsigned (&mine)[2]) {
+    const uint64_t* words = exchange_in_warp(mine[0] | uint64_t{mine[1]} << 32);
+    for (size_t column = 0; column < 2; column++)
+      for (size_t k = 0; k < 4; k++) {
+        const uint64_t word = words[(static_cast<size_t>(member()) * 2 + column) * 4 + k];
+        of[column][k] = static_cast<unsigned>(word), of[column][4 + k] = static_cast<unsigned>(word >> 32);
+      }
   }
-  unsigned of_b(int k, int column) const { return b[column * 4 + k % 4][k / 4]; }
 };
-constexpr int kTensorSteps = 8;
 
-// Of the result, a lane has two rows and two columns.
-int tensor_row(int i) { return this_lane() / 4 + i / 2 * 8; }
-int tensor_column(int i) { return this_lane() % 4 * 2 + i % 2; }
+// sum[i] is of row i / 2 and column i % 2. add: (x, w, sum) of a step, 4 bytes of a column and of a row.
+template <typename Number, typename Add>
+void add_steps(const unsigned (&x)[2][kTensorSteps], const OwnRows& w, Number* sum, const Add& add, int turn = 0) {
+  for (int step = 0; step < kTensorSteps; step++)
+    for (int i = 0; i < 4; i++) sum[i] = add(x[i % 2][step ^ turn], w.of[i / 2][step ^ turn], sum[i]);
+}
 
 float even_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair)}); }
 float odd_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair >> 16)}); }
@@ -64,47 +71,44 @@ float add_halves(unsigned x, unsigned w, float sum) {
 }  // namespace
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  const TensorOperands all(a, b);
-  for (int i = 0; i < 4; i++)
-    for (int k = 0; k < kTensorSteps; k++)
-      sum[i] = add_pair(all.of_b(k, tensor_column(i)), all.of_a(tensor_row(i), k), sum[i]);
+  const OwnRows w(a);
+  add_steps(OwnColumns(b).of, w, sum, add_pair);
 }
 
 void tensor_multiply_f16(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  const TensorOperands all(a, b);
-  for (int i = 0; i < 4; i++)
-    for (int k = 0; k < kTensorSteps; k++)
-      sum[i] = add_halves(all.of_b(k, tensor_column(i)), all.of_a(tensor_row(i), k), sum[i]);
+  const OwnRows w(a);
+  add_steps(OwnColumns(b).of, w, sum, add_halves);
 }
 
 namespace {
 
-// Two columns of a row behind a descriptor: PTX ISA, "Matrix descriptor" and "Shared memory matrix layout".
-unsigned pair_of_rows(uint64_t rows, int64_t row, int64_t pair) {
+// 16 columns of a row behind a descriptor: PTX ISA, "Matrix descriptor" and "Shared memory matrix layout".
+void load_row(uint64_t rows, int64_t row, unsigned (&pairs)[kTensorSteps]) {
   must(rows >> 62 != 0, "rows are swizzled");
   const int64_t row_bytes = 256 >> (rows >> 62), pattern = 8 * row_bytes;  // 128, 64 or 32
   const auto start = static_cast<int64_t>((rows & 0x3fff) * 16),
              next_eight = static_cast<int64_t>((rows >> 32 & 0x3fff) * 16);
   must(start % pattern < row_bytes && start % 32 == 0, "16 columns of a row begin in the first one of a pattern");
-  int64_t at = start + row / 8 * next_eight + row % 8 * row_bytes + pair * 4;
-  at ^= (at >> 7 & (row_bytes / 16 - 1)) << 4;
-  unsigned word = 0;
-  std::memcpy(&word, block_memory() + at, sizeof word);
-  return word;
+  for (int64_t piece = 0; piece < 2; piece++) {
+    int64_t at = start + row / 8 * next_eight + row % 8 * row_bytes + piece * 16;
+    at ^= (at >> 7 & (row_bytes / 16 - 1)) << 4;
+    std::memcpy(pairs + piece * 4, block_memory() + at, 16);
+  }
 }
 
 }  // namespace
 
 void multiply_rows(bool f16, const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles) {
-  const TensorWeights all(weights);
+  const OwnRows w(weights);
   const int turn = std::getenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE") ? 1 : 0;
-  for (int tile = 0; tile < tiles; tile++)
-    for (int i = 0; i < 4; i++)
-      for (int k = 0; k < kTensorSteps; k++) {
-        const unsigned x = pair_of_rows(rows, tile * 8 + tensor_column(i), k ^ turn),
-                       w = all.of_a(tensor_row(i), k ^ turn);
-        sums[tile][i] = f16 ? add_halves(x, w, sums[tile][i]) : add_pair(x, w, sums[tile][i]);
-      }
+  for (int tile = 0; tile < tiles; tile++) {
+    unsigned x[2][kTensorSteps];
+    for (int column = 0; column < 2; column++) load_row(rows, tile * 8 + member() * 2 + column, x[column]);
+    if (f16)
+      add_steps(x, w, sums[tile], add_halves, turn);
+    else
+      add_steps(x, w, sums[tile], add_pair, turn);
+  }
 }
 
 void load_columns(const std::byte* row, unsigned (&matrices)[4]) {
@@ -115,31 +119,27 @@ void load_columns(const std::byte* row, unsigned (&matrices)[4]) {
     std::memcpy(&bits, block_memory() + rows[8 * matrix + of_matrix] + 2 * column, sizeof bits);
     return unsigned{bits};
   };
-  const int quad = this_lane() / 4, member = this_lane() % 4;
-  for (int i = 0; i < 4; i++) matrices[i] = value(i, 2 * member, quad) | value(i, 2 * member + 1, quad) << 16;
+  for (int i = 0; i < 4; i++) matrices[i] = value(i, 2 * member(), quad()) | value(i, 2 * member() + 1, quad()) << 16;
   exchange_in_warp(0);  // nobody writes there before all have read
 }
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
-  const TensorOperands all(a, b);
-  for (int i = 0; i < 4; i++)
-    for (int k = 0; k < kTensorSteps; k++) {
-      const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
-      for (int byte = 0; byte < 32; byte += 8)
-        sum[i] += static_cast<uint8_t>(w >> byte) * static_cast<int8_t>(x >> byte);
-    }
+  const OwnRows w(a);
+  add_steps(OwnColumns(b).of, w, sum, [](unsigned x, unsigned y, int so_far) {
+    for (int byte = 0; byte < 32; byte += 8) so_far += static_cast<uint8_t>(y >> byte) * static_cast<int8_t>(x >> byte);
+    return so_far;
+  });
 }
 
 void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  const TensorOperands all(a, b);
-  for (int i = 0; i < 4; i++)
-    for (int step = 0; step < kTensorSteps; step++) {
-      const int k = step / 2 + step % 2 * 4;
-      const unsigned x = all.of_b(k, tensor_column(i)), w = all.of_a(tensor_row(i), k);
-      for (int byte = 0; byte < 32; byte += 8)
-        sum[i] =
-            sum[i] + to_float(E4M3{static_cast<uint8_t>(x >> byte)}) * to_float(E4M3{static_cast<uint8_t>(w >> byte)});
-    }
+  const OwnRows w(a);
+  const OwnColumns columns(b);
+  const auto value = [](unsigned codes, int byte) { return to_float(E4M3{static_cast<uint8_t>(codes >> byte)}); };
+  for (int step = 0; step < kTensorSteps; step++) {
+    const int k = step / 2 + step % 2 * 4;
+    for (int byte = 0; byte < 32; byte += 8)
+      for (int i = 0; i < 4; i++) sum[i] = sum[i] + value(columns.of[i % 2][k], byte) * value(w.of[i / 2][k], byte);
+  }
 }
 
 }  // namespace trireme::cuda
