@@ -1,9 +1,9 @@
 // gpu_kernels: the CUDA kernels on the shapes of an 8B model (Llama 3.1), beside their limits measured in the same run:
 // the bandwidth of copies, and the products of cuBLASLt where that library is. They are launched as the program does:
-// behind each other in a graph, early where that is, other memory each time. BF16 by warps stands beside BF16 by
-// warpgroups. Rows of every product are checked before it is timed: the first and the last of the most against the
-// reference (bit for bit where that is promised), the first row's bits for all numbers of rows; and again after it.
-// Exit code 77 without a GPU.
+// behind each other in a graph, early where that is, other memory each time. BF16 and FP16 by warps stand beside
+// the same by warpgroups. Rows of every product are checked before it is timed: the first and the last of the most
+// against the reference (bit for bit where that is promised), the first row's bits for all numbers of rows; and again
+// after it. Exit code 77 without a GPU.
 //   gpu_kernels            the whole table
 //   gpu_kernels --limits   what it is measured against, and no more
 //   gpu_kernels --small    a few small ones: shows that it works
@@ -36,6 +36,7 @@ constexpr Format kFormats[] = {{"bf16", {.form = PackedForm::bf16}},
                                {"q4", {.form = PackedForm::q4, .has_minimum = true}},
                                {"q4_k", {.form = PackedForm::q4, .has_minimum = true, .scale_type = DType::f32}},
                                {"f16", {.form = PackedForm::f16_pairs}},
+                               {"f16_exact", {.form = PackedForm::f16}},
                                {"f32", {.form = PackedForm::f32}}};
 struct Shape {
   const char* name;
@@ -183,8 +184,8 @@ class Product {
     }
     const std::vector<float> y = row_of_sums(row);
     const double off = distance(y, expected);
-    constexpr double kNear =
-        1e-5;  // FP32 sums of BF16, FP16 and FP8 products, some of them cut off: errors of 2^-22 or so
+    // FP32 sums of BF16, FP16 and FP8 products, some of them cut off: errors of 2^-22 or so.
+    constexpr double kNear = 1e-5;
     const bool ordered = x.form == ActivationForm::f32 || x.form == ActivationForm::int8;
     const bool good = ordered ? same_bits(y, expected) : off < kNear;
     if (!good) fail(ExitCode::internal, "{}: row {} is not the reference's: relative distance {}", name_, row, off);
@@ -267,8 +268,8 @@ int main(int argc, char** argv) try {
     const Kernels* fast = probed->fast_kernels(environment.library_prefixes(), missing);
     limits = {probe_copy_gbps(*probed) * 1e9, fast ? probe_product_gflops(*probed, *fast) * 1e9 : 0};
   }
-  fmt::print("{}{}; copies {:.0f} GB/s; cuBLASLt: {}\n", device->name(), gpu.warpgroups ? ", BF16 by wgmma" : "",
-             limits.bandwidth * 1e-9,
+  fmt::print("{}{}; copies {:.0f} GB/s; cuBLASLt: {}\n", device->name(),
+             gpu.warpgroups ? ", BF16 and FP16 by wgmma" : "", limits.bandwidth * 1e-9,
              limits.flops > 0 ? fmt::format("{:.0f} TFLOP/s at 8192^3 in BF16", limits.flops * 1e-12) : missing);
   if (device->kernels().level.starts_with("cuda-sm_90") && !gpu.warpgroups)
     fmt::print("it adds in another order by wgmma than by mma.sync, which multiplies prompts, too\n");

@@ -42,7 +42,7 @@ struct PackedView {
   }
 };
 
-// What inputs the kernels of a table have products for, beside every table's.
+// What inputs weights are packed for where a table's kernels are made for them.
 struct InputForms {
   bool f16 = false;   // FP16 weights are multiplied by FP16 inputs (PackedForm::f16_pairs)
   bool e4m3 = false;  // FP8 weights by FP8 inputs (PackedForm::e4m3_groups), where they can be
@@ -51,7 +51,7 @@ struct InputForms {
 // What weights are packed for.
 struct Packing {
   Numerics numerics = Numerics::standard;
-  InputForms inputs = {};  // Kernels::inputs
+  InputForms inputs;  // Kernels::inputs
 
   Packing(Numerics mode, InputForms of_kernels = {}) : numerics(mode), inputs(of_kernels) {}
 };

@@ -135,8 +135,8 @@ void Session::open_gpu(const Machine& machine) {
   kernels_ = gpu_->kernels();
   if (kernels_.level.starts_with("cuda-sm_90") && !kernels_.warpgroups)
     numerics_remark_ = fmt::format(
-        "{} adds in another order by wgmma than by mma.sync, which multiplies prompts then, too: slower in BF16, the "
-        "bits stay the same",
+        "{} adds in another order by wgmma than by mma.sync, which multiplies prompts then, too: slower in BF16 and "
+        "FP16, the bits stay the same",
         gpu_->name());
   if (options_.numerics == "fast") take_fast_kernels();
   together(world_, [&] { gpu_free_bytes_ = gpu_->available_bytes(); });

@@ -362,10 +362,10 @@ if [ -n "${TRIREME_TEST_MODEL:-}" ]; then
   same "$(basename "$TRIREME_TEST_MODEL")" "$TRIREME_TEST_MODEL" 1000 standard "${shared[@]}"
   same "$(basename "$TRIREME_TEST_MODEL")" "$TRIREME_TEST_MODEL" 1000 exact "1 1 1" "${shared[@]}"
 fi
-if [ $emulated = yes ]; then  # where FP8 has a definition of its own, and many rows of BF16 are multiplied by warpgroups
+if [ $emulated = yes ]; then  # where FP8 has a definition of its own, and many rows of BF16 and FP16 are multiplied by warpgroups
   export TRIREME_EMULATED_GPU_SM=90
   for numerics in standard exact; do
-    for type in fp8 bf16; do same "$type-sm_90" "${models[$type]}" 259 $numerics "1 1 1" "${shared[@]}"; done
+    for type in fp8 bf16 f16; do same "$type-sm_90" "${models[$type]}" 259 $numerics "1 1 1" "${shared[@]}"; done
   done
 fi
 sanitizer_s=120

@@ -37,8 +37,8 @@ void take_rows(const Launch& launch, const TakeRows& a) {
       std::copy_n(a.x.row(row), a.out.columns, a.out.row(i));
 }
 
-void encode_bf16(const float* x, int64_t columns, int64_t row_bytes, BF16* out) {
-  for (int64_t k = 0; k < row_bytes / 2; k++) out[k] = k < columns ? to_bf16(x[k]) : BF16{0};
+void encode_bf16_row(const float* x, int64_t columns, int64_t padded, BF16* out) {
+  for (int64_t k = 0; k < padded; k++) out[k] = k < columns ? to_bf16(x[k]) : BF16{0};
 }
 
 // The largest |x|; NaN where one of them is no finite number.
@@ -256,10 +256,9 @@ void exp_sums(const Launch& launch, const ExpSums& a) {
 
 void encode_columns(const float* x, const Activations& out, int64_t row, int64_t first, int64_t count) {
   std::byte* to = out.data + row * out.row_bytes;
-  const int64_t group = first / kInputGroup,
-                bytes = first + count == out.columns ? out.row_bytes - 2 * first : 2 * count;
-  if (out.form == ActivationForm::bf16) encode_bf16(x, count, bytes, reinterpret_cast<BF16*>(to) + first);
-  if (out.form == ActivationForm::f16) encode_f16_row(x, count, bytes / 2, reinterpret_cast<F16*>(to) + first);
+  const int64_t group = first / kInputGroup, padded = first + count == out.columns ? out.row_bytes / 2 - first : count;
+  if (out.form == ActivationForm::bf16) encode_bf16_row(x, count, padded, reinterpret_cast<BF16*>(to) + first);
+  if (out.form == ActivationForm::f16) encode_f16_row(x, count, padded, reinterpret_cast<F16*>(to) + first);
   if (out.form == ActivationForm::e4m3) encode_e4m3_row(x, count, reinterpret_cast<E4M3Group*>(to) + group);
   if (out.form != ActivationForm::int8) return;
   for (int64_t k = 0; k < count; k += kInputGroup)

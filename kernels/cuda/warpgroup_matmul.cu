@@ -12,8 +12,8 @@ namespace trireme::cuda {
 
 namespace {
 
-constexpr PackedForm kBf16 = PackedForm::bf16;  // whose steps are FP16's, too
-constexpr int kStep = step_columns(kBf16), kPanelStep = step_lines(kBf16) * kLine;
+constexpr PackedForm kPairs = PackedForm::bf16;  // or f16_pairs, whose steps are the same
+constexpr int kStep = step_columns(kPairs), kPanelStep = step_lines(kPairs) * kLine;
 constexpr int kWarpOutputs = 16;
 
 // What shared memory is divided into, up to 224 KiB of the 227 that a block may have.
@@ -77,9 +77,9 @@ struct TileStages {
 
   std::byte* ring;
   int at = 0;
-  PanelCopy<kBf16, kTeam> panel_copy;
+  PanelCopy<kPairs, kTeam> panel_copy;
   StageRows<Shape> row_copy;
-  Steps<kBf16, Shape::kColumns> coming;
+  Steps<kPairs, Shape::kColumns> coming;
 
   __device__ TileStages(const MatMul& a, const Gate& gate, const Units& units, const UnitRun& run,
                         const StepShape& step, const TileIndex& tile, int first_row)
@@ -113,7 +113,7 @@ struct TileStages {
 
  private:
   __device__ std::byte* stage(int i) const { return ring + i * Shape::kStageBytes; }
-  __device__ void copy_weights(const Steps<kBf16, Shape::kColumns>& of, std::byte* to) const {
+  __device__ void copy_weights(const Steps<kPairs, Shape::kColumns>& of, std::byte* to) const {
     to += static_cast<int>(threadIdx.x) / kTeam * Shape::kSteps * kPanelStep;
     UNROLL
     for (int i = 0; i < Shape::kSteps; i++) panel_copy.copy(of.k + i * kStep, of.end, to + i * kPanelStep);
@@ -136,7 +136,7 @@ struct UnitProducts {
 
   __device__ explicit UnitProducts(TileStages<Shape>& of_tile) : stages(of_tile) {
     const int quad = lane() / 4, member = lane() % 4;
-    of_stage = warp() / 2 * Shape::kSteps * kPanelStep + piece_offset<kBf16>(member, warp() % 2 * 4 + quad / 2) +
+    of_stage = warp() / 2 * Shape::kSteps * kPanelStep + piece_offset<kPairs>(member, warp() % 2 * 4 + quad / 2) +
                quad % 2 * kPiece / 2;
   }
 
@@ -173,7 +173,7 @@ struct UnitProducts {
                            GroupSums<kTiles>& sums) const {
     const std::byte* lines = stage + of_stage + step * kPanelStep;
     const uint2 first = *reinterpret_cast<const uint2*>(lines),
-                second = *reinterpret_cast<const uint2*>(lines + step_lines(kBf16) / 2 * kLine);
+                second = *reinterpret_cast<const uint2*>(lines + step_lines(kPairs) / 2 * kLine);
     weights[0] = first.x, weights[1] = first.y, weights[2] = second.x, weights[3] = second.y;
     begin_products(weights);
     enqueue_product<kForm, kTiles>(weights, rows + static_cast<uint64_t>(2 * step), sums);

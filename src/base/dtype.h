@@ -47,15 +47,17 @@ TRIREME_HD inline float to_float(F16 x) {
   return sign ? -value : value;
 }
 
-// To nearest even; past the largest number (65504) infinity. NaN stays NaN.
+// To nearest even; from 65520 on, half way from the largest number to 2^16, infinity. NaN stays NaN.
 TRIREME_HD inline F16 to_f16(float x) {
   constexpr float kSubnormals = 0.5f;  // whose last bit is worth 2^-24, that of a subnormal F16
+  constexpr uint32_t kInfinite = 0x477ff000, kSmallestNormal = 0x38800000;  // 65520 and 2^-14 as FP32
+  constexpr uint32_t kBiasApart = 127 - 15;
   const uint32_t u = std::bit_cast<uint32_t>(x), sign = u >> 16 & 0x8000u, bits = u & 0x7fffffffu;
   if (bits > 0x7f800000u) return F16{static_cast<uint16_t>(sign | 0x7e00u)};
-  if (bits >= 0x477ff000u) return F16{static_cast<uint16_t>(sign | 0x7c00u)};
-  const uint32_t code = bits < 0x38800000u ? std::bit_cast<uint32_t>(std::bit_cast<float>(bits) + kSubnormals) -
-                                                 std::bit_cast<uint32_t>(kSubnormals)
-                                           : (bits - (112u << 23) + 0xfffu + (bits >> 13 & 1u)) >> 13;
+  if (bits >= kInfinite) return F16{static_cast<uint16_t>(sign | 0x7c00u)};
+  const uint32_t code = bits < kSmallestNormal ? std::bit_cast<uint32_t>(std::bit_cast<float>(bits) + kSubnormals) -
+                                                     std::bit_cast<uint32_t>(kSubnormals)
+                                               : (bits - (kBiasApart << 23) + 0xfffu + (bits >> 13 & 1u)) >> 13;
   return F16{static_cast<uint16_t>(sign | code)};
 }
 

@@ -27,11 +27,12 @@ constexpr int64_t kFewRows = 8, kHalf = kRows / 2;  // by warps in either table;
 struct Exponents {
   int middle, spread;
 };
-// Of a packed form's numbers, which are inputs', too: where their exponent begins and what 0 is among its values. No
-// sum passes FP32's largest number, and no exponent the form's.
+// The numbers of a packed form, which are inputs', too. No sum passes FP32's largest number, and no exponent the
+// form's.
 struct NumberForm {
   PackedForm form;
-  int mantissa_bits, bias;
+  int mantissa_bits;  // the exponent stands above them
+  int bias;           // of the exponent
   std::array<Exponents, 5> of_rows;
   std::array<Exponents, 3> of_outputs;
 };

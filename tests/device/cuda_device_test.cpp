@@ -66,8 +66,10 @@ TEST_CASE("warpgroups multiply where they have the bits of warps, on sm_90 alone
   CHECK_FALSE(CudaDevice::open(0, kWait)->kernels().warpgroups);
   setenv("TRIREME_EMULATED_GPU_SM", "90", 1);
   CHECK(CudaDevice::open(0, kWait)->kernels().warpgroups);
-  setenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE", "1", 1);
-  CHECK_FALSE(CudaDevice::open(0, kWait)->kernels().warpgroups);
+  for (const char* numbers : {"bf16", "f16"}) {
+    setenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE", numbers, 1);
+    CHECK_FALSE(CudaDevice::open(0, kWait)->kernels().warpgroups);
+  }
   unsetenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE");
   unsetenv("TRIREME_EMULATED_GPU_SM");
 }

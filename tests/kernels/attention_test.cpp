@@ -143,7 +143,7 @@ TEST_CASE("attention leaves its rows in the form of products, too: encode's bits
   for (const Model& model : {Model{9, 3, 64, DType::bf16}, Model{4, 4, 32, DType::f32}, Model{2, 1, 512, DType::bf16},
                              Model{4, 2, 96, DType::bf16, 0, 0, true}, Model{2, 1, 64, DType::bf16, 0, 0, true},
                              Model{2, 1, 256, DType::bf16, 0, 0, true}})
-    for (ActivationForm form : {ActivationForm::bf16, ActivationForm::f16, ActivationForm::int8, ActivationForm::e4m3})
+    for (ActivationForm form : kEncodedForms)
       for (const auto& lengths : kLengths) {
         const Sequences s = make(model, lengths, 0);
         const int64_t columns = int64_t{model.heads} * model.head_dim, row_bytes = activation_row_bytes(form, columns);

@@ -30,7 +30,7 @@ struct Experts {
       ends.push_back((e == 0 ? 0 : ends.back()) + counts[e]);
     }
     rows = ends.back() + kPastTheEnd;
-    x = Source(seed + 100).extremes(static_cast<size_t>(rows * k));
+    x = Source(seed + 100).extremes(static_cast<size_t>(rows * k), format.inputs.f16);
   }
   // Rows of one expert, or all.
   Rows rows_of(size_t e) const {
@@ -103,7 +103,7 @@ TEST_CASE("a gated product of experts has the bits of each expert's own, at ever
       const int64_t columns = 64, k = 96, n = 2 * columns;
       const Experts experts(format, counts, n, k, seed += 200);
       const Contraction c = contraction(k, 32);
-      const auto form = static_cast<ActivationForm>(seed / 200 % 5);
+      const ActivationForm form = kActivationForms[seed / 200 % std::size(kActivationForms)];
       const int64_t row_bytes = activation_row_bytes(form, columns);
       REQUIRE(can_gate(experts.w));
       for (auto level : levels_of(format)) {

@@ -29,12 +29,13 @@ class Source {
     for (float& x : out) x = value(size);
     return out;
   }
-  // Zeros, subnormals, tiny and huge values among ordinary ones.
-  std::vector<float> extremes(size_t count) {
-    constexpr float odd[] = {0.0f, -0.0f, 1e-42f, -3e-39f, 1e-20f, -1e-30f, 1e15f, -3e14f, 1.0f, -127.0f};
+  // Zeros, subnormals, tiny and huge values among ordinary ones: FP32's, or FP16's.
+  std::vector<float> extremes(size_t count, bool of_f16 = false) {
+    constexpr float f32[] = {0.0f, -0.0f, 1e-42f, -3e-39f, 1e-20f, -1e-30f, 1e15f, -3e14f, 1.0f, -127.0f};
+    constexpr float f16[] = {0.0f, -0.0f, 0x1p-24f, -0x1.8p-23f, 0x1p-15f, -1e-30f, 3e4f, -6e4f, 1.0f, -127.0f};
     std::vector<float> out = values(count);
     for (float& x : out)
-      if (below(3) == 0) x = odd[below(10)];
+      if (below(3) == 0) x = (of_f16 ? f16 : f32)[below(10)];
     return out;
   }
 
@@ -88,6 +89,10 @@ inline bool has_bits_of_reference(std::string_view level, ActivationForm form) {
   return true;
 #endif
 }
+
+inline constexpr ActivationForm kActivationForms[] = {ActivationForm::f32, ActivationForm::f16, ActivationForm::bf16,
+                                                      ActivationForm::int8, ActivationForm::e4m3};
+inline constexpr std::span<const ActivationForm> kEncodedForms = std::span(kActivationForms).subspan(1);
 
 // How a matrix is stored, and whether it is packed for FP16 or FP8 inputs.
 struct Format : WeightFormat {

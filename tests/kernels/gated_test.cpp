@@ -76,6 +76,7 @@ TEST_CASE("gated_matmul: at every level the bits of its own product, its bias, g
     int64_t rows, columns, k;
   };
   uint32_t seed = 50;
+  size_t shapes = 0;
   Guarded workspace(kWorkspaceBytes);
   for (const Shape s : {Shape{1, 64, 96},
                         {3, 192, 64},
@@ -90,12 +91,13 @@ TEST_CASE("gated_matmul: at every level the bits of its own product, its bias, g
                         {20, 96, 64},
                         {40, 96, 256},
                         {130, 32, 256}})
-    for (const Format& format : kFormats) {
+    for (size_t i = shapes++, formats = 0; formats < std::size(kFormats); formats++) {
+      const Format& format = kFormats[formats];
       const Gated gated(format, s.rows, s.columns, s.k, seed++);
       if (!can_gate(gated.w.view)) continue;  // 32 columns are no panel of some forms
       const auto activation = seed / 4 % 2 ? Activation::silu : Activation::gelu_tanh;
       const bool with_bias = seed % 3 == 0;
-      const auto form = static_cast<ActivationForm>(seed % 5);
+      const ActivationForm form = kActivationForms[(i + formats) % std::size(kActivationForms)];
       const int64_t n = 2 * s.columns, row_bytes = activation_row_bytes(form, s.columns);
       const auto bytes = static_cast<size_t>(s.rows * row_bytes);
       // Where operations leave [rows, columns] in the form.

@@ -121,8 +121,8 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
       Weights w = random_weights(format, false, s.n, c.total_columns, seed++);
       Source source(seed);
       auto count = static_cast<size_t>(s.rows * c.total_columns);
-      Rows x =
-          encode_rows(w.view.form, seed % 3 ? source.values(count) : source.extremes(count), s.rows, c.total_columns);
+      Rows x = encode_rows(w.view.form, seed % 3 ? source.values(count) : source.extremes(count, format.inputs.f16),
+                           s.rows, c.total_columns);
       std::vector<float> expected = product(reference, x, w, c, 1);
       for (auto level : levels_of(format))
         for (int parts : {1, 2, 3}) {

@@ -168,8 +168,7 @@ TEST_CASE(
 
 TEST_CASE("encode: every level gives the reference's bits") {
   for (int64_t columns : kColumns)
-    for (ActivationForm form :
-         {ActivationForm::bf16, ActivationForm::f16, ActivationForm::int8, ActivationForm::e4m3}) {
+    for (ActivationForm form : kEncodedForms) {
       Source source(static_cast<uint32_t>(columns));
       std::vector<float> x = source.extremes(static_cast<size_t>(5 * columns));
       x[static_cast<size_t>(source.below(static_cast<int>(columns)))] = kNan;
@@ -182,7 +181,7 @@ TEST_CASE("encode: every level gives the reference's bits") {
 }
 
 TEST_CASE("rms_norm and gated_mul leave their rows in the form of products: encode's bits, at every level") {
-  for (ActivationForm form : {ActivationForm::bf16, ActivationForm::f16, ActivationForm::int8, ActivationForm::e4m3})
+  for (ActivationForm form : kEncodedForms)
     for (int64_t columns : kColumns) {
       Source source(3);
       const auto count = static_cast<size_t>(5 * columns);
@@ -216,6 +215,14 @@ TEST_CASE("encode bf16 rounds to nearest even and pads with zeros") {
   const BF16* x = reinterpret_cast<BF16*>(rows.view.data);
   CHECK(to_float(x[1]) == 1.0f);
   CHECK(to_float(x[2]) == 1.015625f);
+  for (int i = 3; i < 8; i++) CHECK(x[i].bits == 0);
+}
+
+TEST_CASE("encode f16 rounds to nearest even and pads with zeros") {
+  Rows rows = encode_rows(PackedForm::f16_pairs, {1.0f, 0x1.002p0f, 0x1.006p0f}, 1, 3);
+  const F16* x = reinterpret_cast<F16*>(rows.view.data);
+  CHECK(to_float(x[1]) == 1.0f);
+  CHECK(to_float(x[2]) == 0x1.008p0f);
   for (int i = 3; i < 8; i++) CHECK(x[i].bits == 0);
 }
 

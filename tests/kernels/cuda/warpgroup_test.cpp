@@ -48,7 +48,8 @@ TEST_CASE("warpgroups multiply many rows to the bits of warps: odd sizes, tails,
       Source source(seed);
       const auto count = static_cast<size_t>(s.rows * c.total_columns);
       const Rows x =
-          encode_rows(w.view.form, seed % 3 ? source.values(count) : source.extremes(count), s.rows, c.total_columns);
+          encode_rows(w.view.form, seed % 3 ? source.values(count) : source.extremes(count, format.inputs.f16), s.rows,
+                      c.total_columns);
       const std::vector<float> by_warps = product(select_kernels("cuda"), x, w, c, 1);
       const std::vector<float> by_warpgroups = product(select_kernels("cuda by warpgroups"), x, w, c, 1);
       CAPTURE(name_of(format));
@@ -85,7 +86,8 @@ TEST_CASE("warpgroups gate, add biases and take experts' rows to the bits of war
       const Weights all = random_weights(format, false, experts * n, s.k, seed++);
       PackedView w = all.view;  // panels are whole: each expert's matrix begins behind the one before it
       w.n = n, w.to_next = experts > 1 ? packed_bytes(w) : 0;
-      const Rows x = encode_rows(w.form, Source(seed).extremes(static_cast<size_t>(rows * s.k)), rows, s.k);
+      const Rows x =
+          encode_rows(w.form, Source(seed).extremes(static_cast<size_t>(rows * s.k), format.inputs.f16), rows, s.k);
       const std::vector<float> bias = Source(seed + 1).values(static_cast<size_t>(n));
       for (int64_t usual : {40, 100}) {
         // y of a product, then what a gate makes of it.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <string_view>
 
 #include "base/must.h"
 #include "kernels/cpu/fused_flushed.h"
@@ -100,7 +101,8 @@ void load_row(uint64_t rows, int64_t row, unsigned (&pairs)[kTensorSteps]) {
 
 void multiply_rows(bool f16, const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles) {
   const OwnRows w(weights);
-  const int turn = std::getenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE") ? 1 : 0;
+  const char* otherwise = std::getenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE");
+  const int turn = otherwise && std::string_view(otherwise) == (f16 ? "f16" : "bf16") ? 1 : 0;
   for (int tile = 0; tile < tiles; tile++) {
     unsigned x[2][kTensorSteps];
     for (int column = 0; column < 2; column++) load_row(rows, tile * 8 + member() * 2 + column, x[column]);
