@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """How far the planner is off on this machine: what steps took in real runs, beside what it says of such steps.
 
-Calibrates once, before all else (`trireme bench --calibrate`, three minutes, unless --keep); then runs every layout that
-has a core for each rank, with each batch and each prompt length, of each model. A run says itself what its steps took and
-what was planned for them ("steps" of status.json). All runs are taken in --repeats rounds, each run once a round, and the
-medians over the rounds count: a machine that drifts for minutes spoils a round of a run, not the run. A machine that stays
-faster or slower than while it was calibrated is off from it in every round, and shows so.
+Runs every layout that has a core for each rank, with each batch and each prompt length, of each model, in --repeats rounds.
+Each round begins with a calibration (`trireme bench --calibrate`, some minutes; --keep: takes the one that there is), and
+has each run once. A run says itself what its steps took and what was planned for them ("steps" of status.json). The
+medians over the rounds count, of both: a machine that drifts for minutes spoils a round of a run, or a calibration, not all.
 
     bench/predictions.py MODEL... [--trireme build/trireme] [--batches 1,4,8,16] [--contexts 128,512] [--repeats 3] [--keep]"""
 
@@ -60,12 +59,20 @@ def measure(trireme, model, layout, batch, context, folder):
         return json.load(file)["steps"]
 
 
-def measure_rounds(args, runs):
+def calibrate(trireme, cores):
+    print(call([trireme, "bench", "--calibrate"]), end="", flush=True)
+    if cores > 1:
+        print(call(["mpirun", "-n", str(cores), trireme, "bench", "--calibrate"]), end="", flush=True)
+
+
+def measure_rounds(args, runs, cores):
     """For each run what its steps took, round by round."""
     samples = [[] for _ in runs]
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1, args.repeats + 1):
             start = time.monotonic()
+            if not args.keep:
+                calibrate(args.trireme, cores)
             for run, taken in zip(runs, samples):
                 taken.append(measure(args.trireme, *run, folder))
             print(f"round {number} of {args.repeats}: {len(runs)} runs in {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
@@ -90,14 +97,10 @@ def main():
     parser.add_argument("--keep", action="store_true", help="the calibration that there is")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
-    if not args.keep:
-        print(call([args.trireme, "bench", "--calibrate"]), end="", flush=True)
-        if cores > 1:
-            call(["mpirun", "-n", str(cores), args.trireme, "bench", "--calibrate"])
     runs = [(model, layout, batch, context) for model in args.models for layout in layouts(cores)
             for batch in map(int, args.batches.split(",")) for context in map(int, args.contexts.split(","))]
     off = {"decode": [], "prefill": []}
-    rounds = measure_rounds(args, runs)
+    rounds = measure_rounds(args, runs, cores)
     print(f"{'model':<34} {'tp pp dp':<9} batch context   decode ms: measured planned  off   prefill tok/s: measured planned  off")
     for (model, layout, batch, context), samples in zip(runs, rounds):
         both = errors(samples)
