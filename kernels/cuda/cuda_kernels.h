@@ -9,8 +9,8 @@ namespace trireme {
 // contractions and lists of nodes are read by the host while it enqueues. architecture: 80 for sm_80.
 void fill_cuda(Kernels& kernels, int architecture);
 
-// Lets warpgroups multiply many rows by BF16 or FP16 (PTX: wgmma), which only sm_90a has, in place of warps (mma.sync). The
-// bits stay those of few rows if the GPU adds 16 products alike in both: whoever takes it looks
+// Lets warpgroups multiply many rows by BF16 or FP16 (PTX: wgmma), which only sm_90a has, in place of warps (mma.sync).
+// The bits stay those of few rows if the GPU adds 16 products alike in both: whoever takes it looks
 // (src/device/warpgroups.h).
 void take_warpgroups(Kernels& kernels);
 
