@@ -11,7 +11,8 @@
 // TRIREME_EMULATED_GPU_NO_GRAPHS (0): 1: it has no room for graphs, 2: it has none for their first launch, 3: a graph's
 // end is an error, 4: a launch in one is, TRIREME_EMULATED_GPU_NO_LOCKING (0): the host has no memory to lock for
 // another's, TRIREME_EMULATED_GPU_BLOCKS_IN: a call that never returns, TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE
-// (unset): bf16, f16: such products, than its mma.sync does. Its queue is as long as a real one's. CUDA_VISIBLE_DEVICES is obeyed.
+// (unset): bf16, f16: such products, than its mma.sync does. Its queue is as long as a real one's. CUDA_VISIBLE_DEVICES
+// is obeyed.
 #include <cstddef>
 #include <functional>
 
