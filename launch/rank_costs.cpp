@@ -1,11 +1,9 @@
 #include "launch/rank_costs.h"
 
 #include <algorithm>
-#include <functional>
-#include <optional>
 #include <vector>
 
-#include "launch/bench_report.h"
+#include "launch/stopwatch.h"
 #include "plan/own_memory.h"
 #include "topology/host.h"
 
@@ -62,41 +60,12 @@ Options session_options(const Options& options) {
   return o;
 }
 
-// Times steps of one made-up model after the other; or gives what was timed before, in the same order.
-class Steps {
- public:
-  Steps(const Options& options, Communicator& world, Log& log)
-      : watch_of_(
-            [&options, &world, &log](std::optional<Stopwatch>& watch, const ModelShape& shape, WeightChoice weights) {
-              watch.emplace(options, world, log, shape, weights);
-            }) {}
-  explicit Steps(const Timings& given) : timings_(given) {}
-
-  void take(const ModelShape& shape, WeightChoice weights = WeightChoice::int8) {
-    if (watch_of_) watch_of_(watch_, shape, weights);
-  }
-  StepSeconds decode(int64_t rows, int64_t position, bool lone) {
-    if (watch_of_) timings_.push_back(watch_->decode(rows, position, lone));
-    return timings_.at(next_++);
-  }
-  StepSeconds prompt(int64_t tokens, bool lone) {
-    if (watch_of_) timings_.push_back(watch_->prompt(tokens, lone));
-    return timings_.at(next_++);
-  }
-  const Timings& timings() const { return timings_; }
-
- private:
-  std::function<void(std::optional<Stopwatch>&, const ModelShape&, WeightChoice)> watch_of_;  // none: all are given
-  std::optional<Stopwatch> watch_;
-  Timings timings_;
-  size_t next_ = 0;
-};
-
-// Tells from steps what their parts take.
+// Measures steps, and tells from them what their parts take.
 class Round {
  public:
-  Round(Steps& steps, int ranks) : steps_(steps), ranks_(ranks) {
-    if (ranks > 1) sides_.push_back({&StepSeconds::lone, {}});
+  Round(const Options& options, Communicator& world, Log& log)
+      : options_(session_options(options)), world_(world), log_(log) {
+    if (world.size() > 1) sides_.push_back({&StepSeconds::lone, {}});
   }
 
   RankCosts measure() {
@@ -119,6 +88,9 @@ class Round {
     StepCosts costs;
   };
   bool has_lone() const { return sides_.size() > 1; }
+  Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights = WeightChoice::int8) {
+    return {options_, world_, log_, shape, weights};
+  }
 
   // A position costs the query heads their arithmetic and the KV heads their bytes: two shapes tell them apart. Both
   // cost more where a model's many layers leave no key or value in a cache until it is used again.
@@ -159,12 +131,12 @@ class Round {
 
   Attended attend(const ModelShape& s, double bytes, int64_t least, int64_t most) {
     const double values = static_cast<double>(s.num_layers * s.num_kv_heads * s.head_dim) * kAttending;
-    const double wanted = bytes / (values * 2 * sizeof(uint16_t)) / ranks_;
+    const double wanted = bytes / (values * 2 * sizeof(uint16_t)) / world_.size();
     const auto positions =
         static_cast<int64_t>(std::clamp(wanted, static_cast<double>(least), static_cast<double>(most)));
-    steps_.take(s);
-    const StepSeconds many = steps_.decode(kAttending, positions, has_lone());
-    const StepSeconds few = steps_.decode(kAttending, kShort, has_lone());
+    Stopwatch watch(stopwatch(s));
+    const StepSeconds many = watch.decode(kAttending, positions, has_lone());
+    const StepSeconds few = watch.decode(kAttending, kShort, has_lone());
     return {few, many, values * static_cast<double>(positions - kShort),
             1 - cached_bytes() / (bytes * static_cast<double>(positions) / wanted)};
   }
@@ -173,8 +145,8 @@ class Round {
   void measure_prompts() {
     constexpr int64_t kChunks = kLong / kChunk;
     const ModelShape shape = grouped(kFewLayers);
-    steps_.take(shape);
-    const StepSeconds all = steps_.prompt(kLong, has_lone()), chunk = steps_.prompt(kChunk, has_lone());
+    Stopwatch watch(stopwatch(shape));
+    const StepSeconds all = watch.prompt(kLong, has_lone()), chunk = watch.prompt(kChunk, has_lone());
     const double pairs = 0.5 * (static_cast<double>(kLong * kLong) - kChunks * static_cast<double>(kChunk * kChunk));
     for (auto& [seconds, costs] : sides_) {
       const double more = all.*seconds - kChunks * chunk.*seconds;
@@ -186,9 +158,8 @@ class Round {
   void measure_fixed() {
     constexpr int64_t kRows = std::ranges::max(kDecodeRows);
     const auto steps = [&](int layers) {
-      steps_.take(narrow(layers));
-      const StepSeconds one = steps_.decode(1, kShort, has_lone()), all = steps_.decode(kRows, kShort, has_lone());
-      return std::pair(one, all);
+      Stopwatch watch(stopwatch(narrow(layers)));
+      return std::pair(watch.decode(1, kShort, has_lone()), watch.decode(kRows, kShort, has_lone()));
     };
     const auto few = steps(kFewLayers), many = steps(kManyLayers);
     constexpr double kPart = double{kFewLayers} / (kManyLayers - kFewLayers);
@@ -205,7 +176,7 @@ class Round {
   // What is left of steps: layers. The few positions that decoding rows see count as theirs.
   void measure_layers(Precision precision, const ModelShape& shape, WeightChoice weights) {
     const int64_t most = weights == WeightChoice::fp8 ? kMostFp8Rows : std::ranges::max(kPromptRows);
-    steps_.take(shape, weights);
+    Stopwatch watch(stopwatch(shape, weights));
     const auto measured_lone = [&](int64_t rows) { return has_lone() && std::ranges::count(kLoneRows, rows) > 0; };
     for (Side& side : sides_)
       side.costs.layers[static_cast<size_t>(precision)].push_back({.parameters = layer_parameters(shape), .curve = {}});
@@ -221,41 +192,23 @@ class Round {
       }
     };
     for (int64_t rows : kDecodeRows)
-      if (rows <= most) add(rows, steps_.decode(rows, kShort, measured_lone(rows)), static_cast<double>(rows), 0);
+      if (rows <= most) add(rows, watch.decode(rows, kShort, measured_lone(rows)), static_cast<double>(rows), 0);
     for (int64_t rows : kPromptRows)
       if (rows <= most)
-        add(rows, steps_.prompt(rows, measured_lone(rows)), 1,
+        add(rows, watch.prompt(rows, measured_lone(rows)), 1,
             0.5 * static_cast<double>(rows * rows) * head_values(shape));
   }
 
-  Steps& steps_;
-  int ranks_;
+  Options options_;
+  Communicator& world_;
+  Log& log_;
   std::vector<Side> sides_{{&StepSeconds::beside, {}}};
 };
 
 }  // namespace
 
-Timings time_steps(const Options& options, Communicator& world, Log& log) {
-  const Options of_session = session_options(options);
-  Steps steps(of_session, world, log);
-  Round(steps, world.size()).measure();
-  return steps.timings();
-}
-
-Timings median_of(std::span<const Timings> rounds) {
-  Timings medians = rounds.front();
-  for (size_t i = 0; i < medians.size(); i++)
-    for (double StepSeconds::*seconds : {&StepSeconds::beside, &StepSeconds::lone}) {
-      std::vector<double> all;
-      for (const Timings& round : rounds) all.push_back(round[i].*seconds);
-      medians[i].*seconds = median(all);
-    }
-  return medians;
-}
-
-RankCosts rank_costs_of(const Timings& timings, int ranks) {
-  Steps steps(timings);
-  return Round(steps, ranks).measure();
+RankCosts measure_rank_costs(const Options& options, Communicator& world, Log& log) {
+  return Round(options, world, log).measure();
 }
 
 // A half of the last caches: the weights pass through them between two uses of a key.

@@ -1,12 +1,8 @@
 #pragma once
 
-#include <span>
-#include <vector>
-
 #include "base/log.h"
 #include "comm/communicator.h"
 #include "launch/options.h"
-#include "launch/stopwatch.h"
 #include "plan/host_costs.h"
 
 namespace trireme {
@@ -17,18 +13,9 @@ struct RankCosts {
   StepCosts lone;    // while they wait: of rank 0 beside others, else of no meaning
 };
 
-// Of all that is timed, in its order.
-using Timings = std::vector<StepSeconds>;
-
-// One round: steps of made-up models on so many threads a rank as `options` say. Collective over `world`, the ranks of
-// one host.
-Timings time_steps(const Options& options, Communicator& world, Log& log);
-
-// Of each timing the median over rounds: what disturbs a round for a while shows in none that others have too.
-Timings median_of(std::span<const Timings> rounds);
-
-// What timings by `ranks` ranks of this host say of a step's parts.
-RankCosts rank_costs_of(const Timings& timings, int ranks);
+// One round of measurements, of steps of made-up models on so many threads a rank as `options` say. Collective over
+// `world`, the ranks of one host.
+RankCosts measure_rank_costs(const Options& options, Communicator& world, Log& log);
 
 // Of keys and values that stay in this host's caches from one step to the next.
 double cached_bytes();

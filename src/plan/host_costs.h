@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ struct StepCosts {
   // logarithm of the size; layers below all of them take as long as the smallest.
   // One size alone stands for all, parameter by parameter.
   double layer_ns(Precision precision, double parameters, double rows) const;
+
+  // Of times that were taken of the same steps.
+  static StepCosts mean_of(std::span<const StepCosts> rounds);
 
  private:
   const std::vector<Layers>& nearest(Precision precision) const;
