@@ -76,7 +76,7 @@ TEST_CASE("gated_matmul: at every level the bits of its own product, its bias, g
     int64_t rows, columns, k;
   };
   uint32_t seed = 50;
-  size_t shapes = 0;
+  size_t pairs = 0;  // of a shape and a format
   Guarded workspace(kWorkspaceBytes);
   for (const Shape s : {Shape{1, 64, 96},
                         {3, 192, 64},
@@ -91,13 +91,14 @@ TEST_CASE("gated_matmul: at every level the bits of its own product, its bias, g
                         {20, 96, 64},
                         {40, 96, 256},
                         {130, 32, 256}})
-    for (size_t i = shapes++, formats = 0; formats < std::size(kFormats); formats++) {
-      const Format& format = kFormats[formats];
+    for (const Format& format : kFormats) {
+      // Each format meets each form: as many formats as a multiple of forms would bring the same pair for every shape.
+      const ActivationForm form = kActivationForms[(pairs + pairs / std::size(kFormats)) % std::size(kActivationForms)];
+      pairs++;
       const Gated gated(format, s.rows, s.columns, s.k, seed++);
       if (!can_gate(gated.w.view)) continue;  // 32 columns are no panel of some forms
       const auto activation = seed / 4 % 2 ? Activation::silu : Activation::gelu_tanh;
       const bool with_bias = seed % 3 == 0;
-      const ActivationForm form = kActivationForms[(i + formats) % std::size(kActivationForms)];
       const int64_t n = 2 * s.columns, row_bytes = activation_row_bytes(form, s.columns);
       const auto bytes = static_cast<size_t>(s.rows * row_bytes);
       // Where operations leave [rows, columns] in the form.
