@@ -1,6 +1,5 @@
 #include "testkit/cuda/cuda_emulation.h"
 
-#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdlib>
@@ -63,20 +62,26 @@ struct Product {
 };
 using Products = std::vector<Product>;
 
+using Place = void* [5];  // of __builtin_setjmp
+
 // It lives for many blocks: entered once by a context of its own, then by jumps, which ask nothing of the kernel.
 struct Fiber {
+  Place place;
+  const Barrier* barrier = nullptr;  // that it waits at, until it has opened more often than
+  uint64_t passed = 0;
   std::deque<Copies> copies{1};  // the last group is not ended
   std::deque<Products> products{1};
-  jmp_buf place;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   uint64_t warp_operations = 0;
   bool entered = false, done = false, waited = false;  // for earlier kernels
   bool shows = true;                                   // its copies to products
   bool in_products = false;                            // a group has begun
+
+  bool waits() const { return barrier && barrier->passed == passed; }
 };
 
 struct Block {
-  jmp_buf scheduler;
+  Place scheduler;
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Warp> warps;
   Barrier barrier;
@@ -94,16 +99,21 @@ Block* block = &main_block;  // the one that runs
 Fiber& this_fiber() { return *block->fibers[threadIdx.x]; }
 Warp& this_warp() { return block->warps[threadIdx.x / kWarpLanes]; }
 
+// gcc's own jumps, for setjmp's take most of an emulated kernel's time. gcc must not see that a function has both ends
+// of them, nor reckon that what it called left memory as it was (noipa).
+[[gnu::noipa, noreturn]] void jump(Place& place) { __builtin_longjmp(place, 1); }
+
 // To the scheduler, and back when it comes by again.
-[[gnu::noinline]] void yield() {
-  if (_setjmp(this_fiber().place) == 0) _longjmp(block->scheduler, 1);
+[[gnu::noipa]] void yield() {
+  if (__builtin_setjmp(this_fiber().place) == 0) jump(block->scheduler);
 }
 
 void wait_at(Barrier& barrier) {
-  const uint64_t before = barrier.passed;
+  Fiber& fiber = this_fiber();
+  fiber.barrier = &barrier, fiber.passed = barrier.passed;
   barrier.waiting++;
   barrier.look();
-  for (; barrier.passed == before; yield()) stalled++;
+  while (fiber.waits()) yield();
 }
 
 // A thread that has ended is waited for no more.
@@ -126,9 +136,9 @@ void run_threads() {
 }
 
 // Lets a thread run until it waits or ends.
-[[gnu::noinline]] void resume(Fiber& fiber) {
-  if (_setjmp(block->scheduler) != 0) return;
-  if (fiber.entered) _longjmp(fiber.place, 1);
+[[gnu::noipa]] void resume(Fiber& fiber) {
+  if (__builtin_setjmp(block->scheduler) != 0) return;
+  if (fiber.entered) jump(fiber.place);
   fiber.entered = true;
   ucontext_t context;
   getcontext(&context);
@@ -151,6 +161,7 @@ void set_up_block(int threads, int64_t shared, const std::function<void()>& kern
   for (Warp& warp : block->warps) warp.barrier = {kWarpLanes, 0, 0};
   for (int i = 0; i < threads; i++) {
     Fiber& fiber = *block->fibers[static_cast<size_t>(i)];
+    fiber.barrier = nullptr;
     fiber.done = fiber.waited = fiber.in_products = false;
     fiber.shows = true;
     fiber.warp_operations = 0;
@@ -159,22 +170,38 @@ void set_up_block(int threads, int64_t shared, const std::function<void()>& kern
   }
 }
 
-// Lets the threads run by turns until all have ended or, of a block that began early, wait for earlier kernels.
+// Lets each thread of a warp run until it waits or ends. How many are to go on.
+int run_once(int warp, int threads) {
+  int left = 0;
+  for (int i = warp * kWarpLanes; i < (warp + 1) * kWarpLanes; i++) {
+    Fiber& fiber = *block->fibers[static_cast<size_t>(i)];
+    if (fiber.done || (block->early && fiber.waited)) continue;
+    threadIdx.x = static_cast<unsigned>(i);
+    stalled++;
+    if (!fiber.waits()) resume(fiber);
+    left += !fiber.done;
+    if (fiber.done) stalled = 0;
+    if (!block->asleep || stalled < 2 * threads) continue;
+    for (auto& waiting : block->fibers) waiting->entered = false;
+    block->asleep = false;
+    throw StillWaiting();
+  }
+  return left;
+}
+
+// Lets the threads run by turns until all have ended or, of a block that began early, wait for earlier kernels. A warp
+// whose threads met goes on: what they have in a cache is theirs for longer.
 void run_threads_of_block(int threads) {
   stalled = 0;
   for (int left = threads; left > 0;) {
     left = 0;
-    for (int i = 0; i < threads; i++) {
-      Fiber& fiber = *block->fibers[static_cast<size_t>(i)];
-      if (fiber.done || (block->early && fiber.waited)) continue;
-      threadIdx.x = static_cast<unsigned>(i);
-      resume(fiber);
-      left += !fiber.done;
-      if (fiber.done) stalled = 0;
-      if (!block->asleep || stalled < 2 * threads) continue;
-      for (auto& waiting : block->fibers) waiting->entered = false;
-      block->asleep = false;
-      throw StillWaiting();
+    for (int i = 0; i < threads / kWarpLanes; i++) {
+      const Barrier& barrier = block->warps[static_cast<size_t>(i)].barrier;
+      uint64_t passed;
+      int of_warp;
+      do passed = barrier.passed, of_warp = run_once(i, threads);
+      while (barrier.passed != passed);
+      left += of_warp;
     }
   }
   if (block->thrown) std::rethrow_exception(block->thrown);
@@ -273,7 +300,6 @@ void must_have_waited() { must(this_fiber().waited, "a kernel's threads wait for
 
 void __nanosleep(unsigned) {
   block->asleep = true;
-  stalled++;
   yield();
 }
 

@@ -12,13 +12,6 @@ namespace trireme::cuda {
 
 namespace {
 
-// VDPBF16PS's multiply-add, most of them quickly.
-float multiply_add(float x, float y, float sum) {
-  const float product = x * y, quick = product + sum;  // BF16's products are exact: one rounding, like a fused one
-  if (std::fabs(product) >= kSmallestNormal && std::fabs(quick) > kSmallestNormal) return quick;
-  return trireme::fused_flushed(x, y, sum);
-}
-
 constexpr int kTensorSteps = 8;
 int quad() { return this_lane() / 4; }
 int member() { return this_lane() % 4; }
@@ -51,34 +44,79 @@ struct OwnColumns {
   }
 };
 
-// sum[i] is of row i / 2 and column i % 2. add: (x, w, sum) of a step, 4 bytes of a column and of a row.
-template <typename Number, typename Add>
-void add_steps(const unsigned (&x)[2][kTensorSteps], const OwnRows& w, Number* sum, const Add& add, int turn = 0) {
-  for (int step = 0; step < kTensorSteps; step++)
-    for (int i = 0; i < 4; i++) sum[i] = add(x[i % 2][step ^ turn], w.of[i / 2][step ^ turn], sum[i]);
-}
+// A lane's four results at once: i is of row i / 2 and column i % 2.
+using Four = float __attribute__((vector_size(16)));
+using FourTruths = int __attribute__((vector_size(16)));
 
-float even_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair)}); }
-float odd_of(unsigned pair) { return to_float(BF16{static_cast<uint16_t>(pair >> 16)}); }
-float add_pair(unsigned x, unsigned w, float sum) {
-  return multiply_add(even_of(x), even_of(w), multiply_add(odd_of(x), odd_of(w), sum));
+bool all(FourTruths truths) { return (truths[0] & truths[1] & truths[2] & truths[3]) != 0; }
+Four magnitude(Four x) { return x < 0 ? -x : x; }
+
+// VDPBF16PS's multiply-add, most of them quickly.
+Four add_bf16(Four x, Four w, Four sum) {
+  const Four product = x * w, quick = product + sum;  // BF16's products are exact: one rounding, like a fused one
+  if (all((magnitude(product) >= kSmallestNormal) & (magnitude(quick) > kSmallestNormal))) return quick;
+  Four result;
+  for (int i = 0; i < 4; i++) result[i] = trireme::fused_flushed(x[i], w[i], sum[i]);
+  return result;
 }
-float half_of(unsigned pair, int i) { return to_float(F16{static_cast<uint16_t>(pair >> 16 * i)}); }
-float add_halves(unsigned x, unsigned w, float sum) {
-  for (int i = 0; i < 2; i++) sum = half_of(x, i) * half_of(w, i) + sum;  // FP16's products are exact, too
-  return sum;
+Four add_exact(Four x, Four w, Four sum) { return x * w + sum; }  // FP16's and E4M3's products are exact, too
+
+// 4 bytes' numbers in the order in which they are added.
+struct BF16Pair {
+  static constexpr int kCount = 2;
+  static float number(unsigned pair, int i) { return to_float(BF16{static_cast<uint16_t>(pair >> 16 * (1 - i))}); }
+};
+struct F16Pair {
+  static constexpr int kCount = 2;
+  static float number(unsigned pair, int i) { return to_float(F16{static_cast<uint16_t>(pair >> 16 * i)}); }
+};
+struct E4M3Codes {
+  static constexpr int kCount = 4;
+  static float number(unsigned codes, int i) { return to_float(E4M3{static_cast<uint8_t>(codes >> 8 * i)}); }
+};
+
+// A product's numbers: of rows for results 0 and 1 (kByRow), and 2 and 3, of columns for 0 and 2, and 1 and 3.
+template <typename Bytes, bool kByRow>
+struct Numbers {
+  Four of[kTensorSteps * Bytes::kCount];
+
+  explicit Numbers(const unsigned (&own)[2][kTensorSteps]) {
+    for (int step = 0; step < kTensorSteps; step++)
+      for (int i = 0; i < Bytes::kCount; i++) {
+        const float first = Bytes::number(own[0][step], i), second = Bytes::number(own[1][step], i);
+        of[step * Bytes::kCount + i] = kByRow ? Four{first, first, second, second} : Four{first, second, first, second};
+      }
+  }
+};
+
+// order(step): which one comes then.
+template <typename Bytes, typename Add, typename Order>
+void add_steps(const Numbers<Bytes, false>& x, const Numbers<Bytes, true>& w, float* sums, const Add& add,
+               const Order& order) {
+  Four sum = {sums[0], sums[1], sums[2], sums[3]};
+  for (int step = 0; step < kTensorSteps; step++)
+    for (int i = 0; i < Bytes::kCount; i++) {
+      const int at = order(step) * Bytes::kCount + i;
+      sum = add(x.of[at], w.of[at], sum);
+    }
+  for (int i = 0; i < 4; i++) sums[i] = sum[i];
+}
+int as_they_lie(int step) { return step; }
+
+template <typename Bytes, typename Add, typename Order>
+void multiply(const unsigned (&a)[4], const unsigned (&b)[2], float* sums, const Add& add, const Order& order) {
+  const Numbers<Bytes, true> w(OwnRows(a).of);
+  add_steps(Numbers<Bytes, false>(OwnColumns(b).of), w, sums, add, order);
 }
 
 }  // namespace
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  const OwnRows w(a);
-  add_steps(OwnColumns(b).of, w, sum, add_pair);
+  multiply<BF16Pair>(a, b, sum, add_bf16, as_they_lie);
 }
 
 void tensor_multiply_f16(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  const OwnRows w(a);
-  add_steps(OwnColumns(b).of, w, sum, add_halves);
+  multiply<F16Pair>(a, b, sum, add_exact, as_they_lie);
 }
 
 namespace {
@@ -97,20 +135,26 @@ void load_row(uint64_t rows, int64_t row, unsigned (&pairs)[kTensorSteps]) {
   }
 }
 
+template <typename Bytes, typename Add>
+void multiply_tiles(const OwnRows& weights, uint64_t rows, float (*sums)[4], int tiles, const Add& add, int turn) {
+  const Numbers<Bytes, true> w(weights.of);
+  for (int tile = 0; tile < tiles; tile++) {
+    unsigned x[2][kTensorSteps];
+    for (int column = 0; column < 2; column++) load_row(rows, tile * 8 + member() * 2 + column, x[column]);
+    add_steps(Numbers<Bytes, false>(x), w, sums[tile], add, [turn](int step) { return step ^ turn; });
+  }
+}
+
 }  // namespace
 
 void multiply_rows(bool f16, const unsigned (&weights)[4], uint64_t rows, float (*sums)[4], int tiles) {
   const OwnRows w(weights);
   const char* otherwise = std::getenv("TRIREME_EMULATED_GPU_WGMMA_ADDS_OTHERWISE");
   const int turn = otherwise && std::string_view(otherwise) == (f16 ? "f16" : "bf16") ? 1 : 0;
-  for (int tile = 0; tile < tiles; tile++) {
-    unsigned x[2][kTensorSteps];
-    for (int column = 0; column < 2; column++) load_row(rows, tile * 8 + member() * 2 + column, x[column]);
-    if (f16)
-      add_steps(x, w, sums[tile], add_halves, turn);
-    else
-      add_steps(x, w, sums[tile], add_pair, turn);
-  }
+  if (f16)
+    multiply_tiles<F16Pair>(w, rows, sums, tiles, add_exact, turn);
+  else
+    multiply_tiles<BF16Pair>(w, rows, sums, tiles, add_bf16, turn);
 }
 
 void load_columns(const std::byte* row, unsigned (&matrices)[4]) {
@@ -127,21 +171,15 @@ void load_columns(const std::byte* row, unsigned (&matrices)[4]) {
 
 void tensor_multiply(const unsigned (&a)[4], const unsigned (&b)[2], int (&sum)[4]) {
   const OwnRows w(a);
-  add_steps(OwnColumns(b).of, w, sum, [](unsigned x, unsigned y, int so_far) {
-    for (int byte = 0; byte < 32; byte += 8) so_far += static_cast<uint8_t>(y >> byte) * static_cast<int8_t>(x >> byte);
-    return so_far;
-  });
+  const OwnColumns x(b);
+  for (int step = 0; step < kTensorSteps; step++)
+    for (int i = 0; i < 4; i++)
+      for (int byte = 0; byte < 32; byte += 8)
+        sum[i] += static_cast<uint8_t>(w.of[i / 2][step] >> byte) * static_cast<int8_t>(x.of[i % 2][step] >> byte);
 }
 
 void tensor_multiply_e4m3(const unsigned (&a)[4], const unsigned (&b)[2], float (&sum)[4]) {
-  const OwnRows w(a);
-  const OwnColumns columns(b);
-  const auto value = [](unsigned codes, int byte) { return to_float(E4M3{static_cast<uint8_t>(codes >> byte)}); };
-  for (int step = 0; step < kTensorSteps; step++) {
-    const int k = step / 2 + step % 2 * 4;
-    for (int byte = 0; byte < 32; byte += 8)
-      for (int i = 0; i < 4; i++) sum[i] = sum[i] + value(columns.of[i % 2][k], byte) * value(w.of[i / 2][k], byte);
-  }
+  multiply<E4M3Codes>(a, b, sum, add_exact, [](int step) { return step / 2 + step % 2 * 4; });
 }
 
 }  // namespace trireme::cuda
