@@ -116,7 +116,7 @@ TEST_CASE("attention: every level and part count gives the reference's bits") {
       Sequences s = make(model, lengths, 0);
       std::vector<float> expected = attend(s, "reference", 1);
       for (auto level : levels_of(model))
-        for (int parts : {1, 2, 3}) {
+        for (int parts : teams_of(level, {1, 2, 3})) {
           std::vector<float> out = attend(s, level, parts);
           CAPTURE(level);
           CAPTURE(model.head_dim);
@@ -158,7 +158,8 @@ TEST_CASE("attention leaves its rows in the form of products, too: encode's bits
           Guarded out(static_cast<size_t>(s.rows * row_bytes)), floats(expected.size() * 4);
           Attention attention = s.attention(floats.floats());
           attention.encoded = encoded_in(out);
-          each_part(3, [&](const Launch& launch) { select_kernels(level).attention(launch, attention); });
+          each_part(teams_of(level, {3})[0],
+                    [&](const Launch& launch) { select_kernels(level).attention(launch, attention); });
           CHECK(std::equal(encoded.data(), encoded.data() + s.rows * row_bytes, out.data()));
           CHECK(same_floats(floats.floats(), expected.data(), expected.size()));
           CHECK(out.intact());

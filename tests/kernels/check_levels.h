@@ -18,7 +18,7 @@ void check_levels(size_t bytes, const Call& call) {
   call(select_kernels("reference"), Launch{}, expected);
   CHECK(expected.intact());
   for (auto level : available_levels())
-    for (int parts : {1, 2, 3}) {
+    for (int parts : teams_of(level, {1, 2, 3})) {
       Guarded out(bytes);
       Kernels kernels = select_kernels(level);
       each_part(parts, [&](const Launch& launch) { call(kernels, launch, out); });

@@ -82,7 +82,7 @@ TEST_CASE("a product of experts has the bits of each expert's own, at every leve
         }
         const Rows x = experts.all_rows();
         for (int64_t usual : kUsual)
-          for (int parts : {1, 3}) {
+          for (int parts : teams_of(level, {1, 3})) {
             Guarded y(static_cast<size_t>(experts.rows * n) * 4);
             each_part(parts, [&](const Launch& launch) {
               kernels.matmul(launch, {x.view, experts.w, &c, y.floats(), n, 0, {}, {experts.ends, usual}});
@@ -126,7 +126,7 @@ TEST_CASE("a gated product of experts has the bits of each expert's own, at ever
         }
         const Rows x = experts.all_rows();
         for (int64_t usual : kUsual)
-          for (int parts : {1, 2}) {
+          for (int parts : teams_of(level, {1, 2})) {
             Guarded y(static_cast<size_t>(experts.rows * n) * 4), out(static_cast<size_t>(experts.rows * row_bytes));
             each_part(parts, [&](const Launch& launch) {
               kernels.gated_matmul(launch, operation(x, experts.w, y, out, {experts.ends, usual}));

@@ -153,7 +153,7 @@ TEST_CASE("route agrees with a sort of FP64 probabilities; every level and part 
           }
         }
         for (auto level : available_levels())
-          for (int parts : {1, 2, 3}) {
+          for (int parts : teams_of(level, {1, 2, 3})) {
             Routed out = route(logits, rows, top_k, normalize, level, parts);
             CHECK(out.experts == expected.experts);
             CHECK(same_floats(out.weights.data(), expected.weights.data(), out.weights.size()));
@@ -185,7 +185,7 @@ TEST_CASE("place_by_expert: every level and part count lists the same") {
       for (UnitRange held : {UnitRange{0, experts}, UnitRange{0, (experts + 1) / 2}, UnitRange{experts / 3, experts}}) {
         const Places expected = places_of(chosen, top_k, held, "reference");
         for (auto level : available_levels())
-          for (int parts : {1, 2, 3}) CHECK(places_of(chosen, top_k, held, level, parts) == expected);
+          for (int parts : teams_of(level, {1, 2, 3})) CHECK(places_of(chosen, top_k, held, level, parts) == expected);
       }
     }
 }
@@ -218,7 +218,7 @@ TEST_CASE("expert_combine: every level and part count gives the reference's bits
              {UnitRange{0, experts}, UnitRange{0, (experts + 1) / 2}, UnitRange{experts / 3, experts}}) {
           auto expected = combine(a, held, select_kernels("reference"), 1);
           for (auto level : available_levels())
-            for (int parts : {1, 2, 3}) {
+            for (int parts : teams_of(level, {1, 2, 3})) {
               auto out = combine(a, held, select_kernels(level), parts);
               REQUIRE(out.size() == expected.size());
               for (size_t r = 0; r < out.size(); r++)

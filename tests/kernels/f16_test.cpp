@@ -84,7 +84,7 @@ TEST_CASE("FP16: products have the bits of the same numbers in FP32, at every le
       const Contraction c = contraction(s.k, s.unit);
       const std::vector<float> expected = product(select_kernels("reference"), x, floats, c, 1);
       for (auto level : available_levels())
-        for (int parts : {1, 3}) {
+        for (int parts : teams_of(level, {1, 3})) {
           CAPTURE(level);
           CAPTURE(s.rows);
           CAPTURE(s.n);

@@ -167,4 +167,9 @@ void each_part(int parts, const F& f) {
   for (int part = 0; part < parts; part++) f(Launch{part, parts, nullptr});
 }
 
+// Teams to try at a level: whoever launches a GPU's kernels is alone.
+inline std::vector<int> teams_of(std::string_view level, const std::vector<int>& parts) {
+  return level.starts_with("cuda") ? std::vector<int>{1} : parts;
+}
+
 }  // namespace trireme::testing

@@ -114,7 +114,7 @@ TEST_CASE("gated_matmul: at every level the bits of its own product, its bias, g
         GatedMul apart{activation, {y.data(), s.rows, s.columns, n}, {y.data() + s.columns, s.rows, s.columns, n}, {}};
         into(expected, apart);
         kernels.gated_mul({}, apart);
-        for (int parts : {1, 2, 3}) {
+        for (int parts : teams_of(level, {1, 2, 3})) {
           Guarded seen(bytes), room(gated.room() * 4);
           GatedMatMul together = gated.operation(room.floats(), activation, with_bias);
           into(seen, together);
@@ -143,7 +143,7 @@ TEST_CASE("a product's bias is added to its sum, as add_bias does it, at every l
         const Kernels kernels = select_kernels(level);
         std::vector<float> expected = product(kernels, both.x, both.w, both.c, 1);
         kernels.add_bias({}, {{expected.data(), rows, 98}, both.bias});
-        for (int parts : {1, 2, 3}) {
+        for (int parts : teams_of(level, {1, 2, 3})) {
           std::vector<float> y(static_cast<size_t>(rows * 98));
           each_part(parts, [&](const Launch& launch) {
             kernels.matmul(launch, {both.x.view, both.w.view, &both.c, y.data(), 98, 0, both.bias});

@@ -125,7 +125,7 @@ TEST_CASE("every level gives the reference's bits: odd sizes, tails, roots, part
                            s.rows, c.total_columns);
       std::vector<float> expected = product(reference, x, w, c, 1);
       for (auto level : levels_of(format))
-        for (int parts : {1, 2, 3}) {
+        for (int parts : teams_of(level, {1, 2, 3})) {
           std::vector<float> y = product(select_kernels(level), x, w, c, parts);
           CAPTURE(std::string(level) + ", " + name_of(format));
           CAPTURE(s.rows);

@@ -63,7 +63,7 @@ TEST_CASE("partitions: every level and part count gives the reference's bits") {
       const Sequences s = make(model, lengths, NAN);
       const std::vector<float> expected = attend(s, "reference", 1);
       for (auto level : levels_of(model))
-        for (int parts : {1, 3}) {
+        for (int parts : teams_of(level, {1, 3})) {
           CAPTURE(level);
           CAPTURE(model.head_dim);
           CHECK(is_reference(model, level, attend(s, level, parts), expected));
