@@ -17,8 +17,11 @@ OUTPUTS = ["--tokens", "--digest", "--logprobs", "2", "--prompt-logprobs", "1"]
 DEADLINE_S = 2
 
 
-def rows():
-    lengths = [1, 3, 33, 64, 70, 5, 17, 40]
+MANY = [1, 3, 33, 64, 70, 5, 17, 40]  # prompts' lengths
+FEW = [3, 17, 5]  # where the question is which way they go, or what is said
+
+
+def rows(lengths):
     return "".join(json.dumps({"token_ids": [(37 * i + k) % 250 for i in range(n)], "max_tokens": 6, "temperature": k % 2}) + "\n"
                    for k, n in enumerate(lengths)).encode()
 
@@ -29,8 +32,14 @@ class Runs:
         self.program = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
         self.fakes = os.path.join(tiny.build, "tests", "testkit", "nccl")
         self.model = tiny.model("nccl", "--layers", "4")
-        self.rows = tiny.put("rows.jsonl", rows())
         self.out = tiny.path("out.jsonl")
+
+    def take(self, lengths):
+        """The rows of all runs from here on. The bytes of one GPU."""
+        self.rows = self.tiny.put("rows.jsonl", rows(lengths))
+        _, reference, said, _, _ = self.run((1, 1, 1), library="off")
+        self.checks.check(f"one GPU, {len(lengths)} rows", reference is not None, said[-600:])
+        return reference
 
     def run(self, layout, *options, gpus=None, visible=None, words="", library=None, **env):
         """visible: CUDA_VISIBLE_DEVICES of each rank.
@@ -194,13 +203,13 @@ def main():
             checks.skip("NCCL", "this build has no emulated GPU")
             checks.end()
         runs = Runs(checks, tiny)
-        _, reference, said, _, _ = runs.run((1, 1, 1), library="off")
-        checks.check("the reference", reference is not None, said[-600:])
+        reference = runs.take(MANY)
         # Of the modes exact is one in which a GPU has a CPU's bits, so that something else than a GPU is asked, too.
         _, exact, said, _, _ = runs.run((1, 1, 1), "--numerics", "exact", library="off")
         _, on_cpu = tiny.corpus("reference", runs.rows, runs.model, "--numerics", "exact", *OUTPUTS)
         checks.check("exact: the bytes of one CPU rank", exact is not None and exact == on_cpu, said[-600:])
         layouts(runs, reference)
+        reference = runs.take(FEW)
         own_gpus(runs, reference)
         links(runs, reference)
         paths(runs, reference)
