@@ -1,16 +1,41 @@
 #!/usr/bin/env python3
-"""Runs all meson tests of a build folder and counts their cases: of doctest programs each case, of others the program.
+"""Runs the meson tests of a build folder and counts their cases: of doctest programs each case, of others the program.
 
-    tests/programs.py build      last line: N passed, N failed, N skipped"""
+    tests/programs.py build                     last line: N passed, N failed, N skipped
+    tests/programs.py build --but logic         without those of that suite
+    tests/programs.py build --but logic --list  what ninja makes for all but these: their programs are left out"""
 
+import argparse
 import json
 import os
 import re
 import subprocess
 import sys
 
-folder = sys.argv[1]
-code = subprocess.run(["meson", "test", "-C", folder, "--no-rebuild", "--num-processes", "2", "--print-errorlogs"]).returncode
+parser = argparse.ArgumentParser()
+parser.add_argument("folder")
+parser.add_argument("--but", metavar="SUITE")
+parser.add_argument("--list", action="store_true")
+arguments = parser.parse_args()
+folder = arguments.folder
+
+
+def introspect(what):
+    return json.loads(subprocess.run(["meson", "introspect", folder, what], capture_output=True, check=True, text=True).stdout)
+
+
+if arguments.list:
+    needed, left_out = set(), set()
+    for test in introspect("--tests"):
+        of_suite = any(suite.split(":")[-1] == arguments.but for suite in test["suite"])
+        (left_out if of_suite else needed).update(test["depends"])
+    for target in introspect("--targets"):
+        program = target["type"] == "executable" and target["id"] in left_out - needed
+        if target["build_by_default"] and not program:
+            print(*(os.path.relpath(file, os.path.abspath(folder)) for file in target["filename"]))
+    sys.exit()
+but = ["--no-suite", arguments.but] if arguments.but else []
+code = subprocess.run(["meson", "test", "-C", folder, "--no-rebuild", "--num-processes", "2", "--print-errorlogs", *but]).returncode
 passed = failed = skipped = 0
 with open(os.path.join(folder, "meson-logs", "testlog.json"), encoding="utf-8") as log:
     for line in log:

@@ -79,8 +79,10 @@ else
   echo "skipped: CUDA code: $(command -v nvcc > /dev/null && echo "nvcc has no CUDA runtime beside it" || echo "no nvcc")"
   add 0 0 1
 fi
-(build build) || give_up
-stage "unit tests" 900 tests/programs.py build
+# What sanitizers' programs test is not built twice; --fast has no others.
+but="$([ -n "$fast" ] || echo --but logic)"
+(build_only $(tests/programs.py build $but --list)) || give_up
+stage "unit tests" 900 tests/programs.py build $but
 # What bench/gpu.sh runs is in no other target: for an emulated GPU, and with nvcc for a real one.
 stage "GPU benchmarks are built" 300 bash -c "build_only $(targets 'bench\/gpu_(kernels|products)(_on_emulated_gpu)?')"
 stage "rows" 300 tests/inputs/rows.py build/trireme
@@ -100,7 +102,7 @@ stage "quality" 300 tests/golden/quality.py check build/trireme
 if [ -z "$fast" ]; then
   say "building with sanitizers"
   # Only what the unit tests need: gcc takes its time over instrumented code.
-  if (BUILD_TARGETS=meson-test-prereq build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1); then
+  if (BUILD_TARGETS=meson-test-prereq build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=0); then
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 stage "sanitizers" 900 tests/programs.py build-asan
   else
     add 0 1 0
