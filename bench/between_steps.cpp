@@ -3,7 +3,7 @@
 // of sequences: microseconds, the median of 2000 steps, each.
 //
 //     build/bench/between_steps [SEQUENCES ...]
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>

@@ -4,7 +4,7 @@
 // real numbers before they are timed. Exit code 77 without a GPU or cuBLASLt.
 //   gpu_products           the whole table
 //   gpu_products --small   a layer of a small model: shows that it works
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>

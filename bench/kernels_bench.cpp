@@ -1,7 +1,7 @@
 // kernels_bench [THREADS...]: products of SmolLM2's shapes, and attention of decode rows, beside the peak and the
 // bandwidth probed in the same run. Checks results against the reference before it times anything. Default: 1 and 2
 // threads.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>

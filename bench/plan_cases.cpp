@@ -2,7 +2,7 @@
 // The first line of standard input is an array of cases; every further line an engine profile (of one
 // section "memory"), answered by a line: the array of its predictions.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <iostream>

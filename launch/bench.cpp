@@ -1,6 +1,9 @@
 #include "launch/bench.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/nearest.h"

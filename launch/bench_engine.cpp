@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cmath>
 #include <future>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/error.h"

@@ -1,5 +1,6 @@
 #include <chrono>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/error.h"

@@ -1,9 +1,10 @@
 #include "launch/bench_report.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "launch/build_commit.h"
 

@@ -1,6 +1,6 @@
 #include "launch/gather_machine.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <nlohmann/json.hpp>
 

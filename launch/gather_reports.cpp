@@ -1,5 +1,7 @@
 #include "launch/gather_reports.h"
 
+#include <nlohmann/json.hpp>
+
 #include "comm/communicator.h"
 
 namespace trireme {

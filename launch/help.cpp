@@ -1,6 +1,6 @@
 #include "launch/help.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "launch/option_table.h"
 #include "launch/versions.h"

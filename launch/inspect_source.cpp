@@ -1,4 +1,6 @@
-#include <fmt/format.h>
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
 
 #include "launch/inspect.h"
 #include "model/model_source.h"

@@ -1,11 +1,12 @@
 #include "launch/job.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/hash.h"
 #include "launch/run_report.h"

@@ -1,5 +1,7 @@
 #include "launch/json_lines.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "job/byte_source.h"
 

@@ -1,6 +1,9 @@
 #include "launch/motion.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/nvidia_library.h"

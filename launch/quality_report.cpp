@@ -1,9 +1,10 @@
 #include "launch/quality_report.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "base/math.h"
 #include "launch/build_commit.h"

@@ -1,4 +1,6 @@
-#include <fmt/format.h>
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "job/prepare.h"

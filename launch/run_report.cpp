@@ -1,9 +1,10 @@
 #include "launch/run_report.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "job/status.h"
 

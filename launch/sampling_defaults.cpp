@@ -1,8 +1,9 @@
 #include "launch/sampling_defaults.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/error.h"

@@ -1,6 +1,6 @@
 // What a rank's memory is planned to be, and what it is.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,5 +1,6 @@
 #include "launch/slurm_limits.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <charconv>

@@ -1,8 +1,11 @@
 #include "topology/cluster.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "base/nearest.h"

@@ -1,6 +1,6 @@
 #include "topology/control_group.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <fstream>

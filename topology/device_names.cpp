@@ -1,6 +1,6 @@
 #include "topology/device_names.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cctype>

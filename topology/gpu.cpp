@@ -1,6 +1,6 @@
 #include "topology/gpu.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <charconv>

@@ -1,6 +1,6 @@
 #include "topology/launch_check.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 

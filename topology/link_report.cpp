@@ -1,5 +1,6 @@
 #include "topology/link_report.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

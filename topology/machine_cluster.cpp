@@ -1,5 +1,6 @@
 #include "topology/machine_cluster.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 #include "topology/machine_compare.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <iterator>

@@ -1,6 +1,6 @@
 #include "topology/machine_svg.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

@@ -1,6 +1,6 @@
 #include "topology/nvml.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

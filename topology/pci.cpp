@@ -1,6 +1,6 @@
 #include "topology/pci.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <fstream>

@@ -1,6 +1,6 @@
 #include "topology/svg.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/utf8.h"
 

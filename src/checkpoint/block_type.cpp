@@ -1,6 +1,6 @@
 #include "checkpoint/block_type.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
 

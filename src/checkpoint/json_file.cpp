@@ -1,5 +1,6 @@
 #include "checkpoint/json_file.h"
 
+#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 

@@ -1,5 +1,7 @@
 #include "checkpoint/safetensors.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>

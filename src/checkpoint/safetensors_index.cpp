@@ -1,5 +1,6 @@
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "base/error.h"

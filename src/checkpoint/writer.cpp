@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"

@@ -1,5 +1,7 @@
 #include "comm/nccl_communicator.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <exception>

@@ -1,6 +1,8 @@
 #include "job/batch_request.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
 
 #include "job/batch_fields.h"
 #include "job/json_values.h"

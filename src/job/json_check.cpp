@@ -1,8 +1,9 @@
 #include "job/json_check.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 namespace trireme {

@@ -1,6 +1,6 @@
 #include "job/json_values.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace trireme {
 

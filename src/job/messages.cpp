@@ -1,8 +1,9 @@
 #include "job/messages.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "job/json_values.h"
 

@@ -1,5 +1,7 @@
 #include "job/prepare.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "job/messages.h"
 

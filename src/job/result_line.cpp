@@ -1,5 +1,7 @@
 #include "job/result_line.h"
 
+#include <nlohmann/json.hpp>
+
 #include "job/batch_line.h"
 #include "job/result_fields.h"
 

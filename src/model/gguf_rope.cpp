@@ -1,6 +1,7 @@
 #include "model/gguf_rope.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <vector>
 

@@ -1,4 +1,5 @@
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "checkpoint/gguf.h"
 #include "model/gguf_config.h"

@@ -1,6 +1,7 @@
 #include "model/rope_config.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/error.h"

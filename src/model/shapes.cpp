@@ -1,5 +1,7 @@
 #include "model/shapes.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <string>

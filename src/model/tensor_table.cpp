@@ -1,6 +1,6 @@
 #include "model/tensor_table.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace trireme {
 

@@ -1,6 +1,6 @@
 #include "plan/advice.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "plan/reasons.h"
 

@@ -1,5 +1,7 @@
 #include "plan/planned_weights.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/must.h"
 #include "model/import.h"
 

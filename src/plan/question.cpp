@@ -1,5 +1,6 @@
 #include "plan/question.h"
 
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "base/error.h"

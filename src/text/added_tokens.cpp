@@ -1,8 +1,9 @@
 #include "text/added_tokens.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "text/unicode.h"
 #include "text/utf8.h"

@@ -1,6 +1,6 @@
 #include "text/bpe.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "text/charsmap.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <utf8proc.h>
 
 #include "text/utf8.h"

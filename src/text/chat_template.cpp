@@ -1,5 +1,7 @@
 #include "text/chat_template.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "text/jinja_parser.h"
 #include "text/jinja_run.h"

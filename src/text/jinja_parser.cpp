@@ -1,6 +1,6 @@
 #include "text/jinja_parser.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <initializer_list>

@@ -1,6 +1,7 @@
 #include "text/jinja_value.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 namespace trireme {
 namespace {

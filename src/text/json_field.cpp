@@ -1,6 +1,8 @@
 #include "text/json_field.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 
@@ -24,6 +26,9 @@ JsonField JsonField::operator[](std::string_view name) const {
   const auto found = object().find(name);
   return {found == value_->end() ? absent_field : *found, path};
 }
+
+bool JsonField::is_null() const { return value_->is_null(); }
+bool JsonField::is_array() const { return value_->is_array(); }
 
 const nlohmann::json& JsonField::object() const {
   if (!value_->is_object()) damaged(value_->type_name(), "an object");

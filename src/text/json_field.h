@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,8 +15,8 @@ class JsonField {
   JsonField(const nlohmann::json& value, std::string path) : value_(&value), path_(std::move(path)) {}
 
   JsonField operator[](std::string_view name) const;  // null when this is null or has no such field
-  bool is_null() const { return value_->is_null(); }
-  bool is_array() const { return value_->is_array(); }
+  bool is_null() const;
+  bool is_array() const;
   const std::string& path() const { return path_; }
 
   const nlohmann::json& object() const;

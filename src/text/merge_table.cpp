@@ -1,8 +1,9 @@
 #include "text/merge_table.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <bit>
+#include <nlohmann/json.hpp>
 
 #include "text/mixed_bits.h"
 

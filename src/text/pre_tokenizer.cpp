@@ -1,8 +1,9 @@
 #include "text/pre_tokenizer.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "text/unicode.h"
 #include "text/utf8.h"

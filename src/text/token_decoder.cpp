@@ -1,6 +1,6 @@
 #include "text/token_decoder.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

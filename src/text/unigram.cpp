@@ -1,9 +1,10 @@
 #include "text/unigram.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "text/byte_level.h"

@@ -1,6 +1,8 @@
 #include "text/vocabulary.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
 
 #include "text/byte_level.h"
 

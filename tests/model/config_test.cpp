@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "model/transformers_config.h"
 #include "testkit/error_of.h"

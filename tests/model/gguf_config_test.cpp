@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "testkit/error_of.h"
 #include "testkit/gguf_writer.h"

@@ -1,8 +1,9 @@
 #include "model/tiny_folder.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
 

@@ -1,5 +1,7 @@
 #include "text/chat_template.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "golden.h"
 

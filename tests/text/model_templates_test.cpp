@@ -1,5 +1,8 @@
 // The chat templates of published models on 200 constructed conversations each (judge_templates.py made the answers).
+#include <fmt/format.h>
+
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"

@@ -1,5 +1,6 @@
 // Damaged tokenizer.json files: accepted, or refused as bad data; never anything else. TRIREME_FUZZ_ROUNDS: how many.
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "base/error.h"

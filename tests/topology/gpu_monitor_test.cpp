@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 
 namespace trireme {
 

@@ -1,6 +1,7 @@
 #include "topology/machine_cluster.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <filesystem>
