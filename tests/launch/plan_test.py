@@ -263,7 +263,7 @@ for words in ("--map-by ppr:2:node:PE=96 ", "--cpus-per-task=96 --wrap", "srun -
     check(words in out, out)
 fastest = min(plan("--shape", "llama-3.1-405b", "--machine", "4 hosts x 8 h200", "--precision", "fp8")[2] for _ in range(3))
 check(fastest < 1, fastest)
-# Where nothing fits, larger machines are looked for; how long that takes is told alone, for under sanitizers it is seconds.
+# Where nothing fits, larger machines are looked for; how long that takes is told alone.
 seconds = plan("--shape", "llama-2-70b", "--machine", "4 hosts x 6 a100-80gb", "--engine-profile", "trireme", "--input-len", "30000", "--slo-ttft", "200", code=78)[2]
 print(f"{seconds:.2f} s where nothing fits")
 
