@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "fixture.h"
 
 namespace {
 
@@ -161,6 +162,7 @@ int main(int count, char** words) {
     return fail_here(cudaGetErrorString(error));
   std::printf("%s, sm_%d%d\n", device.name, device.major, device.minor);
   trireme::architecture = device.major * 10 + device.minor;
+  trireme::testing::on_real_gpu = true;
   if (device.major < 8) return fail_here("it is older than sm_80");
   if (const char* why = arena.open(kArenaBytes))
     return fail_here((std::string("no memory of the host that it shares: ") + why).c_str());
