@@ -37,8 +37,19 @@ struct Gpu {
   size_t used = 0;
   const size_t total = static_cast<size_t>(setting("TRIREME_EMULATED_GPU_MIB", 8192)) << 20;
 
-  void let(int protection) {
-    for (auto& [data, bytes] : own) mprotect(data, whole_pages(bytes), protection);
+  // Its own memory is its kernels' alone. By a protection key where there are keys: a register of the thread's, while
+  // the kernel goes through all pages, for each time that a host asks how far a stream is.
+  const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
+
+  void let(bool touch) {
+    if (key >= 0)
+      pkey_set(key, touch ? 0 : PKEY_DISABLE_ACCESS);
+    else
+      for (auto& [data, bytes] : own) mprotect(data, whole_pages(bytes), touch ? PROT_READ | PROT_WRITE : PROT_NONE);
+  }
+  void add(void* data, size_t bytes) {
+    if (key >= 0) pkey_mprotect(data, whole_pages(bytes), PROT_READ | PROT_WRITE, key);
+    own[static_cast<std::byte*>(data)] = bytes;
   }
   static bool covers(const std::map<std::byte*, size_t>& ranges, const void* data, size_t bytes) {
     auto* begin = static_cast<std::byte*>(const_cast<void*>(data));
@@ -85,9 +96,9 @@ struct Stream {
 std::vector<Stream*> streams;
 
 void run(Stream& stream) {
-  gpu.let(PROT_READ | PROT_WRITE);
+  gpu.let(true);
   stream.run();
-  gpu.let(PROT_NONE);
+  gpu.let(false);
 }
 
 // The call that TRIREME_EMULATED_GPU_BLOCKS_IN names never returns.
@@ -214,7 +225,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   const int file = memfd_create("emulated GPU", MFD_CLOEXEC);
   if (file < 0 || ftruncate(file, static_cast<off_t>(whole_pages(bytes))) != 0) return cudaErrorMemoryAllocation;
   if (!(*data = map(bytes, PROT_NONE, file))) return cudaErrorMemoryAllocation;
-  gpu.own[static_cast<std::byte*>(*data)] = bytes;
+  gpu.add(*data, bytes);
   gpu.files[static_cast<std::byte*>(*data)] = file;
   gpu.used += bytes;
   return cudaSuccess;
@@ -249,7 +260,7 @@ cudaError_t cudaIpcOpenMemHandle(void** data, cudaIpcMemHandle_t handle, unsigne
   if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, elsewhere == 1 ? -1 : file, elsewhere == 2)))
     return cudaErrorInvalidValue;
   close(file);
-  gpu.own[static_cast<std::byte*>(*data)] = shared.bytes;
+  gpu.add(*data, shared.bytes);
   return cudaSuccess;
 }
 cudaError_t cudaIpcCloseMemHandle(void* data) {
