@@ -1,4 +1,7 @@
 #include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <functional>
@@ -41,6 +44,27 @@ struct Step {
 };
 
 }  // namespace
+
+TEST_CASE("a host that touches a GPU's memory ends, as it would beside a real one: before its work and after it") {
+  auto gpu = CudaDevice::open(0, kWait);
+  CudaDevice& device = *gpu;
+  const Buffer memory = device.allocate(64, "what is the GPU's");
+  PinnedVector<std::byte> own(device, 64, "what is both's");
+  own.resize(64);
+  for (int times = 0; times < 2; times++) {
+    const pid_t child = fork();
+    if (child == 0) {
+      signal(SIGSEGV, SIG_DFL);  // doctest's would say that the test crashed
+      _exit(*const_cast<const volatile char*>(memory.as<char>()));
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGSEGV);
+    device.copy(memory.data(), own.data(), 64);
+    device.synchronize();
+  }
+}
 
 TEST_CASE("operations that repeat are asked for twice, and do their work on what stands there every time") {
   auto gpu = CudaDevice::open(0, kWait);
