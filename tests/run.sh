@@ -105,7 +105,7 @@ if [ -z "$fast" ]; then
   if (BUILD_TARGETS=meson-test-prereq build build-asan -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=0); then
     # Frames that are not optimized are larger, and some inputs are nested on purpose.
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-      stage "sanitizers" 900 bash -c 'ulimit -S -s 65536; exec tests/programs.py build-asan'
+      stage "sanitizers" 1500 bash -c 'ulimit -S -s 65536; exec tests/programs.py build-asan'
   else
     add 0 1 0
   fi
