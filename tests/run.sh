@@ -110,6 +110,6 @@ if [ -z "$fast" ]; then
     add 0 1 0
   fi
 fi
-if [ -z "$fast" ] && [ -x tests/law.sh ]; then stage "law" 900 tests/law.sh; fi
+if [ -z "$fast" ] && [ -x tests/law.sh ]; then stage "law" 1500 tests/law.sh; fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
