@@ -128,32 +128,26 @@ class EngineBench {
     if (!session_.numerics_remark().empty()) log.warn("{}", session_.numerics_remark());
     session_.load(log);
     for (const std::string& text : session_.gpu_memory_texts()) log.info("{}", text);
-    if (gpu() && decode)  // of positions that are assumed
-      together(session_.world(), [&] { fill_with_numbers(*session_.gpu(), session_.cache().memory()); });
     engine_.emplace(session_.replica(), session_.runner(), nullptr, session_.config(), session_.scheduler_limits());
   }
 
   void run(const char* name, const StepLoad& load) {
     check_room(load);
+    if (load.decode) fill_cache(session_, load.blocks());
     const Samples samples = measure(load);
     if (session_.leads_replica()) print(name, load, samples);
-  }
-
-  int64_t positions(const StepLoad& load) const {
-    return load.prompt + tokens_of(load, session_.options().max_step_tokens, gpu());
   }
 
  private:
   bool gpu() const { return session_.gpu() != nullptr; }
 
   void check_room(const StepLoad& load) const {
-    const int64_t needed = load.sequences * ((positions(load) + kBlockTokens - 1) / kBlockTokens),
-                  there = session_.scheduler_limits().kv_blocks;
-    if (load.decode && there < needed)
+    const int64_t there = session_.scheduler_limits().kv_blocks;
+    if (load.decode && there < load.blocks())
       fail(ExitCode::out_of_memory,
            "{} sequences of {} positions take {} blocks of KV cache, and there are {}: they would not decode together; "
            "lower --batch or --prompt-tokens, or raise --kv-gib",
-           load.sequences, positions(load), needed, there);
+           load.sequences, load.positions(), load.blocks(), there);
   }
 
   Samples measure(const StepLoad& load) {
@@ -241,10 +235,10 @@ void bench_engine(const char* name, std::span<const StepLoad> loads, const Optio
                       most.decode ? static_cast<double>(most.generate) : 1.0};
   Session session(wide, world, source_of(options, world, log), demand);
   EngineBench bench(session, options, std::move(cpus));
-  const int64_t positions = bench.positions(most), context = session.config().max_positions;
-  if (positions > context)
-    fail(ExitCode::usage, "{} tokens do not fit the model's context of {}; lower --prompt-tokens{}", positions, context,
-         most.decode ? " or --steps" : "");
+  const int64_t context = session.config().max_positions;
+  if (most.positions() > context)
+    fail(ExitCode::usage, "{} tokens do not fit the model's context of {}; lower --prompt-tokens{}", most.positions(),
+         context, most.decode ? " or --steps" : "");
   bench.load(most.decode, log);
   for (const StepLoad& load : loads) bench.run(name, load);
   if (!session.graphs_refused().empty()) log.warn("{}", session.graphs_refused());

@@ -24,8 +24,8 @@ namespace trireme {
 namespace {
 
 // Virtual machines share cores and memory with others for seconds or minutes, and what differs between two figures must
-// not be that: all is measured in rounds, of which the mean counts.
-constexpr int kRounds = 3;
+// not be that: all is timed in rounds.
+constexpr int kRounds = 5;
 constexpr int64_t kSmallBytes = 16 << 10, kLargeBytes = 1 << 20;  // exchanges of a decode step and of a prefill
 
 double read_bytes_per_s() {
@@ -34,9 +34,13 @@ double read_bytes_per_s() {
   return probe_read_gbps(pool) * 1e9;
 }
 
-RankCosts measure_round(int round, const Options& options, Communicator& world, Log& log) {
-  log.info("steps of made-up models, round {} of {}", round + 1, kRounds);
-  return measure_rank_costs(options, world, log);
+RankCosts measure_steps(const Options& options, Communicator& world, Log& log) {
+  std::vector<Timings> rounds;
+  for (int i = 0; i < kRounds; i++) {
+    log.info("steps of made-up models, round {} of {}", i + 1, kRounds);
+    rounds.push_back(time_steps(options, world, log));
+  }
+  return rank_costs_of(mean_of(rounds), world.size());
 }
 
 // By one rank that has all cores: as a run has them, a thread a core, whatever hardware threads it has.
@@ -47,12 +51,9 @@ HostCosts measure_host(const Options& options, Communicator& world, Log& log) {
                   .cached_bytes = cached_bytes(),
                   .reduce_us = 5,
                   .reduce_bytes_per_s = 4e9};
-  std::vector<StepCosts> rounds;
-  for (int i = 0; i < kRounds; i++) {
-    rounds.push_back(measure_round(i, all, world, log).beside);
-    costs.read_bytes_per_s = std::max(costs.read_bytes_per_s, read_bytes_per_s());  // a bound: the most
-  }
-  costs.whole = StepCosts::mean_of(rounds);
+  costs.read_bytes_per_s = read_bytes_per_s();
+  costs.whole = measure_steps(all, world, log).beside;
+  costs.read_bytes_per_s = std::max(costs.read_bytes_per_s, read_bytes_per_s());  // a bound: the most
   return costs;
 }
 
@@ -64,12 +65,8 @@ void measure_cores(const Options& options, Communicator& world, Log& log, HostCo
   }
   Options one = options;
   one.threads = 1;
-  std::vector<StepCosts> core, lone;
-  for (int i = 0; i < kRounds; i++) {
-    RankCosts round = measure_round(i, one, world, log);
-    core.push_back(std::move(round.beside)), lone.push_back(std::move(round.lone));
-  }
-  if (world.rank() == 0) costs.core = StepCosts::mean_of(core), costs.lone = StepCosts::mean_of(lone);
+  const RankCosts measured = measure_steps(one, world, log);
+  if (world.rank() == 0) costs.core = measured.beside, costs.lone = measured.lone;
 }
 
 // Of the ranks of one host, in place of the figures that stand in its file.

@@ -6,15 +6,19 @@
 namespace trireme {
 
 // What an engine is given to measure it: `sequences` prompts of `prompt` tokens, of which each then decodes `generate`
-// together with the others.
+// together with the others. Where decoding is measured, prompts are assumed but for their last token: a step costs the
+// same whatever numbers the cache holds.
 struct StepLoad {
   bool decode = true;
   int64_t sequences = 1, prompt = 16, generate = 16;
+
+  int64_t positions() const { return prompt + generate; }                                           // of a sequence
+  int64_t blocks() const { return sequences * ((positions() + kBlockTokens - 1) / kBlockTokens); }  // of the cache
 };
 
-// Tokens that each sequence of a decoding load generates when a step has `step_tokens` at most: the first ones have
-// decoded for a while when the last one's prompt is through. On a GPU, where prompts are assumed, none of them waits.
-int64_t tokens_of(const StepLoad& load, int64_t step_tokens, bool on_gpu);
+// Numbers into the first `blocks` of this rank's cache, which an engine takes first: pages that nobody has written are
+// all one page of zeros, and cost less than memory. Collective, after Session::load().
+void fill_cache(Session& session, int64_t blocks);
 
 // One replica's measurement, on its leader while the others follow. Tokens per second of the steps in which all
 // sequences decode, or of those with a prefill chunk. By the leader's clock from step to step: its own stage's time is

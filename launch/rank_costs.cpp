@@ -1,9 +1,11 @@
 #include "launch/rank_costs.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
+#include <optional>
 #include <vector>
 
-#include "launch/stopwatch.h"
 #include "plan/own_memory.h"
 #include "topology/host.h"
 
@@ -19,16 +21,19 @@ ModelShape shape_of(const char* name, int64_t hidden, int64_t intermediate, int 
   return {name, "llama", hidden, intermediate, layers, heads, kv_heads,    head_dim, 512,
           4096, 1e4,     0,      1e-5,         true,   false, QkNorm::none};
 }
-const ModelShape kWide = shape_of("wide", 2048, 8192, 2, 16, 4, 128);
-constexpr int kFewLayers = 8, kManyLayers = 40;
+ModelShape wide(int layers) { return shape_of("wide", 2048, 8192, layers, 16, 4, 128); }
+ModelShape broad(int layers) { return shape_of("broad", 512, 1536, layers, 8, 2, 64); }
 ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1, 64); }
-const ModelShape kBroad = shape_of("broad", 512, 1536, 40, 8, 2, 64);
+constexpr int kNearLayers = 8, kFarLayers = 64;  // of grouped and single
+constexpr int kFewLayers = 1, kMoreLayers = 9;   // of narrow, to tell a step from its layers
+constexpr int kManyLayers = 40;                  // of narrow, to tell its layers from a step
+constexpr double kWeightBytes = 64e6;            // at least, of wide and broad
 ModelShape grouped(int layers) { return shape_of("grouped", 128, 256, layers, 8, 2, 64); }
 ModelShape single(int layers) { return shape_of("single", 128, 256, layers, 2, 2, 64); }
 
-constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 32, 64}, kPromptRows[] = {128, 256};
+constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 64}, kPromptRows = 256;  // few of more, for these take long
 // Of these for a rank whose neighbours wait: fewer, to save time; 8 stays, where 4-bit products change their loop.
-constexpr int64_t kLoneRows[] = {1, 4, 8, 16, 64, 256};
+constexpr int64_t kLoneRows[] = {1, 4, 8, 64};
 constexpr int64_t kMostFp8Rows = 16;  // CPUs unpack it for a few rows at a time: more take as many times longer
 constexpr double kLeastNs = 1e-6;     // of a parameter: noise may leave nothing
 constexpr int64_t kChunk = default_step_tokens(false);
@@ -37,12 +42,17 @@ constexpr int64_t kLong = 2048;  // tokens of a long prompt
 // Positions that attention is measured over, by so many sequences: near, in few layers, so few that a quarter of the
 // caches holds keys and values; far, in many, that these are more than most caches.
 constexpr int64_t kAttending = 16, kNearest = 32, kNear = 256, kFarther = 128, kFar = 1024;
-constexpr int kFarLayers = 64;
 constexpr double kLeastCache = 256e6, kLeastRead = 0.3;  // of which so much is read from memory
 
 double layer_parameters(const ModelShape& s) {
   const auto attention = 2.0 * (s.num_heads + s.num_kv_heads) * s.head_dim;
   return (attention + 3.0 * static_cast<double>(s.intermediate_size)) * static_cast<double>(s.hidden_size);
+}
+
+// Of as many layers as have kWeightBytes.
+ModelShape past_caches(ModelShape (*shape)(int layers), Precision precision) {
+  const double layer_bytes = layer_parameters(shape(1)) * precision_bits(precision) / 8;
+  return shape(static_cast<int>(std::ceil(kWeightBytes / layer_bytes)));
 }
 
 double head_values(const ModelShape& s) { return static_cast<double>(s.num_layers) * s.num_heads * s.head_dim; }
@@ -60,12 +70,41 @@ Options session_options(const Options& options) {
   return o;
 }
 
-// Measures steps, and tells from them what their parts take.
+// Times steps of one made-up model after the other; or gives what was timed before, in the same order.
+class Steps {
+ public:
+  Steps(const Options& options, Communicator& world, Log& log)
+      : watch_of_(
+            [&options, &world, &log](std::optional<Stopwatch>& watch, const ModelShape& shape, WeightChoice weights) {
+              watch.emplace(options, world, log, shape, weights);
+            }) {}
+  explicit Steps(const Timings& given) : timings_(given) {}
+
+  void take(const ModelShape& shape, WeightChoice weights = WeightChoice::int8) {
+    if (watch_of_) watch_of_(watch_, shape, weights);
+  }
+  StepSeconds decode(int64_t rows, int64_t position, bool lone) {
+    if (watch_of_) timings_.push_back(watch_->decode(rows, position, lone));
+    return timings_.at(next_++);
+  }
+  StepSeconds prompt(int64_t tokens, bool lone) {
+    if (watch_of_) timings_.push_back(watch_->prompt(tokens, lone));
+    return timings_.at(next_++);
+  }
+  const Timings& timings() const { return timings_; }
+
+ private:
+  std::function<void(std::optional<Stopwatch>&, const ModelShape&, WeightChoice)> watch_of_;  // none: all are given
+  std::optional<Stopwatch> watch_;
+  Timings timings_;
+  size_t next_ = 0;
+};
+
+// Tells from steps what their parts take.
 class Round {
  public:
-  Round(const Options& options, Communicator& world, Log& log)
-      : options_(session_options(options)), world_(world), log_(log) {
-    if (world.size() > 1) sides_.push_back({&StepSeconds::lone, {}});
+  Round(Steps& steps, int ranks) : steps_(steps), ranks_(ranks) {
+    if (ranks > 1) sides_.push_back({&StepSeconds::lone, {}});
   }
 
   RankCosts measure() {
@@ -77,7 +116,8 @@ class Round {
                                                         {Precision::bf16, WeightChoice::bf16},
                                                         {Precision::fp8, WeightChoice::fp8}};
     for (auto [precision, weights] : kinds)
-      for (const ModelShape& shape : {narrow(kManyLayers), kBroad, kWide}) measure_layers(precision, shape, weights);
+      for (const ModelShape& shape : {narrow(kManyLayers), past_caches(broad, precision), past_caches(wide, precision)})
+        measure_layers(precision, shape, weights);
     return {sides_.front().costs, has_lone() ? sides_.back().costs : StepCosts{}};
   }
 
@@ -88,16 +128,13 @@ class Round {
     StepCosts costs;
   };
   bool has_lone() const { return sides_.size() > 1; }
-  Stopwatch stopwatch(const ModelShape& shape, WeightChoice weights = WeightChoice::int8) {
-    return {options_, world_, log_, shape, weights};
-  }
 
   // A position costs the query heads their arithmetic and the KV heads their bytes: two shapes tell them apart. Both
   // cost more where a model's many layers leave no key or value in a cache until it is used again.
   void measure_attention() {
     const double near_bytes = cached_bytes() / 2, far_bytes = std::max(kLeastCache, 6 * cached_bytes());
     const auto of_shape = [&](ModelShape (*shape)(int layers)) {
-      return Attention{attend(shape(kFewLayers), near_bytes, kNearest, kNear),
+      return Attention{attend(shape(kNearLayers), near_bytes, kNearest, kNear),
                        attend(shape(kFarLayers), far_bytes, kFarther, kFar)};
     };
     const Attention of_grouped = of_shape(grouped), of_single = of_shape(single);
@@ -131,12 +168,12 @@ class Round {
 
   Attended attend(const ModelShape& s, double bytes, int64_t least, int64_t most) {
     const double values = static_cast<double>(s.num_layers * s.num_kv_heads * s.head_dim) * kAttending;
-    const double wanted = bytes / (values * 2 * sizeof(uint16_t)) / world_.size();
+    const double wanted = bytes / (values * 2 * sizeof(uint16_t)) / ranks_;
     const auto positions =
         static_cast<int64_t>(std::clamp(wanted, static_cast<double>(least), static_cast<double>(most)));
-    Stopwatch watch(stopwatch(s));
-    const StepSeconds many = watch.decode(kAttending, positions, has_lone());
-    const StepSeconds few = watch.decode(kAttending, kShort, has_lone());
+    steps_.take(s);
+    const StepSeconds many = steps_.decode(kAttending, positions, has_lone());
+    const StepSeconds few = steps_.decode(kAttending, kShort, has_lone());
     return {few, many, values * static_cast<double>(positions - kShort),
             1 - cached_bytes() / (bytes * static_cast<double>(positions) / wanted)};
   }
@@ -144,9 +181,9 @@ class Round {
   // Of one long prompt, beside its chunks.
   void measure_prompts() {
     constexpr int64_t kChunks = kLong / kChunk;
-    const ModelShape shape = grouped(kFewLayers);
-    Stopwatch watch(stopwatch(shape));
-    const StepSeconds all = watch.prompt(kLong, has_lone()), chunk = watch.prompt(kChunk, has_lone());
+    const ModelShape shape = grouped(kNearLayers);
+    steps_.take(shape);
+    const StepSeconds all = steps_.prompt(kLong, has_lone()), chunk = steps_.prompt(kChunk, has_lone());
     const double pairs = 0.5 * (static_cast<double>(kLong * kLong) - kChunks * static_cast<double>(kChunk * kChunk));
     for (auto& [seconds, costs] : sides_) {
       const double more = all.*seconds - kChunks * chunk.*seconds;
@@ -158,11 +195,12 @@ class Round {
   void measure_fixed() {
     constexpr int64_t kRows = std::ranges::max(kDecodeRows);
     const auto steps = [&](int layers) {
-      Stopwatch watch(stopwatch(narrow(layers)));
-      return std::pair(watch.decode(1, kShort, has_lone()), watch.decode(kRows, kShort, has_lone()));
+      steps_.take(narrow(layers));
+      const StepSeconds one = steps_.decode(1, kShort, has_lone()), all = steps_.decode(kRows, kShort, has_lone());
+      return std::pair(one, all);
     };
-    const auto few = steps(kFewLayers), many = steps(kManyLayers);
-    constexpr double kPart = double{kFewLayers} / (kManyLayers - kFewLayers);
+    const auto few = steps(kFewLayers), many = steps(kMoreLayers);
+    constexpr double kPart = double{kFewLayers} / (kMoreLayers - kFewLayers);
     for (auto& [seconds, costs] : sides_) {
       const auto without_layers_us = [&](const StepSeconds& a, const StepSeconds& b) {
         return (a.*seconds - kPart * (b.*seconds - a.*seconds)) * 1e6;
@@ -175,8 +213,8 @@ class Round {
 
   // What is left of steps: layers. The few positions that decoding rows see count as theirs.
   void measure_layers(Precision precision, const ModelShape& shape, WeightChoice weights) {
-    const int64_t most = weights == WeightChoice::fp8 ? kMostFp8Rows : std::ranges::max(kPromptRows);
-    Stopwatch watch(stopwatch(shape, weights));
+    const int64_t most = weights == WeightChoice::fp8 ? kMostFp8Rows : kPromptRows;
+    steps_.take(shape, weights);
     const auto measured_lone = [&](int64_t rows) { return has_lone() && std::ranges::count(kLoneRows, rows) > 0; };
     for (Side& side : sides_)
       side.costs.layers[static_cast<size_t>(precision)].push_back({.parameters = layer_parameters(shape), .curve = {}});
@@ -192,23 +230,44 @@ class Round {
       }
     };
     for (int64_t rows : kDecodeRows)
-      if (rows <= most) add(rows, watch.decode(rows, kShort, measured_lone(rows)), static_cast<double>(rows), 0);
-    for (int64_t rows : kPromptRows)
-      if (rows <= most)
-        add(rows, watch.prompt(rows, measured_lone(rows)), 1,
-            0.5 * static_cast<double>(rows * rows) * head_values(shape));
+      if (rows <= most) add(rows, steps_.decode(rows, kShort, measured_lone(rows)), static_cast<double>(rows), 0);
+    if (kPromptRows <= most)
+      add(kPromptRows, steps_.prompt(kPromptRows, measured_lone(kPromptRows)), 1,
+          0.5 * static_cast<double>(kPromptRows * kPromptRows) * head_values(shape));
   }
 
-  Options options_;
-  Communicator& world_;
-  Log& log_;
+  Steps& steps_;
+  int ranks_;
   std::vector<Side> sides_{{&StepSeconds::beside, {}}};
 };
 
 }  // namespace
 
-RankCosts measure_rank_costs(const Options& options, Communicator& world, Log& log) {
-  return Round(options, world, log).measure();
+Timings time_steps(const Options& options, Communicator& world, Log& log) {
+  const Options of_session = session_options(options);
+  Steps steps(of_session, world, log);
+  Round(steps, world.size()).measure();
+  return steps.timings();
+}
+
+Timings mean_of(std::span<const Timings> rounds) {
+  must(rounds.size() >= 3, "a mean without the shortest and the longest is of three at least");
+  Timings means(rounds.front().size());
+  for (size_t i = 0; i < means.size(); i++)
+    for (double StepSeconds::*seconds : {&StepSeconds::beside, &StepSeconds::lone}) {
+      double sum = 0, least = HUGE_VAL, most = 0;
+      for (const Timings& round : rounds) {
+        const double s = round[i].*seconds;
+        sum += s, least = std::min(least, s), most = std::max(most, s);
+      }
+      means[i].*seconds = (sum - least - most) / static_cast<double>(rounds.size() - 2);
+    }
+  return means;
+}
+
+RankCosts rank_costs_of(const Timings& timings, int ranks) {
+  Steps steps(timings);
+  return Round(steps, ranks).measure();
 }
 
 // A half of the last caches: the weights pass through them between two uses of a key.

@@ -11,9 +11,9 @@ namespace trireme {
 
 namespace {
 
-constexpr int kMostSamples = 9;                                 // of a figure, of which the median counts
-constexpr double kSampleSeconds = 0.03, kFigureSeconds = 0.08;  // that one should last, and that all of a figure may
-constexpr int64_t kFewestSteps = 4;                             // of a sample
+constexpr int kMostSamples = 9;                                  // of a figure, of which the median counts
+constexpr double kSampleSeconds = 0.01, kFigureSeconds = 0.025;  // that one should last, and that all of a figure may
+constexpr int64_t kFewestTokens = 3;                             // of a sample: two steps
 
 }  // namespace
 
@@ -25,15 +25,18 @@ Stopwatch::Stopwatch(const Options& options, Communicator& world, Log& log, cons
 }
 
 StepSeconds Stopwatch::decode(int64_t rows, int64_t position, bool lone) {
-  StepLoad load{true, rows, position, kFewestSteps};
-  const double step = static_cast<double>(rows) / measure_rate(session_, *engine_, load);  // warms up, too
-  load.generate = std::clamp(static_cast<int64_t>(kSampleSeconds / step), kFewestSteps, kMostSteps);
+  StepLoad load{true, rows, position, kMostSteps};
+  fill_cache(session_, load.blocks());
+  load.generate = 2;  // a step, which warms up, too
+  const double step = static_cast<double>(rows) / measure_rate(session_, *engine_, load);
+  load.generate = std::clamp(static_cast<int64_t>(kSampleSeconds / step), kFewestTokens, kMostSteps);
   return seconds(load, rows, lone);
 }
 
 StepSeconds Stopwatch::prompt(int64_t tokens, bool lone) {
   const StepLoad load{false, 1, tokens, 0};
-  measure_rate(session_, *engine_, load);
+  fill_cache(session_, load.blocks());
+  measure_rate(session_, *engine_, {false, 1, kBlockTokens, 0});  // warms up
   return seconds(load, tokens, lone);
 }
 

@@ -136,23 +136,6 @@ double StepCosts::layer_ns(Precision precision, double parameters, double rows) 
   return parameters * between(ns, above->curve.at(rows), part);
 }
 
-StepCosts StepCosts::mean_of(std::span<const StepCosts> rounds) {
-  StepCosts mean = rounds.front();
-  const auto average = [&](const auto& figure_of) {
-    double sum = 0;
-    for (const StepCosts& round : rounds) sum += figure_of(round);
-    return sum / static_cast<double>(rounds.size());
-  };
-  for (const Field<StepCosts>& f : kStepFields)
-    mean.*f.member = average([&](const StepCosts& r) { return r.*f.member; });
-  for (size_t p = 0; p < kPrecisions; p++)
-    for (size_t l = 0; l < mean.layers[p].size(); l++)
-      for (size_t i = 0; i < mean.layers[p][l].curve.rows.size(); i++)
-        mean.layers[p][l].curve.ns_per_parameter[i] =
-            average([&](const StepCosts& r) { return r.layers[p][l].curve.ns_per_parameter[i]; });
-  return mean;
-}
-
 StepCosts HostCosts::of(double share) const { return between_cores(core, share); }
 
 StepCosts HostCosts::lone_of(double share) const { return between_cores(lone, share); }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -36,9 +35,6 @@ struct StepCosts {
   // logarithm of the size; layers below all of them take as long as the smallest.
   // One size alone stands for all, parameter by parameter.
   double layer_ns(Precision precision, double parameters, double rows) const;
-
-  // Of times that were taken of the same steps.
-  static StepCosts mean_of(std::span<const StepCosts> rounds);
 
  private:
   const std::vector<Layers>& nearest(Precision precision) const;

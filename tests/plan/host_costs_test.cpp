@@ -147,16 +147,6 @@ TEST_CASE("where one rank was measured alone, others that wait make no differenc
   CHECK(step_ms(2, 1) == doctest::Approx(step_ms(1, 1)).epsilon(0.01));
 }
 
-TEST_CASE("of rounds of the same measurements the mean counts") {
-  StepCosts rounds[2];
-  rounds[0].step_us = 1, rounds[1].step_us = 2;
-  rounds[0].layers[0] = {{1e6, {{1, 16}, {1, 4}}}}, rounds[1].layers[0] = {{1e6, {{1, 16}, {3, 5}}}};
-  const StepCosts mean = StepCosts::mean_of(rounds);
-  CHECK(mean.step_us == 1.5);
-  CHECK(mean.layers[0][0].curve.rows == std::vector<double>{1, 16});
-  CHECK(mean.layers[0][0].curve.ns_per_parameter == std::vector<double>{2, 4.5});
-}
-
 TEST_CASE("the most that a step reached stands for the data sheet") {
   DeviceSheet device;
   HostCosts::parse(calibration(), "c.json").set_rates(device);
