@@ -73,8 +73,8 @@ INLINE void each_tile(const PanelProduct& p, const TileLoop (&loops)[kRows]) {
   int64_t tiles = (p.rows + kRows - 1) / kRows;
   for (int64_t t = 0; t < tiles; t++) {
     int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
-    // One tile leaves no time beside memory, and reads it in order.
-    loops[end - begin - 1](p, begin, tiles > 1 && t == 0 ? p.next : nullptr);
+    // One or two rows leave no time beside memory, and read it in order.
+    loops[end - begin - 1](p, begin, p.rows > 2 && t == 0 ? p.next : nullptr);
   }
 }
 
