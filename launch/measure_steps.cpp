@@ -43,7 +43,6 @@ void fill_cache(Session& session, int64_t blocks) {
 }
 
 double measure_rate(Session& session, Engine& engine, const StepLoad& load) {
-  using Clock = std::chrono::steady_clock;
   for (int64_t i = 0; i < load.sequences; i++) {
     Request request;
     request.row = static_cast<uint64_t>(i);
@@ -53,22 +52,16 @@ double measure_rate(Session& session, Engine& engine, const StepLoad& load) {
     request.sampling.ignore_eos = true;
     engine.submit(std::move(request));
   }
-  const StepTimes& now = session.runner().times();
-  double seconds = 0;
-  int64_t tokens = 0;
-  while (!engine.idle()) {
-    const StepTimes before = now;
-    const Clock::time_point start = Clock::now();
-    engine.step();
-    if (load.decode && now.prefill_tokens != before.prefill_tokens) continue;
-    seconds += std::chrono::duration<double>(Clock::now() - start).count();
-    tokens += load.decode ? now.decode_tokens - before.decode_tokens : now.prefill_tokens - before.prefill_tokens;
-  }
+  const StepTimes& times = session.runner().times();
+  const int64_t before = times.tokens();
+  const auto start = std::chrono::steady_clock::now();
+  while (!engine.idle()) engine.step();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (const Completion& done : engine.take_finished())
     if (done.completion_tokens != load.generate || !done.error_message.empty())
       fail(ExitCode::internal, "internal error: {} of {} tokens came ({})", done.completion_tokens, load.generate,
            done.error_message);
-  return static_cast<double>(tokens) / seconds;
+  return static_cast<double>(times.tokens() - before) / seconds;
 }
 
 }  // namespace trireme

@@ -20,9 +20,8 @@ struct StepLoad {
 // all one page of zeros, and cost less than memory. Collective, after Session::load().
 void fill_cache(Session& session, int64_t blocks);
 
-// One replica's measurement, on its leader while the others follow. Tokens per second of the steps in which all
-// sequences decode, or of those with a prefill chunk. By the leader's clock from step to step: its own stage's time is
-// a part of that alone.
+// One replica's measurement, on its leader while the others follow: tokens per second of all steps of the load. By the
+// leader's clock: its own stage's time is a part of that alone.
 double measure_rate(Session& session, Engine& engine, const StepLoad& load);
 
 }  // namespace trireme

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kMostSamples = 9;                                  // of a figure, of which the median counts
 constexpr double kSampleSeconds = 0.01, kFigureSeconds = 0.025;  // that one should last, and that all of a figure may
-constexpr int64_t kFewestTokens = 3;                             // of a sample: two steps
+constexpr int64_t kFewestSteps = 2;                              // of a sample
 
 }  // namespace
 
@@ -27,9 +27,9 @@ Stopwatch::Stopwatch(const Options& options, Communicator& world, Log& log, cons
 StepSeconds Stopwatch::decode(int64_t rows, int64_t position, bool lone) {
   StepLoad load{true, rows, position, kMostSteps};
   fill_cache(session_, load.blocks());
-  load.generate = 2;  // a step, which warms up, too
+  load.generate = 1;  // which warms up, too
   const double step = static_cast<double>(rows) / measure_rate(session_, *engine_, load);
-  load.generate = std::clamp(static_cast<int64_t>(kSampleSeconds / step), kFewestTokens, kMostSteps);
+  load.generate = std::clamp(static_cast<int64_t>(kSampleSeconds / step), kFewestSteps, kMostSteps);
   return seconds(load, rows, lone);
 }
 
