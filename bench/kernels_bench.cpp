@@ -201,7 +201,7 @@ void bench(const Kernels& kernels, int threads, const Buffer& arena) {
     const double peak = 1e9 * (limits.*f.peak > 0 ? limits.*f.peak : limits.fma_gflops);
     fmt::print("{}: peak {:.0f} Gop/s\n", f.name, peak / 1e9);
     for (const Shape& s : kShapes)
-      for (int64_t m : {1, 4, 16, 128, 512}) {
+      for (int64_t m : {1, 2, 4, 16, 128, 512}) {
         if (m == 512 && s.n > 4096) continue;
         Product p(f, s, m);
         if (!agrees(kernels, pool, p)) {

@@ -34,7 +34,7 @@ double read_bytes_per_s() {
   return probe_read_gbps(pool) * 1e9;
 }
 
-RankCosts measure_steps(const Options& options, Communicator& world, Log& log) {
+RankCosts measure_in_rounds(const Options& options, Communicator& world, Log& log) {
   std::vector<Timings> rounds;
   for (int i = 0; i < kRounds; i++) {
     log.info("steps of made-up models, round {} of {}", i + 1, kRounds);
@@ -52,7 +52,7 @@ HostCosts measure_host(const Options& options, Communicator& world, Log& log) {
                   .reduce_us = 5,
                   .reduce_bytes_per_s = 4e9};
   costs.read_bytes_per_s = read_bytes_per_s();
-  costs.whole = measure_steps(all, world, log).beside;
+  costs.whole = measure_in_rounds(all, world, log).beside;
   costs.read_bytes_per_s = std::max(costs.read_bytes_per_s, read_bytes_per_s());  // a bound: the most
   return costs;
 }
@@ -65,7 +65,7 @@ void measure_cores(const Options& options, Communicator& world, Log& log, HostCo
   }
   Options one = options;
   one.threads = 1;
-  const RankCosts measured = measure_steps(one, world, log);
+  const RankCosts measured = measure_in_rounds(one, world, log);
   if (world.rank() == 0) costs.core = measured.beside, costs.lone = measured.lone;
 }
 

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <optional>
 #include <vector>
 
+#include "base/must.h"
+#include "launch/stopwatch.h"
 #include "plan/own_memory.h"
 #include "topology/host.h"
 
@@ -27,13 +28,13 @@ ModelShape narrow(int layers) { return shape_of("narrow", 128, 256, layers, 2, 1
 constexpr int kNearLayers = 8, kFarLayers = 64;  // of grouped and single
 constexpr int kFewLayers = 1, kMoreLayers = 9;   // of narrow, to tell a step from its layers
 constexpr int kManyLayers = 40;                  // of narrow, to tell its layers from a step
-constexpr double kWeightBytes = 64e6;            // at least, of wide and broad
+constexpr double kLeastWeights = 64e6;           // bytes of wide and broad
 ModelShape grouped(int layers) { return shape_of("grouped", 128, 256, layers, 8, 2, 64); }
 ModelShape single(int layers) { return shape_of("single", 128, 256, layers, 2, 2, 64); }
 
-constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 64}, kPromptRows = 256;  // few of more, for these take long
+constexpr int64_t kDecodeRows[] = {1, 2, 4, 8, 16, 64}, kPromptRows = 256;
 // Of these for a rank whose neighbours wait: fewer, to save time; 8 stays, where 4-bit products change their loop.
-constexpr int64_t kLoneRows[] = {1, 4, 8, 64};
+constexpr int64_t kLoneRows[] = {1, 4, 8, 256};
 constexpr int64_t kMostFp8Rows = 16;  // CPUs unpack it for a few rows at a time: more take as many times longer
 constexpr double kLeastNs = 1e-6;     // of a parameter: noise may leave nothing
 constexpr int64_t kChunk = default_step_tokens(false);
@@ -49,10 +50,10 @@ double layer_parameters(const ModelShape& s) {
   return (attention + 3.0 * static_cast<double>(s.intermediate_size)) * static_cast<double>(s.hidden_size);
 }
 
-// Of as many layers as have kWeightBytes.
-ModelShape past_caches(ModelShape (*shape)(int layers), Precision precision) {
+// Of as many layers as have so many bytes of weights.
+ModelShape of_bytes(double bytes, ModelShape (*shape)(int layers), Precision precision) {
   const double layer_bytes = layer_parameters(shape(1)) * precision_bits(precision) / 8;
-  return shape(static_cast<int>(std::ceil(kWeightBytes / layer_bytes)));
+  return shape(static_cast<int>(std::ceil(bytes / layer_bytes)));
 }
 
 double head_values(const ModelShape& s) { return static_cast<double>(s.num_layers) * s.num_heads * s.head_dim; }
@@ -64,8 +65,10 @@ Options session_options(const Options& options) {
   o.dp = 0;
   o.max_seqs = std::ranges::max(kDecodeRows);
   o.max_step_tokens = kChunk;
-  const auto blocks = [](int64_t positions) { return (positions + 3 * Stopwatch::kMostSteps) / kBlockTokens + 1; };
-  o.kv_blocks = std::max({o.max_seqs * blocks(kShort), kAttending * blocks(kFar), blocks(kLong)});
+  const auto blocks = [](int64_t sequences, int64_t position) {
+    return StepLoad{true, sequences, position, Stopwatch::kMostSteps}.blocks();
+  };
+  o.kv_blocks = std::max({blocks(o.max_seqs, kShort), blocks(kAttending, kFar), blocks(1, kLong)});
   o.numerics = "standard";
   return o;
 }
@@ -73,51 +76,63 @@ Options session_options(const Options& options) {
 // Times steps of one made-up model after the other; or gives what was timed before, in the same order.
 class Steps {
  public:
-  Steps(const Options& options, Communicator& world, Log& log)
-      : watch_of_(
-            [&options, &world, &log](std::optional<Stopwatch>& watch, const ModelShape& shape, WeightChoice weights) {
-              watch.emplace(options, world, log, shape, weights);
-            }) {}
+  struct Where {
+    const Options& options;  // as of a run
+    Communicator& world;
+    Log& log;
+  };
+  explicit Steps(const Where& where) : where_(&where) {}
   explicit Steps(const Timings& given) : timings_(given) {}
 
   void take(const ModelShape& shape, WeightChoice weights = WeightChoice::int8) {
-    if (watch_of_) watch_of_(watch_, shape, weights);
+    if (where_) watch_.emplace(where_->options, where_->world, where_->log, shape, weights);
   }
   StepSeconds decode(int64_t rows, int64_t position, bool lone) {
-    if (watch_of_) timings_.push_back(watch_->decode(rows, position, lone));
-    return timings_.at(next_++);
+    if (where_) timings_.push_back(watch_->decode(rows, position, lone));
+    return next();
   }
   StepSeconds prompt(int64_t tokens, bool lone) {
-    if (watch_of_) timings_.push_back(watch_->prompt(tokens, lone));
-    return timings_.at(next_++);
+    if (where_) timings_.push_back(watch_->prompt(tokens, lone));
+    return next();
   }
-  const Timings& timings() const { return timings_; }
+  // All of them, and as many as were asked for.
+  const Timings& timings() const {
+    must(next_ == timings_.size(), "each timing was asked for");
+    return timings_;
+  }
 
  private:
-  std::function<void(std::optional<Stopwatch>&, const ModelShape&, WeightChoice)> watch_of_;  // none: all are given
+  StepSeconds next() {
+    must(next_ < timings_.size(), "as many steps were timed as are asked for");
+    return timings_[next_++];
+  }
+
+  const Where* where_ = nullptr;  // null: all are given
   std::optional<Stopwatch> watch_;
   Timings timings_;
   size_t next_ = 0;
 };
 
 // Tells from steps what their parts take.
-class Round {
+class Parts {
  public:
-  Round(Steps& steps, int ranks) : steps_(steps), ranks_(ranks) {
+  Parts(Steps& steps, int ranks) : steps_(steps), ranks_(ranks) {
     if (ranks > 1) sides_.push_back({&StepSeconds::lone, {}});
   }
 
-  RankCosts measure() {
-    measure_attention();
-    measure_prompts();
-    measure_fixed();
+  RankCosts costs() {
+    attention();
+    prompts();
+    fixed();
     const std::pair<Precision, WeightChoice> kinds[] = {{Precision::int8, WeightChoice::int8},
                                                         {Precision::int4, WeightChoice::int4},
                                                         {Precision::bf16, WeightChoice::bf16},
                                                         {Precision::fp8, WeightChoice::fp8}};
+    const double past_caches = std::max(kLeastWeights, 4 * cached_bytes_ / ranks_);
     for (auto [precision, weights] : kinds)
-      for (const ModelShape& shape : {narrow(kManyLayers), past_caches(broad, precision), past_caches(wide, precision)})
-        measure_layers(precision, shape, weights);
+      for (const ModelShape& shape :
+           {narrow(kManyLayers), of_bytes(past_caches, broad, precision), of_bytes(past_caches, wide, precision)})
+        layers(precision, shape, weights);
     return {sides_.front().costs, has_lone() ? sides_.back().costs : StepCosts{}};
   }
 
@@ -131,8 +146,8 @@ class Round {
 
   // A position costs the query heads their arithmetic and the KV heads their bytes: two shapes tell them apart. Both
   // cost more where a model's many layers leave no key or value in a cache until it is used again.
-  void measure_attention() {
-    const double near_bytes = cached_bytes() / 2, far_bytes = std::max(kLeastCache, 6 * cached_bytes());
+  void attention() {
+    const double near_bytes = cached_bytes_ / 2, far_bytes = std::max(kLeastCache, 6 * cached_bytes_);
     const auto of_shape = [&](ModelShape (*shape)(int layers)) {
       return Attention{attend(shape(kNearLayers), near_bytes, kNearest, kNear),
                        attend(shape(kFarLayers), far_bytes, kFarther, kFar)};
@@ -175,11 +190,11 @@ class Round {
     const StepSeconds many = steps_.decode(kAttending, positions, has_lone());
     const StepSeconds few = steps_.decode(kAttending, kShort, has_lone());
     return {few, many, values * static_cast<double>(positions - kShort),
-            1 - cached_bytes() / (bytes * static_cast<double>(positions) / wanted)};
+            1 - cached_bytes_ / (bytes * static_cast<double>(positions) / wanted)};
   }
 
   // Of one long prompt, beside its chunks.
-  void measure_prompts() {
+  void prompts() {
     constexpr int64_t kChunks = kLong / kChunk;
     const ModelShape shape = grouped(kNearLayers);
     steps_.take(shape);
@@ -192,7 +207,7 @@ class Round {
   }
 
   // Of a step beside its layers, of few rows and of many.
-  void measure_fixed() {
+  void fixed() {
     constexpr int64_t kRows = std::ranges::max(kDecodeRows);
     const auto steps = [&](int layers) {
       steps_.take(narrow(layers));
@@ -212,7 +227,7 @@ class Round {
   }
 
   // What is left of steps: layers. The few positions that decoding rows see count as theirs.
-  void measure_layers(Precision precision, const ModelShape& shape, WeightChoice weights) {
+  void layers(Precision precision, const ModelShape& shape, WeightChoice weights) {
     const int64_t most = weights == WeightChoice::fp8 ? kMostFp8Rows : kPromptRows;
     steps_.take(shape, weights);
     const auto measured_lone = [&](int64_t rows) { return has_lone() && std::ranges::count(kLoneRows, rows) > 0; };
@@ -222,11 +237,11 @@ class Round {
     const auto add = [&](int64_t rows, const StepSeconds& step, double sequences, double attended_values) {
       for (auto& [seconds, costs] : sides_) {
         if (step.*seconds <= 0) continue;  // not measured
-        StepCosts::Layers& layers = costs.layers[static_cast<size_t>(precision)].back();
+        StepCosts::Layers& measured = costs.layers[static_cast<size_t>(precision)].back();
         const double fixed_ns = (costs.step_us + sequences * costs.sequence_us) * 1e3;
         const double ns = step.*seconds * 1e9 - fixed_ns - attended_values * costs.attend_prompt_ns;
-        layers.curve.rows.push_back(static_cast<double>(rows));
-        layers.curve.ns_per_parameter.push_back(std::max(ns / shape.num_layers / layers.parameters, kLeastNs));
+        measured.curve.rows.push_back(static_cast<double>(rows));
+        measured.curve.ns_per_parameter.push_back(std::max(ns / shape.num_layers / measured.parameters, kLeastNs));
       }
     };
     for (int64_t rows : kDecodeRows)
@@ -238,6 +253,7 @@ class Round {
 
   Steps& steps_;
   int ranks_;
+  double cached_bytes_ = cached_bytes();
   std::vector<Side> sides_{{&StepSeconds::beside, {}}};
 };
 
@@ -245,29 +261,15 @@ class Round {
 
 Timings time_steps(const Options& options, Communicator& world, Log& log) {
   const Options of_session = session_options(options);
-  Steps steps(of_session, world, log);
-  Round(steps, world.size()).measure();
+  const Steps::Where where{of_session, world, log};
+  Steps steps(where);
+  Parts(steps, world.size()).costs();
   return steps.timings();
-}
-
-Timings mean_of(std::span<const Timings> rounds) {
-  must(rounds.size() >= 3, "a mean without the shortest and the longest is of three at least");
-  Timings means(rounds.front().size());
-  for (size_t i = 0; i < means.size(); i++)
-    for (double StepSeconds::*seconds : {&StepSeconds::beside, &StepSeconds::lone}) {
-      double sum = 0, least = HUGE_VAL, most = 0;
-      for (const Timings& round : rounds) {
-        const double s = round[i].*seconds;
-        sum += s, least = std::min(least, s), most = std::max(most, s);
-      }
-      means[i].*seconds = (sum - least - most) / static_cast<double>(rounds.size() - 2);
-    }
-  return means;
 }
 
 RankCosts rank_costs_of(const Timings& timings, int ranks) {
   Steps steps(timings);
-  return Round(steps, ranks).measure();
+  return Parts(steps, ranks).costs();
 }
 
 // A half of the last caches: the weights pass through them between two uses of a key.

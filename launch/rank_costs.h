@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "comm/communicator.h"
 #include "launch/options.h"
-#include "launch/stopwatch.h"
+#include "launch/timings.h"
 #include "plan/host_costs.h"
 
 namespace trireme {
@@ -17,16 +17,9 @@ struct RankCosts {
   StepCosts lone;    // while they wait: of rank 0 beside others, else of no meaning
 };
 
-// Of all that is timed, in its order.
-using Timings = std::vector<StepSeconds>;
-
 // One round: steps of made-up models on so many threads a rank as `options` say. Collective over `world`, the ranks of
 // one host.
 Timings time_steps(const Options& options, Communicator& world, Log& log);
-
-// Of each timing the mean over rounds but for its shortest and its longest: of three rounds at least. A core that
-// shares its time with others has two speeds, and a run sees both; what an interruption lengthens, it does not.
-Timings mean_of(std::span<const Timings> rounds);
 
 // What timings by `ranks` ranks of this host say of a step's parts.
 RankCosts rank_costs_of(const Timings& timings, int ranks);

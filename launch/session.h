@@ -43,8 +43,8 @@ class Session {
   Coordinates here() const { return layout_.at[static_cast<size_t>(world_.rank())]; }
   bool leads_replica() const { return here().tp == 0 && here().pp == 0; }
   Runner& runner() { return *runner_; }
-  Device& device() { return *device_; }  // after load(), as all that follows
-  KvCache& cache() { return *cache_; }
+  Device& device() { return *device_; }          // after load()
+  KvCache& cache() { return *cache_; }           // after load()
   Sampler* sampler() { return sampler_.get(); }  // on the last stage, after load()
   // The rank that sees the logits of replica `dp`.
   int result_rank(int dp = 0) const { return layout_.rank_at({0, layout_.pp - 1, dp}); }

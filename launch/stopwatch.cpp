@@ -27,7 +27,7 @@ Stopwatch::Stopwatch(const Options& options, Communicator& world, Log& log, cons
 StepSeconds Stopwatch::decode(int64_t rows, int64_t position, bool lone) {
   StepLoad load{true, rows, position, kMostSteps};
   fill_cache(session_, load.blocks());
-  load.generate = 1;  // which warms up, too
+  load.generate = 1;
   const double step = static_cast<double>(rows) / measure_rate(session_, *engine_, load);
   load.generate = std::clamp(static_cast<int64_t>(kSampleSeconds / step), kFewestSteps, kMostSteps);
   return seconds(load, rows, lone);
@@ -35,8 +35,8 @@ StepSeconds Stopwatch::decode(int64_t rows, int64_t position, bool lone) {
 
 StepSeconds Stopwatch::prompt(int64_t tokens, bool lone) {
   const StepLoad load{false, 1, tokens, 0};
-  fill_cache(session_, load.blocks());
-  measure_rate(session_, *engine_, {false, 1, kBlockTokens, 0});  // warms up
+  fill_cache(session_, load.blocks());                            // which it writes: memory that is there
+  measure_rate(session_, *engine_, {false, 1, kBlockTokens, 0});  // wakes the threads
   return seconds(load, tokens, lone);
 }
 

@@ -10,6 +10,7 @@
 #include "launch/measure_steps.h"
 #include "launch/options.h"
 #include "launch/session.h"
+#include "launch/timings.h"
 #include "model/import.h"
 #include "model/shapes.h"
 
@@ -19,12 +20,6 @@ namespace trireme {
 struct Unpinned {
   std::vector<int> cpus = allowed_cpus();
   ~Unpinned() { stay_on(cpus); }
-};
-
-// Of the same steps. Right after each other, for a machine that drifts must not tell them apart.
-struct StepSeconds {
-  double beside = 0;  // of this rank, while all others do the same
-  double lone = 0;    // of rank 0, while all others wait, as stages of a pipeline do; elsewhere, and unasked, 0
 };
 
 // Times steps of a made-up model. Where there are several ranks, each has a replica of its own.
