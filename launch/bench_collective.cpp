@@ -15,6 +15,8 @@ constexpr int kCallsPerRepeat = 1000;
 
 // Our reduce along the unit tree beside Open MPI's MPI_Allreduce of the same floats, in the same run.
 void bench_collective(const Options& options, Communicator& world) {
+  if (options.device != "cpu")
+    fail(ExitCode::usage, "bench collective measures ranks on CPUs; leave --device {} out", options.device);
   auto fabric = Fabric::create(world);
   CpuDevice device(1, {});
   Kernels kernels = select_kernels(available_levels().back());

@@ -45,7 +45,8 @@ cp "$mpi_data"/help-*.txt "$folder/share/openmpi"
 find "$pmix/share" -name 'help-*.txt' -exec cp -t "$folder/share/pmix" {} +
 cp "$mpi_settings/openmpi-mca-params.conf" "$folder/etc"
 if [ ${#tests[@]} -gt 0 ]; then
-  cp --parents -t "$folder" tests/gpu.sh tests/golden/check.py tests/golden/smollm2_fp32.json bench/gpu.sh bench/torch_decode.py
+  cp --parents -t "$folder" tests/gpu.sh tests/golden/check.py tests/golden/smollm2_fp32.json \
+    tests/golden/families/{check,folder,gguf,models}.py tests/golden/families/goldens.json bench/gpu.sh bench/torch_decode.py
 fi
 for name in trireme mpirun orted "${tests[@]##*/}"; do install -m 755 launch/bundle_start.sh "$folder/bin/$name"; done
 

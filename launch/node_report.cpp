@@ -135,7 +135,8 @@ ordered_json node_report(const Options& options, const Environment& environment)
                  {"address space", limit_of(RLIMIT_AS)},
                  {"core files", limit_of(RLIMIT_CORE)}};
   for (auto& [name, version] : versions(options)) r["versions"][name] = version;
-  r["versions"].erase("NCCL's file");  // it may lie elsewhere on another host
+  r["versions"].erase("NCCL's file");   // it may lie elsewhere on another host
+  r["versions"].erase("GPUs by CUDA");  // a rank may have others
   r["versions"]["the GPU driver"] = host.gpus.driver.empty() ? "none" : host.gpus.driver;
   return r;
 }

@@ -17,9 +17,11 @@
 #include <zstd.h>
 
 #include <boost/version.hpp>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <pugixml.hpp>
 
+#include "base/bounded_call.h"
 #include "comm/nccl.h"
 #include "device/cublaslt.h"
 #include "device/cuda.h"
@@ -30,6 +32,8 @@
 namespace trireme {
 
 namespace {
+
+constexpr std::chrono::seconds kDriverAnswers{10};  // a GPU that nobody has open may take seconds to be set up
 
 std::string mpi_version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING];
@@ -56,6 +60,14 @@ std::string nccl_version(const Nccl& nccl, const std::string& choice) {
   return nccl.missing().empty() ? nccl.version() : "none: " + nccl.missing();
 }
 
+// How many this process may use, or why none.
+std::string gpus_by_cuda() {
+  const auto probe = std::make_shared<CudaProbe>();  // a driver that hangs keeps it
+  if (!came_back(kDriverAnswers, [probe] { *probe = probe_cuda(); }))
+    return fmt::format("none: the driver has not answered for {} s", kDriverAnswers.count());
+  return probe->missing.empty() ? fmt::format("{}", probe->gpus) : "none: " + probe->missing;
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, std::string>> versions(const Options& options) {
@@ -65,6 +77,7 @@ std::vector<std::pair<std::string, std::string>> versions(const Options& options
           {"compiler", __VERSION__},
           {"kernel levels", fmt::format("{}", fmt::join(available_levels(), " "))},
           {"CUDA", cuda_build()},
+          {"GPUs by CUDA", gpus_by_cuda()},
           {"cuBLASLt", CublasLt::search_installed(options.library_prefixes).text()},
           {"NCCL", nccl_version(nccl, options.nccl)},
           {"NCCL's file", nccl.path().empty() ? "none" : nccl.path()},

@@ -5,7 +5,7 @@
 #   tests/gpu.sh             builds what is missing and runs it here; in a bundle that launch/bundle.sh --gpu-tests made, runs what is there
 #   tests/gpu.sh BUNDLE      runs the programs of a bundle
 #   tests/gpu.sh --emulated  the same on a GPU that does not exist (docs/cuda.md): shows that this script works
-# And `fast`, where there is cuBLASLt, and the kernels' small cases under compute-sanitizer, where that is. What tells most comes first: eight
+# And `fast`, where there is cuBLASLt, and small runs and the kernels' small cases under compute-sanitizer, where that is. What tells most comes first: eight
 # minutes at most for all of it but a build, and what is past them is skipped by name. Warnings of runs are printed, and a driver that refuses CUDA
 # graphs is a failure. The first runs that fail are run again without graphs, then without the early start of kernels alone, to say which of them it is.
 # TRIREME_TEST_MODEL: a real model to run, too; of that which the goldens are of, they and a KL divergence. PYTHON: one that has NVIDIA's libraries (default
@@ -13,11 +13,11 @@
 set -uo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)" python="${PYTHON:-python3}"
 passed=0 failed=0 skipped=0 emulated=no nccl=auto
-all_s=475 kernels_s=150 run_s=60 sanitizer_s=60 kl_bytes=4000 deadline=(--deadline-s 25)
+all_s=475 kernels_s=150 run_s=60 families_s=90 sanitizer_s=60 kl_bytes=4000 deadline=(--deadline-s 25)
 # nowhere WHY: no GPU. What would have run on it, but for the kernels, which have their line already.
 nowhere() {
   local part parts=("whole runs on a GPU" "other batches, chunks and preemption on a GPU" "ranks that share a GPU" "fast on a GPU" "NCCL between GPUs"
-    "kernels under compute-sanitizer" "KL of standard on a GPU" "goldens on a GPU")
+    "runs and kernels under compute-sanitizer" "KL of standard on a GPU" "goldens of all families on a GPU" "goldens on a GPU")
   for part in "${parts[@]}"; do echo "skipped: $part: $1"; done
   echo "0 passed, 0 failed, $((1 + ${#parts[@]})) skipped"
   exit 0
@@ -30,7 +30,7 @@ case "${1:-}" in
     trireme=build/trireme maker=build/tests/testkit/make_tiny_model mpirun=mpirun
     if [ "${1:-}" = --emulated ]; then
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-      emulated=yes all_s=7200 kernels_s=1200 run_s=600 kl_bytes=300 deadline=()
+      emulated=yes all_s=7200 kernels_s=1200 run_s=600 families_s=1200 kl_bytes=300 deadline=()
       fake=tests/testkit/cublaslt/libcublasLt.so.13 kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
       nccl=build/tests/testkit/nccl/libnccl.so.2
     else
@@ -227,9 +227,31 @@ near() {
   fi
 }
 
+# counted WHAT COMMAND...: a program whose last line is N passed, N failed.
+counted() {
+  local what="$1" code=0 counts
+  shift
+  if over "$what"; then return; fi
+  limited "$families_s" "$@" > "$work/log" 2>&1 || code=$?
+  grep -E "FAILED|passed" "$work/log"
+  counts="$(sed -nE '$ s/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$work/log")"
+  if [ -z "$counts" ]; then broken "$what" "$code" "$families_s"; return; fi
+  passed=$((passed + ${counts% *})) failed=$((failed + ${counts#* }))
+}
+
+# families: tiny models of every family in exact against transformers in FP32.
+families() {
+  if ! "$python" -c "" 2> /dev/null; then
+    skipped=$((skipped + 1))
+    echo "skipped: goldens of all families on a GPU: no $python"
+    return
+  fi
+  counted "goldens of all families on a GPU" "$python" "$root/tests/golden/families/check.py" "$on_gpu" --device cuda
+}
+
 # goldens: of the real model that they are of; its weights as BF16 are near, too.
 goldens() {
-  local of=SmolLM2-135M-Instruct.Q4_1.gguf why="" code=0 counts
+  local of=SmolLM2-135M-Instruct.Q4_1.gguf why=""
   if [ "$(basename "${TRIREME_TEST_MODEL:-}")" != "$of" ]; then
     why="TRIREME_TEST_MODEL is not $of"
   elif [ "$emulated" = yes ]; then
@@ -242,21 +264,17 @@ goldens() {
     echo "skipped: goldens on a GPU: $why"
     return
   fi
-  if over "goldens on a GPU"; then return; fi
-  limited "$run_s" "$python" "$root/tests/golden/check.py" "$on_gpu" --device cuda > "$work/log" 2>&1 || code=$?
-  cat "$work/log"
-  counts="$(sed -nE '$ s/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$work/log")"
-  if [ -z "$counts" ]; then broken "goldens on a GPU" "$code" "$run_s"; return; fi
-  passed=$((passed + ${counts% *})) failed=$((failed + ${counts#* }))
+  counted "goldens on a GPU" "$python" "$root/tests/golden/check.py" "$on_gpu" --device cuda
   if over "$of as BF16: KL of standard from exact"; then return; fi
   limited "$run_s" "$trireme" convert "$TRIREME_TEST_MODEL" -o "$work/real.h5" --dtype bf16 > "$work/log" 2>&1 || { broken "$of as BF16" $? "$run_s"; return; }
   near "$of as BF16" "$work/real.h5"
 }
 
-# sanitized TOOL: the kernels' cases, but for the large ones.
+# sanitized WHAT TOOL COMMAND...: what it does to the GPU's memory.
 sanitizer="$(PATH="$PATH:/usr/local/cuda/bin" command -v compute-sanitizer)"
 sanitized() {
-  local left=$((end - SECONDS)) code=0 why=""
+  local what="$1 under $2" tool="$2" left=$((end - SECONDS)) code=0 why=""
+  shift 2
   left=$((left < sanitizer_s ? left : sanitizer_s))
   if [ "$emulated" = yes ]; then
     why="this GPU does not exist"
@@ -265,8 +283,7 @@ sanitized() {
   elif [ "$left" -lt 20 ]; then
     why="the time is over"
   else
-    limited "$left" "$sanitizer" --tool "$1" --target-processes all --error-exitcode 99 \
-      "$kernels" "--test-case-exclude=*every level and part count*,*odd sizes*,*in proportion*,*of experts has the bits*" > "$work/log" 2>&1 || code=$?
+    limited "$left" "$sanitizer" --tool "$tool" --target-processes all --error-exitcode 99 "$@" > "$work/log" 2>&1 || code=$?
     if grep -qi "device not supported" "$work/log"; then
       why="$(grep -im 1 "device not supported" "$work/log")"
     elif [ "$code" = 124 ] && ! grep -qE '^=+ +(Invalid|Uninitialized|Error:|Barrier error|Program hit)' "$work/log"; then
@@ -275,16 +292,28 @@ sanitized() {
   fi
   if [ -n "$why" ]; then
     skipped=$((skipped + 1))
-    echo "skipped: kernels under $1: $why"
+    echo "skipped: $what: $why"
   elif [ "$code" = 0 ]; then
     passed=$((passed + 1))
-    echo "clean under $1"
+    echo "clean: $what"
   else
     failed=$((failed + 1))
     grep '^===' "$work/log" | head -n 40
     tail -n 5 "$work/log"
-    echo "FAILED under $1 (exit code $code)"
+    echo "FAILED $what (exit code $code)"
   fi
+}
+# All of the kernels' operands lie in one allocation, past whose pieces nobody sees a read: whole runs have an allocation for each.
+sanitized_kernels() {
+  sanitized kernels "$1" "$kernels" "--test-case-exclude=*every level and part count*,*odd sizes*,*in proportion*,*of experts has the bits*"
+}
+sanitized_runs() {
+  local name
+  for name in "${most_used[@]}"; do
+    rows 259 > "$work/$name.jsonl"
+    sanitized "$name" "$1" "$on_gpu" run "$work/$name.jsonl" -m "${models[$name]}" -o "$work/gpu.jsonl" --device cuda --cuda-graphs off --max-tokens 4 --restart \
+      --log-level error
+  done
 }
 
 # by_nccl NAME MODEL VOCABULARY: stages, and groups of ranks that do not see each other's GPUs, each rank on its own.
@@ -333,14 +362,21 @@ for type in bf16 fp8 q4_1 q8_0 q4_k_m f16 experts_bf16 experts_q4_1; do
   if [ "$code" = 0 ]; then names+=("$type"); else broken "a model in $type" "$code" 0; fi
 done
 
-# each NUMERICS LAYOUT...
+most_used=("${names[@]:0:3}")
+
+# each NUMERICS LAYOUT...: of the models in `chosen`.
 each() {
   local name
-  for name in "${names[@]}"; do same "$name" "${models[$name]}" 259 "$@"; done
+  for name in "${chosen[@]}"; do same "$name" "${models[$name]}" 259 "$@"; done
 }
 
+chosen=("${names[@]}")
 each standard "1 1 1"
-sanitized memcheck
+chosen=("${most_used[@]}")
+each standard "${shared[@]}"
+chosen=("${names[@]}")
+sanitized_runs memcheck
+sanitized_kernels memcheck
 fast bf16 "${models[bf16]}" 259
 doctor="$(limited "$run_s" "$on_gpu" doctor --nccl "$nccl")"
 gpus=$([ $emulated = yes ] && echo 4 || sed -nE 's/.*rank 0 .*GPUs ([0-9,]+)$/\1/p' <<< "$doctor" | tr , '\n' | grep -c .)
@@ -354,9 +390,12 @@ fi
 if [ -n "${TRIREME_TEST_MODEL:-}" ]; then same "$(basename "$TRIREME_TEST_MODEL")" "$TRIREME_TEST_MODEL" 1000 standard "1 1 1"; fi
 each exact "1 1 1"
 near bf16 "${models[bf16]}"
+families
 goldens
 each standard "1 1 1 --max-seqs 1" "1 1 1 --max-step-tokens 17" "1 1 1 --preempt-every 5 --kv-blocks 12"
+chosen=("${names[@]:3}")
 each standard "${shared[@]}"
+chosen=("${names[@]}")
 each exact "${shared[@]}"
 if [ -n "${TRIREME_TEST_MODEL:-}" ]; then
   same "$(basename "$TRIREME_TEST_MODEL")" "$TRIREME_TEST_MODEL" 1000 standard "${shared[@]}"
@@ -369,6 +408,6 @@ if [ $emulated = yes ]; then  # where FP8 has a definition of its own, and many 
   done
 fi
 sanitizer_s=120
-for tool in racecheck synccheck; do sanitized "$tool"; done
+for tool in racecheck synccheck; do sanitized_kernels "$tool"; done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -119,7 +119,8 @@ std::vector<GroupCollective::Offer> GroupCollective::offer_windows(Device& devic
     device.copy(mine.data() + kFirstWindow, token.data(), sizeof offer.token);
     device.copy(mine.data() + bytes - sizeof offer.token, token.data(), sizeof offer.token);
     device.synchronize();
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::out_of_memory) throw;
     mine = {};
   }
   std::memcpy(window(), &offer, sizeof offer);

@@ -28,10 +28,10 @@ struct CublasLt {
     float waves;
     int reserved[4];
   };
-  static constexpr int kSuccess = 0;
-  static constexpr int kBf16 = 14, kF32 = 0;               // cudaDataType
-  static constexpr int kComputeF32 = 68, kTransposed = 1;  // cublasComputeType_t, cublasOperation_t
-  static constexpr int kTransposeA = 3;                    // cublasLtMatmulDescAttributes_t: int32
+  static constexpr int kSuccess = 0, kAllocationFailed = 3;  // cublasStatus_t
+  static constexpr int kBf16 = 14, kF32 = 0;                 // cudaDataType
+  static constexpr int kComputeF32 = 68, kTransposed = 1;    // cublasComputeType_t, cublasOperation_t
+  static constexpr int kTransposeA = 3;                      // cublasLtMatmulDescAttributes_t: int32
   // cublasLtMatmulPreferenceAttributes_t: uint64, then four uint32.
   static constexpr int kMostWorkspace = 1, kAlignmentA = 5, kAlignmentB = 6, kAlignmentC = 7, kAlignmentD = 8;
   static constexpr size_t kOldest = 120000;  // as its version has it: 12.0, of the drivers that this build's CUDA wants

@@ -56,7 +56,8 @@ LibraryProducts::~LibraryProducts() {
 
 void LibraryProducts::check(int status, const char* what) const {
   if (status == CublasLt::kSuccess) return;
-  fail(ExitCode::internal, "cuBLASLt {}, asked for {}: {}; --numerics standard does without it", library_.version, what,
+  fail(status == CublasLt::kAllocationFailed ? ExitCode::out_of_memory : ExitCode::internal,
+       "cuBLASLt {}, asked for {}: {}; --numerics standard does without it", library_.version, what,
        library_.status_name(status));
 }
 

@@ -70,6 +70,7 @@ names_what_is_left_out() {
   [ "$count" -ge 6 ] && [ "$(tail -n 1 <<< "$said")" = "0 passed, 0 failed, $count skipped" ]
 }
 if [ ${#gpu_tests[@]} -gt 0 ]; then
+  check "with tests for a GPU it is small enough to travel, too" [ "$(stat -c %s "$work"/made.tar.gz)" -le $((60 << 20)) ]
   for script in tests/gpu.sh bench/gpu.sh; do check "without a GPU, $script" names_what_is_left_out "$script"; done
 else
   skipped=1

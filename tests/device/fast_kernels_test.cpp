@@ -159,6 +159,23 @@ TEST_CASE("a part of the contraction leaves one sum, and zeros where its tree ha
   CHECK(*(product.out.end() - 1) == 7);
 }
 
+TEST_CASE("a library without memory ends the run as memory that is not there") {
+  Acting full("full");
+  std::string missing;
+  auto gpu = CudaDevice::open(0, kWait);
+  const Kernels* fast = gpu->fast_kernels({}, missing);
+  REQUIRE(fast);
+  Product product{*gpu, *fast, 2, 8, 48, 8, contraction(48, 16)};
+  product.fill(3);
+  try {
+    product.enqueue();
+    FAIL("it was made");
+  } catch (const Error& error) {
+    CHECK(error.code() == ExitCode::out_of_memory);
+    CHECK(testkit::contains(error.what(), "cuBLASLt 13.0.9, asked for a layout: CUBLAS_STATUS_ALLOC_FAILED"));
+  }
+}
+
 TEST_CASE("a library that does not start is none, and one without an algorithm ends the run in one line") {
   std::string missing;
   {

@@ -76,6 +76,16 @@ int main(int argc, char** argv) {
       placed("TRIREME_EMULATED_GPU_OPENS_ELSEWHERE", "shm (what a GPU wrote to another's memory did not arrive there)",
              "2");
     });
+    ranks.test("a GPU without room for windows", [&] {
+      const Buffer rest = gpu->allocate(static_cast<size_t>(gpu->available_bytes()), "all that is left");
+      auto group = fabric->collective(members, 1 << 16);
+      try {
+        group->place_windows(*gpu);
+        ranks.check(false, "they had room");
+      } catch (const Error& error) {
+        ranks.check(error.code() == ExitCode::out_of_memory, error.what());
+      }
+    });
     ranks.test("copies between neighbours' memory, where they reach it", [&] { probes(ranks, *fabric, *gpu); });
   });
 }

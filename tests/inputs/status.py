@@ -172,6 +172,10 @@ def check_doctor(checks, tiny, _model):
     for command in (["--version", "--verbose"], ["doctor"]):
         said = re.search("^CUDA +(.*)$", tiny.run(command).stdout.decode(), re.MULTILINE)[1]
         checks.check(f"{command[0]}: what the CUDA code is compiled for", re.fullmatch(r"\d+\.\d+, for " + codes if compiled else "none", said), (said, codes))
+    for program, expected in ((tiny.trireme, "\\d+|none: .+"), (emulated, "3")):
+        if os.path.exists(program):
+            said = subprocess.run([program, "--version", "--verbose"], env=tiny.environment(TRIREME_EMULATED_GPUS="3"), capture_output=True, text=True, timeout=60).stdout
+            checks.check("--version --verbose: the GPUs that CUDA has", re.search(f"^GPUs by CUDA   ({expected})$", said, re.MULTILINE), said)
     said = tiny.run(["doctor"]).stdout.decode()
     checks.check("without a driver doctor says so, or shows its GPUs", "GPUs           " in said, said)
 

@@ -152,6 +152,7 @@ MISTAKES = [
                          ("cudaFree", "memory to be given back"))),
     M("a level of CPUs on a GPU", RUN + " --device cuda --level avx2", 78, ["--level avx2", "leave one of them out"], gpu=True),
     M("a benchmark on a GPU where there is none", "bench decode -m {m} --device cuda", 78, ["--device cuda", "leave --device out"]),
+    M("a benchmark that knows CPUs alone", "bench collective --device cuda", 64, ["--device cuda", "leave --device"]),
     M("a benchmark on a GPU too small for the shape", "bench decode --shape smollm2-135m --synthetic --device cuda", 78, ["does not fit", "are free"], gpu=True,
       env={"TRIREME_EMULATED_GPU_MIB": "119"}),
     M("srun without PMIx", RUN, 78, ["srun", "--mpi=pmix"], env={"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}),

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Compares trireme with goldens.json: what transformers computes in FP32 for tiny models of every family. Needs nothing but Python.
 
-    tests/golden/families/check.py build/trireme [--family NAME] [--switched-off] [--layouts] [--keep FOLDER]
+    tests/golden/families/check.py build/trireme [--family NAME] [--switched-off] [--layouts] [--device cuda] [--keep FOLDER]
 
 For each model: the folder is written and converted, and a GGUF file where that can say all, and in `exact` every log-prob of every
 position is within 1e-3, greedy tokens are equal except where the reference's own margin is under 0.02 (after such a place that prompt is
 left).
 --switched-off: with one feature of the config off, the result must leave the golden, and so is shown to depend on it.
+--device cuda: on a GPU, whose libraries take what they take; folders alone.
 --layouts: on uneven layouts of 2 to 7 ranks the outputs are those of one rank, byte for byte, in `exact` and in `standard`.
 Last line: N passed, N failed, N skipped."""
 
@@ -57,12 +58,12 @@ def execute(command):
 class Checkpoint:
     """A model as a folder or a GGUF file, converted, and the rows of its prompts."""
 
-    def __init__(self, trireme, scratch, model, prompts, name, feature=None, as_gguf=False):
-        self.trireme, self.base = trireme, os.path.join(scratch, name)
+    def __init__(self, args, scratch, model, prompts, name, feature=None, as_gguf=False):
+        self.trireme, self.device, self.base = args.trireme, args.device, os.path.join(scratch, name)
         source = f"{self.base}.gguf" if as_gguf else self.base
         gguf.write(source, model) if as_gguf else folder.write(source, model, feature)
         self.path = f"{self.base}.h5"
-        execute([trireme, "convert", source, "-o", self.path, "--log-level", "error"])
+        execute([self.trireme, "convert", source, "-o", self.path, "--log-level", "error"])
         with open(f"{self.base}.jsonl", "w", encoding="utf-8") as file:
             for i, prompt in enumerate(prompts):
                 file.write(json.dumps({"id": i, "token_ids": prompt["token_ids"]}) + "\n")
@@ -72,9 +73,10 @@ class Checkpoint:
         out = f"{self.base}-{numerics}-{tp}-{pp}.jsonl"
         launcher = ["mpirun", "-n", str(tp * pp)] if tp * pp > 1 else []
         execute([*launcher, self.trireme, "run", f"{self.base}.jsonl", "-m", self.path, "-o", out, "--tp", str(tp), "--pp", str(pp),
-                 "--threads", "1", "--numerics", numerics, "--kv-blocks", "64", "--max-tokens", str(tokens), "--temperature", "0", "--ignore-eos", "--tokens",
+                 "--device", self.device, "--threads", "1", "--numerics", numerics, "--kv-blocks", "64", "--max-tokens", str(tokens), "--temperature", "0", "--ignore-eos", "--tokens",
                  "--digest", "--logprobs", "0", "--prompt-logprobs", "0", "--restart", "--log-level", "error"])
-        self.check_memory(out)
+        if self.device == "cpu":
+            self.check_memory(out)
         with open(out, encoding="utf-8") as file:
             return file.read().splitlines()
 
@@ -148,12 +150,12 @@ def check_golden(checkpoint, prompts):
 
 
 def check_gguf(args, scratch, model, prompts):
-    return check_golden(Checkpoint(args.trireme, scratch, model, prompts, f"{model['name']}-gguf", as_gguf=True), prompts)
+    return check_golden(Checkpoint(args, scratch, model, prompts, f"{model['name']}-gguf", as_gguf=True), prompts)
 
 
 def check_switched_off(args, scratch, model, prompts, number):
     feature = model["features"][number]
-    changed = Checkpoint(args.trireme, scratch, model, prompts, f"{model['name']}-off-{number}", feature)
+    changed = Checkpoint(args, scratch, model, prompts, f"{model['name']}-off-{number}", feature)
     lines = changed.run("exact", tokens=0)
     try:
         worst = compare(prompts, lines)
@@ -191,14 +193,14 @@ def check_model(args, scratch, model, prompts):
             results.append((name, str(fault), ""))
 
     def plain():
-        return Checkpoint(args.trireme, scratch, model, prompts, model["name"])
+        return Checkpoint(args, scratch, model, prompts, model["name"])
 
     try:
         checkpoint = plain()
     except Failed as fault:
         return [("exact", str(fault), "")]
     record("exact", check_golden, checkpoint, prompts)
-    if gguf.can_write(model):
+    if gguf.can_write(model) and args.device == "cpu":
         record("exact, as a GGUF file", check_gguf, args, scratch, model, prompts)
     if args.switched_off and not results[0][1]:
         for i, feature in enumerate(model["features"]):
@@ -220,6 +222,7 @@ def main():
     parser.add_argument("--family", action="append", help="only models whose name begins with this; may be given several times")
     parser.add_argument("--switched-off", action="store_true")
     parser.add_argument("--layouts", action="store_true")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--keep", metavar="FOLDER", help="write models and results there and leave them")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="models at a time (default 2)")
     args = parser.parse_args()

@@ -1,7 +1,8 @@
 // A cuBLASLt for the emulated GPU (testkit/cuda), under the name that dlopen is asked for. It multiplies in plain FP32,
 // in an order of its own, when the stream runs; and it is stricter than the real one, which may read past what it was
 // told or choose a slower way: whatever is not as it must be is refused, and said on stderr.
-// TRIREME_TEST_CUBLASLT: "" serves, "old" is 11.6.1, "dead" does not start, "none" finds no algorithm.
+// TRIREME_TEST_CUBLASLT: "" serves, "old" is 11.6.1, "dead" does not start, "none" finds no algorithm,
+// "full" has no memory for a matrix's layout.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -17,7 +18,14 @@ namespace {
 using trireme::BF16;
 using trireme::testkit::gpu_reaches;
 
-enum Status { kSuccess = 0, kNotInitialized = 1, kInvalid = 7, kInternal = 14, kNotSupported = 15 };
+enum Status {
+  kSuccess = 0,
+  kNotInitialized = 1,
+  kAllocationFailed = 3,
+  kInvalid = 7,
+  kInternal = 14,
+  kNotSupported = 15
+};
 constexpr int kBf16 = 14, kF32 = 0, kComputeF32 = 68;
 constexpr uint32_t kBegan = 0x4c74, kScribble = 0x7fc12345;
 constexpr uint64_t kMostTerms = uint64_t{1} << 35;  // more than a test can wait for: a benchmark's, of no result
@@ -96,11 +104,12 @@ extern "C" {
 
 size_t cublasLtGetVersion() { return acts("old") ? 110601 : 130009; }
 const char* cublasLtGetStatusName(int status) {
-  return status == kNotInitialized ? "CUBLAS_STATUS_NOT_INITIALIZED"
-         : status == kInvalid      ? "CUBLAS_STATUS_INVALID_VALUE"
-         : status == kInternal     ? "CUBLAS_STATUS_INTERNAL_ERROR"
-         : status == kNotSupported ? "CUBLAS_STATUS_NOT_SUPPORTED"
-                                   : "CUBLAS_STATUS_SUCCESS";
+  return status == kNotInitialized     ? "CUBLAS_STATUS_NOT_INITIALIZED"
+         : status == kAllocationFailed ? "CUBLAS_STATUS_ALLOC_FAILED"
+         : status == kInvalid          ? "CUBLAS_STATUS_INVALID_VALUE"
+         : status == kInternal         ? "CUBLAS_STATUS_INTERNAL_ERROR"
+         : status == kNotSupported     ? "CUBLAS_STATUS_NOT_SUPPORTED"
+                                       : "CUBLAS_STATUS_SUCCESS";
 }
 
 int cublasLtCreate(Context** context) {
@@ -130,6 +139,7 @@ int cublasLtMatmulDescSetAttribute(Operation* operation, int attribute, const vo
 }
 
 int cublasLtMatrixLayoutCreate(Layout** layout, int type, uint64_t rows, uint64_t columns, int64_t leading) {
+  if (acts("full")) return kAllocationFailed;
   if (rows == 0 || columns == 0 || leading < static_cast<int64_t>(rows)) return refuse("a layout's leading dimension");
   *layout = new Layout{type, rows, columns, leading};
   return kSuccess;
