@@ -171,12 +171,12 @@ struct Bench {
   }
 };
 
-// Prices of BF16 are added to `prices`, times of all rows to their layers.
-void measure(Bench& bench, std::string_view shape, int tp, const Product& product, std::span<const int64_t> all_rows,
-             std::vector<Layer>& layers, std::vector<double>& prices) {
+// bf16: that format alone, whose prices are added to `prices`, times of all rows to their layers; else all others.
+void measure(Bench& bench, bool bf16, std::string_view shape, int tp, const Product& product,
+             std::span<const int64_t> all_rows, std::vector<Layer>& layers, std::vector<double>& prices) {
   const int64_t k = product.tree.total_columns;
   const std::string where = fmt::format("{} tp {} {}", shape, tp, product.name);
-  const double distance = bench.distance(product);
+  const double distance = bf16 ? bench.distance(product) : 0;  // once
   if (!(distance < 1))
     fail(ExitCode::internal, "{}: standard and fast lie {:.1f} times as far apart as FP32 allows", where, distance);
   for (size_t r = 0; r < all_rows.size(); r++) {
@@ -184,16 +184,17 @@ void measure(Bench& bench, std::string_view shape, int tp, const Product& produc
     PackedView plain{.form = PackedForm::bf16_rows, .n = product.n, .k = k};
     const Timing library = bench.time(bench.fast, plain, product, rows);
     bench.print(where, "cublaslt", plain, rows, library, NAN);
-    layers[r].library += library.seconds;
+    if (bf16) layers[r].library += library.seconds;
     for (const Format& format : kFormats) {
       PackedView w = format.view;
+      if ((w.form == PackedForm::bf16) != bf16) continue;
       w.n = product.n, w.k = k;
       if (w.form == PackedForm::e4m3_groups && !bench.gpu.kernels().inputs.e4m3) continue;
       if (is_e4m3(w.form)) w.scale_columns = static_cast<int>(product.scale_columns);
       const Timing ours = bench.time(bench.gpu.kernels(), w, product, rows);
       const double price = ours.seconds / library.seconds - 1;
       bench.print(where, format.name, w, rows, ours, price);
-      if (w.form == PackedForm::bf16) prices.push_back(price), layers[r].ours += ours.seconds;
+      if (bf16) prices.push_back(price), layers[r].ours += ours.seconds;
     }
   }
 }
@@ -246,22 +247,26 @@ int main(int argc, char** argv) try {
                                                      : std::vector<std::string_view>{"llama-3.1-8b", "llama-3.1-70b"};
   const std::vector<int> widths = small ? std::vector<int>{3} : std::vector<int>{1, 4};
   const std::vector<int64_t> rows = small ? std::vector<int64_t>{2} : std::vector<int64_t>{1, 16, 64, 2048};
-  for (std::string_view shape : shapes)
-    for (int tp : widths) {
-      std::vector<Layer> layers(rows.size());
-      for (const Product& product : products_of(shape, tp)) {
-        const auto gpu = open();  // anew: it keeps graphs of as many figures as one product has
-        std::string missing;
-        const Kernels* fast = gpu->fast_kernels(prefixes, missing);
-        if (!fast) fail(ExitCode::internal, "cuBLASLt has gone: {}", missing);
-        Bench bench{*gpu, *fast, bandwidth, peak, small ? 0 : kPastCaches, {.fewest = small ? 1 : 3}};
-        measure(bench, shape, tp, product, rows, layers, of_products);
-        tell_of_graphs(*gpu);
-      }
-      print_layers(shape, tp, rows, layers, of_layers);
+  const auto measure_all = [&](bool bf16, std::string_view shape, int tp) {
+    std::vector<Layer> layers(rows.size());
+    for (const Product& product : products_of(shape, tp)) {
+      const auto gpu = open();  // anew: it keeps graphs of as many figures as one product has
+      std::string missing;
+      const Kernels* fast = gpu->fast_kernels(prefixes, missing);
+      if (!fast) fail(ExitCode::internal, "cuBLASLt has gone: {}", missing);
+      Bench bench{*gpu, *fast, bandwidth, peak, small ? 0 : kPastCaches, {.fewest = small ? 1 : 3}};
+      measure(bench, bf16, shape, tp, product, rows, layers, of_products);
+      tell_of_graphs(*gpu);
     }
-  print_prices("single products", of_products);
-  print_prices("a layer's products", of_layers);
+    if (bf16) print_layers(shape, tp, rows, layers, of_layers);
+  };
+  for (const bool bf16 : {true, false}) {  // first what the target is of
+    for (std::string_view shape : shapes)
+      for (int tp : widths) measure_all(bf16, shape, tp);
+    if (!bf16) break;
+    print_prices("single products", of_products);
+    print_prices("a layer's products", of_layers);
+  }
   return 0;
 } catch (const Error& e) {
   fmt::print("FAILED: {}\n", e.what());
