@@ -72,7 +72,8 @@ say "building"
 (configure build) || give_up
 cuda_objects="$(targets 'kernels\/[a-z_]+\.cu\.o')"
 if [ -n "$cuda_objects" ]; then
-  stage "CUDA code for $gpu_arch" 360 bash -c "build_only $cuda_objects"
+  # And what is said of libraries that are loaded while a run begins, beside their headers, where those are.
+  stage "CUDA code for $gpu_arch" 360 bash -c "build_only $cuda_objects $(targets 'tests\/device\/lib[a-z]+_header\.a')"
   # ptxas says it where it cannot keep a product by warpgroups under way behind the next one's loads.
   stage "wgmma is not serialized" 10 bash -c '! grep "C75[0-9][0-9]" build/ninja.log'
 else

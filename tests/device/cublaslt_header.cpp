@@ -1,11 +1,11 @@
 // What src/device/cublaslt.h says of cuBLASLt, beside the toolkit's header. Compiled where that is; nothing runs.
 #include <cublasLt.h>
 
-#include <type_traits>
-
 #include "device/cublaslt.h"
+#include "tests/device/same_call.h"
 
 using trireme::CublasLt;
+using trireme::testing::SameCall;
 
 static_assert(sizeof(CublasLt::Algorithm) == sizeof(cublasLtMatmulAlgo_t));
 static_assert(sizeof(CublasLt::Heuristic) == sizeof(cublasLtMatmulHeuristicResult_t));
@@ -21,18 +21,6 @@ static_assert(CublasLt::kMostWorkspace == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYT
               CublasLt::kAlignmentC == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES &&
               CublasLt::kAlignmentD == CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES);
 
-namespace {
-
-// Pointers and numbers of equal size, in equal places: how the two declarations may differ.
-template <typename Ours, typename Theirs>
-constexpr bool alike = sizeof(Ours) == sizeof(Theirs) && std::is_pointer_v<Ours> == std::is_pointer_v<Theirs>;
-template <typename Ours, typename Theirs>
-struct SameCall : std::false_type {};
-template <typename R, typename... A, typename S, typename... B>
-requires(sizeof...(A) == sizeof...(B)) struct SameCall<R (*)(A...), S(B...)>
-    : std::bool_constant<alike<R, S> && (alike<A, B> && ...)> {
-};
-
 static_assert(SameCall<decltype(CublasLt::get_version), decltype(cublasLtGetVersion)>::value);
 static_assert(SameCall<decltype(CublasLt::create), decltype(cublasLtCreate)>::value);
 static_assert(SameCall<decltype(CublasLt::destroy), decltype(cublasLtDestroy)>::value);
@@ -43,5 +31,3 @@ static_assert(SameCall<decltype(CublasLt::preference_create), decltype(cublasLtM
 static_assert(SameCall<decltype(CublasLt::preference_set), decltype(cublasLtMatmulPreferenceSetAttribute)>::value);
 static_assert(SameCall<decltype(CublasLt::heuristic), decltype(cublasLtMatmulAlgoGetHeuristic)>::value);
 static_assert(SameCall<decltype(CublasLt::matmul), decltype(cublasLtMatmul)>::value);
-
-}  // namespace
