@@ -14,14 +14,18 @@
 
 namespace trireme {
 
+std::unique_ptr<ThreadPool> bench_team(const Options& options) {
+  const std::vector<int> cpus = allowed_cpus();
+  const int threads = options.threads > 0 ? static_cast<int>(options.threads) : static_cast<int>(cpus.size());
+  return std::make_unique<ThreadPool>(
+      threads, threads <= static_cast<int>(cpus.size()) ? std::span<const int>(cpus) : std::span<const int>());
+}
+
 void bench_limits(const Options& options, Communicator& world) {
   if (world.rank() != 0) return;
-  auto cpus = allowed_cpus();
-  int threads = options.threads > 0 ? static_cast<int>(options.threads) : static_cast<int>(cpus.size());
-  ThreadPool pool(threads,
-                  threads <= static_cast<int>(cpus.size()) ? std::span<const int>(cpus) : std::span<const int>());
-  Limits limits = probe_limits(pool);
-  nlohmann::ordered_json about = {{"threads", threads}};
+  const std::unique_ptr<ThreadPool> pool = bench_team(options);
+  Limits limits = probe_limits(*pool);
+  nlohmann::ordered_json about = {{"threads", pool->size()}};
   print_figure({"read", "GB/s", {limits.read_gbps}, 0, 0, "", about}, options);
   print_figure({"fma", "GFLOP/s", {limits.fma_gflops}, 0, 0, "", about}, options);
   print_figure({"bf16", "GFLOP/s", {limits.bf16_gflops}, 0, 0, "", about}, options);
@@ -68,8 +72,9 @@ int bench_command(const Options& options, const Environment&) {
     std::string_view name;
     void (*run)(const Options& options, Communicator& world);
   };
-  constexpr Kind kKinds[] = {{"limits", bench_limits}, {"load", bench_load},       {"collective", bench_collective},
-                             {"decode", bench_decode}, {"prefill", bench_prefill}, {"quality", bench_quality}};
+  constexpr Kind kKinds[] = {{"limits", bench_limits},         {"kernels", bench_kernels}, {"load", bench_load},
+                             {"collective", bench_collective}, {"decode", bench_decode},   {"prefill", bench_prefill},
+                             {"quality", bench_quality}};
   const Kind* kind =
       std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Kind& k) { return k.name == options.input; });
   if (kind == std::end(kKinds)) {

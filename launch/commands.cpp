@@ -53,7 +53,7 @@ constexpr Command kCommands[] = {
      "  trireme plan --shape llama-3.1-70b --machine '8 h100' --tp 4 --pp 1 --dp 2 --batch 16 --json\n",
      plan_command},
     {"bench", kBench, MpiUse::always, "WHAT [TEXT]",
-     "decode, prefill, collective, load or limits, each beside its limit; quality on a text",
+     "decode, prefill, collective, kernels, load or limits, each beside its limit; quality on a text",
      "  trireme bench decode -m smollm2.h5 --batch 16\n"
      "  trireme bench prefill -m smollm2.h5 --prompt-tokens 512 --json\n"
      "  trireme bench decode --shape llama-3.2-1b --synthetic --dtype int8\n"
@@ -61,6 +61,7 @@ constexpr Command kCommands[] = {
      "2048\n"
      "  mpirun -n 2 trireme bench collective --bytes 16384\n"
      "  trireme bench load -m smollm2.h5\n"
+     "  trireme bench kernels --threads 2\n"
      "  trireme bench limits\n"
      "  trireme bench quality -m smollm2.h5 book.txt\n"
      "  trireme bench quality -m smollm2.h5 --against-numerics exact book.txt\n"

@@ -36,7 +36,7 @@ struct Block {
 // Of the block to come, what corresponds to what is read of this one, K with K and V with V: so memory works all the
 // time. Asked for all at once it would take every buffer that a core has for lines on their way, and what this block
 // reads would wait. To the second-level cache, which has more such buffers: 1.1 to 2 times as fast as to the first
-// (Zen 4, `build/bench/kernels_bench 1`). at: null where no block comes; first: of kValues values.
+// (Zen 4, `trireme bench kernels --threads 1`). at: null where no block comes; first: of kValues values.
 template <bool kBf16, int kValues>
 INLINE void prefetch(const std::byte* at, int64_t first) {
   constexpr int64_t kSize = kBf16 ? 2 : 4;

@@ -74,8 +74,7 @@ INLINE void each_tile(const PanelProduct& p, const TileLoop (&loops)[kRows]) {
   for (int64_t t = 0; t < tiles; t++) {
     int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
     // One or two rows leave no time beside memory, and read it in order. Three and four read a panel in parts: fetched,
-    // BF16 takes 1.6 and Q4_K 2.5 times less (2 vCPUs, matrices of 8192 x 2048 out of caches; kernels_bench has 4
-    // rows).
+    // BF16 takes 1.6 and Q4_K 2.5 times less (`trireme bench kernels`, 4 rows, 2 threads).
     loops[end - begin - 1](p, begin, p.rows > 2 && t == 0 ? p.next : nullptr);
   }
 }

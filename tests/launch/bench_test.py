@@ -60,6 +60,15 @@ def check_experts(checks, tiny):
     checks.check("and one row its own", all_of / 4 + without < read[0] < all_of / 2, read)
 
 
+def check_kernels(checks, tiny):
+    """Figures as they come, of attention first: a minute for all of them."""
+    with subprocess.Popen([tiny.trireme, "bench", "kernels", "--json", "--repeats", "1"], env=tiny.environment(), stdout=subprocess.PIPE, text=True) as running:
+        seen = [json.loads(running.stdout.readline()) for _ in range(13)]
+        running.kill()
+    checks.equal("attention, then products", [f["bench"] for f in seen], ["attention"] * 12 + ["product"])
+    checks.check("each beside its limit", all(f["median"] > 0 and f["limit"] > 0 and 0 < f["share"] < 2 for f in seen), seen)
+
+
 def check_gpu(checks, tiny):
     program = os.path.join(tiny.build, "tests", "device", "trireme_on_emulated_gpu")
     if not os.path.exists(program):
@@ -95,6 +104,7 @@ def main():
     with Tiny(os.path.dirname(os.path.abspath(sys.argv[1]))) as tiny:
         check_shapes(checks, tiny)
         check_experts(checks, tiny)
+        check_kernels(checks, tiny)
         check_gpu(checks, tiny)
     checks.end()
 
