@@ -227,15 +227,15 @@ near() {
   fi
 }
 
-# counted WHAT COMMAND...: a program whose last line is N passed, N failed.
+# counted WHAT SECONDS COMMAND...: a program whose last line is N passed, N failed.
 counted() {
-  local what="$1" code=0 counts
-  shift
+  local what="$1" limit="$2" code=0 counts
+  shift 2
   if over "$what"; then return; fi
-  limited "$families_s" "$@" > "$work/log" 2>&1 || code=$?
+  limited "$limit" "$@" > "$work/log" 2>&1 || code=$?
   grep -E "FAILED|passed" "$work/log"
   counts="$(sed -nE '$ s/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$work/log")"
-  if [ -z "$counts" ]; then broken "$what" "$code" "$families_s"; return; fi
+  if [ -z "$counts" ]; then broken "$what" "$code" "$limit"; return; fi
   passed=$((passed + ${counts% *})) failed=$((failed + ${counts#* }))
 }
 
@@ -246,7 +246,7 @@ families() {
     echo "skipped: goldens of all families on a GPU: no $python"
     return
   fi
-  counted "goldens of all families on a GPU" "$python" "$root/tests/golden/families/check.py" "$on_gpu" --device cuda
+  counted "goldens of all families on a GPU" "$families_s" "$python" "$root/tests/golden/families/check.py" "$on_gpu" --device cuda
 }
 
 # goldens: of the real model that they are of; its weights as BF16 are near, too.
@@ -264,7 +264,7 @@ goldens() {
     echo "skipped: goldens on a GPU: $why"
     return
   fi
-  counted "goldens on a GPU" "$python" "$root/tests/golden/check.py" "$on_gpu" --device cuda
+  counted "goldens on a GPU" "$run_s" "$python" "$root/tests/golden/check.py" "$on_gpu" --device cuda
   if over "$of as BF16: KL of standard from exact"; then return; fi
   limited "$run_s" "$trireme" convert "$TRIREME_TEST_MODEL" -o "$work/real.h5" --dtype bf16 > "$work/log" 2>&1 || { broken "$of as BF16" $? "$run_s"; return; }
   near "$of as BF16" "$work/real.h5"
