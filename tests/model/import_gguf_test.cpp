@@ -22,26 +22,29 @@ using namespace trireme::testkit;
 namespace {
 
 float half(const std::byte* at) { return to_float(F16{load<uint16_t>(at)}); }
+int code(const std::byte* at) { return std::to_integer<int>(*at); }
+int nibble(const std::byte* codes, int i) { return i < 16 ? code(codes + i) & 15 : code(codes + i - 16) >> 4; }
+float int8(const std::byte* at) { return static_cast<float>(static_cast<int8_t>(code(at))); }
 
-// ggml's own dequantization, written from its definition and apart from the converter.
+// ggml's own dequantization, written from its definition and apart from the converter: value i of a block.
+float (*value_of_block(std::string_view type))(const std::byte* block, int i) {
+  if (type == "F32") return [](const std::byte* b, int) { return load<float>(b); };
+  if (type == "F16") return [](const std::byte* b, int) { return half(b); };
+  if (type == "BF16") return [](const std::byte* b, int) { return to_float(BF16{load<uint16_t>(b)}); };
+  if (type == "Q8_0") return [](const std::byte* b, int i) { return int8(b + 2 + i) * half(b); };
+  if (type == "Q4_0")
+    return [](const std::byte* b, int i) { return static_cast<float>(nibble(b + 2, i) - 8) * half(b); };
+  REQUIRE(type == "Q4_1");
+  return [](const std::byte* b, int i) { return static_cast<float>(nibble(b + 4, i)) * half(b) + half(b + 2); };
+}
+
 std::vector<float> dequantize(const GgufTensor& t) {
   std::vector<std::byte> raw(t.row_bytes * static_cast<size_t>(t.rows));
   t.file->read(t.offset, raw, "tensor");
+  const auto value = value_of_block(t.type->name);
   std::vector<float> values;
-  for (const std::byte* at = raw.data(); at < raw.data() + raw.size(); at += t.type->bytes) {
-    auto byte = [at](int i) { return std::to_integer<int>(at[i]); };
-    if (t.type->name == "F32") values.push_back(load<float>(at));
-    if (t.type->name == "F16") values.push_back(half(at));
-    if (t.type->name == "BF16") values.push_back(to_float(BF16{load<uint16_t>(at)}));
-    for (int i = 0; i < 32 && t.type->columns == 32; i++) {
-      int nibble = [&](int first) {
-        return i < 16 ? byte(first + i) & 15 : byte(first + i - 16) >> 4;
-      }(t.type->name == "Q4_1" ? 4 : 2);
-      if (t.type->name == "Q8_0") values.push_back(static_cast<float>(static_cast<int8_t>(byte(2 + i))) * half(at));
-      if (t.type->name == "Q4_0") values.push_back(static_cast<float>(nibble - 8) * half(at));
-      if (t.type->name == "Q4_1") values.push_back(static_cast<float>(nibble) * half(at) + half(at + 2));
-    }
-  }
+  for (const std::byte* at = raw.data(); at < raw.data() + raw.size(); at += t.type->bytes)
+    for (int i = 0; i < t.type->columns; i++) values.push_back(value(at, i));
   return values;
 }
 
