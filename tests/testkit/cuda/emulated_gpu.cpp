@@ -33,10 +33,11 @@ constexpr size_t kQueueEntries = 1000;  // of a stream, as measured on real ones
 
 size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
 
-// Pages of a GPU's own memory that the system takes back are zeros again and cost nothing until they are touched: a cache of
-// keys and values is as large as the memory lets it be, and a test fills little of it.
+// Pages of a GPU's own memory that the system takes back are zeros again and cost nothing until they are touched: a
+// cache of keys and values is as large as the memory lets it be, and a test fills little of it.
 void fill(std::byte* data, int value, size_t bytes) {
-  const size_t before = std::min(bytes, whole_pages(reinterpret_cast<uintptr_t>(data)) - reinterpret_cast<uintptr_t>(data));
+  const size_t before =
+      std::min(bytes, whole_pages(reinterpret_cast<uintptr_t>(data)) - reinterpret_cast<uintptr_t>(data));
   const size_t pages = (bytes - before) / 4096 * 4096;
   if (value != 0 || pages == 0 || madvise(data + before, pages, MADV_REMOVE) != 0) {
     std::memset(data, value, bytes);
