@@ -31,7 +31,7 @@ case "${1:-}" in
     if [ "${1:-}" = --emulated ]; then
       export LD_LIBRARY_PATH="$PWD/build/tests/testkit/cublaslt${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
       # A step of long prompts may last minutes there, and a replica that is silent for one is not lost: a run has its time, no more.
-      emulated=yes all_s=7200 kernels_s=1200 run_s=600 families_s=1200 kl_bytes=300 deadline=(--deadline-s 600)
+      emulated=yes all_s=7200 kernels_s=1200 run_s=600 families_s=1200 kl_bytes=300 deadline=(--deadline-s "$run_s")
       fake=tests/testkit/cublaslt/libcublasLt.so.13 kernels=build/tests/kernels/kernels_cuda_test on_gpu=build/tests/device/trireme_on_emulated_gpu
       nccl=build/tests/testkit/nccl/libnccl.so.2
     else

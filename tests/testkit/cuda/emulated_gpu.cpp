@@ -6,14 +6,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +19,7 @@
 
 #include "base/must.h"
 #include "testkit/cuda/cuda_emulation.h"
+#include "testkit/cuda/emulated_memory.h"
 #include "testkit/cuda/emulated_settings.h"
 
 namespace trireme::testkit {
@@ -31,51 +29,7 @@ namespace {
 constexpr int kRuntimeVersion = 13000;
 constexpr size_t kQueueEntries = 1000;  // of a stream, as measured on real ones
 
-size_t whole_pages(size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
-
-// Pages of a GPU's own memory that the system takes back are zeros again and cost nothing until they are touched: a
-// cache of keys and values is as large as the memory lets it be, and a test fills little of it.
-void fill(std::byte* data, int value, size_t bytes) {
-  const size_t before =
-      std::min(bytes, whole_pages(reinterpret_cast<uintptr_t>(data)) - reinterpret_cast<uintptr_t>(data));
-  const size_t pages = (bytes - before) / 4096 * 4096;
-  if (value != 0 || pages == 0 || madvise(data + before, pages, MADV_REMOVE) != 0) {
-    std::memset(data, value, bytes);
-    return;
-  }
-  std::memset(data, 0, before);
-  std::memset(data + before + pages, 0, bytes - before - pages);
-}
-
-struct Gpu {
-  std::map<std::byte*, size_t> own, locked;  // by first byte
-  std::map<std::byte*, int> files;           // of own
-  size_t used = 0;
-  const size_t total = static_cast<size_t>(setting("TRIREME_EMULATED_GPU_MIB", 8192)) << 20;
-
-  // Its own memory is its kernels' alone. By a protection key where there are keys: a register of the thread's, while
-  // the kernel goes through all pages, for each time that a host asks how far a stream is.
-  const int key = pkey_alloc(0, PKEY_DISABLE_ACCESS);
-
-  void let(bool touch) {
-    if (key >= 0)
-      pkey_set(key, touch ? 0 : PKEY_DISABLE_ACCESS);
-    else
-      for (auto& [data, bytes] : own) mprotect(data, whole_pages(bytes), touch ? PROT_READ | PROT_WRITE : PROT_NONE);
-  }
-  void add(void* data, size_t bytes) {
-    if (key >= 0) pkey_mprotect(data, whole_pages(bytes), PROT_READ | PROT_WRITE, key);
-    own[static_cast<std::byte*>(data)] = bytes;
-  }
-  static bool covers(const std::map<std::byte*, size_t>& ranges, const void* data, size_t bytes) {
-    auto* begin = static_cast<std::byte*>(const_cast<void*>(data));
-    auto after = ranges.upper_bound(begin);
-    if (after == ranges.begin()) return false;
-    const auto& [first, size] = *std::prev(after);
-    return begin + bytes <= first + size;
-  }
-};
-Gpu gpu;
+GpuMemory memory;
 cudaError_t last_error = cudaSuccess;
 
 struct Item {
@@ -112,9 +66,9 @@ struct Stream {
 std::vector<Stream*> streams;
 
 void run(Stream& stream) {
-  gpu.let(true);
+  memory.let(true);
   stream.run();
-  gpu.let(false);
+  memory.let(false);
 }
 
 // The call that TRIREME_EMULATED_GPU_BLOCKS_IN names never returns.
@@ -138,12 +92,6 @@ void run_all() {
 std::function<void()> first_check;  // of the next kernel
 int early_so_far = 0;
 
-void* map(size_t bytes, int protection, int file = -1, bool keeps_writes = false) {
-  const int kind = file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : keeps_writes ? MAP_PRIVATE : MAP_SHARED;
-  void* data = mmap(nullptr, whole_pages(bytes), protection, kind, file, 0);
-  return data == MAP_FAILED ? nullptr : data;
-}
-
 void enqueue_item(void* stream, Item item) {
   auto* s = static_cast<Stream*>(stream);
   must(s->captured || s->work.size() < kQueueEntries, "a launch finds room in the queue, or it would block for good");
@@ -162,7 +110,7 @@ static_assert(sizeof(Shared) <= sizeof(cudaIpcMemHandle_t));
 }  // namespace
 
 bool gpu_reaches(const void* data, size_t bytes) {
-  return bytes == 0 || Gpu::covers(gpu.own, data, bytes) || Gpu::covers(gpu.locked, data, bytes);
+  return bytes == 0 || GpuMemory::covers(memory.own, data, bytes) || GpuMemory::covers(memory.locked, data, bytes);
 }
 
 void enqueue(void* stream, std::function<void()> work) {
@@ -231,37 +179,37 @@ cudaError_t cudaSetDevice(int) {
   return setting("TRIREME_EMULATED_GPU_TAKEN", 0) ? last_error = cudaErrorDevicesUnavailable : cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *free = gpu.total - gpu.used, *total = gpu.total;
+  *free = memory.total - memory.used, *total = memory.total;
   return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   block_in("cudaMalloc");
-  if (bytes > gpu.total - gpu.used) return cudaErrorMemoryAllocation;
+  if (bytes > memory.total - memory.used) return cudaErrorMemoryAllocation;
   const int file = memfd_create("emulated GPU", MFD_CLOEXEC);
   if (file < 0 || ftruncate(file, static_cast<off_t>(whole_pages(bytes))) != 0) return cudaErrorMemoryAllocation;
   if (!(*data = map(bytes, PROT_NONE, file))) return cudaErrorMemoryAllocation;
-  gpu.add(*data, bytes);
-  gpu.files[static_cast<std::byte*>(*data)] = file;
-  gpu.used += bytes;
+  memory.add(*data, bytes);
+  memory.files[static_cast<std::byte*>(*data)] = file;
+  memory.used += bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* data) {
   block_in("cudaFree");
   run_all();
-  auto found = gpu.own.find(static_cast<std::byte*>(data));
-  if (found == gpu.own.end()) return cudaErrorInvalidValue;
+  auto found = memory.own.find(static_cast<std::byte*>(data));
+  if (found == memory.own.end()) return cudaErrorInvalidValue;
   munmap(data, whole_pages(found->second));
-  close(gpu.files.extract(found->first).mapped());
-  gpu.used -= found->second;
-  gpu.own.erase(found);
+  close(memory.files.extract(found->first).mapped());
+  memory.used -= found->second;
+  memory.own.erase(found);
   return cudaSuccess;
 }
 
 cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* data) {
-  auto found = gpu.own.find(static_cast<std::byte*>(data));
-  if (found == gpu.own.end()) return cudaErrorInvalidValue;
-  const Shared shared{getpid(), gpu.files.at(found->first), found->second};
+  auto found = memory.own.find(static_cast<std::byte*>(data));
+  if (found == memory.own.end()) return cudaErrorInvalidValue;
+  const Shared shared{getpid(), memory.files.at(found->first), found->second};
   std::memcpy(handle, &shared, sizeof shared);
   return cudaSuccess;
 }
@@ -276,40 +224,40 @@ cudaError_t cudaIpcOpenMemHandle(void** data, cudaIpcMemHandle_t handle, unsigne
   if (file < 0 || !(*data = map(shared.bytes, PROT_NONE, elsewhere == 1 ? -1 : file, elsewhere == 2)))
     return cudaErrorInvalidValue;
   close(file);
-  gpu.add(*data, shared.bytes);
+  memory.add(*data, shared.bytes);
   return cudaSuccess;
 }
 cudaError_t cudaIpcCloseMemHandle(void* data) {
   run_all();
-  auto found = gpu.own.find(static_cast<std::byte*>(data));
-  if (found == gpu.own.end()) return cudaErrorInvalidValue;
+  auto found = memory.own.find(static_cast<std::byte*>(data));
+  if (found == memory.own.end()) return cudaErrorInvalidValue;
   munmap(data, whole_pages(found->second));
-  gpu.own.erase(found);
+  memory.own.erase(found);
   return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned) {
   block_in("cudaHostAlloc");
   if (!(*data = map(bytes, PROT_READ | PROT_WRITE))) return cudaErrorMemoryAllocation;
-  gpu.locked[static_cast<std::byte*>(*data)] = bytes;
+  memory.locked[static_cast<std::byte*>(*data)] = bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* data) {
   run_all();
-  auto found = gpu.locked.find(static_cast<std::byte*>(data));
-  if (found == gpu.locked.end()) return cudaErrorInvalidValue;
+  auto found = memory.locked.find(static_cast<std::byte*>(data));
+  if (found == memory.locked.end()) return cudaErrorInvalidValue;
   munmap(data, whole_pages(found->second));
-  gpu.locked.erase(found);
+  memory.locked.erase(found);
   return cudaSuccess;
 }
 cudaError_t cudaHostRegister(void* data, size_t bytes, unsigned) {
   block_in("cudaHostRegister");
   if (setting("TRIREME_EMULATED_GPU_NO_LOCKING", 0)) return last_error = cudaErrorMemoryAllocation;
-  return gpu.locked.emplace(static_cast<std::byte*>(data), bytes).second ? cudaSuccess : cudaErrorInvalidValue;
+  return memory.locked.emplace(static_cast<std::byte*>(data), bytes).second ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaHostUnregister(void* data) {
   run_all();
-  return gpu.locked.erase(static_cast<std::byte*>(data)) ? cudaSuccess : cudaErrorInvalidValue;
+  return memory.locked.erase(static_cast<std::byte*>(data)) ? cudaSuccess : cudaErrorInvalidValue;
 }
 cudaError_t cudaHostGetDevicePointer(void** seen, void* data, unsigned) {
   *seen = data;
@@ -412,7 +360,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return cudaGraphDestroy
 
 cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t stream) {
   if (!gpu_reaches(data, bytes)) return cudaErrorInvalidValue;
-  enqueue(stream, [=] { fill(static_cast<std::byte*>(data), value, bytes); });
+  enqueue(stream, [=] { fill(data, value, bytes); });
   return cudaSuccess;
 }
 // From pageable memory bytes are read at once; into it nothing of ours is copied.
